@@ -1,1 +1,1 @@
-"""Who calls: credentials, keys and sessions; and whether a browser was tricked."""
+"""Authentication: credentials, keys and sessions; and whether a browser was tricked."""

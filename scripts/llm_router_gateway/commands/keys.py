@@ -82,6 +82,7 @@ def add_terms(create: argparse.ArgumentParser) -> None:
     for name, text in (("owner", "shown only"), ("note", "shown only")):
         create.add_argument(f"--{name}", default="", help=text)
     create.add_argument("--expires", default=None, metavar="TIME", help="2027-01-31, 2027-01-31T18:00:00Z, or 30d, 12h")
+    create.add_argument("--monitor", action="store_true", help="may read statistics and /metrics, and nothing else")
     create.add_argument("--admin", action="store_true", help="may see the monitor and change keys, providers, models")
     for name in LISTS:
         create.add_argument(f"--{name}", default=None, metavar="A,B", help=f"{name} it may use, with *")
@@ -147,6 +148,7 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
              for name, field in LISTS.items() if given[name] is not None}  # fmt: skip
     return {
         "name": options.name, "owner": options.owner, "note": options.note, "is_admin": options.admin,
+        "is_monitor": options.monitor,
         "expires_at": None if options.expires is None else expiry(options.expires, now), **lists,
         "parameter_limits": dict(map(parameter, options.param)), "limits": limits, "budget": budget,
         "networks": options.network,
@@ -157,8 +159,7 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
 
 
 def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str]) -> str:
-    """The store's file, or the address of its database. ConfigError when the configuration cannot be read, CommandFailed for
-    a name that it has."""
+    """The store's file, or the address of its database. ConfigError, and CommandFailed for a name that the file has."""
     if options.store:
         return str(options.store)
     source = Source(options.config, flags={}, env=os.environ)
@@ -177,7 +178,7 @@ def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str])
 
 
 def item_of(row: Row, spent: Iterable[Spent], now: float) -> dict[str, Any]:
-    """`spent`: of all keys, as the repository tells it; () for a key that was made just now."""
+    """`spent`: of all keys, from the repository; () for a key that was made just now."""
     books = LocalBudgets()
     books.load(spent, now)
     return key_json(row.key, books.spent(row.key.id, now), row.last_used)
@@ -189,10 +190,14 @@ def state_of(item: Mapping[str, Any], now_text: str) -> str:
     return "expired" if item["expires_at"] is not None and item["expires_at"] <= now_text else "active"
 
 
+def role_of(item: Mapping[str, Any]) -> str:
+    return " admin" if item["is_admin"] else " monitor" if item["is_monitor"] else ""
+
+
 def line(item: Mapping[str, Any], now: float) -> list[str]:
     now_text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     spent = item["spent"]
-    return [item["name"], item["id"], item["hint"], state_of(item, now_text) + (" admin" if item["is_admin"] else ""),
+    return [item["name"], item["id"], item["hint"], state_of(item, now_text) + role_of(item),
             f"{spent['usd_month']:.2f} USD and {spent['tokens_month']} tokens this month",
             f"last used {item['last_used_at'] or 'never'}"]  # fmt: skip
 

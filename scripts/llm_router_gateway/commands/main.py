@@ -21,6 +21,7 @@ from .. import PROGRAM, __version__
 from ..config.config import Config, ConfigError
 from ..config.settings import SERVER
 from ..config.sources import Source
+from ..proxy.log import event_line
 from .program import as_typed, typed
 
 EXIT_CODES = {
@@ -52,9 +53,9 @@ def parser() -> argparse.ArgumentParser:
         description="A router that OpenAI, Anthropic and Gemini clients can talk to, whatever the provider speaks.",
         epilog=f"examples:\n{as_typed(EXAMPLES)}\nexit codes:\n{codes}\n"
         "convert --help describes the dry run of a conversion, explain --help that of a routing decision, install "
-        "prints a systemd unit or a container file, keys has callers' keys, import reads other "
-        "routers' configurations, models refresh proposes entries for what providers list; "
-        "references/gateway.md documents everything.",
+        "prints a systemd unit, a container file, a dashboard or alert rules, keys has callers' keys, store makes and "
+        "restores backups, import reads other routers' configurations, models refresh proposes entries for what providers "
+        "list; references/gateway.md documents everything.",
     )  # fmt: skip
     made.add_argument("-c", "--config", metavar="FILE", default="", help="router.toml, or a config.yaml of the jq server; "
                       "without one, providers whose keys are in the environment are there")  # fmt: skip
@@ -77,18 +78,23 @@ def flags_of(options: argparse.Namespace) -> dict[str, str]:
     return {setting.name: named[setting.name] for setting in SERVER if named.get(setting.name) is not None}
 
 
-def load(source: Source) -> Config | None:
-    """The Config, its notes said; None, every problem said, when it cannot be used."""
+def load(source: Source, *, serves: bool = False) -> Config | None:
+    """The Config, its notes said; None, every problem said, when it cannot be used. What serves says it as its log does."""
     try:
         config = source.load()
     except ConfigError as error:
+        if serves and source.log_format == "json":
+            for problem in error.problems:
+                sys.stderr.write(event_line("error", "problem", str(problem), source=source.name))
+            return None
         count = len(error.problems)
         say(f"{source.name}: {count} problem{'s' if count > 1 else ''}")
         for problem in error.problems:
             say(f"  {problem}")
         return None
+    is_json = serves and config.server.log_format == "json"
     for note in config.notes:
-        say(f"note: {note}")
+        sys.stderr.write(event_line("warn", "note", note) if is_json else f"note: {note}\n")
     return config
 
 
@@ -105,6 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import keys
 
             return keys.run(arguments[1:], store_path)
+        if arguments[:1] == ["store"]:
+            from . import store
+
+            return store.run(arguments[1:])
         if arguments[:1] == ["explain"]:
             from . import explain
 
@@ -155,17 +165,24 @@ def demo_document(url: str) -> dict[str, Any]:
 
 
 def run_config(options: argparse.Namespace, source: Source) -> int:
-    config = load(source)
+    config = load(source, serves=not (options.check or options.print_config))
     if config is None:
         return 2
     if options.print_config:
+        from ..config.addresses import is_postgres
         from ..config.describe import config_text
+        from ..store.sqlite.file import store_path
+        from ..store.sqlite.keys import count_keys
 
-        sys.stdout.write(config_text(config))
+        place = config.server.store
+        stored = None if is_postgres(place) else count_keys(store_path(place, str(source.path or "")))
+        sys.stdout.write(config_text(config, stored))
         return 0
     if not any(provider.is_active for provider in config.providers):
-        say(f"{source.name}: no provider. Write a router.toml (references/gateway.md), set a key such as "
-            "OPENAI_API_KEY or ANTHROPIC_API_KEY, or try --demo")  # fmt: skip
+        wrong = (f"{source.name}: no provider. Write a router.toml (references/gateway.md), set a key such as "
+                 "OPENAI_API_KEY or ANTHROPIC_API_KEY, or try --demo")  # fmt: skip
+        is_json = not options.check and config.server.log_format == "json"
+        sys.stderr.write(event_line("error", "problem", wrong) if is_json else wrong + "\n")
         return 2
     if config.state is not None:
         from ..limiter.redis import NotInstalled, load_driver

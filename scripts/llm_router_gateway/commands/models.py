@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-# ------------------------------------------------------------------------------------------------- what a list tells
+# ------------------------------------------------------------------------------------------------- what a list says
 
 
 def whole(*values: Any) -> int | None:
@@ -133,7 +133,7 @@ def proposals(
 
 
 async def lists(config: Config, chosen: Sequence[Provider]) -> dict[str, Any]:
-    """Provider -> its list, or the GatewayError that came instead; all are asked at once."""
+    """Provider -> its list, or the GatewayError that came instead; all are queried at once."""
     pool = Pool()
 
     async def one(provider: Provider) -> Any:

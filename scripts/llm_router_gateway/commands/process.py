@@ -59,7 +59,21 @@ def inherited_sockets(env: MutableMapping[str, str], pid: int) -> list[socket.so
         os.set_inheritable(descriptor, False)
         sock = socket.socket(fileno=descriptor)
         if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.close()
             raise ValueError(f"descriptor {descriptor} is no listening stream socket: set ListenStream= in the socket unit")
         sock.setblocking(False)
         found.append(sock)
     return found
+
+
+def notify(state: str) -> None:
+    """Tells the supervisor that started this process what has become of it: notify("READY=1"). sd_notify(3).
+
+    Nothing happens where none asked for it (NOTIFY_SOCKET); one that cannot be reached is not our business.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address or not hasattr(socket, "AF_UNIX"):
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)

@@ -27,6 +27,7 @@ from ..config.sources import Source
 from ..errors import Unavailable
 from ..limiter.budgets import LocalBudgets
 from ..limiter.local import LocalLimiter
+from ..management.alerts import SpendAlerts
 from ..management.keys_api import KeysApi
 from ..management.metrics import Metrics
 from ..management.monitor_api import MonitorApi
@@ -38,17 +39,16 @@ from ..net.server import Server, listeners
 from ..policy.budgets import Budgets, utc_text
 from ..policy.rate_limits import Limiter
 from ..proxy.gateway import Gateway, prepare
-from ..proxy.log import Log
-from ..proxy.tracing import Tracing
+from ..proxy.log import Log, event_line
 from ..store import key_rows
 from ..store.call import Call
 from ..store.recorder import StoreUnusable
 from ..store.redaction import Bodies
 from ..store.replicas import Replica
 from ..store.sqlite.file import MEMORY
-from ..telemetry.exporter import Exporter
-from .process import inherited_sockets, new_id, on_signals, raise_file_limit, say
+from .process import inherited_sockets, new_id, notify, on_signals, raise_file_limit, say
 from .stores import Replicas, Stores, keep_of, open_stores
+from .telemetry import Sending
 
 if TYPE_CHECKING:
     from .replica import Replica as Share
@@ -58,7 +58,6 @@ FLUSH_S = 0.2  # how long a log line may wait
 MAX_SAID = 50  # members that do not work as they should, for other gateways
 SAY_S = 1.0  # how often what other gateways may know is gathered
 USED_S = 5.0  # how often the last use of keys is stored
-TELEMETRY_S = 3.0  # for spans and metrics that wait to be sent at the end
 LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
 AT_START = (
@@ -213,7 +212,7 @@ class GatewayProcess:
         server = config.server
         self.config, self.source, self.log = config, source, log_of(config)
         self._reloading: asyncio.Task[None] | None = None
-        self._is_stale = False  # the configuration was asked for again, since it was read last
+        self._is_stale = False  # another reload was requested since it was read last
         self._changing = asyncio.Lock()  # the administrators', once there are routes for them
         self.pool = Pool()
         self.backends = Backends(config, source, self.log, self.make_authenticator())
@@ -222,11 +221,13 @@ class GatewayProcess:
             new_id=new_id, authenticator=self.backends.authenticator, limiter=self.backends.limiter,
             budgets=self.backends.budgets, kept=self.backends.conversations,
         )  # fmt: skip
-        self.gateway.on_call = self.backends.keep
+        self.gateway.on_call = self.keep
         self._started_at = time.time()
         self.backends.report = self.report
+        self.gateway.on_attempts = self.backends.metrics.observe_attempts
         self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
-        self.exporter = self._start_telemetry(config)
+        self.sending = Sending(config, self.gateway, self.pool, self.log)
+        self.alerts = self._alerts(config)
         self.gateway.router = Router(self.routes(demo))
         self.server = Server(
             self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
@@ -237,17 +238,18 @@ class GatewayProcess:
         return Authenticator(self.config)
 
     @property
+    def shown_budgets(self) -> Budgets:
+        """What administrators see of spending."""
+        return self.backends.budgets
+
+    def count_workers(self) -> Mapping[str, int]:
+        """{} of a single process."""
+        return {}
+
+    @property
     def open(self) -> int:
         """Requests being answered."""
         return self.gateway.open
-
-    def _start_telemetry(self, config: Config) -> Exporter | None:
-        """Where the configuration names a collector."""
-        if config.telemetry is None:
-            return None
-        exporter = Exporter(config.telemetry, self.pool, version=__version__, warn=self.log.warn, info=self.log.info)
-        self.gateway.tracing = Tracing(config.telemetry, exporter, os.urandom, clock=time.monotonic, wall=time.time)
-        return exporter
 
     def routes(self, demo: bool) -> Iterable[Route]:
         """The routes of the management API and the monitor page."""
@@ -255,16 +257,42 @@ class GatewayProcess:
         monitor = MonitorApi(
             backends.calls, backends.metrics, open_requests=lambda: self.open, version=__version__,
             members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()), replicas=backends.replicas,
-            telemetry=self.exporter.health if self.exporter is not None else dict,
-            shared=backends.replica.view if backends.replica is not None else dict,
+            telemetry=self.telemetry_health,
+            shared=backends.replica.view if backends.replica is not None else dict, workers=self.count_workers,
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
             clock=time.monotonic, new_id=new_id, warn=self.log.warn, tell=self.log.info,
         )  # fmt: skip
         self._changing = admin.lock
-        keys = KeysApi(backends.authenticator, backends.keys, backends.budgets, time.time, demo=demo)
+        keys = KeysApi(backends.authenticator, backends.keys, self.shown_budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
+
+    def _alerts(self, config: Config) -> SpendAlerts | None:
+        """Where the configuration has a webhook."""
+        if config.alerts is None:
+            return None
+        backends = self.backends
+        return SpendAlerts(config.alerts, self.pool, backends.authenticator.key_by_id, backends.budgets, wall=time.time,
+                           warn=self.log.warn)  # fmt: skip
+
+    def keep(self, call: Call, bodies: Bodies | None) -> None:
+        """One finished call, of this process or of a worker; it is booked by now."""
+        self.backends.keep(call, bodies)
+        if self.alerts is not None:
+            self.alerts.observe(call)
+
+    def telemetry_health(self) -> Mapping[str, int]:
+        """Of the spans of this gateway."""
+        return self.sending.health()
+
+    def say_at_start(self, level: str, event: str, lines: list[str], **more: object) -> None:
+        """To people on the terminal; to programs one object, where the log is JSON, from its first line on."""
+        if self.log.as_json:
+            self.log.event(level, event, lines[0], **more)
+            return
+        for line in lines:
+            say(line)
 
     def report(self) -> Mapping[str, Any]:
         """What other gateways on the same database may know of this one."""
@@ -279,7 +307,7 @@ class GatewayProcess:
         }  # fmt: skip
 
     def reload(self) -> None:
-        """Reads the configuration anew. Who asks for it while that goes on asks for one more time, however often."""
+        """Reads the configuration anew. Requests for it meanwhile, however many, are one more reload."""
         if self._reloading is not None and not self._reloading.done():
             self._is_stale = True
             return
@@ -313,6 +341,7 @@ class GatewayProcess:
         old, new = self.config.server, config.server
         names = [name for name in AT_START if getattr(old, name) != getattr(new, name)]
         names += ["[telemetry]"] if self.config.telemetry != config.telemetry else []
+        names += ["[alerts]"] if self.config.alerts != config.alerts else []
         names += ["[state]"] if self.config.state != config.state else []
         late = ", ".join(names)
         self.config = config
@@ -324,6 +353,14 @@ class GatewayProcess:
     async def look_after(self) -> None:
         """The periodic work: changed files, buffered log lines, the backends. Runs until it is cancelled."""
         next_look = time.monotonic() + RELOAD_S
+        alerts = asyncio.create_task(self.alerts.run()) if self.alerts is not None else None
+        try:
+            await self._look(next_look)
+        finally:
+            if alerts is not None:
+                alerts.cancel()
+
+    async def _look(self, next_look: float) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
             self.backends.tend()
@@ -362,13 +399,14 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     try:
         process = GatewayProcess(config, source, demo=demo)
     except (ConfigError, StoreUnusable) as wrong:
-        say(str(wrong))
+        is_json = config.server.log_format == "json"
+        say(event_line("error", "problem", str(wrong)).rstrip() if is_json else str(wrong))
         return 2
     try:
         sockets = await sockets_of(config)
     except (OSError, ValueError) as wrong:
         process.backends.close()
-        say(cannot_listen(config, wrong))
+        process.say_at_start("error", "problem", [cannot_listen(config, wrong)])
         return 3
     replica = process.backends.replica
     if replica is not None:
@@ -378,17 +416,17 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
     on_signals(loop, {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload})
-    for line in ready_lines(config, port, demo, process.backends.authenticator.is_open):
-        say(line)
+    lines = ready_lines(config, port, demo, process.backends.authenticator.is_open)
+    process.say_at_start("info", "listening", lines, host=config.server.host, port=port, version=__version__)
     care = asyncio.create_task(process.look_after())
-    sending = asyncio.create_task(process.exporter.run()) if process.exporter is not None else None
+    process.sending.start()
+    notify("READY=1")
     await process.stop.wait()
+    notify("STOPPING=1")
     on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
     await process.drain()
     care.cancel()
-    if sending is not None and process.exporter is not None:
-        sending.cancel()
-        await process.exporter.close(TELEMETRY_S)
+    await process.sending.close()
     await process.gateway.offload.close()
     await process.pool.close()
     if replica is not None:

@@ -81,13 +81,8 @@ def open_stores(config: Config, source: Source, fingerprint: Callable[[], str], 
 
 
 def of_engine(engine: Any, watch: Callable[[Authenticator, Budgets], Watch | None], **keys: Any) -> Stores:
-    def wait(work: Callable[[Any], Any]) -> Any:
-        return asyncio.wrap_future(engine.write(work))
-
-    transact = getattr(engine, "transact", wait)  # which knows what a full disk means to the one who changes a key
-    return Stores(
-        engine, SqlCallLog(engine), SqlConversations(engine), SqlKeys(transact, engine.place, engine.write, **keys), watch
-    )
+    stored_keys = SqlKeys(engine.transact, engine.place, engine.write, **keys)
+    return Stores(engine, SqlCallLog(engine), SqlConversations(engine), stored_keys, watch)
 
 
 def sqlite_stores(place: str, keep: Keep) -> Stores:

@@ -20,7 +20,7 @@ from .config import Config, Model, Provider
 from .groups import Group, Routing, Selector
 from .keys import Key, terms_json
 from .presets import ALIASES, PRESETS, Preset
-from .settings import KINDS, MODEL_CONFIG, TABLES, Setting
+from .settings import KINDS, LOOPBACK, MODEL_CONFIG, TABLES, Setting
 from .telemetry import Telemetry
 
 MASK = "***"
@@ -52,6 +52,29 @@ def masked_proxy(address: str) -> str:
     return f"{scheme}{mark}{MASK}@{rest.rpartition('@')[2]}" if "@" in rest else address
 
 
+def caller_lines(config: Config, stored: int | None) -> Iterator[str]:
+    """Which callers are let in, as comments. `stored`: keys of the store, None where they cannot be counted."""
+    server = config.server
+    found = (
+        (len(server.tokens), "token", "tokens"),
+        (len(server.admin_tokens), "administrator token", "administrator tokens"),
+        (len(config.keys), "key of the file", "keys of the file"),
+        (stored or 0, "key of the store", "keys of the store"),
+    )
+    shown = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in found if count)
+    if stored is None:
+        shown += f"{', ' if shown else ''}keys of a store that cannot be read here"
+    is_local = LOOPBACK.fullmatch(server.host) is not None
+    if not shown:
+        yield "# who may call, without a key: all on this machine, a proxy included; administer: all but proxies"
+        return
+    yield f"# who may call: whoever shows a key: {shown}"
+    if server.loopback_without_key:
+        yield f"# and without one: programs on this machine{', which may administer' * is_local}; not through a proxy"
+    if not (server.admin_tokens or any(key.is_admin for key, _ in config.keys) or (server.loopback_without_key and is_local)):
+        yield "# who may administer: keys of the store that are administrators', if there are any"
+
+
 def fingerprint(config: Config) -> str:
     """The same text for configurations that do the same, wherever each runs; secrets are not compared."""
     server = replace(config.server, host="", port=0, log_file="", store="", spill_file="")
@@ -63,7 +86,7 @@ def masked_store(value: Any) -> str:
     return without_password(value) if is_postgres(value) else str(value)
 
 
-def config_text(config: Config) -> str:
+def config_text(config: Config, stored: int | None = 0) -> str:
     """The effective configuration, complete: a file that would give it again, but for the secrets."""
     sources = dict(config.sources)
     lines = ["[server]"]
@@ -71,9 +94,7 @@ def config_text(config: Config) -> str:
         shown = masked_proxy(config.server.proxy) if name == "proxy" else masked_store(value) if name == "store" else value
         lines.append(f"{name} = {toml(shown)}  # {sources.get(f'server.{name}', '')}")
     lines += limit_lines("key_limits", config.server.key_limits)
-    count = len(config.server.tokens)
-    lines.append(f"# token: {f'{count} set' if count else 'none, anyone who reaches this address may call'}")
-    lines.append(f"# admin token: {f'{len(config.server.admin_tokens)} set' if config.server.admin_tokens else 'none'}")
+    lines += caller_lines(config, stored)
     for provider in config.providers:
         lines += ["", "[[providers]]", *mark_overlaid(provider_lines(provider), f"providers.{provider.name}", sources)]
     for model in config.models:
@@ -84,6 +105,9 @@ def config_text(config: Config) -> str:
         lines += ["", "[[keys]]", *key_lines(key), f"# key: {len(secrets)} set"]
     lines += routing_lines(config.routing)
     lines += telemetry_lines(config.telemetry)
+    if config.alerts is not None:
+        alerts = {"webhook": MASK, "at": config.alerts.at, "headers": dict.fromkeys(config.alerts.headers, MASK)}
+        lines += ["", "[alerts]", *(f"{name} = {toml(value)}" for name, value in alerts.items() if value)]
     if config.state is not None:
         shown = {
             "url": masked_proxy(config.state.url.reveal()),
@@ -134,7 +158,11 @@ def override_lines(spec: Overrides) -> Iterator[str]:
 def key_lines(key: Key) -> Iterator[str]:
     """A key of the file, without its secret."""
     for name, value in terms_json(key).items():
-        if value not in (None, "", [], {}) and (name, value) not in (("is_active", True), ("is_admin", False)):
+        if value not in (None, "", [], {}) and (name, value) not in (
+            ("is_active", True),
+            ("is_admin", False),
+            ("is_monitor", False),
+        ):
             shown = {each: item for each, item in value.items() if item} if isinstance(value, dict) else value
             if shown:
                 yield f"{name} = {toml(shown)}"

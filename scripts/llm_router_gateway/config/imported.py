@@ -61,7 +61,7 @@ def host_name(address: str) -> str:
 
 
 class Builder:
-    """Collects providers (one for each address and key), their models, and who answers to which name."""
+    """Collects providers (one for each address and key), their models, and the names that they answer to."""
 
     def __init__(self) -> None:
         self.providers: dict[tuple[Any, ...], Table] = {}

@@ -189,6 +189,7 @@ class Source:
         self._secrets: set[Path] = set()
         self._stamps: dict[Path, tuple[int, int, int] | None] = {}
         self._base = Base({}, {})
+        self._document_read: Mapping[str, Any] = {}  # of the last load, whether it could be used or not
         self.overlay: Overlay = NOTHING
         self.merged: Merged = merge({}, NOTHING)  # the current document
         self.unfit: Mapping[str, str] = {}  # entries of the overlay that are not, and why
@@ -200,6 +201,15 @@ class Source:
         self._tried: tuple[Base, Overlay, Merged, Config] | None = None  # the last trial, which `adopt` need not repeat
 
     @property
+    def log_format(self) -> str:
+        """What was said of it, also where the rest cannot be used: "json", or "text"."""
+        server = self._document_read.get("server")
+        said = self._env.get("LLM_ROUTER_LOG_FORMAT", "").strip() or (
+            server.get("log_format") if isinstance(server, dict) else ""
+        )
+        return "json" if said == "json" else "text"
+
+    @property
     def name(self) -> str:
         return str(self.path) if self.path else "the environment"
 
@@ -207,7 +217,8 @@ class Source:
         self._secrets.clear()
         try:
             env = {**self._dotenv(), **self._env}
-            base = Base(self._read(env), env)
+            self._document_read = self._read(env)
+            base = Base(self._document_read, env)
             config = self._take(base, self._read_overlay())
             return replace(config, notes=(*config.notes, *self._readable_secrets(base)))
         finally:
@@ -262,7 +273,7 @@ class Source:
             raise ConfigError([Problem(str(self.path), f"is not TOML: {wrong}")]) from None
 
     def _read_yaml(self, path: Path) -> Mapping[str, Any]:
-        """The jq server's file as a document of ours; what is otherwise here, or lost, waits to be told."""
+        """The jq server's file as a document of ours; what differs here, or is lost, waits to be reported."""
         try:
             found = from_jq_server(read_data_file(path))
         except Wrong as wrong:

@@ -1,4 +1,4 @@
-"""Secrets and addresses of [server], from flags, environment, files and the document. Pure: files are read by what is handed in."""
+"""Secrets and addresses of [server], from flags, environment, files and the document. What reads files is handed in. Pure."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def check_secrets(server: Server, keys: Iterable[tuple[Key, Sequence[Secret]]], 
     """One secret identifies one caller: two of them may not share it."""
     seen = dict.fromkeys(server.admin_tokens, "the admin token")
     named = [("the token", server.tokens), *((f'the key "{key.name}"', secrets) for key, secrets in keys)]
-    for who, secrets in named:
+    for owner, secrets in named:
         for secret in secrets:
-            if seen.setdefault(secret, who) != who:
-                reading.bad("keys" if "key" in who else "server.token", f"{who} and {seen[secret]} are the same secret")
+            if seen.setdefault(secret, owner) != owner:
+                reading.bad("keys" if "key" in owner else "server.token", f"{owner} and {seen[secret]} are the same secret")
 
 
 def check_networks(texts: Iterable[str], path: str, reading: Reading) -> None:

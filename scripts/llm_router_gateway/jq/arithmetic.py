@@ -137,7 +137,7 @@ def modulo(a: Value, b: Value) -> Value:
 
 
 def negate(value: Value) -> Value:
-    """-value; a number nobody computed with keeps its digits: -1.0 is written -1.0."""
+    """-value; a number that was not computed with keeps its digits: -1.0 is written -1.0."""
     this = type(value)
     if this is int:
         return -value or number(-0.0, UNKNOWN, False)

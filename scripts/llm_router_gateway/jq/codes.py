@@ -59,7 +59,7 @@ def without_paths(path: Path, value: Value, env: Env) -> Iterable[tuple[Path, Va
 
 
 def fresh(one: One | None, many: Many | None = None) -> Code:
-    """Code whose outputs are values of its own: no path leads to them, which is an error only where one is asked for."""
+    """Code whose outputs are values of its own: no path leads to them, which is an error only where one is needed."""
     run = many or single(one)
     return Code(one, run, paths_of_outputs(run))
 
@@ -90,7 +90,7 @@ def output_path(path: Path, value: Value, output: Value) -> tuple[Path, Value]:
     """The path of a value that an expression made from `value`: still the old path where it is the very same value.
 
     jq asks whether it is the same object in memory. For null and booleans, and for an array or object that was only handed
-    on, Python's `is` says the same; for another that is equal nobody can say: a program that goes on with its path is refused.
+    on, Python's `is` says the same; for another that is equal it is uncertain: a program that goes on with its path is refused.
     """
     base, at = (path.path, path.at) if type(path) is LostPath else (path, value)
     if output is at and (at is None or type(at) in (bool, list, dict)):

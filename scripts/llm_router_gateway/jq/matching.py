@@ -70,7 +70,7 @@ def form_matching(work: Callable[..., Iterator[Value]], last_outer: bool) -> Cal
 
         if not last_outer:
             return Code(None, many)
-        whole = array(Code(None, many))  # jq makes an array and goes through it: so says its error where a path is asked for
+        whole = array(Code(None, many))  # jq makes an array and goes through it: so says its error where a path is needed
         return Code(None, many, pipe(fresh(whole.one), iterate()).paths)
 
     return form

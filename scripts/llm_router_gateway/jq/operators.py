@@ -39,6 +39,25 @@ def binary(work: Callable[[Value, Value], Value], left: Code, right: Code) -> Co
     return fresh(one)
 
 
+def pairwise(work: Callable[[Value, Value, Env], Value], left: Code, right: Code) -> Code:
+    """`work` on each output of both sides, of which the right one runs first and turns slowest."""
+
+    def many(value: Value, env: Env) -> Iterator[Value]:
+        for second in right.many(value, env):
+            for first in left.many(value, env):
+                yield work(first, second, env)
+
+    if left.one is None or right.one is None:
+        return fresh(None, many)
+    before, after = left.one, right.one
+
+    def one(value: Value, env: Env) -> Value:
+        last = after(value, env)
+        return work(before(value, env), last, env)
+
+    return fresh(one)
+
+
 def arithmetic(sign: str, left: Code, right: Code) -> Code:
     """+ - * / %; what grows costs steps by its size, what is gone through costs them before."""
     work = ARITHMETIC[sign]
@@ -48,20 +67,7 @@ def arithmetic(sign: str, left: Code, right: Code) -> Code:
             spend(env, both_weights(first, second, sign == "-"))
         return charge_value(work(first, second), env)
 
-    def many(value: Value, env: Env) -> Iterator[Value]:
-        for second in right.many(value, env):
-            for first in left.many(value, env):
-                yield charge_and_work(first, second, env)
-
-    if left.one is None or right.one is None:
-        return fresh(None, many)
-    before, after = left.one, right.one
-
-    def one(value: Value, env: Env) -> Value:
-        last = after(value, env)
-        return charge_and_work(before(value, env), last, env)
-
-    return fresh(one)
+    return pairwise(charge_and_work, left, right)
 
 
 def both_weights(first: Value, second: Value, pairs: bool) -> int:
@@ -107,20 +113,7 @@ def priced_comparison(work: Callable[[Value, Value], bool], left: Code, right: C
             spend(env, min(weight(first), weight(second)) >> 1)
         return work(first, second)
 
-    def many(value: Value, env: Env) -> Iterator[Value]:
-        for second in right.many(value, env):
-            for first in left.many(value, env):
-                yield charge_and_work(first, second, env)
-
-    if left.one is None or right.one is None:
-        return fresh(None, many)
-    before, after = left.one, right.one
-
-    def one(value: Value, env: Env) -> Value:
-        last = after(value, env)
-        return charge_and_work(before(value, env), last, env)
-
-    return fresh(one)
+    return pairwise(charge_and_work, left, right)
 
 
 def is_scalar(code: Code) -> bool:

@@ -127,16 +127,16 @@ class Parser:
             self.fail_here()
         return tree
 
-    def pipe(self) -> Node:
+    def pipe(self, plain: bool = False) -> Node:
+        """A pipe; `plain` inside an object, where comma, `as` and `def` need parentheses."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise JqError("nested too deeply", self.at)
-        tree = self.pipe_of(plain=False)
+        tree = self.links(plain)
         self.depth -= 1
         return tree
 
-    def pipe_of(self, plain: bool) -> Node:
-        """A pipe; `plain` inside an object, where comma, `as` and `def` need parentheses."""
+    def links(self, plain: bool) -> Node:
         links: list[Node] = []
         marks: list[int] = []
         while True:
@@ -444,12 +444,7 @@ class Parser:
 
     def entry_value(self) -> Node:
         self.expect(":")
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise JqError("nested too deeply", self.at)
-        value = self.pipe_of(plain=True)
-        self.depth -= 1
-        return value
+        return self.pipe(plain=True)
 
     def read_if(self, at: int) -> Node:
         self.advance()

@@ -3,7 +3,7 @@
     pattern_of("(?<n>a+)b", "g").matches("xaab", charge)  ->  {"offset": 1, "length": 3, "string": "aab", "captures": [...]}
 
 jq uses Oniguruma with Perl's syntax and named groups. A pattern is read here piece by piece; a construct that Python lacks,
-reads otherwise, or that Oniguruma refuses, is a JqRefused before it is used. The same reading tells how much work the
+reads otherwise, or that Oniguruma refuses, is a JqRefused before it is used. The same reading shows how much work the
 pattern can cause: a repetition of what can be matched in several ways is refused, and where repetitions follow one another,
 the text's length times theirs is held below MAX_WORK, because Python's matcher cannot be interrupted.
 """
@@ -436,7 +436,7 @@ class Pattern:
         return work * (1 + sum(factor * ways(text, repeats) for factor, repeats in self.piece.looks))
 
     def readable(self, text: str) -> str:
-        """The text as Python must see it to match what jq matches; JqRefused where nobody can say."""
+        """The text as Python must see it to match what jq matches; JqRefused where that is not certain."""
         if self.spaces and any(mark in text for mark in "\x1c\x1d\x1e\x1f"):
             raise refuse("white space on a text with separators of files and records")
         if text.isascii():

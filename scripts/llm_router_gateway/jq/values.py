@@ -6,7 +6,7 @@
     weight([1, [2]])        -> 4
 
 A value is what json.loads makes: None, bool, int, float, str, list, dict; nothing here changes one in place. jq counts in
-IEEE doubles and keeps a number that nobody computed with as it was written, so: an int is exact until computed with; what
+IEEE doubles and keeps a number that was not computed with as it was written, so: an int is exact until computed with; what
 is computed comes back as an int where it is whole and below 2**53; Number carries its own text where float would tell it
 otherwise than jq does. Messages are jq's, because `try ... catch .` can read them.
 """
@@ -28,7 +28,7 @@ MAX_INDEX = 536870911  # jq's own limit on an array's index
 BRIEF_BYTES = 29  # a value quoted in an error message
 MAX_TEXT = 16_777_216  # characters of one string that a program makes; above this it is a runaway
 MAX_GAP = 1_000_000  # nulls that setting one element of an array may put before it
-HEAVY = 400_000  # values inside one another, beyond which nobody counts: no budget pays for them
+HEAVY = 400_000  # values inside one another, beyond which counting stops: no budget pays for them
 MAX_NESTING = 200  # levels of a value that a program walks; jq allows more, Python's stack does not
 
 
@@ -84,7 +84,7 @@ class JqFault(JqError):
 
 
 class Number(float):
-    """A double that is written as `text`; `literal` if nobody has computed with it."""
+    """A double that is written as `text`; `literal` if it was not computed with."""
 
     __slots__ = ("literal", "text")
     text: str
@@ -356,7 +356,7 @@ def compare_numbers(a: Value, b: Value) -> int:
 
 
 def compare_literals(a: Value, b: Value) -> int:
-    """Two numbers that are one double: as decimals where nobody computed with either."""
+    """Two numbers that are one double: as decimals where neither was computed with."""
     if not all(each.literal for each in (a, b) if type(each) is Number) or math.isinf(double(a)):
         return 0
     left, right = Decimal(number_text(a)), Decimal(number_text(b))

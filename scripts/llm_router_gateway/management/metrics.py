@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ DURATION_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 FIRST_OUTPUT_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60)
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 GONE = "client_gone"
+SUCCESS = "success"
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -69,6 +70,20 @@ class CallRecord(Protocol):
     def key_name(self) -> str: ...
 
 
+class Attempt(Protocol):
+    """The fields of a request to an upstream that are counted."""
+
+    @property
+    def name(self) -> str:
+        """ "provider/model" """
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def cause(self) -> str:
+        """The error's code; "" is success."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """Values that are read at scrape time and not counted here."""
@@ -81,6 +96,7 @@ class Gauges:
     started_at: float = 0.0  # Unix seconds
     replicas: Mapping[str, Any] = field(default_factory=dict)  # store.replicas.summary
     shared: Mapping[str, Any] = field(default_factory=dict)  # what several gateways share: Replica.view()
+    workers: Mapping[str, int] = field(default_factory=dict)  # "ready" and "ended"; {} of one process
 
 
 def clean(text: str) -> str:
@@ -240,6 +256,10 @@ SHARED = (
     ("state_engine_messages_total", "messages", "counter", "Messages to it."),
     ("state_replicas", "replicas", "gauge", "Processes that share limits, as last heard."),
 )
+WORKERS = (
+    ("workers", "ready", "gauge", "Worker processes that answer calls."),
+    ("workers_ended_total", "ended", "counter", "Worker processes that ended and were replaced, restarts not counted."),
+)
 MEMBER = (
     ("member_health_factor", "factor", "The part of its weight that a model has for its health, 0 to 1."),
     ("member_active_requests", "active", "Requests under way at a model."),
@@ -313,6 +333,9 @@ def gauge_families(moment: Gauges) -> Iterator[Family]:
     yield from replica_families(moment.replicas)
     yield from telemetry_families(moment.telemetry)
     yield from shared_families(moment.shared)
+    for name, field_name, kind, text in WORKERS:
+        if field_name in moment.workers:
+            yield Family(name, kind, text, [("", (), moment.workers[field_name])])
     yield Family(
         "build_info", "gauge", "Always 1; the version is in the label.", [("", labels(version=clean(moment.version)), 1)]
     )
@@ -329,6 +352,7 @@ class Metrics:
         self._spent: dict[str, Spent] = {}
         self._errors: dict[tuple[str, str], int] = {}  # model, code
         self._attempts = 0
+        self._tried: dict[tuple[str, str, str], int] = {}  # provider, model, cause
 
     def observe(self, call: CallRecord) -> None:
         """One call, at its end."""
@@ -358,6 +382,21 @@ class Metrics:
             code = (model, self._codes.of(call.error))
             self._errors[code] = self._errors.get(code, 0) + 1
         self._spend(call.key_name, tokens_in + tokens_out, cost_usd)
+
+    def observe_attempts(self, attempts: Iterable[Attempt]) -> None:
+        """Those of one call, at its end."""
+        for attempt in attempts:
+            self._add_attempts(attempt.name, attempt.provider, attempt.cause, 1)
+
+    def add_attempts(self, counted: Iterable[Sequence[Any]]) -> None:
+        """Those that another process counted: (model, provider, cause, how many)."""
+        for name, provider, cause, count in counted:
+            self._add_attempts(name, provider, cause, count)
+
+    def _add_attempts(self, name: str, provider: str, cause: str, count: int) -> None:
+        model = self._models.of(name, not cause or self._is_listed(name))
+        key = (OTHER if model == OTHER else clean(provider), model, self._codes.of(cause) or SUCCESS)
+        self._tried[key] = self._tried.get(key, 0) + count
 
     def _spend(self, key_name: str, tokens: int, cost_usd: float | None) -> None:
         name = self._keys.of(key_name)
@@ -405,6 +444,15 @@ class Metrics:
         )
         yield Family(
             "upstream_attempts_total", "counter", "Requests to upstreams, failed ones too.", [("", (), self._attempts)]
+        )
+        yield Family(
+            "attempts_total",
+            "counter",
+            "Requests to upstreams, by what came of them: success, or the error's code.",
+            [
+                ("", labels(provider=provider, model=model, cause=cause), count)
+                for (provider, model, cause), count in self._tried.items()
+            ],
         )
         spent = [(labels(key=name), one) for name, one in self._spent.items()]
         yield Family("key_requests_total", "counter", "Calls by key.", [("", which, one.requests) for which, one in spent])

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import BadRequest, NotFound, Unavailable
-from ..net.router import ManagementRequest, ManagementResponse, Route
+from ..net.router import MONITOR, ManagementRequest, ManagementResponse, Route
 from ..store.call_log import CallLog
 from ..store.query import BY, DAY_S, HOUR_S, LABELS, MINUTE_S, MINUTES_KEPT_S, ORDERS, OUTCOMES, Cursor, Page, Span, Where
 from ..store.replicas import Replica, summary
@@ -50,7 +50,7 @@ TIMES = frozenset({"from", "to", "range", "time_range_hours"})
 RANGE = re.compile(r"([1-9]\d{0,5})([mhd])", re.A)
 WHOLE = re.compile(r"\d{1,9}", re.A)
 SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,9})?", re.A)
-OFFSET_LOST = re.compile(r"(T[\d:.]+) (\d\d:?\d\d)", re.A)  # a plus sign that nobody escaped
+OFFSET_LOST = re.compile(r"(T[\d:.]+) (\d\d:?\d\d)", re.A)  # a plus sign that was not escaped
 CURSOR = re.compile(r"([a-z_]+)([-+])(-?\d{1,20}(?:\.\d{1,20})?(?:e[-+]?\d{1,3})?)_(\d{1,18})", re.A)
 FORMULA = re.compile(r"[\t\r\n]|\s*[=+@\uff1d\uff0b\uff0d\uff20-]")  # what spreadsheets compute, in any width
 TRUE, FALSE = ("1", "true", "yes"), ("0", "false", "no")
@@ -202,7 +202,7 @@ def cursor_text(cursor: Cursor | None, page: Page) -> str | None:
 
 
 def read_cursor(text: str, order: str, is_descending: bool) -> Cursor:
-    text = text.replace(" ", "+", 1)  # a plus sign that nobody escaped
+    text = text.replace(" ", "+", 1)  # a plus sign that was not escaped
     match = CURSOR.fullmatch(text)
     if not match or (match[1], match[2]) != (order, "-" if is_descending else "+"):
         raise bad_parameter("before", "is not a cursor of this list: use the `next` of a response to the same query")
@@ -270,10 +270,11 @@ class MonitorApi:
         telemetry: Callable[[], Mapping[str, int]] = dict,
         now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
         replicas: Callable[[], Sequence[Replica]] = tuple, shared: Callable[[], Mapping[str, Any]] = dict,
+        workers: Callable[[], Mapping[str, int]] = dict,
     ) -> None:  # fmt: skip
         """`shared`: what several gateways share, and whether its engine answers; {} where nothing is shared."""
         self.metrics, self._shared = metrics, shared
-        self._replicas = replicas
+        self._replicas, self._workers = replicas, workers
         self._log, self._open, self._members, self._version = log, open_requests, members, version
         self._now, self._clock, self._telemetry = now, clock, telemetry
         self._started_at = now()
@@ -283,16 +284,16 @@ class MonitorApi:
         return [
             Route("GET", "monitor/invocations", self._invocations),
             Route("GET", "monitor/invocations/{id}", self._invocation),
-            Route("GET", "monitor/statistics", self._statistics),
-            Route("GET", "monitor/time-series", self._time_series),
-            Route("GET", "monitor/grouped-time-series", self._grouped),
+            Route("GET", "monitor/statistics", self._statistics, MONITOR),
+            Route("GET", "monitor/time-series", self._time_series, MONITOR),
+            Route("GET", "monitor/grouped-time-series", self._grouped, MONITOR),
             Route("GET", "monitor/export.csv", partial(self._export, PLAIN_CSV)),
             Route("GET", "monitor/export.jsonl", partial(self._export, LINES)),
             Route("GET", "monitor/export/csv", partial(self._export, PLAIN_CSV)),
             Route("GET", "monitor/export/json", partial(self._export, LINES)),
             Route("GET", "monitor/export/excel", partial(self._export, EXCEL_CSV)),
             Route("GET", "monitor/replicas", self._list_replicas),
-            Route("GET", "metrics", self._metrics),
+            Route("GET", "metrics", self._metrics, MONITOR),
         ]
 
     # -- reading
@@ -411,7 +412,7 @@ class MonitorApi:
         read_query(request.query, ())
         health = {} if self._log is None else self._log.health()
         gauges = Gauges(self._open(), self._members(), health, self._telemetry(), self._version, self._started_at,
-                        summary(self._replicas()), self._shared())  # fmt: skip
+                        summary(self._replicas()), self._shared(), self._workers())  # fmt: skip
         text = self.metrics.render(gauges).encode("utf-8", "replace")
         return ManagementResponse(text, headers=[("content-type", CONTENT_TYPE), *PRIVATE])
 

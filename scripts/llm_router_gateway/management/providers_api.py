@@ -5,8 +5,8 @@
 
 What is changed is kept in the overlay beside the configuration file (`config/overlay`, `config/sources`), which no reload
 overwrites, and is in force at once. A change that makes an impossible configuration is refused whole, with every problem and
-its path. Keys can be written and never read back; nor does one that is here already go to another address because somebody
-changed the address.
+its path. Keys can be written and never read back; nor does a stored one go to another address when
+the address changes.
 """
 
 from __future__ import annotations
@@ -366,7 +366,7 @@ class ProvidersApi:
         """`take_over` swaps the Config in as a reload does; `tell` and `warn` are the log's; `source` has been loaded."""
         self._source, self._state, self._routing_state = source, state, routing_state
         self._take_over, self._clock, self._warn, self._tell = take_over, clock, warn, tell
-        self.lock = asyncio.Lock()  # who reads the file anew takes it, too
+        self.lock = asyncio.Lock()  # a reload takes it, too
         self._run_id, self._revisions = new_id(), 0
         self._seen: object = None
         told = source.keep_overlay()

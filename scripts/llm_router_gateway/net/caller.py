@@ -16,5 +16,10 @@ class Caller:
     key: Any = None  # keys.Key, where the caller has one of those
     is_cookie: bool = False  # known by a session's cookie
 
+    @property
+    def is_monitor(self) -> bool:
+        """Whether it may read monitoring, and nothing else."""
+        return self.key is not None and self.key.is_monitor
+
 
 ANONYMOUS = Caller()

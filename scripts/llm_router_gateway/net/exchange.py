@@ -215,7 +215,7 @@ class Exchange:
         """The connection header of the answer."""
         if not self.keeps_connection:
             return "connection: close\r\n"
-        return "" if self._is_chunked else "connection: keep-alive\r\n"  # HTTP/1.0 closes unless told otherwise
+        return "" if self._is_chunked else "connection: keep-alive\r\n"  # HTTP/1.0 closes by default
 
     @property
     def keeps_connection(self) -> bool:

@@ -19,7 +19,8 @@ from urllib.parse import unquote
 from ..errors import BadMethod, NotFound
 from .caller import Caller
 
-OPEN, CALLER, ADMIN = "open", "caller", "admin"  # access: everyone, keys that may call a model, administrators
+# Access: everyone, keys that may call a model, keys for monitoring and administrators, administrators.
+OPEN, CALLER, MONITOR, ADMIN = "open", "caller", "monitor", "admin"
 
 Headers = list[tuple[str, str]]
 

@@ -136,7 +136,7 @@ async def readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None
 
 
 def turn_away(sock: socket.socket) -> None:
-    """A caller for whom there is no room is told so."""
+    """The answer to a caller for which there is no room."""
     with suppress(OSError), sock:
         sock.setblocking(False)
         sock.send(BUSY)

@@ -32,6 +32,14 @@ class AttemptRecord(NamedTuple):
     first_output_s: float | None  # after its start; streams
     span_id: str
 
+    @property
+    def name(self) -> str:
+        return self.candidate.name
+
+    @property
+    def provider(self) -> str:
+        return self.candidate.provider.name
+
 
 def cause_of(error: BaseException) -> tuple[str, str]:
     """(code, message)."""

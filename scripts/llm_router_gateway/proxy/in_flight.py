@@ -1,4 +1,4 @@
-"""How many bytes of request bodies are in memory, of all callers together, and who finds no more room.
+"""How many bytes of request bodies are in memory, of all callers together, and which request finds no more room.
 
 bodies = BytesInFlight()
 taken = bodies.reserve(length, most)    Unavailable (503) where there is no room for it now

@@ -1,6 +1,7 @@
 """Log lines: collected, written together, turned over at 10 MB. One line per request, one write for many.
 
     log = Log(level="info", stream=2, path="router.log", wall=time.time)
+    log.event("info", "listening", "...")        -> a line of JSON, for what is no request and no note
     log.info("POST /v1/messages 200 812ms ...")  -> "2026-10-21T07:28:00.123Z info  POST /v1/messages 200 812ms ..."
     log.request(record)                          -> the same of a Record
     Log(as_json=True).request(record, cost_usd=0.01)
@@ -93,6 +94,16 @@ def ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1_000, 1)
 
 
+def timestamp(now: float) -> str:
+    """timestamp(0.0) -> "1970-01-01T00:00:00.000Z" """
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
+
+
+def event_line(level: str, event: str, message: str, **more: object) -> str:
+    """One line of JSON from before there is a Log."""
+    return as_object(at=timestamp(time.time()), level=level, event=event, message=message, **more) + "\n"
+
+
 class Log:
     """Lines to a stream (stderr), and to a file when it has a path; as text, or each a JSON object."""
 
@@ -134,6 +145,11 @@ class Log:
         self._waiting.append(line + "\n")
         if len(self._waiting) >= MAX_WAITING or level == "error":
             self.flush()
+
+    def event(self, level: str, event: str, message: str, **more: object) -> None:
+        """A line of the JSON form with an event of its own, written at once."""
+        self._keep(as_object(at=self._now(), level=level, event=event, message=message, **more), level)
+        self.flush()
 
     def request(self, record: Request, **more: object) -> None:
         """The line of a finished request; `more` has fields of the JSON form only: key_id, cost_usd."""

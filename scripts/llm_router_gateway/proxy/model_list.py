@@ -108,7 +108,7 @@ def names_in(listing: object) -> tuple[str, ...]:
 
 
 def windows_in(listing: object) -> dict[str, int]:
-    """The context windows that an upstream's own list tells, by model; of any protocol.
+    """The context windows in an upstream's own list, by model; of any protocol.
 
     windows_in({"data": [{"id": "a", "max_model_len": 8192}, {"id": "b", "meta": {"n_ctx": 4096}}]}) -> {"a": 8192, "b": 4096}
     vLLM says max_model_len, llama.cpp meta.n_ctx, OpenRouter and Mistral context_length, Gemini inputTokenLimit.

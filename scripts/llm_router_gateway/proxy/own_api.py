@@ -15,7 +15,8 @@ from .. import __version__
 from ..access import browser
 from ..errors import BadMethod, BadRequest, Forbidden, GatewayError
 from ..json_body import read_body
-from ..net.router import ADMIN, ManagementRequest, ManagementResponse, Router
+from ..net.caller import Caller
+from ..net.router import ADMIN, CALLER, MONITOR, OPEN, ManagementRequest, ManagementResponse, Router
 from ..wire.registry import SPECS, wire
 from . import model_list
 from .model_list import LiveLists
@@ -93,8 +94,7 @@ class OwnApi:
         """The monitor, keys, administration."""
         exchange, caller = context.exchange, context.caller
         route, args = router.find(exchange.method, context.call.model)
-        if route.access == ADMIN and not caller.is_admin:
-            raise Forbidden("this is for administrators: use an admin key; references/gateway.md describes how to get one")
+        check_access(route.access, caller)
         body = None
         if exchange.method in WITH_BODY:
             limit = min(MAX_BODY_BYTES, context.state.config.server.max_body_bytes)
@@ -108,6 +108,22 @@ class OwnApi:
         """Whether a proxy that is trusted says that the caller came over TLS."""
         is_told = context.headers.get("x-forwarded-proto", "").strip().lower() == "https"
         return is_told and self._services.authenticator.is_proxy(context.exchange.client)
+
+
+def check_access(access: str, caller: Caller) -> None:
+    """Forbidden where a caller's key does not go as far as a route needs."""
+    if access == OPEN or caller.is_admin:
+        return
+    if access == ADMIN:
+        raise Forbidden("this is for administrators: use an admin key; references/gateway.md describes how to get one")
+    if access == MONITOR and not caller.is_monitor:
+        raise Forbidden("this is for administrators and keys with is_monitor: references/gateway-keys.md describes both")
+    if access == CALLER and caller.is_monitor:
+        raise only_monitoring()
+
+
+def only_monitoring() -> Forbidden:
+    return Forbidden("this key may read statistics, /metrics and /health/models, and nothing else", code="not_allowed")
 
 
 def body_in(data: bytes) -> Any:

@@ -60,7 +60,7 @@ class Services:
             self.converted.add(name)
 
     def internal_error(self, request_id: str, error: Exception) -> GatewayError:
-        """What a caller hears of a fault that is the gateway's own; the log says where it is."""
+        """The answer to a caller after a fault of the gateway's own; the log says where it is."""
         self.log.error(f"a fault of ours in request {request_id}: {fault_location(error)}")
         return GatewayError("the gateway failed; its log has the reason")
 

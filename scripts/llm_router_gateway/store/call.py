@@ -5,7 +5,7 @@
     counts_of(call)       -> what it adds to the sums of its minute, hour and day
 
 Tokens: `input` is all that was read, `cached` and `cache_write` are parts of it; `output` is all that was written, `reasoning`
-a part of it. None: unknown. A call is a success when `error` is empty; a caller who went away is neither that nor an
+a part of it. None: unknown. A call is a success when `error` is empty; a caller that went away is neither that nor an
 error. Latency is that of successes, without those that only count tokens.
 """
 
@@ -33,10 +33,10 @@ class Call(NamedTuple):
     duration_ms: float
     kind: str  # one of KINDS
     protocol: str
-    upstream_protocol: str  # "" when nobody was asked
+    upstream_protocol: str  # "" when no upstream was called
     stream: int  # 0 or 1
     asked: str
-    served: str  # "provider/model"; "" when nobody was asked
+    served: str  # "provider/model"; "" when no upstream was called
     provider: str
     model: str
     attempts: int

@@ -67,7 +67,7 @@ class KeyRepository(Protocol):
 
 
 class KeyHolder(Protocol):
-    """Who admits callers by what the repository holds: `access.authenticate.Authenticator`."""
+    """What admits callers by what the repository holds: `access.authenticate.Authenticator`."""
 
     sealed: str  # why anonymous callers are refused
     is_unread: bool  # the keys of the store are not known

@@ -10,6 +10,7 @@ cannot be written waits, up to MAX_WAITING calls; what is above that is dropped 
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import deque
@@ -89,6 +90,10 @@ class Recorder:
         Not `durable`: it may be lost when the power fails within seconds, and costs a sixth.
         """
         return self._submit(Work(function, Future(), durable=durable))
+
+    async def transact(self, function: Callable[[Database], Result]) -> Result:
+        """As `write`, awaited."""
+        return await asyncio.wrap_future(self.write(function))
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Whether all that was added before is in the file now."""

@@ -50,21 +50,21 @@ class SqlCallLog:
         return await self._read(lambda db: write(queries.find_page(db, page, where, self._clock)))
 
     async def call(self, name: str, *, write: Callable[[Values], Written]) -> Written | None:
-        def made(db: Any) -> Written | None:
+        def read(db: Any) -> Written | None:
             found = whole_call(db, name)
             return None if found is None else write(found)
 
-        return await self._read(made)
+        return await self._read(read)
 
     async def export(
         self, page: Page, where: Where, *, write: Callable[[Iterable[Values]], bytes]
     ) -> tuple[bytes, Cursor | None]:
-        def made(db: Any) -> tuple[bytes, Cursor | None]:
+        def read(db: Any) -> tuple[bytes, Cursor | None]:
             give_up = self._clock() + SEARCH_S
             rows, go_on = queries.by_time(db, page, where, lambda: self._clock() > give_up)
             return write(view(row[1], Call._make(row[2:])) for row in rows), go_on
 
-        return await self._read(made)
+        return await self._read(read)
 
     def health(self) -> dict[str, Any]:
         return self._store.health()

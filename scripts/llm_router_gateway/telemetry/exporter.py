@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from random import uniform
+from secrets import token_hex
 from typing import Any
 
 from ..config.telemetry import Telemetry
@@ -180,8 +181,9 @@ class Exporter:
         self._traces = Channel(TRACES, settings.traces_url, settings, pool, warn, info) if settings.traces_url else None
         self._metrics = Channel(METRICS, settings.metrics_url, settings, pool, warn, info) if settings.metrics_url else None
         self._resource: Mapping[str, otlp.Value] = {
-            "service.name": settings.service_name, "service.version": version, "telemetry.sdk.name": SCOPE_NAME,
-            "telemetry.sdk.language": "python", **settings.resource,
+            "service.name": settings.service_name, "service.version": version,
+            "service.instance.id": token_hex(8),  # several processes count apart, each from its own start
+            "telemetry.sdk.name": SCOPE_NAME, "telemetry.sdk.language": "python", **settings.resource,
         }  # fmt: skip
         self._scope = {"name": SCOPE_NAME, "version": version}
 

@@ -1,4 +1,4 @@
-"""Which words for effort a model takes, and whether it can be told not to think: one table, a row for each family.
+"""Which words for effort a model accepts, and whether its reasoning can be switched off: one table, a row per family.
 
     efforts_of("openai/gpt-5.1")                        -> ("none", "low", "medium", "high")
     efforts_of("glm-4.6")                               -> None: nothing is known, so the caller's word goes as it is
@@ -20,7 +20,7 @@ from . import ir
 from .losses import name_lost
 
 ORDER = ("none", "minimal", "low", "medium", "high", "xhigh", "max")  # every word there is, least thought first
-EXTREMES = frozenset({"none", "max"})  # given to those alone who ask for them
+EXTREMES = frozenset({"none", "max"})  # only for requests that name them
 OFF_LOST = "reasoning=off"  # the name of the loss where a model cannot but think
 
 LOW_BELOW, MEDIUM_BELOW = 4_096, 16_384  # tokens of a thinking budget -> the effort that comes closest

@@ -53,7 +53,7 @@ Extras = Mapping[str, Mapping[str, Any]]  # vendor -> its field -> its value
 
 
 class Nothing(Mapping[str, Any]):
-    """The empty object, equal to {}. Hashable, as dataclasses want their defaults, and nobody can add to it."""
+    """The empty object, equal to {}. Hashable, as defaults of dataclasses must be, and immutable."""
 
     __slots__ = ()
 
@@ -83,7 +83,7 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value(made: type[T]) -> type[T]:
-    """A dataclass that nobody changes, as types see to. It is not frozen when it runs: that makes each four times as slow to
+    """A dataclass that is never changed, as types see to. It is not frozen when it runs: that makes each four times as slow to
     make, and a long conversation has a hundred thousand of them.
     """
     return dataclass(slots=True, unsafe_hash=True)(made)
@@ -210,13 +210,13 @@ Part = Text | Thinking | Media | ToolCall | ToolResult | Refusal | Opaque
 class Message:
     role: Role
     parts: tuple[Part, ...]
-    name: str = ""  # OpenAI: who speaks
+    name: str = ""  # OpenAI: the speaker's name
     extras: Extras = NOTHING
 
 
 @value
 class WebSearch:
-    """A search of the web that runs at the vendor's: what each of them can be told of it. `location` is of the user:
+    """A web search that runs at the vendor, with the settings that each vendor has for it. `location` is of the user:
     {"city": ..., "region": ..., "country": ..., "timezone": ...}
     """
 
@@ -243,7 +243,7 @@ class Tool:
     cache_control: JSON | None = None
     extras: Extras = NOTHING  # {"anthropic": {"defer_loading": True}}
     search: WebSearch | None = field(default=None, compare=False)  # what `value` says, in no vendor's words
-    deferred: bool = field(default=False, compare=False)  # to be loaded later, and not yet: only its own vendor is told of it
+    deferred: bool = field(default=False, compare=False)  # to be loaded later, and not yet: only its own vendor gets it
 
 
 @value
@@ -287,7 +287,7 @@ class ResponseFormat:
 
 
 class Seal(Protocol):
-    """Takes what one vendor signed through a caller who must bring it back unchanged, and knows it again."""
+    """Carries what one vendor signed through a caller, which returns it unchanged, and recognises it."""
 
     def close(self, value: JSON) -> str:
         """The value as a text that only its owner may bring back."""
@@ -344,9 +344,9 @@ class Request:
     service_tier: str = ""  # the caller's word
     cache_key: str = ""  # OpenAI prompt_cache_key
     extras: Extras = NOTHING
-    reply: Reply = field(default=NO_REPLY, compare=False)  # of the caller, not of what is asked
+    reply: Reply = field(default=NO_REPLY, compare=False)  # about the caller, not about the question
     answer_id: str = field(default="", compare=False)  # of the answer, where the upstream gives it none
-    input_estimate: int = field(default=0, compare=False)  # tokens; 0 = nobody needs to know before the upstream says it
+    input_estimate: int = field(default=0, compare=False)  # tokens; 0 = not needed before the upstream states it
 
 
 # ----------------------------------------------------------------------------------------------------------------- answer
@@ -409,8 +409,8 @@ class Answer:
     id: str
     model: str
     candidates: tuple[Candidate, ...]  # at least one; a prompt that was blocked is one without parts and a refusal
-    usage: Usage | None = None  # None = not told; never taken for 0
-    created: int = 0  # Unix seconds; 0 = not told
+    usage: Usage | None = None  # None = unknown; never treated as 0
+    created: int = 0  # Unix seconds; 0 = unknown
     service_tier: str = ""
     extras: Extras = NOTHING
 

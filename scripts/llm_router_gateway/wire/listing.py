@@ -43,7 +43,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model that can be asked for as `name`, or as `bare` where nobody else has that name."""
+    """One model, which callers name by `name`, or by `bare` where no other model has that name."""
 
     name: str
     bare: str

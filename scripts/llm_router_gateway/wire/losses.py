@@ -13,10 +13,10 @@ MAX_LOST = 200  # names that are kept of one request; a header could not hold mo
 MAX_HEADER_CHARS = 2_000
 MAX_NAME_CHARS = 120  # of one name in the header; callers choose the names of fields
 
-# What is told last, without the place it was lost at: it changes nothing about what the model is asked.
+# Named last, without the place it was lost at: it does not change the question to the model.
 NOISE = frozenset({"$schema", "$id", "$comment", "additionalProperties", "title", "examples", "default", "format",
                    "x-anthropic-billing-header", "include_usage", "cache_control", "detail"})  # fmt: skip
-# What is told first: the model saw less than the caller sent, or the answer holds less than the model said.
+# Named first: the model saw less than the caller sent, or the answer holds less than the model said.
 CONTENT = re.compile(
     r"(?:image|document|audio|video|file|tools(?:\[\d+\]|\[\*\])?=|tool_result|tool_choice|tool_use|tool_call|messages|system\."
     r"|assistant\.|user\.|response_format|functionCall|functionResponse|grounding|citation|prefill|lone)"
@@ -61,7 +61,7 @@ def noise_in(name: str) -> str:
 
 
 def rank_losses(lost: Sequence[str]) -> list[str]:
-    """The names as they are told: what matters most first, one name for the same thing in several places, noise last.
+    """The names as they are reported: what matters most first, one name for one thing in several places, noise last.
 
     rank_losses(["tools[0].parameters.$schema", "tools[1].parameters.$schema", "top_k", "image.url"])
         -> ["image.url", "top_k", "$schema"]

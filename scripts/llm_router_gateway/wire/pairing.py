@@ -45,7 +45,7 @@ def _answers(messages: Sequence[ir.Message], at: int) -> tuple[list[ir.Message],
 
 
 def without_orphans(message: ir.Message, lost: list[str]) -> ir.Message:
-    """A result without its call is told as text, so that the conversation is taken and nothing said is gone."""
+    """A result without its call becomes text, so that the conversation is accepted and nothing in it is lost."""
     if not any(isinstance(part, ir.ToolResult) for part in message.parts):
         return message
     parts: list[ir.Part] = []
@@ -85,7 +85,7 @@ def pair_results(messages: Sequence[ir.Message], lost: list[str]) -> list[ir.Mes
     [assistant(call a, call b), user(text, result b)]
         -> [assistant(call a, call b), user(result b, result a: an error that says so), user(text)]
 
-    A call nobody answered gets an error as its result; a result nobody asked for becomes text; both are named in `lost`.
+    A call without a result gets an error as its result; a result without a call becomes text; both are named in `lost`.
     Assistant messages in a row become one where calls are among them.
     """
     if not any(type(part) in ABOUT_TOOLS for message in messages for part in message.parts):

@@ -41,7 +41,7 @@ class Scanner(Protocol):
 
     @property
     def flawed(self) -> bool:
-        """Whether `error` is our own verdict, and no event of the upstream's tells of it."""
+        """Whether `error` is the gateway's own verdict, for which the upstream sent no event."""
 
     @property
     def fed(self) -> int:
@@ -111,9 +111,10 @@ def frame_error(data: bytes) -> bytes:
     at = 0 if data.startswith(b"{") else max(data.find(b"\n{"), data.find(b"\r{")) + 1
     try:
         value = json.loads(data[at:])
+        framed = b"data: " + compact(value).encode("utf-8", "backslashreplace") + b"\n\n" if error_in(value) else data[at:]
     except (ValueError, RecursionError):
         return data
-    return data[:at] + b"data: " + compact(value).encode("utf-8", "backslashreplace") + b"\n\n" if error_in(value) else data
+    return data[:at] + framed
 
 
 class EventBytes:
@@ -194,7 +195,7 @@ class RelayPipe:
         self._watcher = watcher
         self._is_usage: Callable[[str], bool] | None = getattr(scanner, "is_usage", None) if hides_usage else None
         self._bytes, self._scanner, self._wrap, self._masked = EventBytes(), scanner, wrap, masked
-        # What tells a piece that only adds text, without parsing it: OpenAI's, the others say more in each event.
+        # Recognises a piece that only adds text without parsing it. OpenAI's only: others have more in each event.
         self._glance: Callable[[bytes], bool] | None = None if wrap or watcher else getattr(scanner, "glance", None)
         self.outputs, self.done = 0, False
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on

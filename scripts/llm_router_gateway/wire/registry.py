@@ -25,10 +25,10 @@ PROTOCOLS = (
 )
 
 SPECS: Mapping[str, Spec] = {name: import_module(f".{name}.spec", __package__).SPEC for name in PROTOCOLS}
-DEFAULT = PROTOCOLS[0]  # of a caller who shows no other, and of the gateway's own paths
+DEFAULT = PROTOCOLS[0]  # of a request that shows no other, and of the gateway's own paths
 UPSTREAMS: Mapping[str, Upstream] = {name: spec.upstream for name, spec in SPECS.items() if spec.upstream is not None}
 
-# The union of what every protocol has, for decisions made before anybody knows which one it is.
+# The union of what every protocol has, for decisions made before the protocol is known.
 KEY_HEADERS = tuple(dict.fromkeys(name for spec in SPECS.values() for name in spec.key_headers))
 KEY_QUERIES = tuple(dict.fromkeys(spec.key_query for spec in SPECS.values() if spec.key_query))
 # What a caller's credential may stand in: none of it is ever passed on.

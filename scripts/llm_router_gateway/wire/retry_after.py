@@ -1,4 +1,4 @@
-"""How long an upstream asked to wait, read from its headers."""
+"""How long to wait before the next request, read from an upstream's headers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """How long an upstream asked to wait; headers in lower case.
+    """Seconds to wait before the next request; headers in lower case.
 
     {"retry-after-ms": "1500"} -> 1.5;  {"retry-after": "7"} -> 7.0;  a date counts from the answer's own `date`
     """

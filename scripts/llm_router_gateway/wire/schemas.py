@@ -70,7 +70,7 @@ def object_at_root(schema: Schema, lost: list[str]) -> Schema:
     """A tool's schema without anyOf, oneOf, allOf at its top, where most APIs refuse the whole request for them.
 
     The properties of all branches are put together; required is what every branch of an anyOf requires, or any of an allOf.
-    What the branches said is told in the description.
+    What the branches said goes into the description.
     """
     schema = with_hashes(schema)
     if "$ref" not in schema and not any(name in schema for name in UNIONS):

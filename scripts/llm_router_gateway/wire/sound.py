@@ -48,7 +48,7 @@ def sound(usage: Usage | None) -> Usage | None:
 
 
 def cost_in(usage: Mapping[str, Any]) -> float | None:
-    """The whole cost that a usage object tells, in US dollars; None where it tells none that can be.
+    """The total cost that a usage object states, in US dollars; None where there is none or it is impossible.
 
     OpenRouter with a vendor's key of one's own (`is_byok`): `cost` is the fee alone, what that key pays stands beside it.
     """

@@ -80,7 +80,7 @@ def text_tokens(text: str) -> float:
 
 
 def other_tokens(text: str, others: int) -> float:
-    """Tokens of the `others` characters of a text that are not ASCII; how many bytes each has tells what script it is."""
+    """Tokens of the `others` characters of a text that are not ASCII; the number of bytes of each shows its script."""
     of_four = len(text.encode("utf-16-le", "surrogatepass")) // 2 - len(text)
     bytes_left = len(text.encode("utf-8", "surrogatepass")) - (len(text) - others) - 4 * of_four
     of_three = bytes_left - 2 * (others - of_four)

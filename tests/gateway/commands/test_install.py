@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from running import GATEWAY, SCRIPTS, command, environment
+from running import GATEWAY, SCRIPTS, Process, command, environment
 
 from llm_router_gateway.commands import install
 from llm_router_gateway.commands.install import Place, container, quote_word, unit
@@ -105,7 +109,7 @@ def instructions(text: str) -> dict[str, list[str]]:
     return found
 
 
-def test_the_container_runs_as_nobody_with_a_volume_a_health_check_and_a_proper_stop() -> None:
+def test_the_container_runs_as_a_plain_user_with_a_volume_a_health_check_and_a_proper_stop() -> None:
     said = instructions(container(PLACE))
     assert next(iter(said)) == "FROM"
     assert said["FROM"][0].endswith("-slim")
@@ -116,7 +120,8 @@ def test_the_container_runs_as_nobody_with_a_volume_a_health_check_and_a_proper_
     assert all(install.STATE in line for line in re.findall(r"\S+(?:STORE|OVERLAY)=\S+", said["ENV"][0]))
     assert "pip" not in said["RUN"][0]
     assert json.loads(said["CMD"][0]) == ["--config", "/etc/llm-router/router.toml"]
-    assert json.loads(said["HEALTHCHECK"][0].partition(" CMD ")[2])[:2] == ["python3", "-c"]
+    check = json.loads(said["HEALTHCHECK"][0].partition(" CMD ")[2])
+    assert check[:2] == ["python3", "-c"] and "/health/ready" in check[2]
 
 
 def test_what_the_container_copies_is_all_that_it_takes_to_run(tmp_path: Path) -> None:
@@ -130,6 +135,44 @@ def test_what_the_container_copies_is_all_that_it_takes_to_run(tmp_path: Path) -
     env = environment(tmp_path, {"OPENAI_API_KEY": "k" + "ey-" * 4})
     done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_health_check_of_the_container_goes_by_readiness(start: Callable[..., Process], stand_in: Any) -> None:
+    usable = f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{stand_in.url}/v1"\nany_model = true\n'
+    gateway = start(usable)
+    check = json.loads(instructions(container(PLACE))["HEALTHCHECK"][0].partition(" CMD ")[2])
+    argv = [sys.executable, *check[1:]]
+
+    def code(port: int) -> int:
+        env = environment(gateway.folder, {"LLM_ROUTER_PORT": str(port)})
+        return subprocess.run(argv, env=env, capture_output=True, timeout=60, check=False).returncode
+
+    assert code(gateway.port) == 0
+    gateway.write('[[providers]]\nname = "openai"\n')
+    gateway.logged("taken over")
+    assert gateway.get("/health/ready").status == 503
+    assert code(gateway.port) == 1
+
+
+def test_the_demo_runs_in_what_the_container_copies(tmp_path: Path) -> None:
+    copied = {name for line in instructions(container(PLACE))["COPY"] for name in shlex.split(line)[:-1]}
+    shipped = {path.name for path in SCRIPTS.glob("llm_router_*") if path.name != "llm_router_batch.py"}
+    assert copied == shipped
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_supervisor_is_notified_when_callers_can_reach_the_gateway(
+    start: Callable[..., Process], stand_in: Any, tmp_path: Path, abstract: bool
+) -> None:
+    assert value(unit(PLACE), "Type") == "notify"
+    name = f"@llm-router-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind("\0" + name[1:] if abstract else name)
+        told.settimeout(30)
+        gateway = start("", "--demo", env={"NOTIFY_SOCKET": name})
+        assert told.recv(100) == b"READY=1"
+        gateway.end()
+        assert told.recv(100) == b"STOPPING=1"
 
 
 def test_paths_in_the_steps_can_be_pasted() -> None:

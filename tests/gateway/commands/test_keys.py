@@ -127,7 +127,7 @@ def test_names_from_the_store_cannot_steer_a_terminal(folder: Path) -> None:
     assert b"\xe2\x80\xae" not in keys(folder, "list").stdout + keys(folder, "show", "evil\u202egnp").stdout
 
 
-def test_times_may_be_told_from_now() -> None:
+def test_times_may_be_relative_to_now() -> None:
     assert keycli.expiry("1d", 0.0) == "1970-01-02T00:00:00Z" and keycli.expiry("2027-01-31", 0.0) == "2027-01-31"
     assert keycli.expiry("36h", 0.0) == "1970-01-02T12:00:00Z" and keycli.expiry("d", 0.0) == "d"
 
@@ -143,3 +143,21 @@ def test_a_name_of_the_configuration_is_not_to_be_had(folder: Path) -> None:
     for name in ("ours", "token-1"):
         assert name.encode() in keys(folder, "create", "--name", name, code=1).stderr
     keys(folder, "create", "--name", "token-2")
+
+
+def test_print_config_counts_the_keys_of_the_store(folder: Path) -> None:
+    def said() -> str:
+        done = command(folder, "--print-config")
+        return next(line for line in done.stdout.decode().splitlines() if line.startswith("# who may call"))
+
+    assert "without a key" in said()
+    keys(folder, "create", "--name", "laptop")
+    assert said().endswith("whoever shows a key: 1 key of the store")
+    (folder / "router.db").write_bytes(b"no database" * 100)
+    assert said().endswith("keys of a store that cannot be read here")
+
+
+def test_a_key_for_monitoring(folder: Path) -> None:
+    assert shown(folder, "create", "--name", "grafana", "--monitor")["item"]["is_monitor"]
+    assert b" monitor " in keys(folder, "list").stdout
+    assert b"is_monitor" in keys(folder, "create", "--name", "both", "--monitor", "--admin", code=1).stderr

@@ -4,7 +4,11 @@ import dataclasses
 import tomllib
 from typing import Any
 
+import pytest
+
+from llm_router_gateway.access.authenticate import Authenticator
 from llm_router_gateway.config import config, describe, settings
+from llm_router_gateway.errors import Unauthorized
 
 KEY = "k" + "ey-" * 4
 TEXT = f"""
@@ -104,3 +108,37 @@ def test_the_values_of_replaced_headers_are_not_printed() -> None:
     text = f'[[providers]]\nname = "ollama"\nrewrite_header = {{Authorization = "Bearer {KEY}"}}'
     printed = describe.config_text(config.parse(tomllib.loads(text)))
     assert KEY not in printed and "authorization" in printed
+
+
+KEY_OF_FILE = '[[keys]]\nname = "k"\nkey = "a-key-of-the-file"\n'
+
+
+@pytest.mark.parametrize(("server", "keys", "stored", "lines"), [
+    ("", "", 0, ["# who may call, without a key: all on this machine, a proxy included; administer: all but proxies"]),
+    ('token = "t1,t2"', "", 0, ["# who may call: whoever shows a key: 2 tokens",
+                                "# who may administer: keys of the store that are administrators', if there are any"]),
+    ('admin_token = "a1"', KEY_OF_FILE, 3,
+     ["# who may call: whoever shows a key: 1 administrator token, 1 key of the file, 3 keys of the store"]),
+    ("loopback_without_key = true", "", 1, [
+      "# who may call: whoever shows a key: 1 key of the store",
+      "# and without one: programs on this machine, which may administer; not through a proxy"]),
+    ('loopback_without_key = true\nhost = "0.0.0.0"\nadmin_token = "a"', "", 0,
+     ["# who may call: whoever shows a key: 1 administrator token",
+      "# and without one: programs on this machine; not through a proxy"]),
+    ('admin_token = "a"', "", None,
+     ["# who may call: whoever shows a key: 1 administrator token, keys of a store that cannot be read here"]),
+])  # fmt: skip
+def test_the_printed_access_is_the_one_in_force(server: str, keys: str, stored: int | None, lines: list[str]) -> None:
+    made = config.parse(tomllib.loads(f"[server]\n{server}\n[[providers]]\nname = 'ollama'\n{keys}"))
+    text = "\n".join(line for line in describe.config_text(made, stored).splitlines() if line.startswith("# "))
+    assert [line for line in text.splitlines() if line.startswith(("# who may", "# and without"))] == lines
+    if stored == 0:  # as callers find it
+        admits = Authenticator(made)
+        for headers in ({}, {"via": "1.1 proxy"}):
+            try:
+                caller = admits.admit({"host": "127.0.0.1:8000", **headers}, {}, "127.0.0.1", 0.0)
+            except Unauthorized:
+                assert "without" not in text or (headers and "not through a proxy" in text)
+                continue
+            assert "without" in text and (not headers or "a proxy included" in text)
+            assert caller.is_admin == (not headers and ("which may administer" in text or "administer: all but" in text))

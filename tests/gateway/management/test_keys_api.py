@@ -80,7 +80,7 @@ def test_the_list_has_every_key_and_no_secret(gateway: Process) -> None:
     assert key not in gateway.log
 
 
-def test_what_was_spent_and_when_is_told(gateway: Process) -> None:
+def test_what_was_spent_and_when_is_reported(gateway: Process) -> None:
     key, item = made(gateway, is_admin=True)
     assert item["last_used_at"] is None
     gateway.token = key
@@ -128,7 +128,7 @@ def test_a_name_of_the_configuration_is_not_to_be_had(gateway: Process) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
-def test_on_a_full_disk_no_key_is_made_and_the_reason_is_told(start: Callable[..., Process], stand_in: Any) -> None:
+def test_on_a_full_disk_no_key_is_made_and_the_reason_is_reported(start: Callable[..., Process], stand_in: Any) -> None:
     import resource
 
     gateway = start(CONFIG.format(url=stand_in.url), env=ENV)
@@ -142,6 +142,40 @@ def test_on_a_full_disk_no_key_is_made_and_the_reason_is_told(start: Callable[..
         assert (answer.status, answer.json["error"]["code"]) == (507, "not_saved"), (method, answer.data)
         assert "nothing was changed" in answer.json["error"]["message"] and "router.db" in answer.json["error"]["message"]
     assert works(gateway, key) == 200 and len(send(gateway, "GET", "/api-keys").json["items"]) == 2
+
+
+def test_a_key_for_monitoring_reads_statistics_and_does_nothing_else(gateway: Process) -> None:
+    key, item = made(gateway, is_monitor=True)
+    as_monitor = {"authorization": f"Bearer {key}"}
+    assert item["is_monitor"] and not item["is_admin"]
+    for path in ("/metrics", "/monitor/statistics", "/monitor/statistics?group_by=key", "/monitor/time-series",
+                 "/monitor/grouped-time-series", "/health/models", "/monitor/me"):  # fmt: skip
+        assert gateway.get(path, **as_monitor).status == 200, path
+    chat = json.dumps({"model": "up/demo", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    refused = [
+        ("GET", "/v1/models", None), ("GET", "/models?tags=a", None), ("POST", "/v1/chat/completions", chat),
+        ("POST", "/v1/messages", chat), ("POST", "/v1/responses", chat), ("POST", "/v1/embeddings", chat),
+        ("POST", "/route", chat), ("POST", "/route/invoke", chat),
+        ("POST", "/v1beta/models/up/demo:generateContent", chat), ("POST", "/api/chat", chat),
+        ("GET", "/monitor/invocations", None), ("GET", "/monitor/invocations/x", None), ("GET", "/monitor/export.csv", None),
+        ("GET", "/api-keys", None), ("POST", "/api-keys", b'{"name": "n"}'), ("PATCH", f"/api-keys/{item['id']}", b"{}"),
+        ("GET", "/providers", None), ("POST", "/config/sync", None), ("POST", "/models", b"{}"),
+    ]  # fmt: skip
+    for method, path, body in refused:
+        answer = gateway.send(method, path, body, **as_monitor)
+        assert answer.status == 403, (method, path, answer.data)
+    login = gateway.send("POST", "/monitor/login", json.dumps({"key": key}).encode())
+    assert login.status == 403
+
+
+def test_other_keys_do_not_read_statistics_and_no_key_is_both(gateway: Process) -> None:
+    key, item = made(gateway)
+    for path in ("/metrics", "/monitor/statistics", "/monitor/time-series"):
+        assert gateway.get(path, authorization=f"Bearer {key}").status == 403
+    answer = send(gateway, "POST", "/api-keys", {"name": made_up("both"), "is_admin": True, "is_monitor": True})
+    assert answer.status == 400 and "is_monitor" in answer.json["error"]["message"]
+    assert send(gateway, "PATCH", f"/api-keys/{item['id']}", {"is_monitor": True}).json["is_monitor"]
+    assert gateway.get("/metrics", authorization=f"Bearer {key}").status == 200
 
 
 @pytest.mark.parametrize("path", ["/api-keys", "/api-keys/x"])
@@ -194,7 +228,7 @@ def test_a_logout_ends_it(gateway: Process) -> None:
     assert send(gateway, "GET", "/api-keys", **page).status == 401
 
 
-def test_the_page_is_told_whether_it_has_to_log_in(gateway: Process) -> None:
+def test_the_page_learns_whether_it_has_to_log_in(gateway: Process) -> None:
     me = send(gateway, "GET", "/monitor/me", authorization="").json
     assert me["needs_login"] and me["can_login"] and me["caller"] == {"name": "", "is_admin": False} and me["store"] == "file"
     mine = send(gateway, "GET", "/monitor/me").json

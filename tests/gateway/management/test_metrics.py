@@ -182,7 +182,7 @@ def test_counters_never_fall() -> None:
     assert of(before, "cost_usd_total") == 3.0
 
 
-def test_the_moment_is_told_as_it_is() -> None:
+def test_the_moment_is_reported_as_it_is() -> None:
     members = [{"model": "up/m", "state": "open", "factor": 0.5, "active": 2, "consecutive_failures": 3, "back_in_s": 1.5},
                {"model": "up/m", "state": "twice"}]  # fmt: skip
     store = {"path": "x", "rows_waiting": 3, "written": 10, "dropped": 1, "last_error": "disk full", "bytes": 4096}
@@ -205,3 +205,29 @@ def test_numbers_are_written_as_the_format_wants_them() -> None:
     for value, text in ((1, "1"), (0.25, "0.25"), (3.0, "3"), (1e300, "1e+300"), (math.inf, "+Inf"), (-math.inf, "-Inf"),
                         (math.nan, "NaN"), (True, "1"), (2**63, "9223372036854775808")):  # fmt: skip
         assert metrics.number(value) == text
+
+
+# -- attempts
+
+
+def attempt(name: str, cause: str = "") -> Any:
+    return SimpleNamespace(name=name, provider=name.partition("/")[0], cause=cause)
+
+
+def test_attempts_are_counted_by_provider_model_and_cause() -> None:
+    made = Metrics(lambda name: name == "down/m")
+    made.observe_attempts([attempt("down/m", "rate_limited"), attempt("up/m")])
+    made.observe_attempts([attempt("down/m", "rate_limited"), attempt("made-up/x", "model_not_found")])
+    made.add_attempts([("up/m", "up", "", 3), ("down/m", "down", "upstream_timeout", 1)])
+    found = shown(made)
+    assert of(found, "attempts_total", provider="down", model="down/m", cause="rate_limited") == 2
+    assert of(found, "attempts_total", provider="down", cause="upstream_timeout") == 1
+    assert of(found, "attempts_total", provider="up", cause="success") == 4
+    assert of(found, "attempts_total", provider="other", model="other", cause="model_not_found") == 1
+
+
+def test_the_spans_of_a_collector_are_counted_where_there_is_one() -> None:
+    assert not [name for name, _ in shown(Metrics()) if "telemetry" in name]
+    found = shown(Metrics(), telemetry={"exported": 5, "dropped": 1, "waiting": 2})
+    assert (of(found, "telemetry_spans_exported_total"), of(found, "telemetry_spans_dropped_total")) == (5, 1)
+    assert of(found, "telemetry_spans_waiting") == 2

@@ -95,6 +95,23 @@ def test_the_last_spans_go_out_at_the_end(start: Callable[..., Process], upstrea
 
 
 @pytest.mark.slow
+def test_every_worker_sends_its_own_and_the_counters_are_of_all(
+    start: Callable[..., Process], upstream: Upstream, collector: Upstream
+) -> None:
+    gateway = start(config(upstream, collector).replace("[server]", "[server]\nworkers = 2", 1))
+    gateway.token = TOKEN
+    upstream.does(sends(http(json.dumps(PLAIN["openai"]).encode())))
+    for _ in range(6):
+        assert gateway.chat("openai", "up/m").status == 200
+    until(lambda: len(spans_in(collector.requests)) >= 12, "the spans")
+    until(
+        lambda: 'llm_router_attempts_total{provider="up",model="up/m",cause="success"} 6' in counters(gateway), "the attempts"
+    )
+    until(lambda: "llm_router_telemetry_spans_exported_total 12" in counters(gateway), "the counter")
+    assert gateway.get("/health/ready", authorization="").json["status"] == "ready"
+
+
+@pytest.mark.slow
 def test_the_usual_variables_are_enough_and_check_sends_a_test_span(tmp_path: Any, stand_in: Any, collector: Upstream) -> None:
     (tmp_path / "router.toml").write_text(
         f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{stand_in.base_url}"\nany_model = true\n'

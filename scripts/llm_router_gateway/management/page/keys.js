@@ -167,7 +167,7 @@ export class KeysView {
           foreign(shortened(key.name, 90), "strong"),
         ),
         " ",
-        key.is_admin ? badge("admin", "accent") : null,
+        key.is_admin ? badge("admin", "accent") : key.is_monitor ? badge("monitor") : null,
         h(
           "p",
           { class: "muted" },

@@ -10,9 +10,21 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
-from .file import Database, StoreBroken, open_writer, reason
+from .file import MEMORY, Database, StoreBroken, connect, open_writer, reason
+
+
+def count_keys(path: str) -> int | None:
+    """The keys of a store; None where they cannot be read."""
+    if path in ("", MEMORY) or not os.path.lexists(path):
+        return 0
+    try:
+        with closing(connect(path, reads=True)) as db:
+            return int(db.execute("SELECT count(*) FROM api_keys").fetchone()[0])
+    except (sqlite3.Error, OSError, StoreBroken):
+        return None
 
 
 class KeyFile:

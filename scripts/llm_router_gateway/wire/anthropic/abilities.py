@@ -41,7 +41,7 @@ class Abilities:
     repair: bool = True
 
 
-# From this version on: what changed with it, as the API's own refusals tell. A name that is nobody's we know is a server that
+# From this version on: what changed with it, as the API's own refusals show. An unknown name belongs to a server that
 # only speaks the protocol: it gets what the protocol always had. A name of Claude's without a version is a new model.
 SINCE: tuple[tuple[tuple[int, int], Mapping[str, Any]], ...] = (
     ((0, 0), {"max_tokens": 4096, "thinking": "none"}),

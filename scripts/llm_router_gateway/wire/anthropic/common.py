@@ -19,7 +19,7 @@ Quirks, for what a server does differently (the defaults follow from the model's
     web_search         true: another vendor's search of the web becomes Anthropic's
     system_messages    true: role "system" further down in `messages` is taken
     unsigned_thinking  true: thoughts without a signature are taken back
-    prefill            false: a conversation that ends with the assistant is refused; the model is asked to go on instead
+    prefill            false: a conversation that ends with the assistant is refused; the model gets a request to go on instead
     repair             false: calls without result and results without call are sent as they are
 """
 
@@ -40,7 +40,7 @@ VENDOR = "anthropic"
 
 SCHEMA_TOOL = "llm_router_answer"  # the answer's shape, where only a tool can demand one; its call is read as text
 MIN_BUDGET = 1024  # thinking.budget_tokens: the API refuses less
-MAX_ERROR_CHARS = 500  # of a body that is no JSON; the rest of an HTML page tells nothing
+MAX_ERROR_CHARS = 500  # of a body that is no JSON; the rest of an HTML page says nothing useful
 NO_WORDS = "The tool failed and said nothing."
 GO_ON = "Go on from exactly where your last message ends. Write only what comes next and repeat nothing of it."
 EMPTY_TURN = "(The user said nothing.)"
@@ -153,7 +153,7 @@ def error_of(fields: Mapping[str, Any], status: int, retry_s: float | None = Non
     inner = fields.get("error")
     error = inner if isinstance(inner, dict) else {"message": inner or fields.get("message")}
     kind = str(error.get("type") or "")
-    if status < 400:  # inside an answer that began well: only the type tells
+    if status < 400:  # inside an answer that began well: only the type shows it
         status = ERROR_STATUS.get(kind, 502)
     details = {"type": kind} if kind else {}
     request_id = fields.get("request_id")

@@ -74,7 +74,7 @@ def plain_text(content: Any) -> str:
 
 def read_document(block: Block, path: str) -> ir.Media | ir.Opaque:
     source = obj(block.get("source"), f"{path}.source")
-    if source.get("type") == "content":  # a document of blocks: nobody else has that
+    if source.get("type") == "content":  # a document of blocks: only Anthropic has that
         return ir.Opaque(VENDOR, "document", block, plain_text(source.get("content")))
     fields = source_fields(source, f"{path}.source")
     name = text(block.get("title") or "", f"{path}.title")
@@ -87,7 +87,7 @@ def search_hits(content: Any) -> str:
     return "\n".join(f"{hit.get('title') or ''} {hit.get('url') or ''}".strip() for hit in hits)
 
 
-# What other vendors can be told of a block that only Anthropic knows; of all others only that it was there.
+# The text for other vendors of a block that only Anthropic has; of all other blocks only that they were there.
 TOLD: Mapping[str, Callable[[Block], str]] = {
     "tool_reference": lambda block: f"[tool {block.get('tool_name')} is loaded]",
     "search_result": lambda block: "\n".join(
@@ -380,7 +380,7 @@ def request_extras(fields: Mapping[str, Any], config: Mapping[str, Any], billing
 
 
 def refuse_thread(thread: Any) -> None:
-    """A conversation that the server keeps, so that requests hold what is new alone: nobody but its upstream has the rest.
+    """A conversation that the server keeps, so that requests hold only what is new: nothing but its upstream has the rest.
 
     Anthropic's SDKs know `error_code` and send the whole conversation instead (anthropic 2.11, `tool_runner`).
     """
@@ -390,7 +390,7 @@ def refuse_thread(thread: Any) -> None:
 
 
 def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream: bool | None = None) -> ir.Request:
-    """A caller's body. Raises BadRequest with the path of what is wrong; fields that nobody knows are kept in extras."""
+    """A caller's body. Raises BadRequest with the path of what is wrong; unknown fields are kept in extras."""
     refuse_thread(fields.get("thread"))
     changes = Loading({}, {})
     messages = without_changes(read_messages(fields.get("messages")), changes)

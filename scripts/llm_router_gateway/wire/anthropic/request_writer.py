@@ -28,7 +28,7 @@ EFFORT_BUDGET: Mapping[str, int] = {  # tokens of thought, for models that take 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """For whom parts are written, and where what they cannot have is named."""
+    """The model that parts are written for, and the list of what it cannot have."""
 
     able: Abilities
     lost: Lost
@@ -91,7 +91,7 @@ def media_source(part: ir.Media) -> Block | None:
 
 
 def write_media(part: ir.Media, to: Target) -> Block | None:
-    """What cannot be sent is named in `lost`, and the model is told that there was something."""
+    """What cannot be sent is named in `lost`, and a note to the model says that it was there."""
     source = media_source(part) if part.kind in ("image", "document") and to.role == "user" else None
     if source is None:
         to.lose(part.kind)
@@ -126,7 +126,7 @@ def write_refusal(part: ir.Refusal, to: Target) -> Block | None:
 
 
 def write_opaque(part: ir.Opaque, to: Target) -> Block | None:
-    """Anthropic's own as it was; of others what can be told."""
+    """Anthropic's own unchanged; of others their text."""
     if part.vendor == VENDOR:
         return dict(part.value)
     to.lose(part.kind)
@@ -184,7 +184,7 @@ class Turn:
 
 
 def reminder(blocks: list[Block]) -> list[Block]:
-    """What the system says in the middle of a conversation, for a model that hears it only from the user."""
+    """A system message in the middle of a conversation, for a model that accepts it only as the user's."""
     return [{**block, "text": f"<system-reminder>\n{block['text']}\n</system-reminder>"} for block in blocks if "text" in block]
 
 
@@ -428,7 +428,7 @@ def write_system(request: ir.Request, able: Abilities, hint: str, lost: Lost) ->
 
 
 def schema_way(request: ir.Request, able: Abilities) -> str:
-    """How the answer's form is asked for: "", native, tool or prompt."""
+    """How the request states the answer's form: "", native, tool or prompt."""
     wanted = request.response_format
     if wanted is None or wanted.kind == "text":
         return ""
@@ -442,7 +442,7 @@ def schema_way(request: ir.Request, able: Abilities) -> str:
 
 
 def schema_hint(wanted: ir.ResponseFormat, lost: Lost) -> str:
-    name_lost(lost, f"response_format={wanted.kind}")  # asked for, not enforced
+    name_lost(lost, f"response_format={wanted.kind}")  # requested, not enforced
     return JSON_HINT if not wanted.schema else f"{JSON_HINT} It must fit this JSON schema:\n{compact(wanted.schema)}"
 
 
@@ -452,14 +452,14 @@ def write_schema(wanted: ir.ResponseFormat, way: str, lost: Lost) -> Block:
         return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
     if way != "tool":
         return {}
-    stated = wanted.description or "Gives the answer in the form that was asked for."
+    stated = wanted.description or "Gives the answer in the requested form."
     schema = {"type": "object", **object_at_root(wanted.schema or {}, lost)}
     tool = {"name": SCHEMA_TOOL, "description": stated, "input_schema": schema}
     return {"tools": [tool], "tool_choice": {"type": "tool", "name": SCHEMA_TOOL}}
 
 
 def write_rest(request: ir.Request, lost: Lost) -> Block:
-    """Who asks and how fast; what only Anthropic knows goes back, what it does not know is named."""
+    """User and service tier; Anthropic's own fields go back, others' are named as lost."""
     out: Block = {"stream": True} if request.stream else {}
     if request.user:
         out["metadata"] = {"user_id": request.user}

@@ -9,7 +9,7 @@ from ..fields import compact
 from ..losses import name_lost
 from .common import Lost
 
-# What the constrained decoder takes; the rest is told in the description, as the vendor's own SDK does.
+# What the constrained decoder accepts; the rest goes into the description, as in the vendor's own SDK.
 SCHEMA_KEYS = frozenset({
     "type", "properties", "required", "additionalProperties", "items", "anyOf", "allOf", "$ref", "$defs", "definitions",
     "description", "title", "enum", "const", "default",
@@ -19,7 +19,7 @@ SCHEMA_FORMATS = frozenset({
 })  # fmt: skip
 SCHEMA_MAPS = ("properties", "$defs", "definitions")
 SCHEMA_SILENT = frozenset({"$schema", "$id", "$comment", "examples"})  # constrain nothing
-MAX_SCHEMA_DEPTH = 64  # deeper is no one's answer, and would end the interpreter's stack
+MAX_SCHEMA_DEPTH = 64  # no real answer is deeper, and it would exceed the interpreter's stack
 
 
 def keeps(name: str, value: Any) -> bool:

@@ -74,7 +74,7 @@ class StreamReader:
         "_answer_id", "_block", "_called", "_citations", "_held", "_index", "_input", "_kind", "_late", "_open", "_over",
         "_started", "_stopped", "_usage", "_waiting",
     )  # fmt: skip
-    done = False  # message_stop is told by Finished
+    done = False  # message_stop becomes Finished
 
     def __init__(self) -> None:
         self._started = self._stopped = self._over = self._called = False

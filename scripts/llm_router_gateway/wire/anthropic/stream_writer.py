@@ -168,7 +168,7 @@ class StreamWriter:
         )  # fmt: skip
 
     def _part_end(self, event: ir.PartEnd) -> bytes:
-        part, opened, signed = self._part, bool(self._prefix) or self._wrote_whole(), b""
+        part, opened, signed = self._part, bool(self._prefix) or self._has_block(), b""
         if self._foreign and isinstance(part, ir.Thinking):
             signed = self._signature_delta(enclose(part.vendor, "".join(self._foreign)))
         self._part, self._prefix, self._foreign = None, "", []
@@ -176,7 +176,7 @@ class StreamWriter:
             return b""
         return signed + event_bytes("content_block_stop", {"type": "content_block_stop", "index": self._block})
 
-    def _wrote_whole(self) -> bool:
+    def _has_block(self) -> bool:
         """Whether the open part, which does not grow, has a block."""
         part = self._part
         if isinstance(part, ir.Thinking):

@@ -57,7 +57,7 @@ def head_of(id: str, model: str, created: int) -> dict[str, Any]:
 
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]:
-    """The body for the caller who sent `request`."""
+    """The body that answers `request`."""
     choices = [
         {"text": "".join(only_text(part, lost) for part in each.parts), "index": number, "logprobs": None,
          "finish_reason": REASON[each.stop.reason]}
@@ -71,7 +71,7 @@ REASONS: Mapping[str, ir.Reason] = {"stop": "end", "length": "length", "content_
 
 
 def read_answer(body: Mapping[str, Any]) -> ir.Answer:
-    """A relayed answer, for a caller who wanted a stream. UpstreamFailed where it is none."""
+    """A relayed answer, for a request with `stream`. UpstreamFailed if it is none."""
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
         raise UpstreamFailed("the upstream's answer has no choices")

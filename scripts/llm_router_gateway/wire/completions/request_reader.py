@@ -29,7 +29,7 @@ def only_upstream(fields: Mapping[str, Any]) -> str:
     """
     for name in UPSTREAMS_OWN:
         value = fields.get(name)
-        if value is not None and value is not False and value != "":  # 0 log probabilities are asked for too
+        if value is not None and value is not False and value != "":  # 0 log probabilities are a request for them, too
             return name
     prompt = fields.get("prompt")
     is_text = (

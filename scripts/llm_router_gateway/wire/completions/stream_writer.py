@@ -16,7 +16,7 @@ DONE = "data: [DONE]\n\n"
 
 
 class StreamWriter:
-    """Chunks for the caller who sent `request`."""
+    """The chunks that answer `request`."""
 
     __slots__ = ("_base", "_lost", "_parts", "_request", "_usage")
 

@@ -66,7 +66,7 @@ def extras_in(fields: Mapping[str, Any], names: Iterable[str]) -> ir.Extras:
 
 
 def created_at(value: Any) -> int:
-    """Unix seconds of a createTime; 0 where it tells none."""
+    """Unix seconds of a createTime; 0 where there is none."""
     try:
         return int(datetime.fromisoformat(value).timestamp()) if isinstance(value, str) and "T" in value else 0
     except (ValueError, OverflowError):
@@ -79,7 +79,7 @@ def block_reason(fields: Mapping[str, Any]) -> str:
 
 
 def seed_of(fields: Mapping[str, Any]) -> str:
-    """What tells this answer from others of its conversation: its id, else how long it has become."""
+    """What distinguishes this answer from others of its conversation: its id, else its length so far."""
     usage = fields.get("usageMetadata")
     return str(fields.get("responseId") or (usage.get("promptTokenCount") if isinstance(usage, dict) else "") or "")
 
@@ -123,7 +123,7 @@ def read_answer(body: Mapping[str, Any]) -> ir.Answer:
 
 
 def shows_thoughts(request: ir.Request) -> bool:
-    """Gemini shows them only to who asks for them."""
+    """Gemini shows them only on request."""
     return request.reasoning is not None and request.reasoning.shown is True
 
 

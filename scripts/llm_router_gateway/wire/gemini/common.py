@@ -31,7 +31,7 @@ MAX_STOP_SEQUENCES = 5  # of one request
 MAX_INT32 = 2**31 - 1  # of a seed
 MAX_BUDGET_FLASH = 24_576  # thinking tokens; more is answered with 400
 MAX_BUDGET_PRO = 32_768
-MIN_BUDGET_PRO = 128  # Pro cannot be told not to think: 400 for less; earendil-works/pi #3460, vercel/ai #8027
+MIN_BUDGET_PRO = 128  # Pro's reasoning cannot be switched off: 400 for less; earendil-works/pi #3460, vercel/ai #8027
 MIN_BUDGET_LITE = 512  # of Flash-Lite, which takes 0 as well
 MAX_ARGUMENT_ITEMS = 10_000  # of an array in arguments that come piece by piece; an index above is a fault
 SIGNATURE_UNKNOWN = "skip_thought_signature_validator"  # Google's own word for a call whose signature is lost
@@ -94,7 +94,7 @@ ANSWERED_AS: Mapping[int, int] = {529: 503}  # Anthropic's own status; Google's 
 EFFORT_BUDGETS: Mapping[str, int] = {  # for models before 3; ai.google.dev/gemini-api/docs/openai#thinking
     "none": 0, "minimal": 1_024, "low": 1_024, "medium": 8_192, "high": 24_576, "xhigh": 24_576, "max": 24_576,
 }  # fmt: skip
-LEVELS = ("minimal", "low", "medium", "high")  # thinkingLevel, from 3 on, which cannot be told not to think;
+LEVELS = ("minimal", "low", "medium", "high")  # thinkingLevel, from 3 on, where reasoning cannot be switched off;
 # ai.google.dev/gemini-api/docs/thinking
 MEDIA_TYPES: Mapping[str, str] = {
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp", "gif": "image/gif",
@@ -174,9 +174,9 @@ def seconds(value: Any) -> float | None:
 
 
 def error_in(value: Any, status: int, wait_s: float | None = None) -> GatewayError:
-    """The error that {"code": 429, "message": ..., "status": "RESOURCE_EXHAUSTED", "details": [RetryInfo]} tells of.
+    """The error that {"code": 429, "message": ..., "status": "RESOURCE_EXHAUSTED", "details": [RetryInfo]} stands for.
 
-    `status` and `wait_s` are HTTP's, taken where it tells none.
+    `status` and `wait_s` are HTTP's, used where the body has none.
     """
     stated = value if isinstance(value, dict) else {"message": value} if isinstance(value, str) else {}
     code, name = stated.get("code"), str(stated.get("status") or "")

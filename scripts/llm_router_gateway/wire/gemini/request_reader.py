@@ -35,7 +35,7 @@ from .schema import from_gemini
 class Calls:
     """The calls of a conversation or an answer: gives ids to those without, finds the call that a result belongs to."""
 
-    seed: str = ""  # the answer's id: tells equal calls of two answers apart
+    seed: str = ""  # the answer's id: distinguishes equal calls of two answers
     waiting: OpenCalls[str] = field(default_factory=OpenCalls)  # their ids
 
     def call_id(self, id: str, name: str, *facts: object) -> str:
@@ -94,7 +94,7 @@ def read_inline(fields: Fields, path: str, calls: Calls) -> ir.Media:
 
 
 def type_of_url(url: str) -> str:
-    """The media type that a URL's ending tells; "" where it tells none."""
+    """The media type by a URL's ending; "" where it is unknown."""
     return MEDIA_TYPES.get(url.partition("?")[0].partition("#")[0].rpartition(".")[2].lower(), "")
 
 

@@ -36,14 +36,14 @@ from .schema import to_gemini
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the model that will be asked takes. Quirks of the provider decide where they say something:
+    """What the model that gets the request accepts. Quirks of the provider come first:
 
     thinking_off whether a budget of 0 is taken
-    thinking     "budget", "level" or "none": how it is told how much to think (levels: the words it knows)
+    thinking     "budget", "level" or "none": how its reasoning is limited (levels: the words it accepts)
     signatures   whether calls in its history must be signed
     json_schema  whether schemas go as they are (parametersJsonSchema, responseJsonSchema), not as Gemini's own Schema
     labels       whether there is a place for metadata (Vertex AI has one)
-    format_with_tools  whether JSON may be asked for beside tools
+    format_with_tools  whether a request for JSON may have tools
     """
 
     thinking: str
@@ -131,7 +131,7 @@ def write_thinking(part: ir.Thinking, lost: list[str]) -> list[Fields]:
 
 
 def write_media(part: ir.Media, lost: list[str]) -> list[Fields]:
-    """data -> inlineData; a URL or a file of Gemini's -> fileData. Nothing is fetched here: that would be anybody's URL."""
+    """data -> inlineData; a URL or a file of Gemini's -> fileData. Nothing is fetched here: the URL is the caller's."""
     if part.cache_control is not None:
         name_lost(lost, "cache_control")
     if part.detail in ("low", "high"):
@@ -223,7 +223,7 @@ def write_parts(parts: Iterable[ir.Part], lost: list[str]) -> list[Fields]:
 
 
 def reminder(message: ir.Message, lost: list[str]) -> list[Fields]:
-    """A system message on the way is told as the user's: lifted to the front it would spoil every prompt cache."""
+    """A system message in the middle becomes the user's: moved to the front it would spoil every prompt cache."""
     name_lost(lost, f"role={message.role}")
     return [{"text": f"<system-reminder>\n{made['text']}\n</system-reminder>"} if "text" in made else made
             for made in write_parts(message.parts, lost)]  # fmt: skip
@@ -255,7 +255,7 @@ def write_result_media(name: str, result: ir.ToolResult, lost: list[str]) -> lis
 
 
 def write_results(calls: Sequence[ir.ToolCall], parts: Sequence[ir.Part], lost: list[str]) -> tuple[list[Fields], list[Fields]]:
-    """(as many responses as there were calls, in their order, since without ids that is what tells; the pictures in them)."""
+    """(as many responses as there were calls, in their order, since there may be no ids; the pictures in them)."""
     results = {part.id: part for part in parts if isinstance(part, ir.ToolResult)}
     responses, pictures = [], []
     for call in calls:
@@ -326,7 +326,7 @@ def write_declaration(tool: ir.Tool, path: str, target: Target, lost: list[str])
 
 
 def write_search(search: ir.WebSearch, lost: list[str]) -> Fields:
-    """Google's search in place of another vendor's; it cannot be told where to look."""
+    """Google's search in place of another vendor's; it has no setting for where to look."""
     for name in ("allowed_domains", "blocked_domains", "location", "max_uses"):
         if getattr(search, name):
             name_lost(lost, f"web_search.{name}")
@@ -387,7 +387,7 @@ def level_of(reasoning: ir.Reasoning, levels: Sequence[str], lost: list[str]) ->
 
 
 def fit_budget(budget: int, target: Target, lost: list[str]) -> int:
-    """Tokens between the least and the most that the model takes; 0 only where it can be told not to think."""
+    """Tokens between the least and the most that the model takes; 0 only where its reasoning can be switched off."""
     if budget < 0 or (budget == 0 and target.can_be_off):
         return budget
     fit = min(max(budget, target.min_budget), target.max_budget)
@@ -416,7 +416,7 @@ def write_format(request: ir.Request, target: Target, lost: list[str]) -> Fields
     if wanted is None or wanted.kind == "text":
         return {}
     if wants_format_hint(request, target):
-        name_lost(lost, "response_format=system")  # told in words instead
+        name_lost(lost, "response_format=system")  # stated in words instead
         return {}
     made: Fields = {"responseMimeType": "application/json"}
     if wanted.schema is not None and target.json_schema:

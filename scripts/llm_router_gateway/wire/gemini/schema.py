@@ -19,7 +19,7 @@ from ..schemas import resolve_pointer
 
 Schema = Mapping[str, Any]
 
-MAX_DEPTH = 48  # nested deeper than that is no tool of anybody's; the rest becomes {"type": "object"}
+MAX_DEPTH = 48  # no real tool is nested deeper; the rest becomes {"type": "object"}
 MAX_NODES = 20_000  # references that multiply: a schema of 1 kB can stand for 2**100 nodes
 COPIED = frozenset({"title", "description", "default", "example", "pattern", "minimum", "maximum", "minLength", "maxLength",
                     "minItems", "maxItems", "minProperties", "maxProperties", "propertyOrdering", "nullable"})  # fmt: skip
@@ -43,7 +43,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def guess_type(schema: Schema) -> str:
-    """The type of a schema that does not say it; "" where nothing tells."""
+    """The type of a schema that does not state it; "" where it cannot be derived."""
     values = [schema["const"]] if "const" in schema else as_list(schema.get("enum"))
     if "properties" in schema or "additionalProperties" in schema:
         return "object"
@@ -155,7 +155,7 @@ class Conversion:
             self.note(f"format={found}")
 
     def _enum(self, schema: Schema, kind: str, made: dict[str, Any]) -> None:
-        """Choices are texts at Gemini; others are told in the description."""
+        """Gemini's choices are strings; others go into the description."""
         values = [schema["const"]] if "const" in schema else as_list(schema.get("enum"))
         texts = [value for value in values if isinstance(value, str) and value]
         if None in values:

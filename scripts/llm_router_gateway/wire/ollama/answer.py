@@ -23,7 +23,7 @@ REASON: Mapping[str, str] = {
     **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "stop"), "length": "length", "context": "length",
     "refusal": "stop",
 }  # fmt: skip
-SOME_TIME_NS = 1  # a duration that nobody measured: strands divides by it
+SOME_TIME_NS = 1  # a duration that was not measured: strands divides by it
 OVERLOADED = 529  # Anthropic's own
 
 
@@ -70,7 +70,7 @@ def text_of(part: ir.Part, lost: list[str]) -> str:
 
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]:
-    """The body for the caller who sent `request`: the first candidate, for the protocol has one."""
+    """The body that answers `request`: the first candidate, since the protocol has one."""
     if len(answer.candidates) > 1:
         name_lost(lost, "n")
     names, first = own_names(request.tools), answer.candidates[0]

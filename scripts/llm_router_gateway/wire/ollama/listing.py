@@ -83,7 +83,7 @@ def embeddings_request(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_embeddings(answer: Mapping[str, Any], fields: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """OpenAI's answer as /api/embed has it; as /api/embeddings had it where that was asked."""
+    """OpenAI's answer in the form of /api/embed, or of the older /api/embeddings for a request to it."""
     data = answer.get("data")
     vectors = [each.get("embedding") for each in data if isinstance(each, dict)] if isinstance(data, list) else []
     if "prompt" in fields and "input" not in fields:

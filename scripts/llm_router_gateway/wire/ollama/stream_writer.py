@@ -17,7 +17,7 @@ from .answer import call_of, date_of, end_of, message_of, text_of
 
 
 class StreamWriter:
-    """Lines for the caller who sent `request`."""
+    """The lines that answer `request`."""
 
     __slots__ = ("_head", "_lost", "_names", "_part", "_request", "_stop", "_texts", "_usage")
 

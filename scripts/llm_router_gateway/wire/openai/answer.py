@@ -125,7 +125,7 @@ class Callers:
         return self.names.get(call.name, call.name)
 
     def is_custom(self, call: ir.ToolCall) -> bool:
-        """Whether it is told as free text: what was declared so comes back so, whatever the upstream could be told."""
+        """Whether it is written as free text: what was declared so comes back so, whatever the upstream supports."""
         return call.custom or self.name(call) in self.customs
 
 
@@ -210,7 +210,7 @@ def write_candidate(candidate: ir.Candidate, number: int, callers: Callers, lost
 
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]:
-    """The body for the caller who sent `request`."""
+    """The body that answers `request`."""
     callers = Callers(request)
     choices = [write_candidate(each, number, callers, lost) for number, each in enumerate(answer.candidates)]
     body: dict[str, Any] = {

@@ -8,7 +8,7 @@
 Quirks of an upstream (`quirks` of a provider in router.toml), each with what is done without it:
 
     max_tokens_field  "max_completion_tokens" for the models that demand it (spec.MODERN_MODELS), else "max_tokens"
-    reasoning         how thinking is asked for: "effort" (reasoning_effort; only models that think, THINKING_MODELS),
+    reasoning         how thinking is requested: "effort" (reasoning_effort; only models that think, THINKING_MODELS),
                       "openrouter", "thinking" (DeepSeek, GLM, Kimi), "enable_thinking" (Qwen), "none"
     reasoning_field   the field in which thoughts go back: "reasoning_content" for REPLAYING_MODELS, else "" (not sent);
                       "reasoning_details" sends the signatures too
@@ -24,6 +24,7 @@ Quirks of an upstream (`quirks` of a provider in router.toml), each with what is
     max_stop          4
     sampling          true: temperature and the like are sent to models known to refuse them (spec.UNSTEERED_MODELS)
     drop              fields that the server refuses: ["seed"]
+    think_tags        true: <think> at the beginning of a text begins a thought (wire/think_tags); else it is text
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ MESSAGE_FIELDS = frozenset({
     "role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "reasoning_content", "reasoning",
     "reasoning_details", "thinking_blocks", "extra_content", "thought_signature", "images", "index",
 })  # fmt: skip
-# Of an answer: read, or of no use to anybody but this upstream.
+# Of an answer: read, or of no use outside this upstream.
 ANSWER_FIELDS = frozenset({
     "id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation", "x_groq",
     "request_id", "time_info", "usage_breakdown", "sla_metrics", "prompt_filter_results", "error", "nvext",
@@ -184,7 +185,7 @@ def write_usage(usage: ir.Usage) -> dict[str, Any]:
 
 
 def write_count(tokens: int) -> dict[str, Any]:
-    """OpenAI has no such call; the shape is Anthropic's, which those who ask for it know."""
+    """OpenAI has no such call; the shape is Anthropic's, which its callers know."""
     return {"input_tokens": tokens}
 
 

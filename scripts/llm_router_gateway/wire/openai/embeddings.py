@@ -1,4 +1,4 @@
-"""Embeddings in the form that was asked for: some upstreams ignore `encoding_format`.
+"""Embeddings in the requested form: some upstreams ignore `encoding_format`.
 
     in_requested_format(b'{"data":[{"embedding":[0.5]}]}', "base64") -> b'{"data":[{"embedding":"AAAAPw=="}]}'
 
@@ -28,7 +28,7 @@ def pack(numbers: list[float]) -> str:
 
 
 def in_requested_format(data: bytes, encoding_format: object) -> bytes:
-    """The answer's bytes; unchanged unless base64 was asked for and lists of numbers came."""
+    """The answer's bytes; unchanged unless base64 was requested and lists of numbers came."""
     if encoding_format != "base64" or b"[" not in data:
         return data
     try:

@@ -353,7 +353,7 @@ def thoughts_in(message: Mapping[str, Any]) -> list[ir.Thinking]:
 
 
 def message_parts(message: Mapping[str, Any], path: str) -> list[ir.Part]:
-    """What an assistant said, asked or answered: thoughts, text, refusal, images, calls, in this order."""
+    """The content of an assistant's message: thoughts, text, refusal, images, calls, in this order."""
     parts: list[ir.Part] = [*thoughts_in(message)]
     content = read_content(message.get("content"), path)
     said: list[ir.Part] = [part for part in content if not isinstance(part, ir.Thinking)]

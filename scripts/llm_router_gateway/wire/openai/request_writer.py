@@ -73,7 +73,7 @@ REFUSED_BY_THINKERS = frozenset({"temperature", "top_p", "presence_penalty", "fr
 
 
 def rejects_sampling(to: Writing) -> bool:
-    """Whether the model takes its own sampling only: o-series and GPT-5, unless it is told not to think."""
+    """Whether the model takes its own sampling only: o-series and GPT-5, unless their reasoning is off."""
     wanted = to.request.reasoning
     quiet = wanted is not None and effort_of(wanted) == "none" and can_be_off(to.model)
     return bool(UNSTEERED_MODELS.search(to.model.lower())) and not quiet and not to.quirks.get("sampling")
@@ -203,7 +203,7 @@ def write_format(to: Writing, wanted: ir.ResponseFormat, messages: list[dict[str
 
 
 def strictness(to: Writing, strict: bool | None, schema: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """`strict` where it was asked for and the schema is one that OpenAI takes so: else the whole request is refused."""
+    """`strict` if requested and the schema is one that OpenAI accepts so: else the whole request is refused."""
     if strict and not fits_strict(schema):
         to.lose(name)
         return {}
@@ -273,7 +273,7 @@ def write_tools(to: Writing) -> dict[str, Any]:
 
 
 def cannot_send(to: Writing, part: ir.Media, why: str) -> list[dict[str, Any]]:
-    """What cannot be sent is named in `lost`, and the model is told that there was something."""
+    """What cannot be sent is named in `lost`, and a note to the model says that it was there."""
     to.lose(f"{part.kind}.{why}")
     return [{"type": "text", "text": f"[{part.kind} that could not be passed on: {part.url or part.name or part.media_type}]"}]
 
@@ -448,7 +448,7 @@ def details_of(thought: ir.Thinking, index: int) -> list[dict[str, Any]]:
 
 
 def write_thoughts(to: Writing, thoughts: Sequence[ir.Thinking], with_calls: bool) -> dict[str, Any]:
-    """Thoughts go back to those who ask for them: signed ones as details, plain ones on tool turns."""
+    """Thoughts go back to upstreams that want them: signed ones as details, plain ones on tool turns."""
     if not thoughts:
         return {}
     if to.thought_field == "reasoning_details":

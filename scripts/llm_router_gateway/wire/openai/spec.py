@@ -32,7 +32,7 @@ def rejected_parameters(model: str, body: Mapping[str, Any]) -> frozenset[str]:
 
 
 def usage_request(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Streams tell their usage only to those who want it."""
+    """Streams state their usage only on request."""
     if body.get("stream") is not True:
         return {}
     options = body.get("stream_options")
@@ -41,6 +41,10 @@ def usage_request(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def demands(body: Mapping[str, Any]) -> Demands | None:
     return choice_demands(body.get("tool_choice"), body.get("n"))
+
+
+def wants_base64(body: Mapping[str, Any]) -> bool:
+    return body.get("encoding_format") == "base64"
 
 
 def embeddings(data: bytes, body: Mapping[str, Any]) -> bytes:
@@ -70,6 +74,7 @@ SPEC = Spec(
     demands=demands,
     end_user=("user", "safety_identifier"),
     embeddings=embeddings,
+    reshapes=wants_base64,
     embeds=True,
     upstream=Upstream(
         root="/v1",

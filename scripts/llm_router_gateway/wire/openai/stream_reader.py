@@ -236,7 +236,7 @@ class StreamReader:
     """
 
     __slots__ = ("_extras", "_over", "_started", "_turns", "_usage")
-    done = False  # [DONE] is told by Finished
+    done = False  # [DONE] becomes Finished
 
     def __init__(self) -> None:
         self._turns: dict[int, Turn] = {}

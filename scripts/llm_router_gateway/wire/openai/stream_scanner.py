@@ -48,7 +48,7 @@ class Scanner:
         self._calls: dict[int, verdict.Calls] = {}
 
     def glance(self, event: bytes) -> bool:
-        """Whether one whole event only adds text to a stream that has begun: told by its bytes, without parsing it.
+        """Whether one whole event only adds text to a stream that has begun: by its bytes, without parsing it.
 
         A quote inside a JSON string has a backslash before it, so these marks cannot be part of what the model says.
         """

@@ -39,10 +39,10 @@ TAIL = '},"finish_reason":null}]}\n\n'
 
 
 class StreamWriter:
-    """Neutral events -> chunks for the caller who sent `request`.
+    """Neutral events -> the chunks that answer `request`.
 
     feed(PartDelta(0, "Hi")) -> b'data: {"id":...,"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\\n\\n'
-    feed(Finished())         -> the usage, if it was asked for, and b"data: [DONE]\\n\\n"
+    feed(Finished())         -> the usage, if requested, and b"data: [DONE]\\n\\n"
     """
 
     __slots__ = ("_base", "_callers", "_handlers", "_lost", "_request", "_usage", "_voices")
@@ -158,7 +158,7 @@ class StreamWriter:
         return f'{voice.head}"reasoning_content":{quoted(event.text)}{TAIL}'
 
     def _part_end(self, event: ir.PartEnd) -> str:
-        """A call without arguments says so; a signed thought comes once more as a whole, for those who send it back."""
+        """A call without arguments says so; a signed thought comes once more as a whole, for callers that send it back."""
         voice = self._voices[event.candidate]
         part = voice.part
         voice.kind = type(None)
@@ -192,7 +192,7 @@ class StreamWriter:
         return ""
 
     def _on_finish(self, event: ir.Finished) -> str:
-        """Usage once, at the end, and only for those who asked: others do not expect a chunk without choices."""
+        """Usage once, at the end, and only on request: others do not expect a chunk without choices."""
         lose_extras(event.extras, OWN, self._lost)
         usage = self._usage if self._request.include_usage else None
         stated = f'{self._base}],"usage":{compact(write_usage(usage))}}}\n\n' if usage is not None else ""

@@ -128,7 +128,7 @@ def read_answer(body: Mapping[str, Any]) -> ir.Answer:
 
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]:
-    """The body for the caller who sent `request`: what the last event of a stream would hold."""
+    """The body that answers `request`: what the last event of a stream would hold."""
     writer = StreamWriter(request, lost=lost, quiet=True)
     for event in ir.events_of(answer):
         writer.feed(event)

@@ -1,6 +1,6 @@
 """What readers and writers of the Responses protocol share: field names, ids, usage, errors.
 
-    item_id("resp_abc", "msg", 2) -> "msg_abc_2"      an item's id tells whose it is
+    item_id("resp_abc", "msg", 2) -> "msg_abc_2"      an item's id names its answer
 
 Shapes are those of OpenAI's SDK (openai 3.57, openai.types.responses) and of what its API was seen to send.
 """
@@ -155,7 +155,7 @@ def event_bytes(name: str, fields: Mapping[str, Any]) -> str:
 
 
 def failure_events(response: Mapping[str, Any], sequence: int, error: GatewayError, stated: Collection[str] = ()) -> bytes:
-    """The last two events of a stream that broke: response.failed, then a nested error; without those in `told`.
+    """The last two events of a stream that broke: response.failed, then a nested error; without those in `stated`.
 
     Codex reads the first alone, agent-framework, agno and haystack only the second: together they reach every client.
     """

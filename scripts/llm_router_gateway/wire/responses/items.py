@@ -135,7 +135,7 @@ def read_thoughts(item: Mapping[str, Any], path: str, seal: ir.Seal | None) -> l
 
     sealed by us           -> the other vendor's thought, to the letter
     OpenAI's own           -> Thinking(summary, vendor="openai") each, then Thinking("", data=..., with its id)
-    without encrypted text -> Thinking(text) of nobody: whoever wants plain thoughts back gets it
+    without encrypted text -> Thinking(text) without a vendor: for servers that accept plain thoughts
     """
     encrypted = text(item.get("encrypted_content") or "", f"{path}.encrypted_content")
     summary = texts_in(item, "summary")
@@ -335,7 +335,7 @@ def read_tool_search(item: Mapping[str, Any], path: str, made: Conversation) -> 
 
 
 def refuse_reference(item: Mapping[str, Any], path: str, made: Conversation) -> None:
-    """One that nobody has unfolded: to leave it out would leave out the model's own words."""
+    """One that was not unfolded: to leave it out would leave out the model's own words."""
     raise NotFound(
         f"Item with id '{item.get('id')}' not found. Items are not persisted when `store` is set to false. Try again with "
         "`store` set to true, or remove this item from your input.",

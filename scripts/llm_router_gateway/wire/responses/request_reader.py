@@ -88,7 +88,7 @@ def read_reasoning(fields: Mapping[str, Any]) -> ir.Reasoning | None:
 
 
 def read_include(fields: Mapping[str, Any]) -> tuple[bool, list[str]]:
-    """(whether logprobs are asked for, what is left that only OpenAI knows). Encrypted reasoning always comes."""
+    """(whether logprobs are requested, the rest that only OpenAI knows). Encrypted reasoning always comes."""
     wanted = [text(each, f"include[{at}]") for at, each in enumerate(items(fields.get("include"), "include"))]
     return LOGPROBS in wanted, [each for each in wanted if each not in (ENCRYPTED, LOGPROBS)]
 
@@ -119,7 +119,7 @@ def refuse_unsupported(fields: Mapping[str, Any]) -> None:
     """What no member can do through the gateway, relayed or not: an answer that is fetched later."""
     if fields.get("background"):
         raise BadRequest(
-            "background: true is not supported: the gateway keeps no connection open for an answer that nobody waits for. "
+            "background: true is not supported: the gateway keeps no connection open for an answer that is fetched later. "
             "Leave it out, and set stream: true for a long answer",
             details={"path": "background"},
         )

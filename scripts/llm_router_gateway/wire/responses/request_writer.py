@@ -5,8 +5,8 @@
 Quirks, each with what is done without it:
 
     store              true: the upstream may keep the answer; else "store": false
-    encrypted          whether encrypted reasoning is asked for: models that think (THINKING_MODELS)
-    unsigned_thinking  true: thoughts that nobody signed go back as reasoning_text (local servers); else lost
+    encrypted          whether encrypted reasoning is requested: models that think (THINKING_MODELS)
+    unsigned_thinking  true: unsigned thoughts go back as reasoning_text (local servers); else lost
     summary            the word that asks for thoughts to be shown: "auto"; "" where the upstream refuses it
     min_output_tokens  16: the API refuses less
     sampling           true: temperature and the like are sent to models known to refuse them (UNSTEERED_MODELS)
@@ -81,7 +81,7 @@ class Writing:
 
 
 def cannot_send(to: Writing, part: ir.Media, why: str) -> list[Item]:
-    """What cannot be sent is named in `lost`, and the model is told that there was something."""
+    """What cannot be sent is named in `lost`, and a note to the model says that it was there."""
     to.lose(f"{part.kind}.{why}")
     what = part.url or part.name or part.media_type
     return [{"type": "input_text", "text": f"[{part.kind} that could not be passed on: {what}]"}]
@@ -371,7 +371,7 @@ def write_tools(to: Writing) -> Item:
 
 
 def rejects_sampling(to: Writing) -> bool:
-    """Whether the model takes its own sampling only: o-series and GPT-5, unless it is told not to think."""
+    """Whether the model takes its own sampling only: o-series and GPT-5, unless their reasoning is off."""
     wanted = to.request.reasoning
     quiet = wanted is not None and effort_of(wanted) == "none" and can_be_off(to.name)
     return bool(UNSTEERED_MODELS.search(to.name)) and not quiet and not to.quirks.get("sampling")

@@ -1,4 +1,4 @@
-"""Texts that a caller keeps for us and brings back unchanged: signed, bound to the caller, readable by anybody.
+"""Texts that a caller keeps for us and brings back unchanged: signed, bound to the caller, readable by all.
 
     seal = Seal(secret, "key-1")
     seal.close({"kind": "thinking", "vendor": "anthropic", "text": "Hm", "signature": "c2ln"})  -> "llmr1.eyJ...._x9..."

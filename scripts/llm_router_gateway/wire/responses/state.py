@@ -152,7 +152,7 @@ def by_id(turns: Iterable[Turn]) -> dict[str, Mapping[str, Any]]:
 
 
 def previous_not_found(response_id: str) -> GatewayError:
-    """A turn to build on that nobody knows; agent-framework's users then set store to false."""
+    """A turn to build on that is unknown here; users of agent-framework then set store to false."""
     return BadRequest(
         f"Previous response with id '{response_id}' not found.", code="previous_response_not_found",
         details={"path": "previous_response_id"},

@@ -115,14 +115,14 @@ class StreamReader:
     """Events of one answer: feed() each, close() at the end of the connection."""
 
     __slots__ = ("_answer_id", "_by_id", "_by_index", "_ids", "_last", "_line", "_outputs", "_over", "_started")
-    done = False  # the end is told by Finished
+    done = False  # the end becomes Finished
 
     def __init__(self) -> None:
         self._line = Line()
         self._by_id: dict[str, Item] = {}
         self._by_index: dict[int, Item] = {}
         self._last: Item | None = None
-        self._outputs: list[Any] = []  # items that were told whole
+        self._outputs: list[Any] = []  # items that came whole
         self._ids: set[str] = set()  # of calls
         self._answer_id = ""
         self._started = self._over = False
@@ -184,7 +184,7 @@ class StreamReader:
         return found or (self._by_index.get(index) if type(index) is int else None)
 
     def _item(self, fields: Fields, kind: str) -> Item:
-        """The item that a piece belongs to; a new one where nobody announced it."""
+        """The item that a piece belongs to; a new one where it was not announced."""
         found = self._find_item(fields.get("item_id"), fields.get("output_index"))
         if found is None and self._last is not None and self._last.kind == kind and not self._last.finished:
             found = self._last
@@ -257,7 +257,7 @@ class StreamReader:
     # -- pieces
 
     def _grow(self, made: Item, name: str, at: int, said: str, out: list[ir.StreamEvent]) -> None:
-        """More of a text, a summary or a thought. Thoughts come in summaries or as they are; who sends both repeats itself."""
+        """More of a text, a summary or a thought. Thoughts come as summaries or in full; one that sends both repeats itself."""
         if not said:
             return
         if name != "text":

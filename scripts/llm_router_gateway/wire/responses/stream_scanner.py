@@ -47,7 +47,7 @@ class Scanner:
         self._told: set[str] = set()  # how the upstream itself said that it failed
 
     def glance(self, event: bytes) -> bool:
-        """Whether one whole event only adds text to a stream that has begun: told by its bytes, without parsing it."""
+        """Whether one whole event only adds text to a stream that has begun: by its bytes, without parsing it."""
         if self.outputs and event.startswith(DELTA) and SMALLEST not in event:
             self.outputs += 1
             self.sequence += 1

@@ -66,7 +66,7 @@ class Item:
 
 
 class StreamWriter:
-    """Neutral events -> bytes for the caller who sent `request`; one answer."""
+    """Neutral events -> the bytes that answer `request`; one answer."""
 
     __slots__ = (
         "_base", "_customs", "_echo", "_echo_text", "_growing", "_item", "_items", "_lost", "_names", "_part",

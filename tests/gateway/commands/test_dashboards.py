@@ -1,0 +1,120 @@
+"""dashboards: every metric that they name is one that /metrics has, and their formats are those of Grafana and Prometheus."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from running import command
+
+from llm_router_gateway.commands.dashboards import ALERTS, alerts, dashboard
+from llm_router_gateway.management.metrics import Gauges, Metrics
+
+REFERENCES = Path(__file__).parents[3] / "references"
+NAME = re.compile(r"\bllm_router_\w+")
+MEMBER = {"model": "p/m", "state": "ok", "factor": 1, "active": 0, "consecutive_failures": 0, "back_in_s": 0}
+STORE = {"written": 1, "dropped": 0, "rows_waiting": 0, "bytes": 1, "last_error": ""}
+
+
+def known() -> set[str]:
+    """Every name that /metrics shows once there has been a call of each kind."""
+    made = Metrics()
+    for error in ("", "upstream_failed"):
+        made.observe(SimpleNamespace(
+            kind="chat", protocol="p", provider="p", served="p/m", error=error, ended="complete", attempts=1, duration_ms=1.0,
+            first_ms=1.0, input_tokens=1, output_tokens=1, cached_tokens=1, reasoning_tokens=1, cost_usd=1.0, key_name="k",
+        ))  # fmt: skip
+    made.observe_attempts([SimpleNamespace(name="p/m", provider="p", cause="")])
+    text = made.render(Gauges(1, [MEMBER], STORE, {"exported": 1, "dropped": 0, "waiting": 0}, "1", 1.0))
+    return set(NAME.findall("\n".join(line for line in text.splitlines() if not line.startswith("#"))))
+
+
+@pytest.mark.parametrize("made", [dashboard, alerts])
+def test_every_metric_exists(made: Any) -> None:
+    named = set(NAME.findall(made()))
+    assert len(named) > 5 and not named - known()
+
+
+@pytest.mark.parametrize("made, name", [(dashboard, "grafana-dashboard.json"), (alerts, "prometheus-alerts.yml")])
+def test_the_files_among_the_references_are_what_is_printed(made: Any, name: str, tmp_path: Path) -> None:
+    assert (REFERENCES / name).read_text(encoding="utf-8") == made(), f"print it anew: install ... > references/{name}"
+    done = command(tmp_path, "install", {"grafana-dashboard.json": "grafana"}.get(name, "alerts"))
+    assert (done.returncode, done.stdout.decode()) == (0, made())
+    assert b"administrator's key" in done.stderr
+
+
+def test_the_dashboard_is_one_that_grafana_imports() -> None:
+    page = json.loads(dashboard())
+    assert {"title", "panels", "templating", "schemaVersion", "uid"} <= page.keys()
+    places = [tuple(panel["gridPos"].values()) for panel in page["panels"]]
+    assert len(set(places)) == len(places) and all(x + w <= 24 for x, _, w, _ in places)
+    assert len({panel["id"] for panel in page["panels"]}) == len(page["panels"])
+    for panel in page["panels"]:
+        for target in panel["targets"]:
+            expression = target["expr"]
+            assert expression.count("(") == expression.count(")") and expression.count("{") == expression.count("}")
+            assert "$model" not in expression or 'model=~"$model"' in expression
+    assert [each["name"] for each in page["templating"]["list"]] == ["datasource", "model"]
+
+
+def promtool(*words: str) -> subprocess.CompletedProcess[str]:
+    if not shutil.which("promtool"):
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    return subprocess.run(["promtool", *words], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.slow
+def test_prometheus_takes_the_rules_and_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.yml"
+    path.write_text(alerts())
+    done = promtool("check", "rules", str(path))
+    assert done.returncode == 0 and f"SUCCESS: {len(ALERTS)} rules found" in done.stdout, done.stderr
+    queries = [target["expr"] for panel in json.loads(dashboard())["panels"] for target in panel["targets"]]
+    rules = [{"record": f"q{at}", "expr": text.replace("$__rate_interval", "5m")} for at, text in enumerate(queries)]
+    path.write_text(json.dumps({"groups": [{"name": "g", "rules": rules}]}))  # JSON is YAML
+    done = promtool("check", "rules", str(path))
+    assert done.returncode == 0, done.stderr
+
+
+SERIES = {
+    'llm_router_requests_total{outcome="success"}': "0+90x30", 'llm_router_requests_total{outcome="error"}': "0+10x30",
+    'llm_router_attempts_total{provider="a",cause="rate_limited"}': "0+9x30",
+    'llm_router_attempts_total{provider="a",cause="success"}': "0+1x30",
+    'llm_router_attempts_total{provider="b",cause="success"}': "0+9x30",
+    'llm_router_member_health_factor{model="a/m"}': "0+0x30", 'llm_router_store_ok': "0+0x30",
+    'llm_router_build_info{version="1"}': "1+0x30",
+}  # fmt: skip
+FIRING = {"LLMRouterErrors": 1, "LLMRouterProviderFailing": 1, "LLMRouterModelLeftOut": 1, "LLMRouterStoreFailing": 1,
+          "LLMRouterAbsent": 0, "LLMRouterSpend": 0, "LLMRouterRestarts": 0}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_rules_fire_when_they_should(tmp_path: Path) -> None:
+    (tmp_path / "alerts.yml").write_text(alerts())
+    texts = {alert.name: alert for alert in ALERTS}
+    labels = {"LLMRouterProviderFailing": {"provider": "a"}, "LLMRouterModelLeftOut": {"model": "a/m"}}
+    values = {"LLMRouterErrors": "10%", "LLMRouterProviderFailing": "90%"}
+
+    def expected(name: str) -> list[dict[str, Any]]:
+        alert, own = texts[name], labels.get(name, {})
+        summary = re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda match: own[match[1]], alert.summary)
+        summary = re.sub(r"\{\{ \$value [^}]*\}\}", values.get(name, ""), summary)
+        told = {"summary": summary, "description": alert.action}
+        return [{"exp_labels": {"severity": alert.severity, **own}, "exp_annotations": told}] if FIRING[name] else []
+
+    test = {
+        "rule_files": ["alerts.yml"], "evaluation_interval": "1m",
+        "tests": [{
+            "interval": "1m", "input_series": [{"series": name, "values": text} for name, text in SERIES.items()],
+            "alert_rule_test": [{"eval_time": "25m", "alertname": name, "exp_alerts": expected(name)} for name in FIRING],
+        }],
+    }  # fmt: skip
+    (tmp_path / "test.yml").write_text(json.dumps(test))
+    done = promtool("test", "rules", str(tmp_path / "test.yml"))
+    assert done.returncode == 0, done.stdout + done.stderr
