@@ -287,11 +287,7 @@ class HomeProcess(GatewayProcess):
         self.workers: Workers | None = None
         self._sharing: asyncio.Task[None] | None = None
         self.home = Home(HomeParts(
-<<<<<<< HEAD
             authenticator=self.authenticator, leases=self.leases,
-=======
-            authenticator=self.authenticator, limiter=backends.limiter, budgets=backends.budgets,
->>>>>>> ops
             routing_state=gateway.routing_state, conversations=backends.conversations, log=self.log, keep=self.keep,
             count_attempts=backends.metrics.add_attempts,
             config_text=source.portable, clock=time.monotonic, expects=self._expects, on_ready=self._is_ready,

@@ -96,10 +96,10 @@ def as_they_are(data: bytes, body: JSON) -> bytes:
     return data
 
 
-<<<<<<< HEAD
 def never(body: JSON) -> bool:
     return False
-=======
+
+
 def seconds_text(seconds: float) -> str:
     """seconds_text(0.12) -> "120ms", seconds_text(61.5) -> "1m1.5s", as OpenAI's headers have it."""
     if seconds < 1:
@@ -112,7 +112,6 @@ def limit_headers(what: str, limit: int, remaining: int, reset_s: float, now: fl
     """What is left of one of the gateway's own limits, in the headers that most SDKs read. `now` is Unix seconds."""
     return [(f"x-ratelimit-limit-{what}", str(limit)), (f"x-ratelimit-remaining-{what}", str(remaining)),
             (f"x-ratelimit-reset-{what}", seconds_text(reset_s))]  # fmt: skip
->>>>>>> ops
 
 
 def as_it_is(body: JSON) -> dict[str, Any]:
