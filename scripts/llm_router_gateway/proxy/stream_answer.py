@@ -111,7 +111,8 @@ class Stream:
         if is_error(fields):
             raise read_error(outgoing, status_in(fields), {}, data)
         check_answer(fields, outgoing.candidate, self.context.record)
-        answer = read_answer(fields, outgoing.candidate)
+        is_carried = outgoing.request is None and outgoing.candidate.provider.api != self._spec.name
+        answer = self._module.read_answer(fields) if is_carried else read_answer(fields, outgoing.candidate)
         self.context.record.usage = answer.usage
         note_unmet(self.context, answer)
         conversation = self.context.conversation
