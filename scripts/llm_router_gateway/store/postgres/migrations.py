@@ -67,7 +67,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         """CREATE TABLE writers (
             id text PRIMARY KEY, last bigint NOT NULL, at timestamptz NOT NULL DEFAULT now()) WITH (fillfactor = 50)""",
         "CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL)",
-        "INSERT INTO meta (name, value) VALUES ('store_id', gen_random_uuid()::text)",
+        "INSERT INTO meta (name, value) VALUES ('store_id', gen_random_uuid()::text), ('overlay_version', '0')",
         """CREATE AGGREGATE total(float8) (
             SFUNC = float8pl, STYPE = float8, INITCOND = '0', COMBINEFUNC = float8pl, PARALLEL = SAFE)""",
     )),
