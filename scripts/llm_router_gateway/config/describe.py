@@ -78,7 +78,7 @@ def caller_lines(config: Config, stored: int | None) -> Iterator[str]:
 def fingerprint(config: Config) -> str:
     """The same text for configurations that do the same, wherever each runs; secrets are not compared."""
     server = replace(config.server, host="", port=0, log_file="", store="", spill_file="")
-    return hashlib.sha256(config_text(replace(config, server=server, sources=())).encode()).hexdigest()[:12]
+    return hashlib.sha256(config_text(replace(config, server=server, sources=(), notes=())).encode()).hexdigest()[:12]
 
 
 def masked_store(value: Any) -> str:

@@ -67,7 +67,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         """CREATE TABLE writers (
             id text PRIMARY KEY, last bigint NOT NULL, at timestamptz NOT NULL DEFAULT now()) WITH (fillfactor = 50)""",
         "CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL)",
-        "INSERT INTO meta (name, value) VALUES ('store_id', gen_random_uuid()::text)",
+        "INSERT INTO meta (name, value) VALUES ('store_id', gen_random_uuid()::text), ('overlay_version', '0')",
         """CREATE AGGREGATE total(float8) (
             SFUNC = float8pl, STYPE = float8, INITCOND = '0', COMBINEFUNC = float8pl, PARALLEL = SAFE)""",
     )),
@@ -83,10 +83,10 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             RETURN NULL; END $$""",
         """CREATE TRIGGER api_keys_changed AFTER INSERT OR DELETE OR UPDATE OF name, digest, hint, created_s, terms
             ON api_keys FOR EACH STATEMENT EXECUTE FUNCTION keys_changed()""",
-        # What each key has spent in a day ("2026-11-29") or a month ("2026-11"), written with the calls themselves.
+        # What each key has spent in a day ("2026-11-29"), written with the calls themselves.
         """CREATE TABLE ledgers (
-            period text NOT NULL, key_id text NOT NULL, shard smallint NOT NULL, usd float8 NOT NULL, tokens bigint NOT NULL,
-            PRIMARY KEY (period, key_id, shard)) WITH (fillfactor = 65)""",
+            day text NOT NULL, key_id text NOT NULL, shard smallint NOT NULL, usd float8 NOT NULL, tokens bigint NOT NULL,
+            PRIMARY KEY (day, key_id, shard)) WITH (fillfactor = 65)""",
     )),
     ("m003_conversations", (
         """CREATE TABLE turns (

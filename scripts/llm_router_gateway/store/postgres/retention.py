@@ -70,7 +70,7 @@ def forget_small(session: Session, now_s: float) -> int:
     old = day_text(max(0.0, now_s - LEDGERS_KEPT_S))
     session.execute(f"DELETE FROM writers WHERE at < now() - interval '{WRITERS_KEPT}' AND NOT starts_with(id, 'copy:')")
     session.execute(f"DELETE FROM replicas WHERE seen < now() - interval '{SILENT_KEPT}'")
-    session.execute("DELETE FROM ledgers WHERE period < ?", (old,))
+    session.execute("DELETE FROM ledgers WHERE day < ?", (old,))
     return 0
 
 

@@ -61,8 +61,8 @@ ADDING = (
     add_to("totals", "new_sums", _KEY, SUMS, "NOT of_pair"), add_to("rollups", "new_sums", _KEY, SUMS, "of_pair"),
     add_to("totals_spread", "new_spread", (*_KEY, "is_first", "bin"), ("n",)),
 )  # fmt: skip
-ADD_SPENT = """INSERT INTO ledgers AS old (period, key_id, shard, usd, tokens) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (period, key_id, shard) DO UPDATE SET usd = old.usd + excluded.usd, tokens = old.tokens + excluded.tokens"""
+ADD_SPENT = """INSERT INTO ledgers AS old (day, key_id, shard, usd, tokens) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (day, key_id, shard) DO UPDATE SET usd = old.usd + excluded.usd, tokens = old.tokens + excluded.tokens"""
 MARK = """INSERT INTO writers AS old (id, last) VALUES (?, ?)
     ON CONFLICT (id) DO UPDATE SET last = excluded.last, at = now() WHERE old.last < excluded.last"""
 
@@ -146,7 +146,7 @@ def add_sums(session: Session, pairs: Sequence[Sum], alone: Sequence[Sum]) -> No
         session.execute(statement, (shard,))
     spent = spent_by(alone)
     if spent:
-        session.executemany(ADD_SPENT, [(period, key_id, shard, *amounts) for (period, key_id), amounts in spent])
+        session.executemany(ADD_SPENT, [(day, key_id, shard, *amounts) for (day, key_id), amounts in spent])
 
 
 _IS_FLOAT = tuple(name in _FLOATS for name in SUMS)
@@ -169,16 +169,15 @@ def own_shard(session: Session) -> int:
 
 
 def spent_by(alone: Iterable[Sum]) -> list[tuple[tuple[str, str], tuple[float, int]]]:
-    """(("2026-11-29", "key_1"), (usd, tokens)) and the same of the month, in the order of their keys."""
+    """(("2026-11-29", "key_1"), (usd, tokens)), in the order of their keys."""
     found: dict[tuple[str, str], tuple[float, int]] = {}
     for row in alone:
         step_s, at_s, key_id = row[0], row[1], row[4]
         if step_s != DAY_S or key_id in ("", "*"):
             continue
         day = day_text(at_s)
-        for period in (day, day[:7]):
-            usd, tokens = found.get((period, key_id), (0.0, 0))
-            found[period, key_id] = usd + row[_USD], tokens + int(row[_INPUT] + row[_OUTPUT])
+        usd, tokens = found.get((day, key_id), (0.0, 0))
+        found[day, key_id] = usd + row[_USD], tokens + int(row[_INPUT] + row[_OUTPUT])
     return sorted(found.items())
 
 
