@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
 
 from engines import RedisServer, programs  # noqa: E402  (the path above is what makes it importable)
+
 from llm_router_gateway.limiter.budgets import LocalBudgets  # noqa: E402
 from llm_router_gateway.limiter.leased_budgets import LeasedBudgets  # noqa: E402
 from llm_router_gateway.limiter.leased_limiter import LeasedLimiter  # noqa: E402
