@@ -164,6 +164,7 @@ def test_an_outage_loses_no_call_keeps_known_keys_and_admits_nobody_on_a_guess(
         for _ in range(5):
             assert chat_as(gateway, key).status == 200
     assert one.get("/monitor/invocations").status == 503
+    assert (one.get("/health/ready").status, one.get("/health/ready").json["checks"]["store"]) == (200, "away")
     answer = one.send("POST", "/api-keys", json.dumps({"name": "new"}).encode(), content_type="application/json")
     assert answer.status == 503 and server.password not in answer.data.decode()
     server.start()

@@ -23,7 +23,7 @@ LIMIT_S = 60.0  # for one command; reached only by a failure
 POLL_S = 0.01
 SERVER = re.compile(r"(?:^|\s)python3 scripts/llm_router_(?:gateway|demo\.py)(?P<words>[^\n]*)")
 READY = re.compile(r"listening on|is a mock model API")  # what the gateway and the mock server say
-ENDS = re.compile(r"\s(?:convert|explain|install|keys|--check|--print-config|--help|--version)\b")
+ENDS = re.compile(r"\s(?:convert|explain|install|keys|store|--check|--print-config|--help|--version)\b")
 
 
 def commands_of(page: str) -> List[str]:

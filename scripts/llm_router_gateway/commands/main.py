@@ -53,9 +53,9 @@ def parser() -> argparse.ArgumentParser:
         description="A router that OpenAI, Anthropic and Gemini clients can talk to, whatever the provider speaks.",
         epilog=f"examples:\n{as_typed(EXAMPLES)}\nexit codes:\n{codes}\n"
         "convert --help describes the dry run of a conversion, explain --help that of a routing decision, install "
-        "prints a systemd unit or a container file, keys has callers' keys, import reads other "
-        "routers' configurations, models refresh proposes entries for what providers list; "
-        "references/gateway.md documents everything.",
+        "prints a systemd unit, a container file, a dashboard or alert rules, keys has callers' keys, store makes and "
+        "restores backups, import reads other routers' configurations, models refresh proposes entries for what providers "
+        "list; references/gateway.md documents everything.",
     )  # fmt: skip
     made.add_argument("-c", "--config", metavar="FILE", default="", help="router.toml, or a config.yaml of the jq server; "
                       "without one, providers whose keys are in the environment are there")  # fmt: skip

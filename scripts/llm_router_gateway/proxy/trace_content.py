@@ -1,4 +1,4 @@
-"""What was asked and answered, as attributes of spans: only where the configuration wants it.
+"""The messages of request and answer, as attributes of spans: only where the configuration wants it.
 
     content_of(context, 65_536)  -> Content({"gen_ai.input.messages": '[{"role": "user", ...}]', ...}, asked, answered)
 
@@ -31,8 +31,8 @@ class Content(NamedTuple):
     """For the attempt, and as plain text for the whole call."""
 
     attributes: Attributes = ir.NOTHING
-    asked: str = ""
-    answered: str = ""
+    question: str = ""
+    answer: str = ""
 
 
 def dumped(value: object) -> Long:

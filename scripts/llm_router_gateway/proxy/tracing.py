@@ -7,7 +7,7 @@
 One SERVER span for the call and under it one CLIENT span for each request to an upstream. Tokens and cost are on the attempt
 that used them and nowhere else: receivers add up what is on a parent and its children. Names are those of the conventions for
 generative AI; beside them stand those that receivers look for instead (`mlflow.llm.cost`, `openinference.span.kind`, ...).
-What was asked and answered is left out unless the configuration says otherwise.
+The messages of request and answer is left out unless the configuration says otherwise.
 https://github.com/open-telemetry/semantic-conventions-genai, https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 """
 
@@ -171,18 +171,18 @@ class Tracing:
             return int((seconds + offset) * NS)
 
         content = content_of(context, self.settings.max_content_bytes) if self.settings.content else Content()
-        caller = self._caller(context, call)
+        identity = self._identity(context, call)
         started_at = context.record.started_at
         is_failed = call.status >= SERVER_ERROR or call.ended == CUT
         root = Span(
             trace.trace_id, trace.root_id, trace.parent_id, trace.state, f"{context.exchange.method} {context.exchange.path}",
-            SERVER, at(started_at), at(started_at + context.record.seconds), self._root(context, call, caller, content),
+            SERVER, at(started_at), at(started_at + context.record.seconds), self._root(context, call, identity, content),
             (call.message or call.error) if is_failed else None,
         )  # fmt: skip
         spans = [root]
         for number, attempt in enumerate(context.attempts):
             is_last = number == len(context.attempts) - 1
-            attributes = self._attempt(context, attempt, caller, number, content, is_last=is_last)
+            attributes = self._attempt(context, attempt, identity, number, content, is_last=is_last)
             operation = OPERATIONS.get(context.call.kind, context.call.kind)
             spans.append(
                 Span(trace.trace_id, attempt.span_id, trace.root_id, trace.state, f"{operation} {attempt.candidate.remote_id}",
@@ -191,15 +191,15 @@ class Tracing:
             )  # fmt: skip
         return spans
 
-    def _caller(self, context: RequestContext, call: Call) -> dict[str, Value]:
+    def _identity(self, context: RequestContext, call: Call) -> dict[str, Value]:
         """Session and user: on every span, for receivers look in different places."""
         session, user = session_of(context, self.settings.session_headers), call.end_user or call.key_name
         return {**({"session.id": session} if session else {}), **({"user.id": user} if user else {})}
 
-    def _root(self, context: RequestContext, call: Call, caller: Attributes, content: Content) -> Attributes:
+    def _root(self, context: RequestContext, call: Call, identity: Attributes, content: Content) -> Attributes:
         found: dict[str, Value] = {
             "openinference.span.kind": "CHAIN", "http.request.method": context.exchange.method,
-            "url.path": context.exchange.path, "http.response.status_code": call.status, **caller,
+            "url.path": context.exchange.path, "http.response.status_code": call.status, **identity,
             "llm_router.request_id": call.request_id, "llm_router.model": call.asked, "llm_router.attempts": call.attempts,
             "llm_router.protocol": call.protocol, "llm_router.ended": call.ended,
         }  # fmt: skip
@@ -207,7 +207,7 @@ class Tracing:
         lost = json.loads(call.lost) if call.lost != "[]" else []
         more: dict[str, Value] = {
             "llm_router.served": call.served, "llm_router.key.name": call.key_name, "llm_router.tags": tags,
-            "llm_router.lost": lost, "input.value": content.asked, "output.value": content.answered,
+            "llm_router.lost": lost, "input.value": content.question, "output.value": content.answer,
         }  # fmt: skip
         found |= {name: value for name, value in more.items() if value}
         if call.status >= SERVER_ERROR or call.ended == CUT:
@@ -215,7 +215,7 @@ class Tracing:
         return found
 
     def _attempt(
-        self, context: RequestContext, attempt: AttemptRecord, caller: Attributes, number: int, content: Content, *,
+        self, context: RequestContext, attempt: AttemptRecord, identity: Attributes, number: int, content: Content, *,
         is_last: bool,
     ) -> Attributes:  # fmt: skip
         candidate, operation = attempt.candidate, OPERATIONS.get(context.call.kind)
@@ -223,7 +223,7 @@ class Tracing:
         found: dict[str, Value] = {
             "server.address": host,
             "server.port": port,
-            **caller,
+            **identity,
             "llm_router.provider": candidate.provider.name,
         }
         if number:
@@ -237,8 +237,8 @@ class Tracing:
             "gen_ai.provider.name": vendor_of(candidate.provider.type, candidate.provider.name),
             "gen_ai.request.model": candidate.remote_id, **parameters_of(context), **usage_of(attempt),
         }  # fmt: skip
-        if "session.id" in caller:
-            found["gen_ai.conversation.id"] = caller["session.id"]
+        if "session.id" in identity:
+            found["gen_ai.conversation.id"] = identity["session.id"]
         if context.record.stream:
             found["gen_ai.request.stream"] = True
         if attempt.first_output_s is not None:

@@ -15,7 +15,6 @@ from llm_router_gateway.config.describe import config_text
 from llm_router_gateway.limiter import redis as redis_engine
 
 URL = "redis://me:pass-word@10.0.0.5:6379/0"
-PROVIDER = '[[providers]]\nname = "o"\napi = "openai"\nbase_url = "http://127.0.0.1:1/v1"\napi_key = "x"\n'
 
 
 def test_without_it_nothing_is_shared() -> None:
@@ -76,7 +75,9 @@ def test_a_missing_driver_is_named_with_the_command_that_installs_it(
 
     monkeypatch.setattr(redis_engine, "import_module", find)
     file = tmp_path / "router.toml"
-    file.write_text(f'[state]\nurl = "{URL}"\n{PROVIDER}')
+    file.write_text(
+        f'[state]\nurl = "{URL}"\n[[providers]]\nname = "o"\napi = "openai"\nbase_url = "http://127.0.0.1:1/v1"\napi_key = "x"'
+    )
     assert main.main(["-c", str(file), "--check"]) == 2
     said = capsys.readouterr().err
     assert "pip install 'redis>=8'" in said and "pass-word" not in said and (installed in said or installed == "nothing")

@@ -14,7 +14,7 @@ if missing():
 
 import psycopg
 
-from llm_router_gateway.commands import store
+from llm_router_gateway.commands import store_copy as store
 from llm_router_gateway.store import queries, turn_rows
 from llm_router_gateway.store.conversations import Turn
 from llm_router_gateway.store.postgres import driver, target
