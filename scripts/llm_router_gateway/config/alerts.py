@@ -12,7 +12,6 @@ from typing import Any
 from .reader import Reading, check, read_settings
 from .settings import ALERTS, Secret
 
-
 DEFAULT_AT = (0.8, 1.0)
 
 

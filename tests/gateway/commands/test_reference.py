@@ -7,7 +7,7 @@ from pathlib import Path
 import generate_settings_reference as settings_reference
 import pytest
 
-from llm_router_gateway.commands import convert, explain, imports, install, keys, main, models
+from llm_router_gateway.commands import convert, explain, imports, install, keys, main, models, store
 from llm_router_gateway.config import config
 from llm_router_gateway.proxy import paths
 
@@ -16,7 +16,7 @@ PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(REFERENC
 ALL = "\n".join(PAGES.values())
 PARSERS = {
     "convert": convert.parser, "keys": keys.parser, "explain": explain.parser, "install": install.parser,
-    "models": models.parser, "import": imports.parser,
+    "models": models.parser, "import": imports.parser, "store": store.parser,
 }  # fmt: skip
 MAX_LINES = 320  # of a page that is read, not looked things up in
 
