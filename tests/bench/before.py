@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ROUNDS = 15
 GROWTH = 0.03
 BEFORE, AGAIN = BASELINE, f"{BASELINE} again"
-ANSWERS = (1_500, 32)  # of one side in one round, plain and streamed
+ANSWERS = (1_000, 24)  # of one side in one round, plain and streamed
 COMMON = tuple(claim for claim in CLAIMS if claim.limit_s or (not claim.against and claim.path == MESSAGES))  # both builds can
 ROUTER_TOML = """
 [[providers]]

@@ -210,7 +210,7 @@ class Sides:
 
     def __init__(self, bench: Bench, traffic: Traffic, directory: Path) -> None:
         self._bench, self._traffic, self._directory = bench, traffic, directory
-        self._key = os.urandom(16).hex()  # the upstream's
+        self._key = f"sk-{os.urandom(16).hex()}"  # the upstream's, of the usual form
         self._token = os.urandom(16).hex()  # of our callers
         self._running: List[Side] = []
         self.versions = {OURS: f"Python {sys.version.split()[0]}"}

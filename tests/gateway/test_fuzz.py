@@ -59,7 +59,7 @@ def test_true_is_no_place_of_a_candidate(upstream: str, caller: str) -> None:
 
 
 @pytest.mark.parametrize("created", [b"1e999", b"-1e999", b"NaN", b"true", b'"x"', b"1e300"])
-def test_a_time_that_is_none_is_not_told(created: bytes) -> None:
+def test_a_time_that_is_none_is_not_reported(created: bytes) -> None:
     event = b'{"created": ' + created + b', "choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}'
     assert not converted("openai", "anthropic", event, b"[DONE]")[1]
 

@@ -264,11 +264,11 @@ def test_a_model_of_its_file_is_read_whole() -> None:
         ('[[providers]]\nname = "ollama"\nsettings = {accounts = []}', "providers[0].settings.accounts"),
     ],
 )
-def test_what_it_knew_and_this_does_not_is_told_and_not_passed_over(text: str, path: str) -> None:
+def test_what_it_knew_and_this_does_not_is_reported_and_not_passed_over(text: str, path: str) -> None:
     assert path in problems(text)
 
 
-def test_its_pages_settings_are_told_to_be_unused() -> None:
+def test_its_pages_settings_are_reported_as_unused() -> None:
     assert parse("[frontend]\nport = 1").notes == ("[frontend] is a section of an older server and is ignored",)
 
 
@@ -289,7 +289,7 @@ def test_a_renamed_model_is_no_longer_there_by_its_old_name() -> None:
         made.plan("old")
 
 
-def test_a_removed_token_lets_nobody_in(run: Run) -> None:
+def test_a_removed_token_admits_no_caller(run: Run) -> None:
     """A deleted key kept working until the server was started again."""
 
     async def story(ways: Ways) -> None:
@@ -373,7 +373,7 @@ def test_a_match_is_followed_by_the_next_match_and_the_answer_names_it(run: Run)
 
 @pytest.mark.parametrize("path", ["/route", "/route/invoke"])
 @pytest.mark.parametrize("query", [{"tags": ["nobody-has-this"]}, {"tags": ["x"], "task": "nobody"}])
-def test_what_nobody_matches_is_not_answered_by_anybody(run: Run, path: str, query: dict[str, Any]) -> None:
+def test_what_matches_no_member_is_not_answered(run: Run, path: str, query: dict[str, Any]) -> None:
     """One version took all models then, another the first of the table."""
     document = trio()
     document["models"][0]["tags"] = ["x"]
@@ -433,7 +433,7 @@ def test_ten_minutes_of_one_member_down_cost_no_caller_anything() -> None:
     "broken",
     [Upstream(200, b"<html>", content_type="text/html"), Upstream(200, b'{"error":{"message":"no"}}')],
 )
-def test_an_answer_that_is_none_is_a_failure_and_another_is_asked(run: Run, broken: Upstream) -> None:
+def test_an_answer_that_is_none_is_a_failure_and_another_is_tried(run: Run, broken: Upstream) -> None:
     """200 was a success whatever came with it."""
 
     async def story(ways: Ways) -> None:
@@ -444,7 +444,7 @@ def test_an_answer_that_is_none_is_a_failure_and_another_is_asked(run: Run, brok
     run(story, a=broken, b=ok())
 
 
-def test_a_member_with_an_open_breaker_is_not_asked_under_any_strategy() -> None:
+def test_a_member_with_an_open_breaker_is_not_tried_under_any_strategy() -> None:
     for strategy in ("roundrobin", "random", "leastconn", "latency", "cost", "priority"):
         made = World(PROVIDER + listed("a", "b") + group("g", "a", "b", lines=f'strategy = "{strategy}"'))
         rules = circuit_breaker.Rules()

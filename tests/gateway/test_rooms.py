@@ -108,7 +108,7 @@ def test_a_module_imports_its_own_room_and_lower_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(name for name in modules() if room_of(name) in PURE and name not in AT_THE_RIM))
-def test_pure_rooms_touch_no_world_and_know_nobody_who_does(name: str) -> None:
+def test_pure_rooms_touch_no_world_and_know_no_module_that_does(name: str) -> None:
     for each in reached(name):
         used = {other for other in imports(each) if other in WORLD or other.split(".")[0] in WORLD}
         assert not used, f"{name}: {each} imports {sorted(used)}"

@@ -207,6 +207,7 @@ class OpenAISDK:
     """openai, against URL/v1."""
 
     api = "openai"
+    too_long = "maximum context length"  # words that tell its users of a conversation that is too long
     kinds = OPENAI_KINDS
     limits = OPENAI_LIMITS
     thinks: dict[str, Any] = OPENAI_THINKS
@@ -238,6 +239,12 @@ class OpenAISDK:
     def embed(self, model: str, text: str) -> list[float]:
         """A vector; the SDK asks for base64 and unpacks it."""
         return list(self.client.embeddings.create(model=model, input=text).data[0].embedding)
+
+    def first_piece(self, model: str, text: str) -> str:
+        """The first words of a stream that is closed then."""
+        asked: list[Any] = [{"role": "user", "content": text}]
+        with self.client.chat.completions.create(model=model, messages=asked, stream=True) as chunks:
+            return next(said for chunk in chunks if chunk.choices and (said := chunk.choices[0].delta.content))
 
     async def ask_async(self, url: str, key: str, model: str, text: str) -> str:
         """The streamed answer of the SDK's asynchronous client."""
@@ -334,6 +341,7 @@ class ResponsesSDK(OpenAISDK):
     """openai's `client.responses`, against URL/v1."""
 
     api = "responses"
+    too_long = "context"  # OpenAI's two APIs have words of their own, and one code
     limits: dict[str, Any] = {"max_output_tokens": 64}  # noqa: RUF012
     thinks = RESPONSES_THINKS
 
@@ -346,6 +354,11 @@ class ResponsesSDK(OpenAISDK):
 
     def count(self, model: str, text: str) -> int:
         return int(self.client.responses.input_tokens.count(model=model, input=text).input_tokens)
+
+    def first_piece(self, model: str, text: str) -> str:
+        """The first words of a stream that is closed then."""
+        with self.client.responses.create(model=model, input=text, stream=True) as events:
+            return next(event.delta for event in events if event.type == "response.output_text.delta")
 
     async def ask_async(self, url: str, key: str, model: str, text: str) -> str:
         """The streamed answer of the SDK's asynchronous client."""
@@ -427,6 +440,7 @@ class AnthropicSDK:
     """anthropic, against URL."""
 
     api = "anthropic"
+    too_long = "prompt is too long"
     kinds = ANTHROPIC_KINDS
     limits = ANTHROPIC_LIMITS
     thinks = ANTHROPIC_THINKS
@@ -465,6 +479,12 @@ class AnthropicSDK:
         messages = [{"role": "user", "content": text}]
         runner = self.client.beta.messages.tool_runner(model=model, max_tokens=MAX_TOKENS, tools=tools, messages=messages)
         return "".join(block.text for block in runner.until_done().content if block.type == "text")
+
+    def first_piece(self, model: str, text: str) -> str:
+        """The first words of a stream that is closed then."""
+        messages: list[Any] = [{"role": "user", "content": text}]
+        with self.client.messages.stream(model=model, max_tokens=MAX_TOKENS, messages=messages) as stream:
+            return str(next(stream.text_stream))
 
     async def ask_async(self, url: str, key: str, model: str, text: str) -> str:
         """The streamed answer of the SDK's asynchronous client."""
@@ -563,6 +583,7 @@ class GeminiSDK:
     """google-genai, against URL; it puts /v1 before its paths, and /v1beta where it is told so."""
 
     api = "gemini"
+    too_long = "exceeds the maximum number of tokens"
     kinds = GEMINI_KINDS
     limits = GEMINI_LIMITS
     thinks = GEMINI_THINKS
@@ -599,6 +620,14 @@ class GeminiSDK:
     def run_tools(self, model: str, text: str) -> str:
         """The last answer of the SDK's own loop, which calls the functions itself."""
         return str(self.client.models.generate_content(model=model, contents=text, config={"tools": list(RUNNABLE)}).text)
+
+    def first_piece(self, model: str, text: str) -> str:
+        """The first words of a stream that is closed then."""
+        chunks = self.client.models.generate_content_stream(model=model, contents=text)
+        try:
+            return next(chunk.text for chunk in chunks if chunk.text)
+        finally:
+            chunks.close()
 
     async def ask_async(self, url: str, key: str, model: str, text: str) -> str:
         """The streamed answer of the SDK's asynchronous client."""

@@ -13,6 +13,7 @@ import zlib
 from typing import Any
 
 import pytest
+from running import until
 from sdks import ARGUMENTS, GeminiSDK, base64_of, nothing_to_test, opened, require, trip
 from seen import key_of, limits_of, system_of, turns_of
 
@@ -232,6 +233,24 @@ def test_an_error_of_the_model_is_the_sdks_own_error(way: Any, status: int, stre
     missing = {"anthropic": "model: ", "gemini": "is not found"}.get(way.upstream, "does not exist")
     words = {401: "Incorrect API key", 404: missing, 429: "Rate limit", 529: "Overloaded"}
     assert words[status] in problem.message
+    assert len(way.asked) == 1
+
+
+@STREAMS
+def test_a_conversation_that_is_too_long_is_told_in_the_words_that_the_sdks_users_look_for(way: Any, stream: bool) -> None:
+    with pytest.raises(way.sdk.error) as caught:
+        way.chat("fail-context", stream=stream).say("Hello")
+    problem = way.sdk.problem(caught.value)
+    assert problem.status == 400 and way.sdk.too_long in problem.message
+    assert getattr(caught.value, "code", "") == "context_length_exceeded" or way.sdk.api not in ("openai", "responses")
+
+
+@THROUGH
+def test_a_stream_that_its_reader_closes_is_ended_at_the_upstream(way: Any, gateway: Any) -> None:
+    """At 60 pieces a second the answer would go on; the log says that the caller went away."""
+    before = sum("error=client_gone" in line for line in gateway.lines)
+    assert f"{WHO} You said".startswith(way.sdk.first_piece(f"{way.prefix}demo-slow-200", "Hello").strip())
+    until(lambda: sum("error=client_gone" in line for line in gateway.lines) > before, "the caller's leaving is in the log")
     assert len(way.asked) == 1
 
 

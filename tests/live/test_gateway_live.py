@@ -1,4 +1,5 @@
-"""A real model through the gateway, asked by the three vendors' own SDKs, plain and streamed; how to run it is in README.md.
+"""A real model through the gateway, by the three vendors' own SDKs (OpenAI's with both of its APIs) and in each protocol that
+the server behind speaks, plain and streamed; how to run it is in README.md.
 
 The server behind is the one that test_live.py asks; the SDKs are skipped with a reason where they are not installed.
 """
@@ -9,6 +10,8 @@ import os
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,13 +27,10 @@ if not (BASE_URL and MODEL):
     pytest.skip(why, allow_module_level=True)
 if sys.version_info < (3, 11):
     pytest.skip("the gateway needs Python 3.11", allow_module_level=True)
-CONFIG = f"""\
-[[providers]]
-name = "live"
-api = "openai"
-base_url = "{BASE_URL}"
-api_key_env = "LIVE_KEY"
-"""
+PATHS = {"openai": "/chat/completions", "responses": "/responses", "anthropic": "/messages"}  # below base_url
+CONFIG = "".join(
+    f'[[providers]]\nname = "{api}"\napi = "{api}"\nbase_url = "{BASE_URL}"\napi_key_env = "LIVE_KEY"\n' for api in PATHS
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +60,25 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert not any("fault of ours" in line for line in told)
 
 
-def ask_openai(url: str, stream: bool) -> Any:
+@pytest.fixture(scope="module", params=PATHS)
+def model(request: pytest.FixtureRequest) -> str:
+    """The model in one of the protocols; skipped where the server does not speak it."""
+    api = str(request.param)
+    head = {"content-type": "application/json", "authorization": f"Bearer {KEY}", "x-api-key": KEY}
+    asked = urllib.request.Request(f"{BASE_URL.rstrip('/')}{PATHS[api]}", b"{}", head)
+    try:
+        urllib.request.urlopen(asked, timeout=60).close()
+    except urllib.error.HTTPError as refused:  # 400 for the empty body shows that the path is there
+        if refused.code in (404, 405, 501):
+            pytest.skip(f"the server does not speak the protocol {api}: {PATHS[api]} is answered {refused.code}")
+        refused.close()
+    return f"{api}/{MODEL}"
+
+
+def ask_openai(url: str, model: str, stream: bool) -> Any:
     openai = pytest.importorskip("openai", reason="the openai SDK is not installed")
     with openai.OpenAI(base_url=f"{url}/v1", api_key=ANY, max_retries=0, timeout=60) as client:
-        asked: Any = {"model": f"live/{MODEL}", "messages": [{"role": "user", "content": QUESTION}]}
+        asked: Any = {"model": model, "messages": [{"role": "user", "content": QUESTION}]}
         asked.update(temperature=0, max_tokens=60)
         if not stream:
             answer = client.chat.completions.create(**asked)
@@ -74,10 +89,24 @@ def ask_openai(url: str, stream: bool) -> Any:
         return text, finish, chunks[-1].usage.completion_tokens
 
 
-def ask_anthropic(url: str, stream: bool) -> Any:
+def ask_responses(url: str, model: str, stream: bool) -> Any:
+    openai = pytest.importorskip("openai", reason="the openai SDK is not installed")
+    with openai.OpenAI(base_url=f"{url}/v1", api_key=ANY, max_retries=0, timeout=60) as client:
+        asked: Any = {"model": model, "input": QUESTION, "temperature": 0, "max_output_tokens": 60}
+        if not stream:
+            answer = client.responses.create(**asked)
+        else:
+            events = list(client.responses.create(**asked, stream=True))  # the SDK's helper fails at llama.cpp's own streams
+            text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+            answer = events[-1].response
+            assert text == answer.output_text
+        return answer.output_text, answer.status, answer.usage.output_tokens
+
+
+def ask_anthropic(url: str, model: str, stream: bool) -> Any:
     anthropic = pytest.importorskip("anthropic", reason="the anthropic SDK is not installed")
     with anthropic.Anthropic(base_url=url, api_key=ANY, max_retries=0, timeout=60) as client:
-        asked: Any = {"model": f"live/{MODEL}", "messages": [{"role": "user", "content": QUESTION}]}
+        asked: Any = {"model": model, "messages": [{"role": "user", "content": QUESTION}]}
         asked.update(max_tokens=60)
         if not stream:
             message = client.messages.create(**asked)
@@ -89,11 +118,11 @@ def ask_anthropic(url: str, stream: bool) -> Any:
         return message.content[0].text, message.stop_reason, message.usage.output_tokens
 
 
-def ask_gemini(url: str, stream: bool) -> Any:
+def ask_gemini(url: str, model: str, stream: bool) -> Any:
     genai = pytest.importorskip("google.genai", reason="google-genai is not installed")
     client = genai.Client(api_key=ANY, http_options={"base_url": url})
     config = {"temperature": 0, "max_output_tokens": 60}
-    asked: Any = {"model": f"live/{MODEL}", "contents": QUESTION, "config": config}
+    asked: Any = {"model": model, "contents": QUESTION, "config": config}
     try:
         answers = list(client.models.generate_content_stream(**asked)) if stream else [client.models.generate_content(**asked)]
     finally:
@@ -103,10 +132,13 @@ def ask_gemini(url: str, stream: bool) -> Any:
     return text, last.candidates[0].finish_reason.name, last.usage_metadata.candidates_token_count
 
 
+ASKING = [(ask_openai, "stop"), (ask_responses, "completed"), (ask_anthropic, "end_turn"), (ask_gemini, "STOP")]
+
+
 @pytest.mark.filterwarnings("ignore")  # of the SDKs
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
-@pytest.mark.parametrize("ask,finish", [(ask_openai, "stop"), (ask_anthropic, "end_turn"), (ask_gemini, "STOP")])
-def test_a_real_model_answers_every_vendor_s_sdk(gateway: str, ask: Any, finish: str, stream: bool) -> None:
-    text, reason, tokens = ask(gateway, stream)
-    print(f"{ask.__name__}, {'streamed' if stream else 'plain'}: {text!r}, {reason}, {tokens} tokens")
+@pytest.mark.parametrize("ask,finish", ASKING, ids=[ask.__name__ for ask, _ in ASKING])
+def test_a_real_model_answers_every_vendor_s_sdk(gateway: str, model: str, ask: Any, finish: str, stream: bool) -> None:
+    text, reason, tokens = ask(gateway, model, stream)
+    print(f"{ask.__name__} to {model}, {'streamed' if stream else 'plain'}: {text!r}, {reason}, {tokens} tokens")
     assert "Paris" in text and reason == finish and tokens > 0

@@ -60,7 +60,7 @@ def test_slow_tests_are_left_out_and_one_line_says_how_to_run_them(tmp_path: Pat
     ],
     ids=str,
 )
-def test_slow_tests_run_when_they_are_asked_for(tmp_path: Path, words: List[str], passed: int) -> None:
+def test_slow_tests_run_when_they_are_requested(tmp_path: Path, words: List[str], passed: int) -> None:
     lines = outcome(tmp_path, *words)
     assert lines[-1].startswith(f"{passed} passed") and not any(LEFT_OUT in line for line in lines)
 

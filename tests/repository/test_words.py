@@ -23,6 +23,7 @@ NOT_IN_TEXTS = re.compile(
 )
 # Functions are verbs or nouns: read, not asked; mint_id, not minted_id.
 NOT_IN_NAMES = re.compile(r"(?:^|_)(?:asked|told|made|wished|heard|wrote|took|nobody|somebody|who)(?:_|$)")
+NOT_IN_TESTS = re.compile(r"_(?:asked|told|nobody|somebody|anybody|who|he|his)(?:_|$)")
 THEIRS = {"connection_made"}  # asyncio's
 PARTICIPLES = re.compile(r"^_?(?:minted|packed|unpacked|sealed|signed|fitted|loaded|offered|cited|written|charged|failed)_")
 FORMS = ("wire", "jq")  # where whole names that begin with a participle are held, too
@@ -55,6 +56,13 @@ def test_functions_of_the_gateway_are_verbs_or_nouns() -> None:
         assert not [name for name in names if NOT_IN_NAMES.search(name)], path
         if path.relative_to(GATEWAY).parts[0] in FORMS:
             assert not [name for name in names if PARTICIPLES.search(name)], path
+
+
+@pytest.mark.parametrize("room", ["access", "jq", "net", "policy", "wire"])
+def test_names_of_tests_have_no_people_where_there_are_programs(room: str) -> None:
+    for path in (ROOT / "tests" / "gateway" / room).rglob("*.py"):
+        names = re.findall(r"(?m)^def (test_\w+)\(", path.read_text(encoding="utf-8"))
+        assert not [name for name in names if NOT_IN_TESTS.search(name)], path
 
 
 def test_the_lists_find_what_they_are_for() -> None:

@@ -9,7 +9,7 @@ import pytest
 from lease_world import World
 
 RUNS = 1_000
-RUNS_AT_ONCE = 50
+RUNS_AT_ONCE = 20
 
 
 def run_with_faults(seed: int, seconds: float) -> World:

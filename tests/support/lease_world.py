@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -35,7 +36,7 @@ from llm_router_gateway.limiter.leases import (
     micro,
 )
 from llm_router_gateway.limiter.membership import BEAT_S, Membership
-from llm_router_gateway.policy.budgets import Amount, Budget
+from llm_router_gateway.policy.budgets import Amount, Budget, day_of
 
 STEP_S = 0.05
 FLUSH_S = 0.25  # how long a finished call waits for the log's next batch
@@ -49,10 +50,11 @@ class SimulatedLedger:
 
     now: Callable[[], float]
     name: str = "common"
+    is_common: bool = True
     calls: list[tuple[float, int]] = field(default_factory=list)  # when a call began, micro-USD
 
-    async def spent(self, key_id: str, since: int) -> tuple[float, float]:
-        return sum(usd for at, usd in self.calls if at >= since) / MICRO, 0.0
+    async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
+        return {KEY: (sum(usd for at, usd in self.calls if at >= since) / MICRO, 0.0)}
 
 
 class SimulatedEngine:
@@ -137,7 +139,7 @@ class Process:
         )
         self.budgets = LeasedBudgets(self.membership)
         self.calls: list[OpenCall] = []
-        self.unlogged: list[tuple[float, float, int]] = []  # ready at, began, micro-USD
+        self.unlogged: list[tuple[float, float, int, str]] = []  # ready at, began, micro-USD, account
         self.next_beat = self.next_report = 0.0
 
     def wall(self) -> float:
@@ -156,11 +158,12 @@ class Process:
         for call in [call for call in self.calls if call.ends <= now]:
             self.calls.remove(call)
             await call.hold.settle(Amount(call.cost / MICRO, 0))
-            self.world.settled += call.cost
-            self.unlogged.append((now + FLUSH_S, call.began, call.cost))
+            account = call.hold._day.account
+            self.world.settled_in[account] += call.cost
+            self.unlogged.append((now + FLUSH_S, call.began, call.cost, account))
         ready = [row for row in self.unlogged if row[0] <= now]
         self.unlogged = [row for row in self.unlogged if row[0] > now]
-        self.world.ledger.calls += [(began, cost) for _, began, cost in ready]
+        self.world.ledger.calls += [(began, cost) for _, began, cost, _ in ready]
 
     def is_due(self) -> bool:
         now = self.world.clock()
@@ -208,7 +211,8 @@ class World:
         self.budget = Budget(usd_per_day=limit_usd, usd_per_month=limit_usd * 20)
         self.engine = SimulatedEngine(rng, self.now)
         self.ledger = SimulatedLedger(self.now)
-        self.settled = self.lost_with_process = self.overspent = self.overrun = 0
+        self.settled_in: Counter[str] = Counter()  # by account
+        self.lost_with_process = self.overspent = 0
         self.refusals = self.requests = self.born = 0
         self.first_refusal_at: int | None = None  # what was settled and on hold at the first refusal
         self.snapshot: LeaseTable | None = None
@@ -224,9 +228,14 @@ class World:
         self.born += 1
         return Process(self, f"p{self.born}", self.rng.uniform(-3_600, 3_600))
 
+    @property
+    def settled(self) -> int:
+        return sum(self.settled_in.values())
+
     def check(self) -> None:
         claimed = sum(process.claimed for process in self.processes)
-        self.overspent = max(self.overspent, self.settled + claimed - self.limit)
+        today = self.settled_in[f"{KEY}:{day_of(self.now())}"]
+        self.overspent = max(self.overspent, today + claimed - self.limit)
 
     async def open(self) -> None:
         """Until the engine grants leases."""
@@ -267,7 +276,8 @@ class World:
         self.processes.remove(process)
         self.lost_with_process += sum(call.cost for call in process.calls) + sum(row[2] for row in process.unlogged)
         # What nobody logged is not known to anyone, once the engine has lost its memory as well.
-        self.settled -= sum(row[2] for row in process.unlogged)
+        for _, _, cost, account in process.unlogged:
+            self.settled_in[account] -= cost
         for task in process.budgets._tasks:
             task.cancel()
         self.processes.append(self.spawn())

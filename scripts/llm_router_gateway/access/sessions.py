@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import NamedTuple
 
 from ..errors import Forbidden, RateLimited
 from .credentials import host_name
@@ -63,6 +64,14 @@ def check_csrf(method: str, headers: Mapping[str, str], allowed_hosts: Sequence[
         and (host_name(origin) not in allowed_hosts)
     ):
         raise Forbidden("a page of another origin may not use this session")
+
+
+class Logins(NamedTuple):
+    """All that one process knows of logins."""
+
+    open: list[tuple[bytes, bytes, float]]  # the token's digest, the key's digest, until when
+    secret: bytes
+    ended: list[bytes]  # digests of tokens
 
 
 @dataclass(slots=True)
@@ -126,13 +135,14 @@ class Sessions:
             self._ended[name] = math.inf
             self._news.append(name)
 
-    def all(self) -> list[tuple[bytes, bytes, float]]:
-        """(the token's digest, the key's digest, until), for another process of this gateway."""
-        return [(name, digest, until) for name, (digest, until) in self._open.items()]
+    def all(self) -> Logins:
+        """For another process of this gateway."""
+        return Logins([(name, digest, until) for name, (digest, until) in self._open.items()], self.secret, list(self._ended))
 
-    def replace(self, found: Iterable[tuple[bytes, bytes, float]]) -> None:
+    def adopt(self, found: Logins) -> None:
         """Those of another process, in the place of ours."""
-        self._open = OrderedDict((name, (digest, until)) for name, digest, until in found)
+        self._open = OrderedDict((name, (digest, until)) for name, digest, until in found.open)
+        self.secret, self._ended = found.secret, OrderedDict.fromkeys(found.ended, math.inf)
 
     def __len__(self) -> int:
         return len(self._open)

@@ -5,10 +5,11 @@
     home.push_keys(), home.push_sessions(), home.push_config()      to all workers, in order
     await home.in_force()                                 once all of them have it, or after IN_FORCE_S
     await home.refresh()                                  once all of them have reported, or after FRESH_S
-    home.tend()                                           several times a second
+    home.look()                                            every few seconds: a worker that is silent for long is ended
+    home.tend()                                            several times a second, where other gateways share with this one
 
 The welcome of a worker: {"config": text, "keys": [rows, generation, sealed], "sessions": [...], "routing": {...},
-"ledgers": {...}, "secret": text or null, "is_kept": whether conversations are}.
+"ledger": [name of the call log, whether it is common], "secret": text or null, "is_kept": whether conversations are}.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from .. import __version__
 from ..access.authenticate import Authenticator
 from ..access.sessions import Sessions
 from ..errors import Conflict
-from ..limiter.budgets import LocalBudgets
-from ..limiter.home import Holdings, ledger_of
 from ..net.link import Link, LinkLost
-from ..policy.rate_limits import Limiter
 from ..proxy.log import Log
+from ..routing.notes import Notes, keys_by_mark
 from ..routing.state import RoutingState
 from ..store.call import Call
 from ..store.conversations import Conversations, Turn
 from ..store.keys import Row
 from ..store.redaction import Bodies
-from .messages import packed_row, packed_sessions, packed_turn, unpacked_record, unpacked_turn
-from .routing import SHARED, Changes, MemberViews, absorb, keys_by_mark, whole_state
+from .leases import LeaseDesk
+from .messages import pack_logins, pack_row, pack_turn, unpack_record, unpack_turn
+from .routing import SHARED, Changes, MemberViews, absorb, whole_state
 
 IN_FORCE_S = 0.5  # the longest that an administrator's response waits for a worker that does not acknowledge
 FRESH_S = 0.5  # the longest that it waits for a worker's report
+SILENT_LOOKS = 6  # of `look`; a worker says something twice a second
 CONFIG_S = 60.0  # for a worker to read a configuration
 
 
@@ -75,15 +76,13 @@ class HomeParts:
     """What the home owns."""
 
     authenticator: SharedAuthenticator
-    limiter: Limiter
-    budgets: LocalBudgets
+    leases: LeaseDesk
     routing_state: RoutingState
     conversations: Conversations | None
     log: Log
     keep: Callable[[Call, Bodies | None], None]  # a record
     count_attempts: Callable[[Sequence[Sequence[Any]]], None]  # (model, provider, cause, how many) of requests to upstreams
     config_text: Callable[[], str]
-    wall: Callable[[], float]
     clock: Callable[[], float]
     expects: Callable[[str], bool]  # whether a worker of this name was started
     on_ready: Callable[[str], None]
@@ -96,10 +95,11 @@ class Worker:
 
     name: str
     link: Link
-    holdings: Holdings
     seen: int = 0  # the number of its last batch
     open: int = 0  # requests that it is answering
     pid: int = 0
+    is_heard: bool = True  # since the last look
+    silent: int = 0  # looks in a row without a word of it
 
 
 @dataclass(slots=True)
@@ -110,7 +110,8 @@ class Home:
     workers: dict[str, Worker] = field(default_factory=dict)
     telemetry: dict[str, Mapping[str, int]] = field(default_factory=dict)  # spans of each worker, of those that have ended too
     _views: MemberViews = field(default_factory=MemberViews)
-    _changed: set[str] = field(default_factory=set)  # keys whose ledgers changed
+    _outside: Notes = field(default_factory=lambda: Notes("home"))  # what workers know of what other gateways found
+    _logins: list[Any] = field(default_factory=list)  # as the workers were told them
     _pushes: set[asyncio.Task[None]] = field(default_factory=set)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -130,7 +131,7 @@ class Home:
                 raise Conflict(f"no worker {name!r} is expected")
             if version != __version__:
                 raise Conflict(f"the program on disk is version {version}, this process {__version__}: restart the service")
-            worker = Worker(name, link, self._holdings(), pid=pid)
+            worker = Worker(name, link, pid=pid)
             self.workers[name] = worker
             link.handlers = self._handlers(worker)
             return self._welcome()
@@ -138,29 +139,25 @@ class Home:
         link.handlers["hello"] = hello
         return link
 
-    def _holdings(self) -> Holdings:
-        return Holdings(self.parts.limiter, self.parts.budgets, wall=self.parts.wall, changed=self._changed)
-
     def _handlers(self, worker: Worker) -> dict[str, Callable[..., Any]]:
         return {
-            **worker.holdings.handlers(),
             "ready": lambda: self.parts.on_ready(worker.name),
             "batch": lambda number, calls, lines, used: self._batch(worker, number, calls, lines, used),
             "open": lambda count: setattr(worker, "open", count),
             "attempts": self.parts.count_attempts,
             "telemetry": lambda health: self.telemetry.__setitem__(worker.name, health),
             "routing": lambda changes: self._routing(worker, changes),
-            "kept": self._kept, "keep": self._keep,
+            "kept": self._kept, "keep": self._keep, "lease": lambda name, values: self._lease(worker, name, values),
+            "sums": self.parts.leases.sums,
         }  # fmt: skip
 
     def _welcome(self) -> dict[str, Any]:
-        parts, now = self.parts, self.parts.wall()
-        ledgers = {key_id: ledger_of(parts.budgets, key_id, now) for key_id in parts.budgets.known()}
+        parts = self.parts
         kept = parts.conversations
-        sessions = packed_sessions(parts.authenticator.sessions.all())
+        sessions = pack_logins(parts.authenticator.sessions.all())
         return {
             "config": parts.config_text(), "keys": self._keys(), "sessions": sessions,
-            "routing": whole_state(parts.routing_state, parts.clock()), "ledgers": ledgers,
+            "routing": whole_state(parts.routing_state, parts.clock()), "ledger": parts.leases.ledger,
             "secret": kept.secret.hex() if kept is not None else None, "is_kept": kept is not None,
         }  # fmt: skip
 
@@ -170,12 +167,7 @@ class Home:
             return
         del self.workers[worker.name]
         self._views.fill(self.parts.routing_state, self._views.forget(worker.name))
-        self._start(self._free(worker))
-
-    async def _free(self, worker: Worker) -> None:
-        spent = await worker.holdings.end()
-        if spent:
-            self.parts.log.warn(f"{worker.name} left {spent} calls under way: what was on hold for them counts as spent")
+        self._start(self.parts.leases.leave(worker.name))
 
     def _fault(self, name: str, error: Exception) -> None:
         self.parts.log.error(f"a message between the processes was not handled: {name}: {type(error).__name__}: {error}")
@@ -185,7 +177,19 @@ class Home:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def look(self) -> None:
+        """Every few seconds: ends a worker that has shown no sign of life for SILENT_LOOKS of them; another takes its place."""
+        for worker in tuple(self.workers.values()):
+            worker.silent = 0 if worker.is_heard else worker.silent + 1
+            worker.is_heard = False
+            if worker.silent == SILENT_LOOKS:
+                self.parts.end_worker(worker.name, "showed no sign of life for half a minute and was ended")
+
     # -- what workers say
+
+    async def _lease(self, worker: Worker, name: str, values: Sequence[Any]) -> Any:
+        worker.is_heard = True
+        return await self.parts.leases.handle(name, values)
 
     def _batch(
         self, worker: Worker, number: int, calls: Sequence[Any], lines: Sequence[str], used: dict[str, float]
@@ -196,7 +200,7 @@ class Home:
         worker.seen = number
         for values in calls:
             try:
-                self.parts.keep(*unpacked_record(values))
+                self.parts.keep(*unpack_record(values))
             except Exception as error:  # one record that is not readable costs no other
                 self._fault("a call", error)
         self.parts.log.pass_on(lines)
@@ -229,25 +233,26 @@ class Home:
             return await kept.delete(*arguments)
         if name == "find":
             turn = await kept.find(*arguments)
-            return None if turn is None else packed_turn(turn)
+            return None if turn is None else pack_turn(turn)
         found: list[Turn] = await (kept.chain if name == "chain" else kept.holding)(*arguments)
-        return [packed_turn(turn) for turn in found]
+        return [pack_turn(turn) for turn in found]
 
     def _keep(self, turn: Sequence[Any]) -> None:
         if self.parts.conversations is not None:
-            self.parts.conversations.append(unpacked_turn(turn))
+            self.parts.conversations.append(unpack_turn(turn))
 
     # -- what all workers must know
 
     def _keys(self) -> list[Any]:
         authenticator = self.parts.authenticator
-        return [[packed_row(row) for row in authenticator.rows.values()], authenticator.generation, authenticator.sealed]
+        return [[pack_row(row) for row in authenticator.rows.values()], authenticator.generation, authenticator.sealed]
 
     def push_keys(self) -> None:
         self._push("keys", *self._keys())
 
     def push_sessions(self) -> None:
-        self._push("sessions", packed_sessions(self.parts.authenticator.sessions.all()))
+        self._logins = pack_logins(self.parts.authenticator.sessions.all())
+        self._push("sessions", self._logins)
 
     def push_config(self) -> None:
         self._push("config", self.parts.config_text(), limit_s=CONFIG_S)
@@ -281,14 +286,13 @@ class Home:
             await asyncio.wait(tuple(self._pushes), timeout=IN_FORCE_S)
 
     def tend(self) -> None:
-        """Tells the workers which ledgers changed."""
-        if not self._changed:
-            return
-        now, changed = self.parts.wall(), set(self._changed)
-        self._changed.clear()
-        ledgers = {key_id: ledger_of(self.parts.budgets, key_id, now) for key_id in changed}
-        for worker in self.workers.values():
-            worker.link.send("budgets", ledgers)
+        """Several times a second, where other gateways share with this one: tells the workers what these found."""
+        if pack_logins(self.parts.authenticator.sessions.all()) != self._logins:
+            self.push_sessions()
+        notes = self._outside.changes(self.parts.routing_state, self.parts.clock())
+        if notes:
+            for worker in self.workers.values():
+                worker.link.send("notes", notes)
 
     async def settled(self) -> None:
         """Waits until what dead workers held is given back."""

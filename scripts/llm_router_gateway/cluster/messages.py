@@ -10,15 +10,15 @@ From a worker to the home:
     send  routing(changes)                   health of members, cooldowns of keys, conversations: see `cluster.routing`
     call  kept(name, arguments)              conversations: chain, find, holding, delete
     send  keep(turn)                         a turn of a conversation, found from then on
-    ...   limits and budgets: see `limiter.home`
+    call  lease(name, values), sums(since)   limits and budgets: see `cluster.leases`
 
 From the home to each worker:
 
     call  config(text)                       -> true once the new Config is in force; `config.sources.from_portable`
     call  keys(rows, generation, sealed)     -> true; all keys of the store
-    call  sessions(list)                     -> true; all logins of the page
+    call  sessions(logins)                   -> true; all logins of the page
     send  routing(changes)                   what other workers found
-    send  budgets(ledgers)                   see `limiter.home`
+    send  notes(list)                        what other gateways found, see `routing.notes`
     call  report()                           -> true once all is sent that the home has not heard yet
     send  drain()                            no new requests; it ends when the open ones have
 
@@ -27,10 +27,11 @@ Times that cross are Unix seconds, or durations; never a monotonic clock's. Byte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..access.sessions import Logins
 from ..config.keys import Key, read_json, terms_json
 from ..errors import BadRequest
 from ..store.call import Call
@@ -54,7 +55,7 @@ def bytes_of(text: str | None) -> bytes | None:
 # ------------------------------------------------------------------------------------------------------------- calls
 
 
-def packed_record(record: Record) -> list[Any]:
+def pack_record(record: Record) -> list[Any]:
     """A call, and what is kept of its texts. Pictures are left out here already: a batch stays short."""
     call, bodies = record
     if bodies is None:
@@ -64,7 +65,7 @@ def packed_record(record: Record) -> list[Any]:
     return [list(call), [*map(text_of, texts), bodies.limit, [text_of(secret) for secret in bodies.secrets]]]
 
 
-def unpacked_record(values: Sequence[Any]) -> Record:
+def unpack_record(values: Sequence[Any]) -> Record:
     fields, kept = values
     if kept is None:
         return Call._make(fields), None
@@ -76,12 +77,12 @@ def unpacked_record(values: Sequence[Any]) -> Record:
 # -------------------------------------------------------------------------------------------------------------- keys
 
 
-def packed_row(row: Row) -> list[Any]:
+def pack_row(row: Row) -> list[Any]:
     key = row.key
     return [key.id, key.name, row.digest.hex(), key.hint, key.created, row.last_used, terms_json(key)]
 
 
-def unpacked_row(values: Sequence[Any]) -> Row:
+def unpack_row(values: Sequence[Any]) -> Row:
     """A row that cannot be read is a key that is refused."""
     key_id, name, digest, hint, created, last_used, terms = values
     try:
@@ -91,22 +92,25 @@ def unpacked_row(values: Sequence[Any]) -> Row:
     return Row(replace(key, id=key_id, name=name, hint=hint, created=created), bytes.fromhex(digest), last_used)
 
 
-def packed_sessions(found: Iterable[tuple[bytes, bytes, float]]) -> list[list[Any]]:
-    return [[name.hex(), digest.hex(), until] for name, digest, until in found]
+def pack_logins(logins: Logins) -> list[Any]:
+    rows = [[name.hex(), digest.hex(), until] for name, digest, until in logins.open]
+    return [rows, logins.secret.hex(), [name.hex() for name in logins.ended]]
 
 
-def unpacked_sessions(values: Iterable[Sequence[Any]]) -> list[tuple[bytes, bytes, float]]:
-    return [(bytes.fromhex(name), bytes.fromhex(digest), until) for name, digest, until in values]
+def unpack_logins(values: Sequence[Any]) -> Logins:
+    rows, secret, ended = values
+    found = [(bytes.fromhex(name), bytes.fromhex(digest), until) for name, digest, until in rows]
+    return Logins(found, bytes.fromhex(secret), [bytes.fromhex(name) for name in ended])
 
 
 # ----------------------------------------------------------------------------------------------------- conversations
 
 
-def packed_turn(turn: Turn) -> list[Any]:
+def pack_turn(turn: Turn) -> list[Any]:
     value: Mapping[str, Any] = turn.value
     return [turn.id, turn.owner, turn.previous, turn.created, turn.member, turn.key, value, list(turn.items)]
 
 
-def unpacked_turn(values: Sequence[Any]) -> Turn:
+def unpack_turn(values: Sequence[Any]) -> Turn:
     turn_id, owner, previous, created, member, key, value, items = values
     return Turn(turn_id, owner, previous, created, member, key, value, tuple(items))

@@ -19,14 +19,13 @@ The changes, all of them optional; times are durations:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..config.config import Config
 from ..config.settings import Secret
 from ..errors import GatewayError
 from ..policy.circuit_breaker import HEALTHY, Health
+from ..routing.notes import mark_of
 from ..routing.resolve import Candidate
 from ..routing.state import RoutingState
 
@@ -36,16 +35,7 @@ SHARED = ("members", "cool", "clear", "sessions", "windows")
 Changes = Mapping[str, Any]
 
 
-def mark_of(key: Secret) -> str:
-    """An identifier of an upstream key that reveals nothing about it."""
-    return hashlib.sha256(key.reveal().encode()).hexdigest()[:16]
-
-
-def keys_by_mark(config: Config) -> dict[str, Secret]:
-    return {mark_of(key): key for provider in config.providers for key in provider.keys}
-
-
-def packed_health(health: Health, active: int, now: float) -> list[Any]:
+def pack_health(health: Health, active: int, now: float) -> list[Any]:
     return [
         health.factor, now - health.at, health.in_a_row, health.opens, max(0.0, health.open_until - now),
         max(0.0, health.cool_until - now), health.latency_s, now - health.latency_at, health.successes, health.failures,
@@ -123,7 +113,7 @@ class SharedRoutingState(RoutingState):
         """What changed since the last call."""
         found: dict[str, Any] = {}
         if self._members:
-            found["members"] = {name: packed_health(self.health(name), self.active.get(name, 0), now) for name in self._members}
+            found["members"] = {name: pack_health(self.health(name), self.active.get(name, 0), now) for name in self._members}
             self._members = {name for name in self._members if self.active.get(name)}  # whose number changes without a verdict
         if self._cool:
             found["cool"] = [[where, mark_of(key), until - now] for where, key, until in self._cool]
@@ -140,7 +130,7 @@ class SharedRoutingState(RoutingState):
 def absorb(state: RoutingState, changes: Changes, keys: Mapping[str, Secret], now: float) -> None:
     """Takes over what others found. Nothing of it counts as a change of this process."""
     for name, values in changes.get("members", {}).items():
-        RoutingState.keep(state, name, merged(state.health(name), View(values, now)))
+        RoutingState.keep(state, name, merge(state.health(name), View(values, now)))
     for where, mark, cool_s in changes.get("cool", ()):
         if mark in keys:
             place = where, keys[mark]
@@ -154,7 +144,7 @@ def absorb(state: RoutingState, changes: Changes, keys: Mapping[str, Secret], no
         RoutingState.learn_window(state, name, tokens)
 
 
-def merged(own: Health, other: View) -> Health:
+def merge(own: Health, other: View) -> Health:
     """A breaker that opened elsewhere is open here, one that closed elsewhere is closed; the longer cooldown counts."""
     theirs = other.health
     cool_until = max(own.cool_until, theirs.cool_until)
@@ -177,6 +167,7 @@ class MemberViews:
     def __init__(self) -> None:
         self._views: dict[str, dict[str, View]] = {}  # member -> worker -> view
         self._gone: dict[str, tuple[int, int]] = {}  # successes and failures that workers counted before they ended
+        self._closed: set[str] = set()  # members whose breaker a worker has closed since `fill`
 
     def take(self, worker: str, members: Mapping[str, Sequence[Any]], now: float) -> dict[str, Sequence[Any]]:
         """Those of the reports that the other workers must hear of."""
@@ -184,6 +175,8 @@ class MemberViews:
         for name, values in members.items():
             views = self._views.setdefault(name, {})
             before, views[worker] = views.get(worker), View(values, now)
+            if before is not None and before.is_open and not views[worker].is_open:
+                self._closed.add(name)
             if (before.signature if before else (False, 0, False)) != views[worker].signature:
                 news[name] = values
         return news
@@ -203,7 +196,13 @@ class MemberViews:
         """The sums of all workers, in the home's state: what the page, the metrics and new workers see."""
         for name in names:
             views = list(self._views.get(name, {}).values())
-            RoutingState.keep(state, name, self._together(state.health(name), views, self._gone.get(name, (0, 0))))
+            known = state.health(name)
+            together = self._together(known, views, self._gone.get(name, (0, 0)))
+            if known.opens and not together.opens and name not in self._closed:
+                # Another gateway opened it, which no worker has heard of yet.
+                together = together._replace(opens=known.opens, open_until=known.open_until, in_a_row=known.in_a_row)
+            self._closed.discard(name)
+            RoutingState.keep(state, name, together)
             active = sum(view.active for view in views)
             if active:
                 state.active[name] = active
@@ -232,9 +231,7 @@ class MemberViews:
 
 def whole_state(state: RoutingState, now: float) -> dict[str, Any]:
     """All that the home knows and a new worker should: open breakers, cooldowns, conversations, windows."""
-    members = {
-        name: packed_health(health, 0, now) for name, health in state.healths.items() if health.opens or health.cool_until
-    }
+    members = {name: pack_health(health, 0, now) for name, health in state.healths.items() if health.opens or health.cool_until}
     return {
         "members": members,
         "cool": [[where, mark_of(key), until - now] for (where, key), until in state.key_cooldowns.items() if until > now],

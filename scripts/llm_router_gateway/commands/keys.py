@@ -160,8 +160,7 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
 
 
 def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str]) -> str:
-    """The store's file, or the address of its database. ConfigError when the configuration cannot be read, CommandFailed for
-    a name that it has."""
+    """The store's file, or the address of its database. ConfigError, and CommandFailed for a name that the file has."""
     if options.store:
         return str(options.store)
     source = Source(options.config, flags={}, env=os.environ)

@@ -15,7 +15,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -47,19 +47,20 @@ class KeyLedger:
     """`limiter.membership.Ledger` over the store's sums."""
 
     def __init__(self, keys: KeyRepository, name: str) -> None:
-        self.name, self._keys = name, keys
+        self.name, self.is_common, self._keys = name, name == COMMON, keys
 
-    async def spent(self, key_id: str, since: int) -> tuple[float, float]:
+    async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
         try:
-            rows = await self._keys.spent(float(since))
+            rows = await self._keys.spent(float(since))  # its day begins at `since`, and has no end
         except Exception as wrong:
             raise OSError(f"{type(wrong).__name__}: {wrong}") from None
-        return next(((usd, tokens) for found, span, usd, tokens in rows if found == key_id and span == "day"), (0.0, 0.0))
+        return {key_id: (usd, tokens) for key_id, span, usd, tokens in rows if span == "day"}
 
 
 def replica_name() -> str:
     """As pages and logs show it; a name that no other process ever has."""
-    return f"{socket.gethostname()[:64]}-{os.getpid()}-{os.urandom(4).hex()}"
+    host = "".join(each if each.isalnum() or each in "-." else "-" for each in socket.gethostname()[:64])
+    return f"{host}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 class Replica:
@@ -179,5 +180,5 @@ class Replica:
             "engine": self.engine.where, "is_up": not presence.is_away, "away_s": round(away_s, 1),
             "why": presence.why if presence.is_away else "", "is_open": membership.is_open, "replicas": membership.count,
             "outages": presence.outages, "memory_losses": membership.losses, "messages": self.engine.messages,
-            "name": self.name, "has_common_ledger": membership.ledger.name == COMMON,
+            "name": self.name, "has_common_ledger": membership.ledger.is_common,
         }  # fmt: skip

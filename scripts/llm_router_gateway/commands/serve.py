@@ -238,6 +238,15 @@ class GatewayProcess:
         return Authenticator(self.config)
 
     @property
+    def shown_budgets(self) -> Budgets:
+        """What administrators see of spending."""
+        return self.backends.budgets
+
+    def count_workers(self) -> Mapping[str, int]:
+        """{} of a single process."""
+        return {}
+
+    @property
     def open(self) -> int:
         """Requests being answered."""
         return self.gateway.open
@@ -249,14 +258,14 @@ class GatewayProcess:
             backends.calls, backends.metrics, open_requests=lambda: self.open, version=__version__,
             members=lambda: gateway.routing_state.report(gateway.state.table, time.monotonic()), replicas=backends.replicas,
             telemetry=self.telemetry_health,
-            shared=backends.replica.view if backends.replica is not None else dict,
+            shared=backends.replica.view if backends.replica is not None else dict, workers=self.count_workers,
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
             clock=time.monotonic, new_id=new_id, warn=self.log.warn, tell=self.log.info,
         )  # fmt: skip
         self._changing = admin.lock
-        keys = KeysApi(backends.authenticator, backends.keys, backends.budgets, time.time, demo=demo)
+        keys = KeysApi(backends.authenticator, backends.keys, self.shown_budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
 
     def _alerts(self, config: Config) -> SpendAlerts | None:

@@ -43,7 +43,7 @@ def say(text: str) -> None:
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     made = argparse.ArgumentParser(f"{typed()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
-                                   description="Backup and restore of the gateway's store.")  # fmt: skip
+                                   description="Backup and restore of the gateway's store; a copy to PostgreSQL.")  # fmt: skip
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("file", metavar="FILE", help="the copy")
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml, whose store it is")
@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     backup = commands.add_parser("backup", parents=[shared], allow_abbrev=False, help="copy the store, also while it is in use")
     backup.add_argument("--force", action="store_true", help="replace a copy of this name")
     commands.add_parser("restore", parents=[shared], allow_abbrev=False, help="make a copy the store; what was there is kept")
+    commands.add_parser("copy", add_help=False, help="copy a SQLite store into PostgreSQL: see copy --help")
     return made
 
 
@@ -75,6 +76,10 @@ def summary(facts: Facts) -> str:
 
 
 def run(argv: Sequence[str]) -> int:
+    if argv[:1] == ["copy"]:
+        from . import store_copy
+
+        return store_copy.run(argv)
     options = parser().parse_args(argv)
     try:
         place = place_of(options)

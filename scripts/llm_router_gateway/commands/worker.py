@@ -25,19 +25,21 @@ from typing import Any
 from .. import __version__
 from ..access.authenticate import Authenticator
 from ..cluster.forward import Forward, WorkerApp
-from ..cluster.messages import unpacked_row, unpacked_sessions
-from ..cluster.routing import SharedRoutingState, absorb, keys_by_mark
+from ..cluster.leases import WorkerLeases
+from ..cluster.messages import unpack_logins, unpack_row
+from ..cluster.routing import SharedRoutingState, absorb
 from ..cluster.worker import Outbox, RemoteConversations, RemoteLog
 from ..config.config import Config
 from ..config.sources import from_portable
 from ..errors import GatewayError, Unavailable
-from ..limiter.home import RemoteBudgets, RemoteLimiter
+from ..limiter.leases import EngineAway
 from ..net.client import Pool
 from ..net.link import Link
 from ..net.server import Server
 from ..net.shares import Shares
 from ..proxy.attempts import AttemptRecord
 from ..proxy.gateway import Gateway, prepare
+from ..routing.notes import Notes, keys_by_mark
 from .process import new_id, on_signals, raise_file_limit, say
 from .telemetry import Sending
 
@@ -78,13 +80,12 @@ class WorkerProcess:
         self.outbox = Outbox(link, self.authenticator.take_all_used)
         self.log = RemoteLog(self.config.server, self.outbox)
         self.pool = Pool()
-        self.budgets = RemoteBudgets(link, time.time)
-        self.budgets.take(welcome["ledgers"])
+        self.leases = WorkerLeases(link, start.name, welcome["ledger"], self.log.warn)
         self._urgent = asyncio.Event()
-        self.routing_state = SharedRoutingState(self._urgent.set)
+        self.routing_state, self._notes = SharedRoutingState(self._urgent.set), Notes(start.name)
         self.gateway = Gateway(
             self.config, self.pool, self.log, clock=time.monotonic, call_later=asyncio.get_running_loop().call_later,
-            new_id=new_id, authenticator=self.authenticator, limiter=RemoteLimiter(link, time.monotonic), budgets=self.budgets,
+            new_id=new_id, authenticator=self.authenticator, limiter=self.leases.limiter, budgets=self.leases.budgets,
             kept=RemoteConversations(link, bytes.fromhex(welcome["secret"])) if welcome["is_kept"] else None,
             routing_state=self.routing_state,
         )  # fmt: skip
@@ -105,7 +106,7 @@ class WorkerProcess:
         self.take_routing(welcome["routing"])
         link.handlers = {
             "config": self.take_config, "keys": self.take_keys, "sessions": self.take_sessions, "routing": self.take_routing,
-            "budgets": self.budgets.take, "drain": self.stop.set, "report": self.report,
+            "notes": self.take_notes, "drain": self.stop.set, "report": self.report,
         }  # fmt: skip
 
     # -- what the home says
@@ -119,15 +120,20 @@ class WorkerProcess:
 
     def take_keys(self, rows: Sequence[Sequence[Any]], generation: int, sealed: str) -> bool:
         self.authenticator.sealed, self.authenticator.is_unread = sealed, False
-        self.authenticator.take([unpacked_row(row) for row in rows], generation, True)
+        self.authenticator.take([unpack_row(row) for row in rows], generation, True)
         return True
 
-    def take_sessions(self, found: Sequence[Sequence[Any]]) -> bool:
-        self.authenticator.sessions.replace(unpacked_sessions(found))
+    def take_sessions(self, found: Sequence[Any]) -> bool:
+        self.authenticator.sessions.adopt(unpack_logins(found))
         return True
 
     def take_routing(self, changes: Mapping[str, Any]) -> None:
         absorb(self.routing_state, changes, keys_by_mark(self.config), time.monotonic())
+
+    def take_notes(self, notes: Sequence[Mapping[str, Any]]) -> None:
+        keys, now = keys_by_mark(self.config), time.monotonic()
+        for note in notes:
+            self._notes.absorb(self.routing_state, note, 0.0, keys, now)
 
     # -- what the home hears
 
@@ -145,6 +151,8 @@ class WorkerProcess:
         """Everything that the home has not heard yet."""
         self.tell_now()
         self.log.flush()
+        with suppress(EngineAway):
+            await self.leases.report()
         await self.outbox.flush()
         return True
 
@@ -176,6 +184,7 @@ class WorkerProcess:
         for sock in descriptors:
             sock.setblocking(False)
         shares = Shares(self.start.shares, self.start.place)
+        await self.leases.start()
         self.server.listen(descriptors, shares)
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.link.send("ready")
@@ -200,6 +209,7 @@ class WorkerProcess:
         await self.gateway.offload.close()
         await self.pool.close()
         await self.forward.pool.close()
+        await self.leases.close()
         self.tell_now()
         self.log.flush()
         left = 0

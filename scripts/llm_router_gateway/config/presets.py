@@ -29,10 +29,12 @@ class Preset:
 
 # Quirks are listed in the wire module of the provider's api.
 THINKING: Mapping[str, object] = {"reasoning": "thinking"}
-TOP_K: Mapping[str, object] = {"top_k": True}
+# A model's own thinking tags come through where such a server was started without knowing them: see wire/think_tags.
+TAGS: Mapping[str, object] = {"think_tags": True}
+TOP_K: Mapping[str, object] = {"top_k": True, **TAGS}
 # `transformers serve` answers 422 to fields that are not OpenAI's (top_k), and reads these without doing anything about them:
 # better left out and named (transformers 5.24, cli/serving/chat_completion.py). 8000 is its usual port, as it is vLLM's.
-TRANSFORMERS: Mapping[str, object] = {"json_schema": False, "reasoning": "none", "drop": (
+TRANSFORMERS: Mapping[str, object] = {**TAGS, "json_schema": False, "reasoning": "none", "drop": (
     "logprobs", "metadata", "n", "parallel_tool_calls", "presence_penalty", "response_format", "service_tier", "tool_choice",
     "top_logprobs", "user",
 )}  # fmt: skip
@@ -83,7 +85,7 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "aisa": Preset("openai", "https://api.aisa.one/v1", ("AISA_API_KEY",)),
-    "ollama": Preset("openai", "http://127.0.0.1:11434/v1", ("OLLAMA_API_KEY",), local=True),
+    "ollama": Preset("openai", "http://127.0.0.1:11434/v1", ("OLLAMA_API_KEY",), local=True, quirks=TAGS),
     "vllm": Preset("openai", "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), local=True, quirks=TOP_K),
     "transformers": Preset("openai", "http://127.0.0.1:8000/v1", local=True, quirks=TRANSFORMERS),
     "llama.cpp": Preset("openai", "http://127.0.0.1:8080/v1", ("LLAMA_API_KEY",), local=True, quirks=TOP_K),

@@ -85,10 +85,6 @@ class LocalBudgets:
     def forget(self, key_id: str) -> None:
         self._books.pop(key_id, None)
 
-    def known(self) -> list[str]:
-        """The keys that have a ledger."""
-        return list(self._books)
-
     def spent(self, key_id: str, now: float) -> dict[str, float | int]:
         """Without what is on hold."""
         day, month = self.periods(key_id, now)

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import GatewayError, Unavailable
 from ..policy.budgets import SPANS, Amount, Budget, Remaining, Spent, budget_exhausted, next_start
 from .leases import (
+    GRANTED,
     LOST,
     MICRO,
     REFUSAL_S,
@@ -41,8 +42,9 @@ from .leases import (
 from .membership import Membership
 
 REPORT_EVERY_S = 0.2
+LOGGED_S = 1.0  # after its end a call is in the log, and in what the log says that was spent
 MOST_PARTS = 100  # in one report
-TRIES = 4  # messages that one hold may lead to: seed, turn of a day, a new epoch, the lease
+TRIES = 4  # answers without a lease that one hold may lead to: seed, turn of a day, a new epoch
 # Between two looks at the leases of a silent process. It may be cut off and not dead, with calls in progress: these have
 # ended, and are in the log, by the second look.
 WRITE_OFF_S = 600.0
@@ -60,9 +62,9 @@ class LeasedHold:
     async def settle(self, spent: Amount) -> None:
         if self._is_open:
             self._is_open = False
-            for purse in (self._day, self._month):
-                purse.release(*self._pair)
-                purse.spend(spent.usd * MICRO, spent.tokens)
+            (held_usd, held_tokens), usd, tokens = self._pair, spent.usd * MICRO, spent.tokens
+            self._day.settle(held_usd, held_tokens, usd, tokens)
+            self._month.settle(held_usd, held_tokens, usd, tokens)
 
     async def release(self) -> None:
         if self._is_open:
@@ -210,9 +212,10 @@ class LeasedBudgets:
                     raise self._exhausted(shelf, now)
                 if asked == TRIES:
                     raise unavailable("its home changes too fast", 1.0)
-                asked += 1
                 shelf.busy = self._start(self._exchange(shelf, pair))
                 reply = await asyncio.shield(shelf.busy)
+                # A lease that other requests were quicker to use is no failure: this one asks again.
+                asked += reply is None or reply.status != GRANTED
             except EngineAway as away:
                 raise unavailable(str(away), 1.0) from None
             if reply is not None and reply.status == REFUSED:
@@ -250,7 +253,7 @@ class LeasedBudgets:
         if reply.status == LOST:
             membership.suspect()
         elif reply.status == UNSEEDED:
-            await self._seed(book, parts)
+            await self._seed([(book.key_id, part.account, part.since, part.until) for part in parts])
         else:
             book.take(parts, reply, need, now_s)
         return reply
@@ -261,17 +264,33 @@ class LeasedBudgets:
         self.messages += 1
         return await membership.call(self._engine.exchange(ask))
 
-    async def _seed(self, book: Book, parts: tuple[Part, ...]) -> None:
+    async def _seed(self, parts: Sequence[tuple[str, str, int, int]]) -> None:
+        """Tells the engine what the ledger says of accounts: (key, account, since, until) each. It takes that once."""
         membership = self._membership
+        try:
+            sums = {since: await membership.ledger.sums(since) for since in {since for _, _, since, _ in parts}}
+        except OSError as wrong:
+            raise EngineAway(f"the log of calls cannot say what was spent: {wrong}") from None
         bases = []
-        for part in parts:
-            try:
-                usd, tokens = await membership.ledger.spent(book.key_id, part.since)
-            except OSError as wrong:
-                raise EngineAway(f"the log of calls cannot say what this key has spent: {wrong}") from None
-            bases.append(Base(part.account, part.until, micro(usd), math.ceil(tokens)))
-        self.messages += 1
-        await membership.call(self._engine.seed(membership.epoch, membership.ledger.name, bases))
+        for key_id, account, since, until in parts:
+            usd, tokens = sums[since].get(key_id, (0.0, 0.0))
+            bases.append(Base(account, until, micro(usd), math.ceil(tokens)))
+        for start in range(0, len(bases), MOST_PARTS):
+            self.messages += 1
+            some = bases[start : start + MOST_PARTS]
+            await membership.call(self._engine.seed(membership.epoch, membership.ledger.name, some))
+
+    async def _seed_all(self) -> None:
+        """Where each replica has a ledger of its own, the others' leases depend on it: all that it knows, at once."""
+        if self._membership.ledger.is_common:
+            return  # any process reads it, for the key that it needs
+        at = self._membership.engine_time(self._membership.wall())
+        periods = periods_at(at)
+        keys = {key_id for key_id, _ in self._before} | set(self._shelves)
+        await self._seed([row for key in sorted(keys) for row in (
+            (key, f"{key}:{periods.day}", periods.day_since, periods.day_until),
+            (key, f"{key}:{periods.month}", periods.month_since, periods.month_until),
+        )])  # fmt: skip
 
     def _refresh(self, shelf: Shelf) -> None:
         """Asks how much is free, for the next request: budgets near their end change from one second to the next."""
@@ -304,8 +323,9 @@ class LeasedBudgets:
             for shelf, _ in some:
                 shelf.busy = task
             await asyncio.shield(task)
-        if is_anew and membership.epoch == epoch:
-            membership.is_complete = True
+        if is_anew and membership.epoch == epoch and now_s - membership.epoch_at >= LOGGED_S:
+            await self._seed_all()
+            membership.is_complete = membership.epoch == epoch
 
     async def _report(self, news: list[tuple[Shelf, Purse]]) -> BudgetReply:
         membership, now_s = self._membership, self._clock()
@@ -343,7 +363,7 @@ class LeasedBudgets:
             if silent:
                 shelf.stranded[purse.account] = (spent, silent)
             return
-        usd, tokens = await ledger.spent(shelf.book.key_id, purse.since)
+        usd, tokens = (await ledger.sums(purse.since)).get(shelf.book.key_id, (0.0, 0.0))
         # The log has all that was spent at the first look, and what the silent ones did not report.
         rest = [max(0, micro(usd) - before[0]), max(0, math.ceil(tokens) - before[1])]
         for holder, kept_usd, kept_tokens in again:

@@ -39,7 +39,7 @@ IDLE_S = 1.0  # after which what is not used is given back
 REFUSAL_S = 0.1  # how long a refusal is remembered: a key at its end would ask for each request
 REPORT_S = 2.0  # how late the home may hear of what is spent from a lease
 SPARE_PART = 32  # all processes together have no more than this part of a limit in leases that no call holds
-FIRST_HOLDS, MOST_HOLDS = 8, 64  # how many calls' holds a lease is for: at first, and where it is used up within a second
+FIRST_HOLDS, MOST_HOLDS = 8, 256  # how many calls' holds a lease is for: at first, and where it is used up within a second
 UNLIMITED = -1
 
 Pair = tuple[int, int]  # micro-USD, tokens
@@ -90,7 +90,7 @@ GRANTED, REFUSED, REPORTED = "granted", "refused", "reported"
 WAITING = "waiting"  # the home has lost its memory, and collects what is left in processes
 UNSEEDED = "unseeded"  # it does not know what the ledger says of an account: send that first
 LOST, REJOIN = "lost", "rejoin"  # it has lost its memory; it began anew, and the asker has not reported since
-WRONG_PERIOD = "wrong period"  # by its clock the day is another one
+WRONG_PERIOD = "wrong_period"  # by its clock the day is another one
 
 
 class BudgetReply(NamedTuple):
@@ -265,14 +265,18 @@ class Purse:
 
     def spend(self, usd: float, tokens: float) -> None:
         """Books an actual cost, in micro-USD; the sum is rounded, not each call."""
-        self.exact_usd += usd
-        self.exact_tokens += tokens
-        more_usd = math.ceil(self.exact_usd - 1e-6) - self.spent_usd
-        more_tokens = math.ceil(self.exact_tokens - 1e-6) - self.spent_tokens
-        self.spent_usd += more_usd
-        self.spent_tokens += more_tokens
-        self.room_usd -= more_usd
-        self.room_tokens -= more_tokens
+        self.settle(0, 0, usd, tokens)
+
+    def settle(self, held_usd: int, held_tokens: int, usd: float, tokens: float) -> None:
+        """Puts an actual cost in the place of a hold."""
+        self.exact_usd = exact_usd = self.exact_usd + usd
+        self.exact_tokens = exact_tokens = self.exact_tokens + tokens
+        spent_usd, spent_tokens = math.ceil(exact_usd - 1e-6), math.ceil(exact_tokens - 1e-6)
+        self.room_usd += held_usd - (spent_usd - self.spent_usd)
+        self.room_tokens += held_tokens - (spent_tokens - self.spent_tokens)
+        self.held_usd -= held_usd
+        self.held_tokens -= held_tokens
+        self.spent_usd, self.spent_tokens = spent_usd, spent_tokens
 
     @property
     def is_idle(self) -> bool:

@@ -10,7 +10,8 @@ Messages about leases and their order are in `leases`; what an epoch is, in `lea
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
 from .leases import LEASE_S, BeatAsk, BeatReply, Engine, EngineAway, Presence
@@ -27,18 +28,24 @@ class Ledger(Protocol):
     def name(self) -> str:
         """The same in every process that records its calls there."""
 
-    async def spent(self, key_id: str, since: int) -> tuple[float, float]:
-        """US dollars and tokens of the calls that began at `since` or later, in Unix seconds. May raise OSError."""
+    @property
+    def is_common(self) -> bool:
+        """Whether all replicas record their calls there."""
+
+    async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
+        """US dollars and tokens of each key's calls that began at `since` or later, in Unix seconds. May raise OSError."""
 
 
 class NoLedger:
     """Where no call is recorded: nothing outlives the engine's memory."""
 
+    is_common = False
+
     def __init__(self, name: str) -> None:
         self.name = name
 
-    async def spent(self, key_id: str, since: int) -> tuple[float, float]:
-        return 0.0, 0.0
+    async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
+        return {}
 
 
 class Membership:
@@ -55,6 +62,7 @@ class Membership:
         self.count = 1
         self.is_open = False
         self.is_complete = True  # nothing that is leased is unreported in this epoch
+        self.epoch_at = -math.inf  # when this process first heard of the epoch
         self.losses = 0  # of the engine's memory
         self.on_epoch: list[Callable[[], None]] = []
         self.on_back: list[Callable[[], None]] = []
@@ -101,6 +109,7 @@ class Membership:
             if self.epoch:
                 self.losses += 1
                 self.tell("the engine of [state] has lost its memory: budgets are counted anew, from leases and the call log")
+            self.epoch_at = self.clock()
             self.epoch, self.tick, self.is_open, self.is_complete = epoch, tick, False, False
             for call in self.on_epoch:
                 call()

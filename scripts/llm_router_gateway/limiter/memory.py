@@ -19,6 +19,7 @@ from .leases import (
     BeatReply,
     BudgetAsk,
     BudgetReply,
+    Engine,
     Pair,
     TakeAsk,
     TakeReply,
@@ -78,22 +79,26 @@ class MemoryEngine:
         self.table.leave("")
 
     async def handle(self, name: str, values: Sequence[Any]) -> Any:
-        """The answer to one message; ValueError for one that is not known."""
-        if name == "exchange":
-            return await self.exchange(budget_ask(values))
-        if name == "take":
-            return await self.take(take_ask(values))
-        if name == "beat":
-            return await self.beat(beat_ask(values))
-        if name == "seed":
-            return await self.seed(values[0], values[1], bases_of(values[2]))
-        if name == "leave":
-            return await self.leave(values[0])
-        if name == "stranded":
-            return await self.stranded(values[0], values[1], values[2])
-        if name == "write_off":
-            return await self.write_off(values[0], values[1], values[2], (values[3][0], values[3][1]))
-        raise ValueError(f"{name!r} is not a message about leases")
+        return await answer(self, name, values)
+
+
+async def answer(engine: Engine, name: str, values: Sequence[Any]) -> Any:
+    """An engine's answer to one message, as JSON has both; ValueError for one that is not known."""
+    if name == "exchange":
+        return await engine.exchange(budget_ask(values))
+    if name == "take":
+        return await engine.take(take_ask(values))
+    if name == "beat":
+        return await engine.beat(beat_ask(values))
+    if name == "seed":
+        return await engine.seed(values[0], values[1], bases_of(values[2]))
+    if name == "leave":
+        return await engine.leave(values[0])
+    if name == "stranded":
+        return await engine.stranded(values[0], values[1], values[2])
+    if name == "write_off":
+        return await engine.write_off(values[0], values[1], values[2], (values[3][0], values[3][1]))
+    raise ValueError(f"{name!r} is not a message about leases")
 
 
 class DistantEngine:

@@ -189,8 +189,9 @@ class RedisEngine:
             return answers
         return list(await asyncio.gather(*(client.execute_command(*each) for each in commands), return_exceptions=True))
 
-    async def _script(self, name: str, keys: Sequence[str], arguments: Sequence[object]) -> Any:
-        return await self._run("EVALSHA", SHAS[name], len(keys), *keys, *arguments)
+    async def _script(self, name: str, keys: Sequence[str], arguments: Sequence[object]) -> list[str]:
+        """The words of a script's answer."""
+        return text_of(await self._run("EVALSHA", SHAS[name], len(keys), *keys, " ".join(map(str, arguments)))).split(" ")
 
     def _keys(self, *names: str) -> list[str]:
         return [f"{self._budgets}:{name}" for name in names]
@@ -211,18 +212,20 @@ class RedisEngine:
     async def beat(self, ask: BeatAsk) -> BeatReply:
         keys = self._keys("epoch", "seen", "waits", "reported")
         known = [ask.holder, ask.epoch, ask.tick, int(ask.is_complete), ask.lost, *ask.known]
-        now_ms, epoch, tick, is_open, processes, *holders = await self._script("beat", keys, known)
-        return BeatReply(now_ms, epoch, tick, bool(is_open), processes, tuple(sorted(map(text_of, holders))))
+        words = await self._script("beat", keys, known)
+        now_ms, epoch, tick, is_open, processes = map(int, words[:5])
+        return BeatReply(now_ms, epoch, tick, bool(is_open), processes, tuple(sorted(words[5:])))
 
     async def exchange(self, ask: BudgetAsk) -> BudgetReply:
         keys = self._keys("epoch", "waits", "reported", *(f"account:{part.account}" for part in ask.parts))
         arguments = [*ask[:8], *(value for part in ask.parts for value in part[1:])]
-        status, now_ms, epoch, tick, *rest = await self._script("exchange", keys, arguments)
+        status, *words = await self._script("exchange", keys, arguments)
+        now_ms, epoch, tick, *rest = map(int, words)
         if not rest:
-            return BudgetReply(text_of(status), now_ms, epoch, tick)
+            return BudgetReply(status, now_ms, epoch, tick)
         usd, tokens, at, *sums = rest
         states = tuple((sums[i], sums[i + 1], sums[i + 2], sums[i + 3]) for i in range(0, len(sums), 4))
-        return BudgetReply(text_of(status), now_ms, epoch, tick, usd, tokens, at, states)
+        return BudgetReply(status, now_ms, epoch, tick, usd, tokens, at, states)
 
     async def seed(self, epoch: int, ledger: str, bases: Sequence[Base]) -> None:
         keys = self._keys("epoch", *(f"account:{base.account}" for base in bases))
@@ -234,8 +237,8 @@ class RedisEngine:
     async def stranded(self, account: str, epoch: int, ledger: str) -> tuple[Pair, tuple[tuple[str, int, int], ...]]:
         keys = self._keys("epoch", "seen", f"account:{account}")
         usd, tokens, *rest = await self._script("stranded", keys, [epoch, ledger])
-        leases = [(text_of(rest[i]), rest[i + 1], rest[i + 2]) for i in range(0, len(rest), 3)]
-        return (usd, tokens), tuple(sorted(leases))
+        leases = [(rest[i], int(rest[i + 1]), int(rest[i + 2])) for i in range(0, len(rest), 3)]
+        return (int(usd), int(tokens)), tuple(sorted(leases))
 
     async def write_off(self, account: str, epoch: int, holder: str, spent: Pair) -> None:
         await self._script("write_off", self._keys("seen", f"account:{account}"), [epoch, holder, *spent])
@@ -256,9 +259,10 @@ class RedisEngine:
         keys += [f"{self._scope(part.name)}:slots{end}" for part in ask.slots for end in ("", ":until")]
         arguments = [ask.holder, len(ask.rates), *(value for part in ask.rates for value in part[1:]),
                      *(value for part in ask.slots for value in part[1:])]  # fmt: skip
-        status, now_us, wait_us, at, *granted = await self._script("take", keys, arguments)
+        status, *words = await self._script("take", keys, arguments)
+        now_us, wait_us, at, *granted = map(int, words)
         rates, slots = granted[: len(ask.rates)], granted[len(ask.rates) :]
-        return TakeReply(text_of(status), now_us, wait_us, at, tuple(rates), tuple(slots))
+        return TakeReply(status, now_us, wait_us, at, tuple(rates), tuple(slots))
 
     # -- notes
 

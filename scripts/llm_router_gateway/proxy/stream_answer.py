@@ -22,7 +22,18 @@ from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
 from ..wire.unmet import Seen, Watcher
 from . import headers
-from .answers import check_answer, is_error, is_event_stream, looks_streamed, note_unmet, parse_answer, status_in
+from .answers import (
+    check_answer,
+    is_error,
+    is_event_stream,
+    looks_streamed,
+    note_unmet,
+    parse_answer,
+    read_answer,
+    request_of,
+    status_in,
+    stream_reader,
+)
 from .failover import Failover
 from .mask import mask_of
 from .outgoing import Outgoing, can_send_again, outgoing_for
@@ -69,7 +80,7 @@ class Stream:
             self.pipe = RelayPipe(scanner, self._array, mask, hides_usage=outgoing.hides_usage, watcher=self._watcher())
             self._keep_at_its_end(lambda: scanner.response, candidate, outgoing.key)
         else:
-            reader = wire(outgoing.candidate.provider.api).StreamReader()
+            reader = stream_reader(outgoing.candidate)
             writer = self._writer(outgoing.request)
             mask = StreamMask(mask_of(outgoing.candidate.provider.secrets))
             seen = Seen() if self.context.demands is not None else None
@@ -101,13 +112,11 @@ class Stream:
         if is_error(fields):
             raise read_error(outgoing, status_in(fields), {}, data)
         check_answer(fields, outgoing.candidate, self.context.record)
-        reader = self._module if outgoing.request is None else wire(outgoing.candidate.provider.api)
-        answer = reader.read_answer(fields)
+        answer = read_answer(fields, outgoing.candidate)
         self.context.record.usage = answer.usage
         note_unmet(self.context, answer)
         conversation = self.context.conversation
-        more = conversation.reading if conversation is not None else {}
-        request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True, **more)
+        request = outgoing.request or request_of(self.context, name, True)
         writer = self._writer(request)
         stream = b"".join(map(writer.feed, ir.events_of(answer)))
         if conversation is not None:

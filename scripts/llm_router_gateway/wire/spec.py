@@ -96,6 +96,10 @@ def as_they_are(data: bytes, body: JSON) -> bytes:
     return data
 
 
+def never(body: JSON) -> bool:
+    return False
+
+
 def seconds_text(seconds: float) -> str:
     """seconds_text(0.12) -> "120ms", seconds_text(61.5) -> "1m1.5s", as OpenAI's headers have it."""
     if seconds < 1:
@@ -175,6 +179,7 @@ class Spec:
     answer_field: str = ""  # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (an upstream's vectors, the body) -> as the body wants them
     demands: Callable[[JSON], Demands | None] = no_demands  # of its answer, that upstreams may not obey: see wire/demands
+    reshapes: Callable[[JSON], bool] = never  # whether `embeddings` may change an answer to this body
     keeps_answers: bool = False  # a request may build on an earlier answer by its id: `state` of the codec, and more
     limit_headers: Callable[[str, int, int, float, float], Pairs] = limit_headers
     # (requests or tokens, limit, remaining, seconds until it is full, Unix seconds) -> headers of an answer

@@ -81,7 +81,7 @@ def test_a_key_is_refused_when_it_is_off_over_or_elsewhere(terms: dict[str, Any]
     assert (error.status, error.code) == (403, code)
 
 
-def test_networks_look_at_who_is_behind_a_trusted_proxy_and_never_at_what_others_claim() -> None:
+def test_networks_look_at_what_is_behind_a_trusted_proxy_and_never_at_what_others_claim() -> None:
     made = authenticator(key(networks=("203.0.113.0/24",)), token=TOKEN, trusted_proxies=["10.0.0.0/8"])
     assert asked(made, STORED, peer="10.0.0.1", x_forwarded_for=f"9.9.9.9, {AWAY}").name == "ci"
     assert refused(made, STORED, peer="10.0.0.1", x_forwarded_for=f"{AWAY}, 9.9.9.9").code == "key_network"
@@ -148,7 +148,7 @@ def test_what_came_through_a_proxy_never_administers_for_coming_from_this_machin
         assert not asked(made, **{name: HOME}).is_admin
 
 
-def test_nobody_elsewhere_gets_in_without_a_key() -> None:
+def test_no_caller_elsewhere_gets_in_without_a_key() -> None:
     """In the seed keys in the file or the database alone were never asked for."""
     shown = {"x_forwarded_for": HOME, "x_real_ip": HOME, "forwarded": "for=127.0.0.1"}
     for made in (
@@ -187,7 +187,7 @@ def test_a_disabled_key_keeps_the_door_closed() -> None:
     assert refused(authenticator(key(expires=1.0)), now=5.0).status == 401
 
 
-def test_keys_that_cannot_be_read_let_nobody_in_without_one() -> None:
+def test_keys_that_cannot_be_read_admit_no_caller_without_one() -> None:
     made = authenticator()
     made.sealed = "the store cannot be read"
     assert "cannot be read" in refused(made).message

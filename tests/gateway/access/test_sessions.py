@@ -75,3 +75,50 @@ def test_the_addresses_that_are_remembered_are_bounded() -> None:
     for number in range(sessions.MAX_ADDRESSES + 100):
         tries.record_failure(str(number), 0.0)
     assert len(tries._wrong) == sessions.MAX_ADDRESSES
+
+
+# -- several gateways
+
+
+def signed(secret: bytes = b"common") -> Sessions:
+    made = Sessions()
+    made.secret = secret
+    return made
+
+
+def test_a_signed_login_holds_at_every_gateway_with_the_same_secret() -> None:
+    one, other, stranger = signed(), signed(), signed(b"another")
+    cookie = one.issue(b"digest", "token", 100.0)
+    assert one.digest_of(cookie, 101.0) == b"digest" and b"digest".hex() not in cookie
+    assert other.digest_of(cookie, 101.0) is None
+    assert other.signed_digest(cookie, [b"x", b"digest"], 101.0) == b"digest"
+    assert stranger.signed_digest(cookie, [b"digest"], 101.0) is None
+    assert other.signed_digest(cookie, [b"x"], 101.0) is None  # the key is gone, or no administrator's any more
+    assert other.signed_digest(cookie, [b"digest"], 100.0 + sessions.SESSION_S) is None
+
+
+@pytest.mark.parametrize("change", ["token", "until", "signature", "dots"])
+def test_a_login_that_was_changed_is_refused(change: str) -> None:
+    cookie = signed().issue(b"digest", "token", 100.0)
+    token, until, signature = cookie.split(".")
+    changed = {"token": f"taken.{until}.{signature}", "until": f"{token}.{int(until) + 9}.{signature}",
+               "signature": f"{token}.{until}.{'0' * len(signature)}", "dots": token}  # fmt: skip
+    assert signed().signed_digest(changed[change], [b"digest"], 101.0) is None
+
+
+def test_a_login_that_was_ended_at_one_gateway_ends_at_the_others() -> None:
+    one, other = signed(), signed()
+    cookie = one.issue(b"digest", "token", 100.0)
+    one.end(cookie)
+    assert one.digest_of(cookie, 101.0) is None and one.signed_digest(cookie, [b"digest"], 101.0) is None
+    names = one.take_ended()
+    assert len(names) == 1 and one.take_ended() == [] and b"token" not in names[0]
+    other.end_named(names[0], 101.0)
+    assert other.signed_digest(cookie, [b"digest"], 102.0) is None
+
+
+def test_one_gateway_alone_signs_nothing() -> None:
+    made = Sessions()
+    assert made.issue(b"digest", "token", 0.0) == "token"
+    made.end("token")
+    assert made.take_ended() == []

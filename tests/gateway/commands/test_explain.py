@@ -75,7 +75,7 @@ def test_every_candidate_has_its_line(run: Run) -> None:
     assert "off" in lines[3]
 
 
-def test_a_selector_that_is_not_true_says_so_and_nobody_is_exit_code_1(run: Run) -> None:
+def test_a_selector_that_is_not_true_says_so_and_none_is_exit_code_1(run: Run) -> None:
     code, out, _ = run("--model", "g", body={"tools": [1]})
     assert code == 1
     assert "no member would be tried" in out
@@ -97,7 +97,7 @@ def test_the_request_may_name_its_model(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("words", "told"), [(["--model", "tag:none"], "coding"), (["--model", "a/none"], "a/none")])
-def test_what_there_is_not_is_told_as_a_caller_would_be(run: Run, words: list[str], told: str) -> None:
+def test_what_there_is_not_is_reported_as_a_caller_would_be(run: Run, words: list[str], told: str) -> None:
     code, out, err = run(*words)
     assert (code, out) == (1, "")
     assert err.startswith("404 ")

@@ -109,7 +109,7 @@ def instructions(text: str) -> dict[str, list[str]]:
     return found
 
 
-def test_the_container_runs_as_nobody_with_a_volume_a_health_check_and_a_proper_stop() -> None:
+def test_the_container_runs_as_a_plain_user_with_a_volume_a_health_check_and_a_proper_stop() -> None:
     said = instructions(container(PLACE))
     assert next(iter(said)) == "FROM"
     assert said["FROM"][0].endswith("-slim")
@@ -161,7 +161,7 @@ def test_the_demo_runs_in_what_the_container_copies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_the_supervisor_is_told_when_callers_can_reach_the_gateway(
+def test_the_supervisor_is_notified_when_callers_can_reach_the_gateway(
     start: Callable[..., Process], stand_in: Any, tmp_path: Path, abstract: bool
 ) -> None:
     assert value(unit(PLACE), "Type") == "notify"

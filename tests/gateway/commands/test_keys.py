@@ -127,7 +127,7 @@ def test_names_from_the_store_cannot_steer_a_terminal(folder: Path) -> None:
     assert b"\xe2\x80\xae" not in keys(folder, "list").stdout + keys(folder, "show", "evil\u202egnp").stdout
 
 
-def test_times_may_be_told_from_now() -> None:
+def test_times_may_be_relative_to_now() -> None:
     assert keycli.expiry("1d", 0.0) == "1970-01-02T00:00:00Z" and keycli.expiry("2027-01-31", 0.0) == "2027-01-31"
     assert keycli.expiry("36h", 0.0) == "1970-01-02T12:00:00Z" and keycli.expiry("d", 0.0) == "d"
 

@@ -33,7 +33,7 @@ def running(folder: Path, more: str = "") -> GatewayProcess:
     return GatewayProcess(source.load(), source)
 
 
-def test_reloads_that_are_asked_for_at_once_are_one_or_two(tmp_path: Path) -> None:
+def test_reloads_that_are_requested_at_once_are_one_or_two(tmp_path: Path) -> None:
     async def story() -> None:
         made = running(tmp_path)
         loads: list[None] = []

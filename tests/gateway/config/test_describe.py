@@ -128,7 +128,7 @@ KEY_OF_FILE = '[[keys]]\nname = "k"\nkey = "a-key-of-the-file"\n'
     ('admin_token = "a"', "", None,
      ["# who may call: whoever shows a key: 1 administrator token, keys of a store that cannot be read here"]),
 ])  # fmt: skip
-def test_who_may_call_is_told_as_it_is(server: str, keys: str, stored: int | None, lines: list[str]) -> None:
+def test_the_printed_access_is_the_one_in_force(server: str, keys: str, stored: int | None, lines: list[str]) -> None:
     made = config.parse(tomllib.loads(f"[server]\n{server}\n[[providers]]\nname = 'ollama'\n{keys}"))
     text = "\n".join(line for line in describe.config_text(made, stored).splitlines() if line.startswith("# "))
     assert [line for line in text.splitlines() if line.startswith(("# who may", "# and without"))] == lines

@@ -48,7 +48,7 @@ def test_a_model_of_the_jq_server_keeps_address_name_and_patches() -> None:
         ({"rewrite_body": {"generationConfig": {"topK": 1}}}, "merges generationConfig"),
     ],
 )
-def test_what_a_patch_does_otherwise_is_told(params: dict[str, Any], note: str) -> None:
+def test_what_a_patch_does_otherwise_is_reported(params: dict[str, Any], note: str) -> None:
     assert note in " ".join(from_jq_server(jq_file(**params)).notes)
 
 
@@ -150,7 +150,7 @@ def test_one_apis_groups_and_unknown_channels_are_listed() -> None:
 
 
 @pytest.mark.parametrize(("read", "file"), [(from_jq_server, jq_file()), (from_litellm, LITELLM), (from_one_api, ONE_API)])
-def test_what_is_made_is_a_configuration_and_its_text_says_the_same(read: Any, file: Any) -> None:
+def test_what_is_generated_is_a_configuration_and_its_text_says_the_same(read: Any, file: Any) -> None:
     document = read(file).document
     assert tomllib.loads(toml_text(document)) == document
     names = [entry[key] for entry in document["providers"] for key in entry if key.endswith("_env")]
@@ -173,7 +173,7 @@ def test_a_yaml_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"), [("a: [", "is not YAML"), ("- 1", "the file is not a table"), ("model_list: 3", "model_list")]
 )
-def test_a_yaml_file_that_is_none_is_told_with_its_name(tmp_path: Path, text: str, said: str) -> None:
+def test_a_yaml_file_that_is_none_is_reported_with_its_name(tmp_path: Path, text: str, said: str) -> None:
     pytest.importorskip("yaml")
     path = tmp_path / "config.yml"
     path.write_text(text, encoding="utf-8")
@@ -181,7 +181,7 @@ def test_a_yaml_file_that_is_none_is_told_with_its_name(tmp_path: Path, text: st
         Source(str(path), flags={}, env={}).load()
 
 
-def test_without_pyyaml_the_command_that_installs_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyyaml_the_command_that_installs_it_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "yaml", None)
     path = tmp_path / "config.yaml"
     path.write_text("model_list: []", encoding="utf-8")

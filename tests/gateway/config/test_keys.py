@@ -332,7 +332,7 @@ def test_a_body_within_bounds_is_not_changed_by_a_byte() -> None:
     assert parameter_limits.enforce(caps, "openai", body.fields, body=body) == ({}, [])
 
 
-def test_what_was_changed_is_told() -> None:
+def test_what_was_changed_is_reported() -> None:
     caps = parameter_limits.read_limits({"max_tokens": 100, "temperature": 0.5})
     told = parameter_limits.enforce(caps, "openai", {"n": 3, "max_tokens": 7000})[1]
     assert told == ["temperature=0.5", "max_tokens=33"]

@@ -184,7 +184,7 @@ def test_a_problem_of_the_file_keeps_its_place_in_the_file() -> None:
         {"format": 1, "providers": {"p": {"state": "added", "fields": {"name": "q"}}}},
     ],
 )  # fmt: skip
-def test_what_is_no_overlay_is_told(value: Any) -> None:
+def test_what_is_no_overlay_is_reported(value: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
         overlay.read_overlay(value)
 
@@ -294,7 +294,7 @@ def test_many_that_do_not_fit_are_found_and_the_others_stay(source: Source) -> N
     assert set(source.unfit) == {"openai/m7", "openai/m31"}
 
 
-def test_a_file_that_is_wrong_by_itself_is_told_with_all_its_problems(source: Source) -> None:
+def test_a_file_that_is_wrong_by_itself_is_reported_with_all_its_problems(source: Source) -> None:
     assert source.path
     source.save(OFF)
     source.path.write_text(FILE + "[server]\nport = 70000\n")

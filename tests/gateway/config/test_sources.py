@@ -67,7 +67,7 @@ def test_without_a_file_the_environment_decides(tmp_path: Path, monkeypatch: pyt
     assert Source("", flags={}, env={sources.FILE_VARIABLE: "router.toml"}).name == "router.toml"
 
 
-def test_an_ollama_is_asked_for_and_not_waited_for() -> None:
+def test_an_ollama_is_looked_for_and_not_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert sources.local_server_is_there(server.getsockname())
         port = server.getsockname()[1]

@@ -78,7 +78,7 @@ def test_every_variable_has_its_place() -> None:
 @pytest.mark.parametrize(
     "word, wanted", [("NO_CONTENT", False), ("span_and_event", True), ("EVENT_ONLY", False), ("true", True)]
 )
-def test_content_is_off_unless_it_is_asked_for(word: str, wanted: bool) -> None:
+def test_content_is_off_by_default(word: str, wanted: bool) -> None:
     name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
     found = parse(OTEL_EXPORTER_OTLP_ENDPOINT=COLLECTOR, **{name: word}).telemetry
     assert found is not None and found.content is wanted

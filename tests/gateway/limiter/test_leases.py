@@ -145,7 +145,7 @@ def test_a_book_holds_from_its_lease_and_gets_back_what_a_call_did_not_use() -> 
     assert book.hold(DOLLAR, 16_000, 0)
 
 
-def test_what_a_call_cost_over_its_hold_is_told_as_spent_and_leaves_no_debt() -> None:
+def test_what_a_call_cost_over_its_hold_is_reported_as_spent_and_leaves_no_debt() -> None:
     book, _ = booked(opened(), (20_000, 0))
     book.hold(DOLLAR, 51_250, 0)
     book.day.release(51_250, 0)
@@ -218,7 +218,7 @@ def test_every_sign_of_a_lost_memory_is_seen(sign: str) -> None:
     assert exchange(table, need=10, number=3, **terms.get(sign, {"epoch": epoch})).status == LOST  # type: ignore[arg-type]
 
 
-def test_who_comes_from_an_earlier_epoch_is_told_to_report_again() -> None:
+def test_a_worker_of_an_earlier_epoch_has_to_report_again() -> None:
     table = opened()
     assert table.epoch is not None
     assert exchange(table, need=10, epoch=table.epoch.number - 1).status == REJOIN
@@ -322,8 +322,8 @@ def test_a_part_of_a_bucket_is_valid_for_a_second() -> None:
 
 def test_a_part_grows_with_its_use() -> None:
     share = Share()
-    assert [share.wanted(1, 0.01 * number) for number in range(8)] == [1, 2, 4, 8, 16, 32, 64, 64]
-    assert share.wanted(1, 10.0) == 32
+    assert [share.wanted(1, 0.01 * number) for number in range(10)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 256]
+    assert share.wanted(1, 10.0) == 128
 
 
 def slots(table: RateTable, holder: str, now_ms: int, have: int, need: int, want: int = 0) -> tuple[str, int]:

@@ -66,7 +66,7 @@ def test_over_a_window_no_more_goes_through_than_its_rate_and_one_burst() -> Non
     assert went == 5 + 49  # 100 s less one step
 
 
-def test_who_leaves_while_waiting_gives_his_turn_back() -> None:
+def test_a_caller_that_leaves_while_waiting_gives_its_turn_back() -> None:
     meters, limit = Meters(), Limit(1, 1, wait_s=5)
     take(meters, limit, 0)
     waiting = take(meters, limit, 0)
@@ -76,7 +76,7 @@ def test_who_leaves_while_waiting_gives_his_turn_back() -> None:
     assert take(meters, limit, 0.5).wait_s == 1.5  # ended twice is ended once
 
 
-def test_who_was_served_does_not_get_it_back() -> None:
+def test_a_caller_that_was_served_does_not_get_it_back() -> None:
     meters, limit = Meters(), Limit(1, 10)
     take(meters, limit, 0).end(1)
     assert refused(meters, limit, 1) == 9
@@ -137,7 +137,7 @@ def test_the_queue_is_bounded_and_first_come_first_served() -> None:
     assert (meters.gauges["model:p/m"].active, meters.gauges["model:p/m"].waiting) == (0, [])
 
 
-def test_who_leaves_the_queue_makes_room_in_it_and_gets_no_slot() -> None:
+def test_a_caller_that_leaves_the_queue_makes_room_in_it_and_gets_no_slot() -> None:
     meters, limit, told = Meters(), Limit(max_concurrent=1, queue=1, wait_s=9), []
     running, waiting = take(meters, limit, 0), take(meters, limit, 0)
     waiting.on_slot(lambda: told.append(1))
@@ -169,7 +169,7 @@ def test_a_slot_is_given_when_every_scope_has_one() -> None:
     assert {name: gauge.active for name, gauge in meters.gauges.items()} == {"m": 0, "p": 0}
 
 
-def test_on_slot_after_the_slot_is_told_at_once() -> None:
+def test_on_slot_after_the_slot_is_reported_at_once() -> None:
     told: list[int] = []
     take(Meters(), Limit(max_concurrent=1), 0).on_slot(lambda: told.append(1))
     assert told == [1]

@@ -80,7 +80,7 @@ def test_the_list_has_every_key_and_no_secret(gateway: Process) -> None:
     assert key not in gateway.log
 
 
-def test_what_was_spent_and_when_is_told(gateway: Process) -> None:
+def test_what_was_spent_and_when_is_reported(gateway: Process) -> None:
     key, item = made(gateway, is_admin=True)
     assert item["last_used_at"] is None
     gateway.token = key
@@ -128,7 +128,7 @@ def test_a_name_of_the_configuration_is_not_to_be_had(gateway: Process) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
-def test_on_a_full_disk_no_key_is_made_and_the_reason_is_told(start: Callable[..., Process], stand_in: Any) -> None:
+def test_on_a_full_disk_no_key_is_made_and_the_reason_is_reported(start: Callable[..., Process], stand_in: Any) -> None:
     import resource
 
     gateway = start(CONFIG.format(url=stand_in.url), env=ENV)
@@ -228,7 +228,7 @@ def test_a_logout_ends_it(gateway: Process) -> None:
     assert send(gateway, "GET", "/api-keys", **page).status == 401
 
 
-def test_the_page_is_told_whether_it_has_to_log_in(gateway: Process) -> None:
+def test_the_page_learns_whether_it_has_to_log_in(gateway: Process) -> None:
     me = send(gateway, "GET", "/monitor/me", authorization="").json
     assert me["needs_login"] and me["can_login"] and me["caller"] == {"name": "", "is_admin": False} and me["store"] == "file"
     mine = send(gateway, "GET", "/monitor/me").json

@@ -182,7 +182,7 @@ def test_counters_never_fall() -> None:
     assert of(before, "cost_usd_total") == 3.0
 
 
-def test_the_moment_is_told_as_it_is() -> None:
+def test_the_moment_is_reported_as_it_is() -> None:
     members = [{"model": "up/m", "state": "open", "factor": 0.5, "active": 2, "consecutive_failures": 3, "back_in_s": 1.5},
                {"model": "up/m", "state": "twice"}]  # fmt: skip
     store = {"path": "x", "rows_waiting": 3, "written": 10, "dropped": 1, "last_error": "disk full", "bytes": 4096}

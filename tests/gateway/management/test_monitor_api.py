@@ -195,12 +195,12 @@ BY_PATH = [
 
 @pytest.mark.parametrize(("query", "name"), ANYWHERE)
 @pytest.mark.parametrize("path", ["invocations", "statistics", "time-series", "grouped-time-series", "export.csv"])
-def test_what_is_wrong_is_told_by_its_name(shelf: Shelf, path: str, query: str, name: str) -> None:
+def test_what_is_wrong_is_reported_by_its_name(shelf: Shelf, path: str, query: str, name: str) -> None:
     refused(shelf, f"monitor/{path}?{query}", name)
 
 
 @pytest.mark.parametrize(("address", "name"), BY_PATH)
-def test_what_a_path_does_not_take_is_told_too(shelf: Shelf, address: str, name: str) -> None:
+def test_what_a_path_does_not_take_is_reported_too(shelf: Shelf, address: str, name: str) -> None:
     refused(shelf, address, name)
 
 
@@ -322,7 +322,7 @@ def test_the_loop_is_never_held_up_and_memory_is_not_filled(tmp_path: Path) -> N
     assert sorted(waits)[len(waits) // 2] < 0.05 and len(waits) > 20
 
 
-def test_many_who_ask_the_same_cost_one_answer_and_all_get_it(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_equal_questions_cost_one_answer_and_all_get_it(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     real = queries.statistics
     monkeypatch.setattr(queries, "statistics", lambda *words: asked.append(words) or real(*words))

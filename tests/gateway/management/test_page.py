@@ -56,7 +56,7 @@ def test_the_policy_names_the_hashes_of_what_stands_between_the_tags() -> None:
     assert "unsafe" not in policy and "*" not in policy and "http" not in policy
 
 
-def test_the_answer_is_not_to_be_guessed_at_framed_or_told_of() -> None:
+def test_the_answer_is_not_to_be_guessed_at_framed_or_reported() -> None:
     reply = asked()
     assert header(reply, "x-content-type-options") == "nosniff"
     assert header(reply, "referrer-policy") == "no-referrer"
@@ -64,7 +64,7 @@ def test_the_answer_is_not_to_be_guessed_at_framed_or_told_of() -> None:
     assert header(reply, "content-type") == "text/html; charset=utf-8"
 
 
-def test_a_browser_that_has_it_is_told_so() -> None:
+def test_a_browser_that_has_it_gets_a_304() -> None:
     reply = asked()
     again = asked(**{"if-none-match": header(reply, "etag")})
     assert (again.status, again.body) == (304, b"")
@@ -99,7 +99,7 @@ def test_all_files_together_stay_small() -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_no_file_names_an_address_of_anybody_else(name: str) -> None:
+def test_no_file_names_an_address_elsewhere(name: str) -> None:
     text = read_packaged(name)
     assert set(re.findall(r"(?:https?|wss?|ftp):/?/?[^\s\"'`)]+", text)) <= NAMESPACES
     assert not re.search(r"[\"'(`]//[a-z]", text), "an address without its scheme"

@@ -288,7 +288,7 @@ def test_no_answer_repeats_a_secret(office: Office) -> None:
 # ----------------------------------------------------------------------------------------------------------------- models
 
 
-def test_models_are_told_as_the_older_server_did_and_whether_they_are_on(office: Office) -> None:
+def test_models_are_reported_as_the_older_server_did_and_whether_they_are_on(office: Office) -> None:
     big = office.does("GET", "models?tags=coding,SLOW").body[0]
     assert big == {
         "id": "openai/big", "name": "big", "display_name": "The big one", "description": None, "provider_id": "openai",
@@ -352,7 +352,7 @@ def test_a_model_more_leaves_a_provider_open_for_other_names(office: Office) -> 
     assert "mine" not in office.state.routes.open
 
 
-def test_the_page_is_told_of_models_groups_and_providers(office: Office) -> None:
+def test_the_page_gets_models_groups_and_providers(office: Office) -> None:
     office.does("PATCH", "providers/office", {"is_active": False})
     told = office.does("GET", "monitor/models").body
     big, small, off = told["models"]
@@ -407,7 +407,7 @@ def test_what_the_file_loses_is_lost(office: Office) -> None:
 # ------------------------------------------------------------------------------------------------- changes side by side
 
 
-def test_who_changed_what_is_told_without_the_values(office: Office) -> None:
+def test_the_log_says_which_administrator_changed_what_without_the_values(office: Office) -> None:
     caller = Caller("id", "ann", is_admin=True)
     office.does("PATCH", "providers/office", {"api_key": OTHER, "settings": {"timeout": 5}}, caller=caller)
     office.does("DELETE", "models/office/off")
@@ -427,7 +427,7 @@ def test_changes_at_once_are_made_one_after_the_other_and_none_is_lost(office: O
     assert not office.config.providers[1].is_active
 
 
-def test_who_read_an_older_state_may_ask_not_to_overwrite_a_newer_one(office: Office) -> None:
+def test_a_change_of_an_older_state_does_not_overwrite_a_newer_one_on_request(office: Office) -> None:
     read = office.does("GET", "providers/office")
     etag = dict(read.headers)["etag"]
     assert office.does("PATCH", "providers/office", {"is_active": False}, headers={"if-match": etag}).status == 200

@@ -327,7 +327,7 @@ def test_once_a_byte_was_answered_nothing_is_sent_again() -> None:
     run(story())
 
 
-def test_bytes_that_nobody_asked_for_end_a_kept_connection() -> None:
+def test_bytes_that_came_unrequested_end_a_kept_connection() -> None:
     async def story() -> None:
         spoken = asyncio.Event()
 
@@ -416,7 +416,7 @@ def test_every_byte_of_an_answer_may_be_the_last() -> None:
     run(story())
 
 
-def test_nobody_listens() -> None:
+def test_nothing_listens() -> None:
     async def story() -> None:
         async with upstream_of(always_ok) as server:
             url = server.url
@@ -427,7 +427,7 @@ def test_nobody_listens() -> None:
     run(story())
 
 
-def test_a_name_that_nobody_knows() -> None:
+def test_a_name_that_is_unknown() -> None:
     async def story() -> None:
         async with pool_of() as pool:
             with pytest.raises(UpstreamFailed, match=r"no\.such\.name\.invalid"):
@@ -823,7 +823,7 @@ def test_a_plain_request_through_socks5() -> None:
         (mute, "http", "no connection within"),
     ],
 )
-def test_a_proxy_that_refuses_is_told_of(script: Script, scheme: str, told: str) -> None:
+def test_a_proxy_that_refuses_is_reported(script: Script, scheme: str, told: str) -> None:
     async def story() -> None:
         async with upstream_of(script) as proxy, pool_of() as pool:
             with pytest.raises(GatewayError, match=told) as caught:

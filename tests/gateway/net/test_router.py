@@ -45,7 +45,7 @@ def test_what_is_not_there_is_not_found(path: str) -> None:
         router.Router(ROUTES).find("GET", path)
 
 
-def test_another_method_is_told_which_there_are() -> None:
+def test_another_method_is_answered_with_those_that_exist() -> None:
     with pytest.raises(BadMethod) as told:
         router.Router(ROUTES).find("POST", "monitor/invocations")
     assert told.value.details["allow"] == "GET, HEAD, OPTIONS"

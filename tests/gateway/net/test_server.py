@@ -631,7 +631,7 @@ async def hold(port: int, count: int) -> list[Streams]:
     return [await asyncio.open_connection("127.0.0.1", port) for _ in range(count)]
 
 
-def test_above_the_budget_a_caller_is_told_and_the_longest_idle_makes_room() -> None:
+def test_above_the_budget_a_caller_is_informed_and_the_longest_idle_makes_room() -> None:
     async def story() -> None:
         go_on = asyncio.Event()
         waiting = asyncio.Semaphore(0)

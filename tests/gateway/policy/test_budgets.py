@@ -105,7 +105,7 @@ def test_a_new_day_begins_with_nothing_spent_and_the_month_goes_on() -> None:
     assert books.left("k", budget, NOON + 20 * DAY).tokens == 100
 
 
-def test_the_tightest_limit_is_the_one_that_is_told() -> None:
+def test_the_tightest_limit_is_the_one_that_is_reported() -> None:
     books = LocalBudgets()
     now_of(books.spend("k", Amount(usd=3, tokens=10), NOON))
     left = books.left("k", Budget(usd_per_day=4, usd_per_month=3.5, tokens_per_day=1000), NOON)
@@ -136,7 +136,7 @@ def test_there_is_room_for_what_is_left(left: Remaining, given: float, wanted: f
 # -- one call
 
 
-def test_a_call_is_bounded_by_what_is_left_and_told_so() -> None:
+def test_a_call_is_bounded_by_what_is_left_and_reported_so() -> None:
     purse = Purse(tokens_per_day=1000)
     allowance, sent = purse.ask(max_tokens=5000)
     assert 900 < sent["max_tokens"] < 1000 and allowance.clamped == [f"max_tokens={sent['max_tokens']}"]
@@ -218,7 +218,7 @@ def test_answers_are_counted_and_caches_cost_more() -> None:
     assert held > 1.2 * (1.0 - plain.books.left("k", Budget(usd_per_day=1.0), NOON).usd)
 
 
-def test_streams_are_asked_to_say_what_they_cost() -> None:
+def test_streams_carry_a_request_to_state_what_they_cost() -> None:
     assert Purse(tokens_per_day=1000).ask(stream=True)[1]["stream_options"] == {"include_usage": True}
     assert "stream_options" not in Purse(tokens_per_day=1000).ask()[1]
 

@@ -86,7 +86,7 @@ def test_retry_after_cools_for_that_long_whatever_else_happens() -> None:
     assert state(shorter, 6) == "cooling"
 
 
-def test_nobody_is_cooled_for_a_day() -> None:
+def test_no_member_is_cooled_for_a_day() -> None:
     known = record_failure(circuit_breaker.HEALTHY, RULES, 0, "429", retry_after_s=1e9)
     assert circuit_breaker.back_in_s(known, 0) == circuit_breaker.MAX_COOL_S
 

@@ -125,7 +125,7 @@ def test_a_match_that_is_switched_off_is_a_503() -> None:
     assert caught.value.status == 503 and "switched off" in caught.value.message
 
 
-def test_matches_that_are_not_well_are_said_to_be_so_and_tried_all_the_same() -> None:
+def test_matches_that_are_unhealthy_are_marked_so_and_tried_all_the_same() -> None:
     world = World(CONFIG)
     for _ in range(3):
         with pytest.raises(GatewayError):
@@ -143,7 +143,7 @@ def test_matches_share_the_work_and_stand_in_for_each_other() -> None:
     assert world.ask("tag:coding", fail={"p/fast", "c/big"})[-1] == "p/deep"
 
 
-def test_the_higher_priority_is_asked_first_and_the_next_when_it_fails() -> None:
+def test_the_higher_priority_is_tried_first_and_the_next_when_it_fails() -> None:
     text = PROVIDER + listed("a", "z", "b", a='tags=["x"]', z='tags=["x"]\nconfig={priority=5}', b='tags=["x"]')
     world = World(text)
     assert world.shares("tag:x", 50) == {"p/z": 1}

@@ -75,7 +75,7 @@ def test_every_kind_of_bound_key_is_checked_and_a_free_one_is_not(terms: dict[st
 
 @pytest.mark.parametrize("value", ["9" * 400, "1e999", "-1e999", "1e16"])
 @pytest.mark.parametrize("field", ["n", "best_of", "max_tokens", "temperature"])
-def test_numbers_that_nobody_can_mean_are_a_400(value: str, field: str) -> None:
+def test_numbers_that_cannot_be_meant_are_a_400(value: str, field: str) -> None:
     body = read_body(f'{{"{field}": {value}}}'.encode())
     caps = parameter_limits.read_limits({"max_tokens": 100, "n": 2, "temperature": 1})
     with pytest.raises(BadRequest, match=field):

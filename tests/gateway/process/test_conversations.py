@@ -72,7 +72,7 @@ def test_a_conversation_goes_on_wherever_it_began(
     assert "previous_response_id" not in body
 
 
-def test_an_upstream_that_gave_the_answer_is_only_told_its_id(gateway: Process, upstream: Upstream) -> None:
+def test_an_upstream_that_gave_the_answer_is_only_sent_its_id(gateway: Process, upstream: Upstream) -> None:
     answers(upstream, "responses", id="resp_theirs1")
     assert id_of(say(gateway, "responses/m", input="one")) == "resp_theirs1"
     answers(upstream, "responses", id="resp_theirs2")
@@ -80,7 +80,7 @@ def test_an_upstream_that_gave_the_answer_is_only_told_its_id(gateway: Process, 
     assert sent(upstream) == {"model": "m", "input": "two", "previous_response_id": "resp_theirs1"}
 
 
-def test_in_a_group_it_stays_with_who_has_it(gateway: Process, upstream: Upstream) -> None:
+def test_in_a_group_it_stays_with_the_member_that_has_it(gateway: Process, upstream: Upstream) -> None:
     for at in range(4):
         answers(upstream, "responses", id=f"resp_group{at}")
         first = say(gateway, "both", input="one")
@@ -206,6 +206,21 @@ def test_conversations_and_seals_outlive_a_restart(start: Callable[..., Process]
     answers(upstream, "anthropic")
     assert say(second, "anthropic/m", input="two", previous_response_id=before).status == 200
     assert sent(upstream)["messages"][1]["content"][0] == thought, "to the letter, or the vendor refuses it"
+
+
+def test_conversations_and_seals_are_known_to_every_worker(start: Callable[..., Process], upstream: Upstream) -> None:
+    gateway = start(config(upstream.url, "workers = 2"))
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmF0dXJl"}
+    answers(upstream, "anthropic", content=[thought, {"type": "text", "text": "yes"}])
+    asked = {"input": [{"role": "user", "content": "one"}], "reasoning": {"effort": "low", "summary": "auto"}}
+    first = say(gateway, "anthropic/m", **asked)
+    before, output = id_of(first), first.json["output"]
+    for _ in range(8):  # connections of their own, which either worker may take
+        for more in ({"input": "two", "previous_response_id": before},
+                     {"input": [*asked["input"], *output, {"role": "user", "content": "two"}]}):  # fmt: skip
+            answers(upstream, "anthropic")
+            assert say(gateway, "anthropic/m", **more).status == 200
+            assert sent(upstream)["messages"][1]["content"][0] == thought
 
 
 @pytest.mark.parametrize("server", ["keep_conversations_hours = 0", *slow('store = "off"')])

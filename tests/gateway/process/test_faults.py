@@ -124,7 +124,7 @@ def test_an_upstream_that_is_not_there(start: Start) -> None:
         assert b"connection refused" in answer.data
 
 
-def test_an_upstream_that_accepts_nobody(start: Start) -> None:
+def test_an_upstream_that_accepts_no_connection(start: Start) -> None:
     with ExitStack() as stack:
         full = stack.enter_context(socket.socket())
         full.bind(("127.0.0.1", 0))
@@ -412,7 +412,7 @@ VANISH = ("close", "reset")
 
 
 @pytest.mark.parametrize("how", VANISH)
-def test_a_caller_gone_within_its_request_reaches_nobody(how: str, gateway: Process, upstream: Upstream) -> None:
+def test_a_caller_gone_within_its_request_reaches_no_upstream(how: str, gateway: Process, upstream: Upstream) -> None:
     upstream.does(sends(PLAIN_DATA["openai"]))
     data = request_bytes("openai", "to-openai/m")
     for cut in range(0, len(data), 7):
@@ -627,7 +627,7 @@ def test_a_head_that_is_none(name: str, data: bytes, status: int, gateway: Proce
 # ---------------------------------------------------------------------------------------------------- no descriptors left
 
 
-def test_callers_beyond_the_last_descriptor_are_told_so_and_the_rest_is_served(start: Start, upstream: Upstream) -> None:
+def test_callers_beyond_the_last_descriptor_are_informed_and_the_rest_is_served(start: Start, upstream: Upstream) -> None:
     upstream.does(begins)
     gateway = start(config(upstream.url), files=100)
     before = gateway.open_files()

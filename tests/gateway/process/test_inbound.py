@@ -45,7 +45,7 @@ def path_of(upstream: Upstream) -> str:
 @pytest.mark.parametrize(
     ("model", "path"), [("both/m", "/v1/responses"), ("chat/newer", "/v1/responses"), ("chat/m", "/v1/chat/completions")]
 )
-def test_a_provider_that_speaks_the_callers_protocol_is_asked_in_it(
+def test_a_provider_that_speaks_the_callers_protocol_is_called_in_it(
     model: str, path: str, gateway: Process, upstream: Upstream
 ) -> None:
     upstream.does(sends(http(json.dumps(PLAIN["responses"] if path.endswith("responses") else CHAT).encode())))
@@ -112,7 +112,9 @@ def test_a_failed_answer_under_status_200_is_a_status(gateway: Process, upstream
 
 
 @pytest.mark.parametrize("more", [{}, {"suffix": "end"}, {"echo": True}])
-def test_text_completions_are_relayed_to_who_speaks_them(more: dict[str, Any], gateway: Process, upstream: Upstream) -> None:
+def test_text_completions_are_relayed_to_an_upstream_that_speaks_them(
+    more: dict[str, Any], gateway: Process, upstream: Upstream
+) -> None:
     upstream.does(sends(http(json.dumps(TEXT).encode())))
     answer = post(gateway, "/v1/completions", model="chat/m", prompt="Say", **more)
     assert answer.json == TEXT
@@ -190,7 +192,7 @@ def test_a_model_of_openais_that_only_chats_gets_a_chat(
     assert refused.status == 400 and "suffix" in refused.json["error"]["message"]
 
 
-def test_a_model_that_is_not_there_is_not_asked_twice(gateway: Process, upstream: Upstream) -> None:
+def test_a_model_that_is_not_there_is_not_tried_twice(gateway: Process, upstream: Upstream) -> None:
     missing = {"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}
     upstream.does(sends(http(json.dumps(missing).encode(), status="404 Not Found")))
     before = len(upstream.requests)
@@ -208,7 +210,7 @@ def lines(data: bytes) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("model", ["chat/m", "claude/m"])
-def test_an_ollama_chat_streams_unless_told_otherwise(model: str, gateway: Process, upstream: Upstream) -> None:
+def test_an_ollama_chat_streams_by_default(model: str, gateway: Process, upstream: Upstream) -> None:
     upstream.does(sends(CHAT_STREAM if model == "chat/m" else whole_stream("anthropic")))
     answer = post(gateway, "/api/chat", model=model, messages=HI)
     assert answer.headers["content-type"] == "application/x-ndjson"

@@ -120,7 +120,7 @@ def chat(gateway: Process, key: str, protocol: str, model: str, **more: Any) -> 
         ("broke", "all", 402, "input_usd_per_mtok"), ("plain", "openai/none", 404, "none"),
     ],
 )  # fmt: skip
-def test_a_refusal_is_told_in_the_callers_protocol_with_its_reason(
+def test_a_refusal_is_reported_in_the_callers_protocol_with_its_reason(
     key: str, model: str, status: int, told: str, protocol: str, stream: bool, gateway: Process, upstream: Upstream
 ) -> None:
     answer = chat(gateway, key, protocol, model, stream=stream)
@@ -133,7 +133,7 @@ def test_a_refusal_is_told_in_the_callers_protocol_with_its_reason(
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_too_many_requests_of_one_key_are_told_when_to_come_back(protocol: str, gateway: Process) -> None:
+def test_too_many_requests_of_one_key_get_a_time_to_retry(protocol: str, gateway: Process) -> None:
     answers_ = [chat(gateway, "slow", protocol, "openai/m") for _ in range(2)]
     assert answers_[-1].status == 429 and is_error(protocol, answers_[-1].json)
     assert 1 <= int(answers_[-1].headers["retry-after"]) <= 1000
@@ -410,7 +410,7 @@ def test_a_store_that_is_lost_while_it_runs_does_not_open_the_door(start: Callab
 
 
 @pytest.mark.slow
-def test_keys_that_cannot_be_read_at_the_start_let_nobody_in(
+def test_keys_that_cannot_be_read_at_the_start_admit_no_caller(
     start: Callable[..., Process], upstream: Upstream, tmp_path: Path
 ) -> None:
     (tmp_path / "router.toml").write_text('[[providers]]\nname = "ollama"\n')
@@ -421,7 +421,7 @@ def test_keys_that_cannot_be_read_at_the_start_let_nobody_in(
     assert refused.status == 401 and "lost" in refused.data.decode()
 
 
-def test_whose_calls_are_asked_for_is_no_credential(gateway: Process) -> None:
+def test_whose_calls_are_requested_is_no_credential(gateway: Process) -> None:
     """The monitor's `key` is a filter: with a session the page goes on working, and without one it lets nobody in."""
     login = gateway.send("POST", "/monitor/login", json.dumps({"key": ADMIN}).encode())
     cookie = login.headers["set-cookie"].partition(";")[0]

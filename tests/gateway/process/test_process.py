@@ -128,7 +128,7 @@ def test_every_flag_in_its_short_form(start: Start, stand_in: Any, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_proxy_is_asked_for_whoever_is_not_on_this_machine(start: Start, stand_in: Any, asked: list[Any]) -> None:
+def test_a_proxy_is_used_for_addresses_that_are_not_on_this_machine(start: Start, stand_in: Any, asked: list[Any]) -> None:
     gateway = start(config("http://upstream.invalid"), "--proxy", stand_in.url, env=ENV)
     gateway.token = TOKEN
     assert gateway.chat("openai", "to-openai/demo").status == 404  # the mock server is no proxy; what it was asked is the point
@@ -167,7 +167,7 @@ def test_the_address_is_taken_exit_code_3(tmp_path: Path, stand_in: Any) -> None
     assert b"is this gateway itself" in itself.stderr
 
 
-def test_every_problem_of_a_file_is_told_at_once(tmp_path: Path) -> None:
+def test_every_problem_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "router.toml").write_text("""
 [server]
 port = "high"
@@ -274,7 +274,7 @@ def test_check_tells_of_each_model_what_failed_and_what_to_do(tmp_path: Path, st
     assert done.stderr.endswith(f"{len(PROTOCOLS) + 1} of {3 * len(PROTOCOLS) + 1} answered\n".encode())
 
 
-def test_check_of_what_is_well_is_exit_code_0(tmp_path: Path, stand_in: Any) -> None:
+def test_check_of_what_works_is_exit_code_0(tmp_path: Path, stand_in: Any) -> None:
     (tmp_path / "router.toml").write_text(config(stand_in.url))
     done = command(tmp_path, "--check", **ENV)
     assert done.returncode == 0, done
@@ -282,7 +282,7 @@ def test_check_of_what_is_well_is_exit_code_0(tmp_path: Path, stand_in: Any) -> 
 
 
 @pytest.mark.slow
-def test_check_of_who_is_not_there(tmp_path: Path) -> None:
+def test_check_of_a_provider_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "router.toml").write_text(config("http://127.0.0.1:1"))
     done = command(tmp_path, "--check", **ENV)
     assert done.returncode == 1
@@ -377,7 +377,7 @@ def test_the_list_of_models_comes_in_the_callers_shape(prefix: str, gateway: Pro
     assert gateway.get("/v1beta/models/listing/listed").json["name"] == "models/listing/listed"
 
 
-def test_every_listed_name_can_be_asked_for(gateway: Process) -> None:
+def test_every_listed_name_can_be_requested(gateway: Process) -> None:
     for entry in gateway.get("/v1/models").json["data"]:
         if entry["id"].endswith(("/demo", "/listed")):
             assert gateway.chat("openai", entry["id"]).status == 200, entry
@@ -391,7 +391,7 @@ def test_head_is_get_without_a_body(gateway: Process) -> None:
 
 
 @pytest.mark.slow
-def test_options_tells_what_may_be_asked_and_lets_no_page_in(gateway: Process, start: Start, stand_in: Any) -> None:
+def test_options_lists_what_is_allowed_and_lets_no_page_in(gateway: Process, start: Start, stand_in: Any) -> None:
     answer = gateway.send("OPTIONS", "/v1/chat/completions", authorization="")
     assert (answer.status, answer.data) == (204, b"")
     assert "POST" in answer.headers["allow"]
@@ -475,7 +475,7 @@ def test_what_is_no_request_is_400_in_the_callers_protocol(protocol: str, data: 
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_model_that_nobody_has_is_404_in_the_callers_protocol(protocol: str, gateway: Process) -> None:
+def test_a_model_that_no_provider_has_is_404_in_the_callers_protocol(protocol: str, gateway: Process) -> None:
     answer = gateway.chat(protocol, "listing/no-such")
     assert answer.status == 404
     assert is_error(protocol, answer.json)
@@ -612,7 +612,7 @@ REPEATS: dict[str, Callable[[str], bytes]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("credential", CREDENTIAL_HEADERS)
 @pytest.mark.parametrize("shape", REPEATS)
-def test_an_upstreams_credential_is_shown_to_nobody(shape: str, credential: str, start: Start, upstream: Upstream) -> None:
+def test_an_upstreams_credential_is_never_shown(shape: str, credential: str, start: Start, upstream: Upstream) -> None:
     sides = "".join(provider(f"to-{api}", api, upstream.url, TEAM_HEADER) for api in PROTOCOLS)
     gateway = start(SERVER + sides, "-l", "trace", "--log-file", "out.log", env=ENV)
     gateway.token = TOKEN
@@ -653,7 +653,7 @@ def test_requests_of_one_connection_are_answered_in_order(gateway: Process) -> N
     assert places == sorted(places)
 
 
-def test_a_body_that_waits_to_be_asked_for(gateway: Process) -> None:
+def test_a_body_that_waits_to_be_requested(gateway: Process) -> None:
     asked = ask("openai", "to-openai/demo").data
     head = (f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx-api-key: {{}}\r\nexpect: 100-continue\r\n"
             f"content-length: {len(asked)}\r\nconnection: close\r\n\r\n")  # fmt: skip
@@ -698,7 +698,7 @@ def test_a_body_in_chunks_and_one_that_is_compressed(gateway: Process) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_open_stream_may_end_and_nobody_else_comes_in(number: int, start: Start, stand_in: Any) -> None:
+def test_an_open_stream_may_end_and_no_other_comes_in(number: int, start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url), env=ENV)
     gateway.token = TOKEN
     with gateway.connect() as idle, gateway.streaming("openai", "to-openai/demo-slow-30") as response:
@@ -751,7 +751,7 @@ def test_what_is_open_at_the_limit_ends_with_its_protocols_error(model: str, sta
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
-def test_who_waits_for_a_first_word_at_the_limit_gets_a_status(stream: bool, start: Start, stand_in: Any) -> None:
+def test_a_caller_that_waits_for_a_first_word_at_the_limit_gets_a_status(stream: bool, start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url, "[server]\ndrain_s = 0.2\n"), env=ENV)
     gateway.token = TOKEN
     found: dict[tuple[str, str], Any] = {}
@@ -855,7 +855,7 @@ def test_a_changed_secret_is_taken_over(start: Start, stand_in: Any, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_change_of_what_is_set_at_the_start_is_told(start: Start, stand_in: Any) -> None:
+def test_a_change_of_what_is_set_at_the_start_is_reported(start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url), env=ENV)
     gateway.write(config(stand_in.url, SERVER + 'port = 1\nlog_file = "x.log"\n'))
     gateway.signal(signal.SIGHUP)
@@ -882,7 +882,7 @@ def test_the_log_file_is_turned_over_at_10_mb(start: Start, stand_in: Any, tmp_p
 
 
 @pytest.mark.slow
-def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path, stand_in: Any, start: Start) -> None:
+def test_a_log_that_is_not_read_stops_nothing(tmp_path: Path, stand_in: Any, start: Start) -> None:
     gateway = start(config(stand_in.url), "--log-file", "/dev/full", env=ENV)
     for _ in range(50):
         assert gateway.get("/health").status == 200
@@ -904,7 +904,7 @@ def test_one_line_for_each_request_with_what_is_needed_and_no_more(start: Start,
 
 
 @pytest.mark.slow
-def test_a_process_that_is_asked_from_outside_keeps_no_files_open(start: Start, stand_in: Any) -> None:
+def test_a_process_that_is_called_from_outside_keeps_no_files_open(start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url), env=ENV)
     gateway.token = TOKEN
     gateway.chat("openai", "to-openai/demo")

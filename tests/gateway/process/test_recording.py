@@ -202,7 +202,7 @@ def test_a_stream_with_an_error_in_it(gateway: Logged, upstream: Upstream) -> No
 
 
 @pytest.mark.slow
-def test_a_caller_who_goes_away_in_a_stream(gateway: Logged, upstream: Upstream) -> None:
+def test_a_caller_that_goes_away_in_a_stream(gateway: Logged, upstream: Upstream) -> None:
     upstream.does(sends(begun_stream("openai"), hold))
     with gateway.process.streaming("openai", "openai-up/m") as response:
         response.read1(10)
@@ -211,7 +211,7 @@ def test_a_caller_who_goes_away_in_a_stream(gateway: Logged, upstream: Upstream)
 
 
 @pytest.mark.slow
-def test_a_caller_who_goes_away_before_the_answer(gateway: Logged, upstream: Upstream) -> None:
+def test_a_caller_that_goes_away_before_the_answer(gateway: Logged, upstream: Upstream) -> None:
     upstream.does(sends(b"", hold))
     asked = ask("openai", "openai-up/m")
     with gateway.process.connect() as sock:
@@ -223,7 +223,7 @@ def test_a_caller_who_goes_away_before_the_answer(gateway: Logged, upstream: Ups
 
 
 @pytest.mark.slow
-def test_who_hangs_up_at_the_last_event_has_the_whole_answer(gateway: Logged, upstream: Upstream) -> None:
+def test_a_caller_that_hangs_up_at_the_last_event_has_the_whole_answer(gateway: Logged, upstream: Upstream) -> None:
     upstream.does(sends(whole_stream("openai").removesuffix(b"0\r\n\r\n"), hold))
     with gateway.process.streaming("openai", "openai-up/m") as response:
         data = b""
@@ -254,7 +254,7 @@ def test_what_we_refuse(gateway: Logged) -> None:
 @pytest.mark.parametrize("body, status, asked", [
     (b'{"model": "nobody/none", "messages": []}', 404, "nobody/none"), (b"{", 400, ""), (b'{"messages": []}', 400, ""),
 ])  # fmt: skip
-def test_what_cannot_be_asked_of_anybody(gateway: Logged, body: bytes, status: int, asked: str) -> None:
+def test_what_has_no_upstream(gateway: Logged, body: bytes, status: int, asked: str) -> None:
     assert gateway.process.send("POST", "/v1/chat/completions", body).status == status
     call = gateway.call()
     assert (call.status, call.ended, call.asked, call.attempts) == (status, "error", asked, 0)
@@ -294,7 +294,7 @@ def test_what_is_no_call_is_not_in_the_log(gateway: Logged, upstream: Upstream, 
     assert gateway.call().kind == "chat"
 
 
-def test_no_text_is_kept_unless_asked_for(gateway: Logged) -> None:
+def test_no_text_is_kept_by_default(gateway: Logged) -> None:
     with closing(connect(str(gateway.path), reads=True)) as db:
         assert db.execute("SELECT count(*) FROM bodies").fetchone() == (0,)
     for path in gateway.process.folder.glob("router.db*"):
@@ -331,7 +331,7 @@ def test_texts_are_kept_when_the_configuration_says_so(start: Callable[..., Proc
 
 
 @pytest.mark.slow
-def test_texts_of_callers_who_leave_are_what_was_sent_until_then(start: Callable[..., Process], upstream: Upstream) -> None:
+def test_texts_of_callers_that_leave_are_what_was_sent_until_then(start: Callable[..., Process], upstream: Upstream) -> None:
     logged = Logged(start(config(upstream.url, server="log_bodies = true\n")))
     upstream.does(sends(begun_stream("openai"), hold))
     with logged.process.streaming("openai", "openai-up/m") as response:

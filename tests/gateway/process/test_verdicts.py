@@ -66,7 +66,9 @@ def test_another_member_answers_in_its_place(gateway: Process, caller: str, api:
 
 @EVERY_PAIR
 @pytest.mark.parametrize("model", ["fail-context", "fail-context-llamacpp", "fail-context-vllm"])
-def test_a_prompt_that_is_too_long_is_told_in_the_callers_words(gateway: Process, caller: str, api: str, model: str) -> None:
+def test_a_prompt_that_is_too_long_is_reported_in_the_callers_words(
+    gateway: Process, caller: str, api: str, model: str
+) -> None:
     answer = gateway.chat(caller, f"{api}/{model}")
     words = {"openai": '"context_length_exceeded"', "anthropic": "prompt is too long: ", "gemini": "maximum number of tokens"}
     assert answer.status == 400 and words[caller] in json.dumps(answer.json), answer.data

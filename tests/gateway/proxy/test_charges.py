@@ -115,7 +115,7 @@ def test_an_error_event_in_the_place_of_an_answer_is_a_refusal(paid: Callable[..
 @pytest.mark.parametrize("exchange, answer", [
     (chat, Upstream(200, [None])), (stream, streamed(FIRST, None)), (stream, streamed(FIRST, TEXT, TEXT, None)),
 ])  # fmt: skip
-def test_a_caller_who_leaves_pays_for_what_was_sent_for_it(paid: Callable[..., Outcome], exchange: Any, answer: Any) -> None:
+def test_a_caller_that_leaves_pays_for_what_was_sent_for_it(paid: Callable[..., Outcome], exchange: Any, answer: Any) -> None:
     call = agrees(paid(exchange("a/m"), leaves=True, a=answer))
     assert (call.error, call.cost_source) == ("client_gone", "estimated") and call.input_tokens
     assert bool(call.output_tokens) == (TEXT in answer.pieces_)
@@ -137,7 +137,7 @@ def test_every_attempt_is_paid_and_the_request_has_one_row(paid: Callable[..., O
     assert call.input_tokens and call.input_tokens > 3 and call.cost_usd and call.cost_usd > 0.1
 
 
-def test_input_that_a_cache_was_asked_to_keep_is_estimated_at_that_price(paid: Callable[..., Outcome]) -> None:
+def test_input_that_a_cache_was_meant_to_keep_is_estimated_at_that_price(paid: Callable[..., Outcome]) -> None:
     mark = ', "metadata": {"cache_control": {"type": "ephemeral", "ttl": "1h"}}'
     call = agrees(paid(chat("a/m", mark), a=UpstreamTimeout("a: no answer")))
     assert call.cost_usd == pytest.approx(2 * (call.input_tokens or 0) / 1_000) and call.cache_write_tokens

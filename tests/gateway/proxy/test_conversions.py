@@ -86,7 +86,7 @@ def test_gemini_25_pro_thinks_at_least_a_little(through: Through, path_and_body:
     ("/v1beta/models/a/claude-mythos-5:generateContent",
      {"contents": [{"parts": [{"text": "hi"}]}], "generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}),
 ])  # fmt: skip
-def test_models_that_always_think_are_not_told_to_stop(through: Through, path: str, body: Body) -> None:
+def test_models_that_always_think_are_not_made_to_stop(through: Through, path: str, body: Body) -> None:
     sent, answer = through("a", path, body)
     assert "thinking" not in sent and lost(answer) == "reasoning=off"
 
@@ -165,7 +165,7 @@ def test_strict_goes_to_openai_only_where_the_schema_is_one_that_it_takes(
     assert lost(answer) == ("" if strict else "tools.strict")
 
 
-def test_const_and_enum_are_told_as_json(through: Through) -> None:
+def test_const_and_enum_are_written_as_json(through: Through) -> None:
     schema = {"type": "object", "properties": {"b": {"const": True}, "c": {"enum": [None, 1.5, False]}}}
     tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
     sent, _ = through("g", CHAT, chat("g/m", tools=[tool]))
@@ -226,7 +226,9 @@ def test_a_tool_to_be_loaded_later_is_offered_once_it_is_loaded(through: Through
     ("claude-mythos-preview", ["user", "assistant", "user"]), ("claude-sonnet-4-5", ["user", "assistant"]),
     ("glm-4.6", ["user", "assistant"]),
 ])  # fmt: skip
-def test_newer_claudes_are_asked_to_go_on_where_they_refuse_a_beginning(through: Through, model: str, roles: list[str]) -> None:
+def test_newer_claudes_get_a_request_to_go_on_where_they_refuse_a_beginning(
+    through: Through, model: str, roles: list[str]
+) -> None:
     body = chat(f"a/{model}", messages=[*HI, {"role": "assistant", "content": "{"}])
     sent, answer = through("a", CHAT, body)
     assert [message["role"] for message in sent["messages"]] == roles
@@ -293,12 +295,14 @@ def test_an_answer_without_an_id_gets_one_that_no_other_has(through: Through, pa
 @pytest.mark.parametrize(("theirs", "ours", "named"), [
     ("default", "standard", ""), ("priority", "priority", ""), ("flex", None, "service_tier=flex"), ("auto", None, ""),
 ])  # fmt: skip
-def test_the_tier_of_an_answer_is_told_in_the_callers_word(through: Through, theirs: str, ours: str | None, named: str) -> None:
+def test_the_tier_of_an_answer_is_reported_in_the_callers_word(
+    through: Through, theirs: str, ours: str | None, named: str
+) -> None:
     _, answer = through("o", MESSAGES, messages("o/m"), {**ANSWERS["o"], "service_tier": theirs}, FROM_ANTHROPIC)
     assert answer.json["usage"].get("service_tier") == ours and lost(answer) == named
 
 
-def test_an_anthropic_answers_tier_is_told_in_openais_word(through: Through) -> None:
+def test_an_anthropic_answers_tier_is_reported_in_openais_word(through: Through) -> None:
     usage = {**ANSWERS["a"]["usage"], "service_tier": "standard"}
     _, answer = through("a", CHAT, chat("a/claude-sonnet-4-5"), {**ANSWERS["a"], "usage": usage})
     assert answer.json["service_tier"] == "default"
@@ -354,7 +358,7 @@ def test_a_count_that_no_upstream_made_says_so(through: Through, name: str, foun
 CATCHES = {"routing": {"default_model": "o/m"}, "models": [{"name": "m", "provider": "o"}], "owner": {"any_model": False}}
 
 
-def test_the_default_model_answers_for_names_that_nobody_has(through: Through) -> None:
+def test_the_default_model_answers_for_names_that_no_provider_has(through: Through) -> None:
     sent, answer = through("o", CHAT, chat("gpt-helper-9"), **CATCHES)
     assert sent["model"] == "m" and answer.out_headers["x-llm-router-model"] == "o/m"
     group = {"name": "spare", "members": [{"model": "o/m"}]}

@@ -91,7 +91,7 @@ def test_a_request_is_not_lost_while_one_member_stands(run: Run, ask: Callable[[
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 @pytest.mark.parametrize("ask", [chat, stream])
-def test_the_callers_own_fault_is_told_at_once_and_counts_against_nobody(
+def test_the_callers_own_fault_is_reported_at_once_and_counts_against_no_member(
     run: Run, status: int, ask: Callable[[], Exchange]
 ) -> None:
     async def story(ways: Ways) -> None:
@@ -114,7 +114,7 @@ def test_a_wrong_key_or_an_unknown_model_moves_on_and_is_no_illness(run: Run, st
     run(story, a=refusal(status), b=ok())
 
 
-def test_the_last_error_is_the_callers_when_nobody_answers(run: Run) -> None:
+def test_the_last_error_is_the_callers_when_none_answers(run: Run) -> None:
     async def story(ways: Ways) -> None:
         answer = await ways.ask(chat())
         assert (answer.status, answer.out_headers["x-llm-router-attempts"]) == (429, "3")
@@ -151,7 +151,7 @@ def test_members_of_different_protocols_stand_in_for_one_another(run: Run, proto
     run(story, document, a=busy, b=ok("from b"))
 
 
-def test_what_one_member_cannot_be_asked_another_may(run: Run) -> None:
+def test_what_one_member_cannot_do_another_may(run: Run) -> None:
     """A request that cannot be converted for one member is relayed to one that speaks its protocol."""
     document = trio()
     document["providers"][0] = provider("a", api="anthropic", base_url="http://a.example")
@@ -163,7 +163,7 @@ def test_what_one_member_cannot_be_asked_another_may(run: Run) -> None:
     assert run(story, document, b=Upstream(200, b'{"data":[]}')).hosts.hosts == ["b"]
 
 
-def test_what_cannot_be_said_in_one_members_protocol_is_asked_of_another(run: Run) -> None:
+def test_what_cannot_be_said_in_one_members_protocol_goes_to_another(run: Run) -> None:
     document = trio()
     document["providers"][0] = provider("a", api="gemini", base_url="http://a.example/v1beta")
     odd = [{"role": "narrator", "content": "hi"}]
@@ -187,7 +187,7 @@ def test_what_cannot_be_said_in_one_members_protocol_is_asked_of_another(run: Ru
         streamed(FIRST, TEXT, b'data: {"error":{"message":"overloaded"}}\n\n'),
     ],
 )
-def test_after_the_first_output_nobody_else_is_asked(run: Run, broken: Upstream) -> None:
+def test_after_the_first_output_no_other_is_tried(run: Run, broken: Upstream) -> None:
     async def story(ways: Ways) -> None:
         answer = await ways.ask(stream())
         assert (answer.status, answer.ended) == (200, True)
@@ -216,7 +216,7 @@ def test_a_first_output_that_comes_late_is_not_waited_for(run: Run) -> None:
     assert "failed: a/m upstream_timeout" in ways.lines
 
 
-def test_the_caller_is_kept_alive_over_all_attempts_and_the_early_head_names_nobody(run: Run) -> None:
+def test_the_caller_is_kept_alive_over_all_attempts_and_the_early_head_names_no_member(run: Run) -> None:
     document = trio(server={"keepalive_s": 0.04})
 
     async def slow(sent: Any) -> Upstream:
@@ -280,7 +280,7 @@ def test_a_caller_that_leaves_ends_it_all(run: Run) -> None:
     assert run(story, a=streamed(None)).hosts.hosts == ["a", "a"]
 
 
-def test_at_the_drains_limit_nobody_else_is_asked(run: Run) -> None:
+def test_at_the_drains_limit_no_other_is_tried(run: Run) -> None:
     async def story(ways: Ways) -> None:
         for ask in (chat(), stream()):
             task = asyncio.create_task(ways.ask(ask))
@@ -299,7 +299,7 @@ def test_at_the_drains_limit_nobody_else_is_asked(run: Run) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 429])
 @pytest.mark.parametrize("ask", [chat, stream])
-def test_a_refused_key_is_followed_by_the_next_and_not_asked_first_again(
+def test_a_refused_key_is_followed_by_the_next_and_not_tried_first_again(
     run: Run, status: int, ask: Callable[..., Exchange]
 ) -> None:
     document = trio()
@@ -318,7 +318,7 @@ def test_a_refused_key_is_followed_by_the_next_and_not_asked_first_again(
     assert "key-1" not in ways.lines
 
 
-def test_keys_rotate_for_a_single_model_too_and_all_refused_is_told(run: Run) -> None:
+def test_keys_rotate_for_a_single_model_too_and_all_refused_is_reported(run: Run) -> None:
     document = trio()
     document["providers"][0]["api_key"] = ",".join(("key-1", "key-2"))
 
@@ -387,7 +387,7 @@ def test_the_last_member_is_always_tried(run: Run) -> None:
     run(story, document, a=[refusal(500)] * 6 + [ok()])
 
 
-def test_fallbacks_are_asked_when_no_member_is_left(run: Run) -> None:
+def test_fallbacks_are_tried_when_no_member_is_left(run: Run) -> None:
     async def story(ways: Ways) -> None:
         answer = await ways.ask(chat())
         assert (answer.status, answer.out_headers["x-llm-router-model"]) == (200, "c/m")

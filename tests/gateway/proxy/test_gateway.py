@@ -16,6 +16,7 @@ from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.net.router import ManagementRequest, ManagementResponse, Route, Router
 from llm_router_gateway.proxy.gateway import Gateway, prepare
 from llm_router_gateway.proxy.log import Log
+from llm_router_gateway.wire.registry import SPECS
 
 KEY, TOKEN = "up" + "-key" * 4, "our" + "-token" * 4
 
@@ -276,6 +277,30 @@ def test_each_protocol_gets_errors_in_its_own_shape(play: Callable[..., Room]) -
     play(story)
 
 
+ERRORS = {  # a request that fails, in every protocol that callers speak
+    "openai": ("/v1/chat/completions", b'{"model":"none/such"}'),
+    "anthropic": ("/v1/messages", b'{"model":"none/such"}'),
+    "gemini": ("/v1beta/models/none/such:generateContent", b"{}"),
+    "responses": ("/v1/responses", b'{"model":"none/such"}'),
+    "completions": ("/v1/completions", b'{"model":"none/such"}'),
+    "ollama": ("/api/chat", b'{"model":"none/such"}'),
+}
+
+
+def test_every_error_says_that_it_is_json_and_no_browser_guesses(play: Callable[..., Room]) -> None:
+    assert ERRORS.keys() == SPECS.keys()
+
+    async def story(room: Room) -> None:
+        for path, body in ERRORS.values():
+            for data in (body, b"{", b"[" * 100_000):
+                answer = await room.ask(Exchange("POST", path, data))
+                assert 400 <= answer.status < 500 and answer.json["error"], path
+                assert answer.out_headers["content-type"].startswith("application/json"), path
+                assert answer.out_headers["x-content-type-options"] == "nosniff", path
+
+    play(story)
+
+
 @pytest.mark.parametrize(
     ("exchange", "status"),
     [
@@ -290,7 +315,7 @@ def test_each_protocol_gets_errors_in_its_own_shape(play: Callable[..., Room]) -
         (Exchange("POST", "/v1/embeddings", b'{"model":"claude/x","input":"a"}'), 400),
     ],
 )
-def test_what_cannot_be_answered_says_so_before_anybody_is_asked(
+def test_what_cannot_be_answered_says_so_before_any_is_tried(
     play: Callable[..., Room], exchange: Exchange, status: int
 ) -> None:
     async def story(room: Room) -> None:
@@ -348,7 +373,7 @@ def test_an_upstream_that_cannot_count_is_estimated_for(play: Callable[..., Room
     play(story, Upstream(404, b'{"error":{"message":"no such path"}}'))
 
 
-def test_embeddings_come_in_the_form_that_was_asked_for(play: Callable[..., Room]) -> None:
+def test_embeddings_come_in_the_form_that_was_requested(play: Callable[..., Room]) -> None:
     async def story(room: Room) -> None:
         body = b'{"model":"openai/e","input":"a","encoding_format":"base64"}'
         assert (await room.ask(Exchange("POST", "/v1/embeddings", body))).json["data"][0]["embedding"] == "AAAAPw=="

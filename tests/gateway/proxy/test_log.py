@@ -63,7 +63,7 @@ def test_a_closed_stream_loses_lines_and_raises_nothing() -> None:
     os.close(writing)
 
 
-def test_a_pipe_that_nobody_reads_does_not_stop_us() -> None:
+def test_a_pipe_that_is_not_read_does_not_stop_us() -> None:
     reading, writing = os.pipe()
     log = Log(stream=writing)
     for _ in range(200):

@@ -69,7 +69,7 @@ def test_the_usual_paths_are_known_for_what_reading_them_says() -> None:
         assert read_call(method, path, {}, {}) == call == read_call(method, f"{path}//", {}, {})
 
 
-def test_a_gemini_stream_is_events_only_when_asked_so() -> None:
+def test_a_gemini_stream_is_events_only_on_request() -> None:
     call = read_call("POST", "/v1beta/models/m:streamGenerateContent", {"alt": "sse"}, {})
     assert (call.stream, call.array) == (True, False)
 

@@ -135,7 +135,7 @@ def test_where_every_window_is_too_small_the_upstream_decides(run: Run) -> None:
 
 
 @pytest.mark.parametrize("ask", [chat, stream])
-def test_a_prompt_that_was_too_long_goes_to_a_larger_window_and_is_held_against_nobody(
+def test_a_prompt_that_was_too_long_goes_to_a_larger_window_and_is_held_against_no_member(
     run: Run, ask: Callable[..., Exchange]
 ) -> None:
     async def story(ways: Ways) -> None:
@@ -148,7 +148,7 @@ def test_a_prompt_that_was_too_long_goes_to_a_larger_window_and_is_held_against_
     assert run(story, windows(None, 4_000, 200_000), a=said(400, LONG), c=answer).hosts.hosts == ["a", "c"]
 
 
-def test_without_numbers_it_is_told_in_these_words_too(run: Run) -> None:
+def test_without_numbers_it_is_reported_in_these_words_too(run: Run) -> None:
     """litellm and LangChain go by the message, since the openai SDK's errors no longer show the code."""
 
     async def story(ways: Ways) -> None:
@@ -171,7 +171,7 @@ GEMINI = "/v1beta/models/a/m:generateContent"
 @pytest.mark.parametrize("refused", [said(400, LONG), said(
     400, "request (9256 tokens) exceeds the available context size (8192 tokens)", type="exceed_context_size_error", code=400
 )])  # fmt: skip
-def test_it_is_told_in_the_words_that_the_callers_clients_compact_by(
+def test_it_is_reported_in_the_words_that_the_callers_clients_compact_by(
     run: Run, path: str, body: dict[str, Any], words: str, refused: Upstream
 ) -> None:
     async def story(ways: Ways) -> None:
@@ -263,7 +263,7 @@ def test_it_is_not_where_that_would_not_help(run: Run, server: dict[str, Any], a
     assert run(story, lone(**server), a=answer).hosts.hosts == ["a"]
 
 
-def test_a_second_failure_is_told(run: Run) -> None:
+def test_a_second_failure_is_reported(run: Run) -> None:
     async def story(ways: Ways) -> None:
         exchange = await ways.ask(chat("a/m"))
         assert (exchange.status, exchange.out_headers["x-llm-router-attempts"]) == (503, "2")
@@ -322,7 +322,7 @@ def told_usage() -> Upstream:
     return Upstream(200, [first, text, (last or b"") + USAGE + (done or b"")], **STREAM)
 
 
-def test_a_streams_usage_is_asked_for_and_hidden_from_a_caller_that_did_not(run: Run) -> None:
+def test_a_streams_usage_is_requested_and_hidden_from_a_caller_that_did_not(run: Run) -> None:
     async def story(ways: Ways) -> None:
         exchange = await ways.ask(stream("a/m"))
         assert b"usage" not in exchange.out and exchange.out.endswith(b"[DONE]\n\n")
@@ -352,7 +352,7 @@ def test_an_upstream_that_does_not_know_the_wish_is_sent_the_request_without_it(
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
 @pytest.mark.parametrize("named,told", [("qwen2.5-7b", True), ("m", False), ("", False)])
 @pytest.mark.parametrize("streams", [False, True])
-def test_an_answer_of_a_wholly_different_model_is_told_in_the_log(
+def test_an_answer_of_a_wholly_different_model_is_reported_in_the_log(
     run: Run, path: str, named: str, told: bool, streams: bool
 ) -> None:
     document = lone()

@@ -72,7 +72,7 @@ def test_a_groups_name_is_a_models_name_in_every_protocol_and_list(run: Run, pro
     assert "g -> a/m" in ways.lines
 
 
-def test_a_plain_model_says_who_served_it_too(run: Run) -> None:
+def test_a_plain_model_says_which_member_served_it_too(run: Run) -> None:
     async def story(ways: Ways) -> None:
         for name in ("b/m", "g"):
             answer = await ways.ask(chat(name))
@@ -194,7 +194,7 @@ def test_no_match_is_a_404_that_names_what_there_is(run: Run, protocol: str) -> 
     run(story, tagged())
 
 
-def test_what_is_switched_off_or_not_well_is_a_503(run: Run) -> None:
+def test_what_is_switched_off_or_unhealthy_is_a_503(run: Run) -> None:
     async def story(ways: Ways) -> None:
         off = await ways.ask(chat("tag:vision"))
         assert (off.status, "switched off" in off.json["error"]["message"]) == (503, True)
@@ -219,7 +219,7 @@ def test_a_query_that_cannot_be_read_is_a_400(run: Run) -> None:
 # -- /route and /route/invoke
 
 
-def test_route_decides_and_says_why_and_asks_nobody(run: Run) -> None:
+def test_route_decides_and_says_why_and_calls_none(run: Run) -> None:
     async def story(ways: Ways) -> None:
         for body in ({"query": {"tags": ["coding"]}}, {"query": {"tags": ["coding"]}, "request": {"prompt": "hi"}}):
             for _ in range(2):  # nothing changes by it
@@ -518,7 +518,7 @@ def test_null_removes_a_field_or_a_header(run: Run) -> None:
 
 
 @pytest.mark.parametrize("affinity", ["x-claude-code-session-id", ".user"])
-def test_a_conversation_stays_with_its_member_while_that_is_well(run: Run, affinity: str) -> None:
+def test_a_conversation_stays_with_its_member_while_that_is_healthy(run: Run, affinity: str) -> None:
     document = trio(groups=[group("a/m", "b/m", "c/m", strategy="roundrobin", affinity=affinity)])
 
     def turn(name: str) -> Exchange:
@@ -542,7 +542,7 @@ def test_a_conversation_stays_with_its_member_while_that_is_well(run: Run, affin
 # -- /health/models
 
 
-def test_health_is_told_by_model_and_needs_the_token(run: Run) -> None:
+def test_health_is_reported_by_model_and_needs_the_token(run: Run) -> None:
     token = "our" + "-token" * 3
     document = trio(server={"token": token})
     mine = [("x-api-key", token)]

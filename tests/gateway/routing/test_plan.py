@@ -95,7 +95,7 @@ def test_only_true_selects(value: object) -> None:
     assert made.shares("g", 4, body={"x": value}) == {"p/b": 1}
 
 
-def test_an_error_does_not_select_and_is_told_once() -> None:
+def test_an_error_does_not_select_and_is_reported_once() -> None:
     made = world('a selector="error"', "b")
     for _ in range(3):
         assert made.ask("g", {"x": 1}) == ["p/b"]
@@ -111,7 +111,7 @@ def test_a_selector_sees_numbers_as_the_caller_wrote_them() -> None:
     assert world("a selector='(.t | tostring) == \"1.10\"'", "b").ask("g", {"t": 1.1}, text='{"t": 1.1}') == ["p/b"]
 
 
-def test_a_fault_inside_a_selector_or_an_affinity_does_not_select_and_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_inside_a_selector_or_an_affinity_does_not_select_and_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from llm_router_gateway.jq import functions
 
     def failing(*_: object) -> object:
@@ -132,7 +132,7 @@ def test_what_a_selector_may_name_and_that_credentials_are_not_among_it() -> Non
     assert given == {"model": "g", "protocol": "gemini", "stream": True, "headers": {"x-team": "t"}, "key": "alice"}
 
 
-def test_when_no_selector_is_true_the_fallbacks_are_asked_and_without_any_it_is_a_503_that_says_so() -> None:
+def test_when_no_selector_is_true_the_fallbacks_are_tried_and_without_any_it_is_a_503_that_says_so() -> None:
     made = world('a selector=".x"')
     with pytest.raises(GatewayError, match="no selector matched") as caught:
         made.ask("g")
@@ -143,7 +143,7 @@ def test_when_no_selector_is_true_the_fallbacks_are_asked_and_without_any_it_is_
 # -- one after the other
 
 
-def test_each_member_is_asked_once_until_one_answers() -> None:
+def test_each_member_is_tried_once_until_one_answers() -> None:
     made = world("a", "b", "c")
     for _ in range(10):
         asked = made.ask("g", fail={"p/a", "p/b"})
@@ -162,13 +162,13 @@ def test_fallbacks_in_order_models_and_groups_each_once_and_round_in_a_circle() 
         made.ask("g", fail={"p/a", "p/b", "p/c"})
 
 
-def test_a_fallback_is_not_asked_while_a_member_is_left() -> None:
+def test_a_fallback_is_not_tried_while_a_member_is_left() -> None:
     made = world("a", "b", lines='fallbacks = ["c"]')
     assert set(made.shares("g", 40)) == {"p/a", "p/b"}
     assert made.ask("g", fail={"p/a"})[-1] == "p/b"
 
 
-def test_a_member_that_is_not_well_is_left_out_and_a_fallback_comes_before_it() -> None:
+def test_a_member_that_is_unhealthy_is_left_out_and_a_fallback_comes_before_it() -> None:
     made = world("a", lines='fallbacks = ["c"]')
     for _ in range(3):
         assert made.ask("g", fail={"p/a"}) == ["p/a", "p/c"]
@@ -251,7 +251,7 @@ def test_what_was_on_its_way_ends_once() -> None:
 # -- what is switched off or has no key
 
 
-def test_who_is_switched_off_or_has_no_key_is_not_asked() -> None:
+def test_a_member_that_is_switched_off_or_has_no_key_is_not_tried() -> None:
     text = PROVIDER + listed("a", "off", off="is_active = false") + '[[providers]]\nname = "openai"\n'
     made = World(text + group("g", "a", "p/off", "openai/x"))
     assert states(made) == {"p/a": "ok", "p/off": "off", "openai/x": "no_key"}
@@ -330,7 +330,7 @@ def test_smooth_weighted_round_robin_never_sends_a_burst_to_one() -> None:
     assert "".join(made.ask("g")[0][-1] for _ in range(14)) == "aabacaa" * 2
 
 
-def test_weight_0_is_asked_only_when_no_other_is_left() -> None:
+def test_weight_0_is_tried_only_when_no_other_is_left() -> None:
     made = world("a", "b weight=0")
     assert made.shares("g", 20) == {"p/a": 1}
     assert made.ask("g", fail={"p/a"}) == ["p/a", "p/b"]
@@ -347,7 +347,7 @@ def test_random_honours_health_and_breaker() -> None:
     assert made.shares("g", 50) == {"p/b": 1}
 
 
-def test_leastconn_counts_a_stream_until_it_ends_and_who_left_until_he_left() -> None:
+def test_leastconn_counts_a_stream_until_it_ends_and_one_that_left_until_then() -> None:
     made = world("a", "b", lines='strategy = "leastconn"')
     first = made.plan("g").next(made.now)
     assert first is not None and first.candidate.name == "p/a"
@@ -375,7 +375,7 @@ def test_latency_prefers_the_fastest_and_looks_at_the_others_again() -> None:
     assert shares["p/a"] > 0.5
 
 
-def test_latency_sends_one_request_at_a_time_to_who_was_never_measured() -> None:
+def test_latency_sends_one_request_at_a_time_to_one_that_was_never_measured() -> None:
     made = world("a", "b", lines='strategy = "latency"')
     made.routing_state.healths["p/a"] = circuit_breaker.record_latency(circuit_breaker.HEALTHY, 1.0, made.now)
     asked = [made.plan("g").next(made.now) for _ in range(4)]
@@ -454,7 +454,7 @@ def test_when_every_member_is_at_its_limit_it_is_a_429_with_retry_after() -> Non
     assert caught.value.retry_after_s == 5
 
 
-def test_a_wait_is_taken_only_when_nobody_else_is_there() -> None:
+def test_a_wait_is_taken_only_when_no_other_is_there() -> None:
     text = PROVIDER + listed("a", "b", a="limits = {max_requests = 1, per_seconds = 4, wait_s = 9}")
     made = world("a", "b weight=1", models=text)
     assert [made.ask("g")[0] for _ in range(3)] == ["p/a", "p/b", "p/b"]

@@ -112,7 +112,7 @@ def test_a_model_may_have_an_endpoint_of_its_own() -> None:
     assert resolve.candidates(table, "m")[0].url("chat") == "http://127.0.0.1:11434/v1/x/chat"
 
 
-def test_what_is_switched_off_is_not_asked_of_a_provider_that_takes_any_name() -> None:
+def test_what_is_switched_off_does_not_go_to_a_provider_that_takes_any_name() -> None:
     table = routes(LISTED + '[[providers]]\nname = "openrouter"')
     with pytest.raises(UnknownModel, match="switched off"):
         found(table, "one/off")

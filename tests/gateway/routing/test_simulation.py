@@ -76,7 +76,7 @@ def test_a_failing_members_share_falls_and_comes_back_and_no_request_is_lost(str
 
 
 @pytest.mark.parametrize("strategy", every(3, STRATEGIES))
-def test_no_request_is_lost_while_one_member_is_well(strategy: str) -> None:
+def test_no_request_is_lost_while_one_member_is_healthy(strategy: str) -> None:
     """Members go down and come back at random; one of them, never the same for long, is always up."""
     made, rng, lost = fleet(strategy), Random(5), 0
     names = list(WEIGHTS)

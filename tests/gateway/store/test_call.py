@@ -27,7 +27,7 @@ def test_a_call_as_json() -> None:
     assert (shown["failed"], shown["lost"], shown["stream"]) == (["a/b 503"], ["top_k"], True)
 
 
-def test_what_nobody_said_is_null() -> None:
+def test_what_was_not_said_is_null() -> None:
     shown = view(1, call(input_tokens=None, output_tokens=None, cached_tokens=None, cost_usd=None, first_ms=None))
     assert (shown["tokens"]["total"], shown["cost_usd"], shown["first_output_ms"]) == (None, None, None)
 
@@ -38,12 +38,12 @@ def test_times_are_those_of_the_calendar(ms: int) -> None:
     assert stamp(ms) == f"{told}.{ms % 1000:03d}Z"
 
 
-def test_times_outside_the_calendar_are_told_too() -> None:
+def test_times_outside_the_calendar_are_reported_too() -> None:
     assert stamp(-1) == "1969-12-31T23:59:59.999Z"
     assert civil(-719_468) == (0, 3, 1)
 
 
-def test_tokens_are_told_as_whole_and_parts() -> None:
+def test_tokens_are_reported_as_whole_and_parts() -> None:
     assert tokens_of(Usage(6, 4, 2, 1, 20, 5)) == (13, 25, 4, 3, 5)
     assert tokens_of(None) == (None,) * 5
 
@@ -60,7 +60,7 @@ def sums(**changes: object) -> dict[str, float]:
     return dict(zip(SUMS, counts_of(call(**changes)), strict=True))
 
 
-def test_a_success_an_error_and_a_caller_who_left_are_three_things() -> None:
+def test_a_success_an_error_and_a_caller_that_left_are_three_things() -> None:
     names = ("calls", "success", "errors", "client_gone", "timed")
     assert [sums()[name] for name in names] == [1, 1, 0, 0, 1]
     assert [sums(error="upstream_failed", ended="error")[name] for name in names] == [1, 0, 1, 0, 0]
@@ -173,7 +173,7 @@ def test_a_key_across_the_end_leaves_nothing() -> None:
     (b'"data:image/svg+xml;charset=utf-8;base64,%b', b'"data:image/svg+xml;charset=utf-8;base64,[4000 characters]'),
     (b'["%b"]', b'["%b"]'),
 ])  # fmt: skip
-def test_pictures_are_told_by_their_length(text: bytes, expected: bytes) -> None:
+def test_pictures_are_reported_by_their_length(text: bytes, expected: bytes) -> None:
     picture = b"iVBOR/+A" * 500
     assert redact(text.replace(b"%b", picture), 100_000) == (expected.replace(b"%b", picture), False)
 

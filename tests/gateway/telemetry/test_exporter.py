@@ -126,7 +126,7 @@ def test_the_collector_says_how_long_to_wait() -> None:
     run(story)
 
 
-def test_a_collector_that_is_away_is_told_once_and_its_return_too() -> None:
+def test_a_collector_that_is_away_is_reported_once_and_its_return_too() -> None:
     async def story() -> None:
         sending = Sending(AWAY, export_timeout_s=5.0)
         for number in range(3):
@@ -155,7 +155,7 @@ def test_a_collector_that_is_away_is_told_once_and_its_return_too() -> None:
         (500, "http/json", "status 500 broken"),
     ],
 )
-def test_a_refusal_is_told_once_with_what_mends_it_and_not_tried_again(status: int, protocol: str, mended_by: str) -> None:
+def test_a_refusal_is_reported_once_with_what_mends_it_and_not_tried_again(status: int, protocol: str, mended_by: str) -> None:
     async def story() -> None:
         sending = Sending(Upstream(status, b"broken"), protocol=protocol)
         for _ in range(2):

@@ -294,7 +294,7 @@ def test_tools_that_run_at_the_vendor_are_kept_whole() -> None:
     assert write(request)[0]["tools"] == [search, mine]
 
 
-def test_a_tool_reference_can_be_told_to_others() -> None:
+def test_a_tool_reference_can_be_written_for_others() -> None:
     """Row 30."""
     part = request_reader.read_opaque({"type": "tool_reference", "tool_name": "f"}, "")
     assert part.text == "[tool f is loaded]"
@@ -446,7 +446,7 @@ def test_pictures_and_documents(part: ir.Media, source: Any) -> None:
 @pytest.mark.parametrize("part", [
     ir.Media("audio", "audio/wav", data="AA=="), ir.Media("image", file_id="f", vendor="openai"), ir.Media("image", url="gs://b/o"),
 ])  # fmt: skip
-def test_media_that_cannot_go_is_named_and_told(part: ir.Media) -> None:
+def test_media_that_cannot_go_is_named_and_noted(part: ir.Media) -> None:
     body, lost = write(ask(ir.Message("user", (part,))))
     assert lost == [part.kind] and part.kind in body["messages"][0]["content"][0]["text"]
 

@@ -15,7 +15,7 @@ def answer(embedding: object) -> bytes:
     ).encode()
 
 
-def test_numbers_are_packed_when_base64_was_asked_for() -> None:
+def test_numbers_are_packed_when_base64_was_requested() -> None:
     numbers = [0.5, -1.25, 3.0]
     made = json.loads(in_requested_format(answer(numbers), "base64"))
     assert list(struct.unpack("<3f", base64.b64decode(made["data"][0]["embedding"]))) == numbers

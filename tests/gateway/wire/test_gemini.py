@@ -314,7 +314,7 @@ def test_a_lost_signature_is_replaced_by_googles_own_word_where_one_is_needed() 
     assert "thoughtSignature" not in json.dumps(body_of(request, "gemini-3-pro", signatures=False))
 
 
-def test_a_call_nobody_answered_and_a_result_nobody_asked_for_do_not_end_the_conversation() -> None:  # row 26
+def test_a_call_without_a_result_and_a_result_without_a_call_do_not_end_the_conversation() -> None:  # row 26
     body, lost = written(ask(user("x"), model(call("a")), user("never mind", result("z", "late"))))
     assert body["contents"][2]["parts"][0]["functionResponse"]["response"].keys() == {"error"}
     assert "late" in json.dumps(body["contents"][3]) and "functionResponse" not in json.dumps(body["contents"][3])
@@ -362,7 +362,7 @@ def test_tools_that_run_elsewhere_are_not_sent_and_named() -> None:  # rows 29, 
                     "parallel_tool_calls=false"]  # fmt: skip
 
 
-def test_empty_texts_are_left_out_and_something_is_always_asked() -> None:  # row 32
+def test_empty_texts_are_left_out_and_something_is_always_there() -> None:  # row 32
     assert body_of(ask(user("", "a"), model(""), user("b")))["contents"] == [
         {"role": "user", "parts": [{"text": "a"}, {"text": "b"}]}]  # fmt: skip
     assert body_of(ask(user(""), system=(ir.Text("Go."),))) == {"contents": [{"role": "user", "parts": [{"text": "Go."}]}]}
@@ -412,7 +412,7 @@ def test_effort_and_budget_become_what_the_model_knows(  # row 39
     assert body.get("generationConfig", {}).get("thinkingConfig") == expected and told == lost
 
 
-def test_json_answers_are_asked_for_or_told_in_words_beside_tools() -> None:  # row 43
+def test_json_answers_are_requested_or_stated_in_words_beside_tools() -> None:  # row 43
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
     wanted = ir.ResponseFormat("schema", schema)
     body, lost = written(ask(response_format=wanted))
@@ -784,7 +784,7 @@ def test_the_reader_knows_when_nothing_more_is_needed() -> None:
     assert reader.done
 
 
-def test_candidates_that_come_mixed_are_told_apart_and_all_must_end() -> None:  # row 13
+def test_candidates_that_come_mixed_are_kept_apart_and_all_must_end() -> None:  # row 13
     def chunk(index: int, words: str, **more: str) -> Event:
         candidate = {"content": {"parts": [{"text": words}]}, "index": index, **more}
         return Event("", json.dumps({"candidates": [candidate]}))
@@ -823,7 +823,7 @@ def test_calls_in_fragments_leave_whole_and_the_last_chunk_says_why() -> None:
     assert all((chunk["responseId"], chunk["modelVersion"]) == ("msg_1", "claude-x") for chunk in chunks)
 
 
-def test_thoughts_and_their_signature_are_streamed_to_who_asked_for_them() -> None:
+def test_thoughts_and_their_signature_are_streamed_on_request() -> None:
     writer = gemini.StreamWriter(SHOWN, lost=[])
     chunks = [json.loads(event.data) for event in events_in(b"".join(map(writer.feed, FOREIGN)))]
     first, second = chunks[0]["candidates"][0]["content"]["parts"][0], chunks[1]["candidates"][0]["content"]["parts"][0]

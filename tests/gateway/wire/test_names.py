@@ -88,7 +88,7 @@ def test_calls_in_a_row_of_assistant_messages_are_one_turn() -> None:
     assert got == [turn(A, B), user(result("a"), result("b"))]
 
 
-def test_a_call_that_nobody_answered_gets_an_error_as_its_result() -> None:
+def test_a_call_without_a_result_gets_an_error_as_its_result() -> None:
     lost: list[str] = []
     got = pairing.pair_results([turn(A), user(ir.Text("never mind"))], lost)
     (added,) = got[1].parts
@@ -97,7 +97,7 @@ def test_a_call_that_nobody_answered_gets_an_error_as_its_result() -> None:
     assert len(pairing.pair_results([turn(A)], [])) == 2
 
 
-def test_a_result_that_nobody_asked_for_is_told_as_text() -> None:
+def test_a_result_without_a_call_is_written_as_text() -> None:
     lost: list[str] = []
     (message,) = pairing.pair_results([user(result("z", "what it said"))], lost)
     assert all(isinstance(part, ir.Text) for part in message.parts) and lost == ["tool_result=orphan"]

@@ -148,7 +148,7 @@ def test_what_was_read_is_written_as_it_was() -> None:
     assert lost == []
 
 
-def test_the_asked_name_and_stream_win_over_the_body() -> None:
+def test_the_requested_name_and_stream_win_over_the_body() -> None:
     request = openai.read_request({"model": "x", "messages": [USER], "stream": True}, model="y", stream=False)
     assert (request.model, request.stream) == ("y", False)
 
@@ -290,7 +290,7 @@ def test_every_way_to_ask_for_thought_is_read(fields: dict[str, Any], expected: 
         (ir.Reasoning("on", 9), "o3", {"reasoning": "none"}, {}, ["reasoning"]),
     ],
 )  # fmt: skip
-def test_thought_is_asked_for_as_the_model_knows_it(
+def test_thought_is_requested_as_the_model_knows_it(
     asked: ir.Reasoning, model: str, quirks: dict[str, Any], expected: dict[str, Any], lost: list[str]
 ) -> None:
     named: list[str] = []
@@ -433,7 +433,7 @@ def test_a_whole_answer_is_written() -> None:
     }  # fmt: skip
 
 
-def test_signed_thoughts_come_back_from_a_caller_who_returns_the_message() -> None:
+def test_signed_thoughts_come_back_from_a_caller_that_returns_the_message() -> None:
     thoughts = (ir.Thinking("Hm", "c2ln", "anthropic"), ir.Thinking("", "", "anthropic", data="xx"))
     message = message_of(answer_with(*thoughts, ir.Text("a")))
     assert read(USER, message).messages[1].parts[:2] == (thoughts[0], ir.Thinking(
@@ -644,7 +644,7 @@ def test_rows_10_and_11_usage_counts_wherever_it_comes_and_ends_nothing() -> Non
         assert got.usage == ir.Usage(5, text=3) and got.candidates[0].parts == (ir.Text("ab"),), data
 
 
-def test_row_12_the_usage_chunk_goes_to_those_who_asked_and_once() -> None:
+def test_row_12_the_usage_chunk_comes_on_request_and_once() -> None:
     events: list[ir.StreamEvent] = [*ir.events_of(answer_with(ir.Text("a"), usage=ir.Usage(5, text=3)))]
     events.insert(2, ir.UsageSeen(ir.Usage(5, text=1)))
     silent = written(events)
@@ -655,7 +655,7 @@ def test_row_12_the_usage_chunk_goes_to_those_who_asked_and_once() -> None:
     assert asked[-2:] == [told, DONE]
 
 
-def test_row_10_an_upstream_is_always_asked_for_usage() -> None:
+def test_row_10_an_upstream_always_gets_a_request_for_usage() -> None:
     assert write(asking(stream=True))["stream_options"] == {"include_usage": True}
     assert "stream_options" not in write(asking())
 
@@ -942,7 +942,7 @@ def test_row_36_a_thought_that_is_only_a_signature_is_kept() -> None:
     assert again.candidates[0].parts == (thought, ir.Text("a"))
 
 
-def test_row_38_thoughts_of_tool_turns_go_back_to_those_who_want_them() -> None:
+def test_row_38_thoughts_of_tool_turns_go_back_to_those_that_want_them() -> None:
     turn = assistant(ir.Thinking("Hm", "s", "anthropic"), ir.ToolCall("a", "f", "{}"))
     request = talking(turn, user(ir.ToolResult("a", (ir.Text("1"),))))
     lost: list[str] = []
@@ -954,7 +954,7 @@ def test_row_38_thoughts_of_tool_turns_go_back_to_those_who_want_them() -> None:
     assert details[0]["signature"] == "s"
 
 
-def test_row_39_thinking_is_not_asked_of_a_model_without_it() -> None:
+def test_row_39_thinking_is_not_requested_of_a_model_without_it() -> None:
     lost: list[str] = []
     assert "reasoning_effort" not in write(asking(reasoning=ir.Reasoning("adaptive", effort="high")), lost, "gpt-4o")
     assert lost == ["reasoning"]
@@ -991,7 +991,7 @@ def test_row_43_the_form_of_the_answer_is_carried() -> None:
     assert lost == ["response_format.schema=in the system text"]
 
 
-def test_row_43_json_is_asked_for_in_words_too() -> None:
+def test_row_43_json_is_requested_in_words_too() -> None:
     request = asking(response_format=ir.ResponseFormat("json"), system=(ir.Text("be brief"),))
     body = write(request)
     assert body["messages"][0]["content"] == "be brief\n\n" + chat_parts.JSON_HINT
@@ -1017,7 +1017,7 @@ def test_row_44_the_reason_is_carried_and_the_upstreams_word_kept(stop: ir.Stop,
     assert (last["finish_reason"], bool(last["delta"].get("refusal"))) == (finish, stop.reason == "refusal")
 
 
-def test_row_44_a_refusal_is_one_and_anthropics_reason_is_told() -> None:
+def test_row_44_a_refusal_is_one_and_anthropics_reason_is_stated() -> None:
     body = {"id": "c1", "choices": [{"finish_reason": "stop", "message": {"content": None, "refusal": "I cannot."}}]}
     answer = openai.read_answer(body)
     assert answer.candidates[0].parts == (ir.Refusal("I cannot."),) and answer.candidates[0].stop == ir.Stop("refusal", "stop")

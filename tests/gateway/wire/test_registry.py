@@ -55,7 +55,7 @@ def test_a_provider_s_side_is_whole(name: str) -> None:
         assert upstream.stream_path(upstream.paths["chat"]) == upstream.paths["stream"]
 
 
-def test_the_protocol_of_callers_who_show_none_is_one_of_them() -> None:
+def test_the_protocol_of_callers_that_show_none_is_one_of_them() -> None:
     assert DEFAULT in SPECS
 
 

@@ -36,7 +36,7 @@ def test_a_plain_object_is_left_as_it_is() -> None:
     assert object_at_root(schema, []) is schema
 
 
-def test_what_the_branches_said_is_told_unless_it_is_long() -> None:
+def test_what_the_branches_said_is_reported_unless_it_is_long() -> None:
     made = object_at_root({"description": "d", "anyOf": [{"required": ["a"]}]}, [])
     assert made["description"] == 'd\n\n{anyOf: [{"required":["a"]}]}'
     long = {"anyOf": [{"required": ["a" * 3_000]}]}

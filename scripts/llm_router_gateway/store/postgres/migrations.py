@@ -8,7 +8,7 @@ Steps that this version does not know are left alone.
 
 Times are Unix milliseconds (`*_ms`) or seconds (`*_s`), UTC. `calls` and `bodies` have a partition for each UTC day, made by
 `partitions`. `totals` has the sums of all calls, of each model and of each key, in steps of a minute, an hour and a day;
-`rollups` those of a model and a key together, in hours and days. `*_spread` has their histograms, a row for each bin that
+`rollups` those of a model and a key together, in hours. `totals_spread` has the histograms of `totals`, a row for each bin that
 counts something. `shard` keeps gateways that write at the same moment from waiting for each other: reading sums over it.
 """
 
@@ -62,7 +62,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             ) PARTITION BY RANGE (started_ms)""",
         "CREATE INDEX bodies_call ON bodies (call_id)",
         f"CREATE TABLE totals {SUMMED}", f"CREATE TABLE rollups {SUMMED}",
-        f"CREATE TABLE totals_spread {SPREAD}", f"CREATE TABLE rollups_spread {SPREAD}",
+        f"CREATE TABLE totals_spread {SPREAD}",
         # `last`: the highest number of its batches that is stored; a batch that comes again is known by it.
         """CREATE TABLE writers (
             id text PRIMARY KEY, last bigint NOT NULL, at timestamptz NOT NULL DEFAULT now()) WITH (fillfactor = 50)""",
@@ -103,6 +103,12 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("m004_replicas", (
         """CREATE UNLOGGED TABLE replicas (
             id text PRIMARY KEY, seen timestamptz NOT NULL, report text NOT NULL) WITH (fillfactor = 50)""",
+    )),
+    # Where calls that were copied from another store are, to be counted again.
+    ("m005_copies", (
+        """CREATE TABLE copied (
+            source text NOT NULL, first_id bigint NOT NULL, last_id bigint NOT NULL, from_ms bigint NOT NULL,
+            to_ms bigint NOT NULL, PRIMARY KEY (source, first_id))""",
     )),
 )  # fmt: skip
 

@@ -6,13 +6,15 @@ with CommandSession(address, creates=True) as found:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ...config.addresses import without_password
 from ..recorder import StoreUnusable
 from . import migrations
 from .driver import Guard, Session, connect, psycopg, reason
+from .rows import STAGING
 
 LIMIT_S = 60.0  # of one command's transaction
 
@@ -47,6 +49,19 @@ class CommandSession:
         if not isinstance(wrong, (psycopg().Error, OSError)):
             return wrong
         return StoreUnusable(f"{self.place} cannot be used: {reason(wrong, self._address)}")
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """What goes wrong inside, as StoreUnusable."""
+        try:
+            yield
+        except Exception as wrong:
+            raise self._unusable(wrong) from None
+
+    def stage(self) -> None:
+        """What adding sums needs."""
+        for statement in STAGING:
+            self.session.execute(statement)
 
     async def transact(self, work: Callable[[Any], Any]) -> Any:
         """`work` in one transaction, on the server's disk when it is done."""

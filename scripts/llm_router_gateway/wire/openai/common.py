@@ -24,6 +24,7 @@ Quirks of an upstream (`quirks` of a provider in router.toml), each with what is
     max_stop          4
     sampling          true: temperature and the like are sent to models known to refuse them (spec.UNSTEERED_MODELS)
     drop              fields that the server refuses: ["seed"]
+    think_tags        true: <think> at the beginning of a text begins a thought (wire/think_tags); else it is text
 """
 
 from __future__ import annotations

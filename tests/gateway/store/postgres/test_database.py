@@ -173,7 +173,7 @@ def test_while_the_server_is_away_calls_go_to_a_file_and_come_back_once(
     add(store, 10, 10)
     store.add(call(request_id="with-text"), Bodies(b"request", b"response", 100))
     until(lambda: store.health()["spilled"] == 11)
-    assert store.broken and store.health()["rows_waiting"] == 11
+    assert store.broken and store.health()["rows_waiting"] == 11 and store.health()["bridged"]
     with pytest.raises(Unavailable, match="store cannot be read"):
         asyncio.run(store.reading(lambda db: db.execute("SELECT 1").fetchone()))
     with pytest.raises(Unavailable, match="store cannot be used"):
@@ -231,7 +231,7 @@ def test_two_gateways_with_one_configuration_have_a_file_each(tmp_path: Path) ->
     assert sorted(found) == ["r1", "r2"] and not list(tmp_path.iterdir())
 
 
-def test_a_server_that_is_frozen_holds_nobody_for_ever(
+def test_a_server_that_is_frozen_blocks_no_caller_for_ever(
     own_server: PostgresServer, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("BATCH_S", "WORK_S", "READ_S"):
@@ -287,7 +287,7 @@ def test_migrations_are_made_once_by_gateways_that_start_together(postgres: Post
     assert not wrong and sorted(done) == [name for name, _ in migrations.MIGRATIONS]
 
 
-def test_a_newer_versions_steps_are_told_and_left_alone(postgres: PostgresServer, opened: Opened) -> None:
+def test_a_newer_versions_steps_are_reported_and_left_alone(postgres: PostgresServer, opened: Opened) -> None:
     address = postgres.database()
     opened(address)
     run(address, "INSERT INTO migrations (name, applied) VALUES ('m999_later', now())")

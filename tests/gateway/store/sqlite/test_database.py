@@ -362,7 +362,7 @@ def test_keys_and_the_like_come_along_from_a_damaged_file(opened: Opened, tmp_pa
     assert not kept_in.keys_lost and any("recovered from" in note for note in kept_in.take_notes())
 
 
-def test_keys_that_could_not_be_taken_over_are_told(opened: Opened, tmp_path: Path) -> None:
+def test_keys_that_could_not_be_taken_over_are_reported(opened: Opened, tmp_path: Path) -> None:
     filled(tmp_path / "calls.db")
     rubbish(tmp_path / "calls.db")
     kept_in = opened()
@@ -387,7 +387,7 @@ def test_damage_while_it_runs_is_found_and_costs_no_call_that_waits(opened: Open
     assert not kept_in.broken
 
 
-def test_only_the_one_who_records_moves_a_damaged_file(opened: Opened, tmp_path: Path) -> None:
+def test_only_the_process_that_records_moves_a_damaged_file(opened: Opened, tmp_path: Path) -> None:
     rubbish(tmp_path / "calls.db")
     line = opened(owner=False)
     assert "start the gateway" in line.broken and not list(tmp_path.glob("*.damaged-*"))
@@ -482,7 +482,7 @@ def limit_pages(to: Store, pages: int) -> None:
     to.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone()).result(5)
 
 
-def test_a_full_disk_at_the_end_is_told(opened: Opened) -> None:
+def test_a_full_disk_at_the_end_is_reported(opened: Opened) -> None:
     kept_in = opened()
     limit_pages(kept_in, 40)
     add(kept_in, 2_000)
@@ -546,7 +546,7 @@ while True:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_who_is_killed_loses_the_last_second_at_most_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_killed_process_loses_the_last_second_at_most_and_doubles_nothing(tmp_path: Path) -> None:
     path, first = tmp_path / "calls.db", 0
     for round_ in range(5):
         argv = [sys.executable, "-c", VICTIM, str(SCRIPTS), str(SUPPORT), str(path), str(first)]
@@ -737,7 +737,7 @@ def test_calls_are_tuples_in_the_order_of_their_columns() -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_is_asked_to_end_is_not_held_by_its_store(tmp_path: Path) -> None:
+def test_a_process_that_gets_the_signal_to_end_is_not_held_by_its_store(tmp_path: Path) -> None:
     code = VICTIM.replace("while True:", "import signal\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nwhile True:")
     argv = [sys.executable, "-c", code, str(SCRIPTS), str(SUPPORT), str(tmp_path / "calls.db"), "0"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as process:

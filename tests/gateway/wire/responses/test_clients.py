@@ -94,7 +94,7 @@ def test_codexs_warm_up_is_an_answerable_request() -> None:
         assert module.write_request(request, model=model, quirks={}, lost=[])
 
 
-def test_codex_waits_as_long_as_it_is_told() -> None:
+def test_codex_waits_as_long_as_the_answer_says() -> None:
     failed = events_in(responses.StreamWriter(read()).failure(RateLimited("Slow down.", retry_after_s=2.0)))[0]
     assert "try again in 2s" in failed["response"]["error"]["message"]
 

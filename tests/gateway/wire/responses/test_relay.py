@@ -33,7 +33,7 @@ def test_ours_is_taken_out_and_theirs_stays() -> None:
     assert lost == ["thinking"]
 
 
-def test_a_sealed_compaction_is_told() -> None:
+def test_a_sealed_compaction_is_reported() -> None:
     body = relay.fit({"input": [compaction_item("cmp_1", "sum", SEAL)]}, SEAL, [])
     assert body["input"][0]["role"] == "user" and body["input"][0]["content"].endswith("sum")
     for seal in (None, Seal(b"f" * 32, "key-2")):

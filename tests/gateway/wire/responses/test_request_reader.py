@@ -293,7 +293,7 @@ def test_what_says_nothing_leaves_nothing(field: str, value: Any) -> None:
     assert read(**{field: value}) == read()
 
 
-def test_the_answer_repeats_what_was_asked() -> None:
+def test_the_answer_repeats_the_request() -> None:
     given = {"instructions": "i", "temperature": 0.5, "tools": [{"type": "web_search"}], "metadata": {"a": "b"}, "store": True}
     found = responses.read_request({"model": "m", "input": "hi", **given}, echo={"previous_response_id": "resp_1"})
     assert found.reply.echo == {**given, "previous_response_id": "resp_1"}
@@ -325,7 +325,7 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], path: str) -> None:
 
 
 @pytest.mark.parametrize("item", [{"type": "item_reference", "id": "rs_1"}, {"id": "rs_1"}])
-def test_a_reference_that_nobody_resolved_is_not_left_out(item: dict[str, str]) -> None:
+def test_a_reference_that_was_not_resolved_is_not_left_out(item: dict[str, str]) -> None:
     with pytest.raises(NotFound, match="Item with id 'rs_1' not found"):
         read([item])
 

@@ -91,7 +91,7 @@ def test_media(part: Media, expected: dict[str, Any]) -> None:
     (Media("image", file_id="f", vendor="anthropic"), "image.file_id"), (Media("image", url="gs://b/a"), "image.url"),
     (Media("video", "video/mp4", PIXEL), "video.video"), (Media("document", file_id="f", vendor="gemini"), "document.file_id"),
 ])  # fmt: skip
-def test_media_that_cannot_go_is_told_and_named(part: Media, name: str) -> None:
+def test_media_that_cannot_go_is_reported_and_named(part: Media, name: str) -> None:
     found, lost = items(user(part))
     assert "could not be passed on" in found[0]["content"] and lost == [name]
 

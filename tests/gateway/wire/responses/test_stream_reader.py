@@ -154,7 +154,7 @@ ARGUMENTS_DONE = {"type": "response.function_call_arguments.done", "item_id": "f
     (CREATED, delta("output_text.delta", "Hello", "other"), item("done", TEXT), completed(TEXT)),  # ids that do not fit
     (CREATED, {"type": "response.output_text.delta", "delta": "Hello"}, completed()),            # without id and place
 ])  # fmt: skip
-def test_a_text_comes_from_wherever_it_is_told(events: tuple[Mapping[str, Any], ...]) -> None:
+def test_a_text_comes_from_wherever_it_is_stated(events: tuple[Mapping[str, Any], ...]) -> None:
     assert parts_of(*events) == (Text("Hello"),)
 
 
@@ -168,7 +168,7 @@ def test_a_text_comes_from_wherever_it_is_told(events: tuple[Mapping[str, Any], 
     (CREATED, item("added", BARE), delta("function_call_arguments.delta", '{"a"', "fc_1"), ARGUMENTS_DONE, completed()),
     (CREATED, {**ARGUMENTS_DONE, "name": "f"}, item("done", CALL), completed()),
 ])  # fmt: skip
-def test_a_call_comes_from_wherever_it_is_told(events: tuple[Mapping[str, Any], ...]) -> None:
+def test_a_call_comes_from_wherever_it_is_stated(events: tuple[Mapping[str, Any], ...]) -> None:
     (call,) = parts_of(*events)
     assert isinstance(call, ToolCall) and (call.name, call.arguments_text, call.arguments) == ("f", '{"a":1}', {"a": 1})
     assert call.id in ("c1", "fc_1")
@@ -179,7 +179,7 @@ def test_a_call_comes_from_wherever_it_is_told(events: tuple[Mapping[str, Any], 
     (CREATED, delta("reasoning_text.delta", "Hm", "rs_1", content_index=0), item("done", THOUGHT), completed()),
     (CREATED, item("done", THOUGHT), completed(THOUGHT)),
 ])  # fmt: skip
-def test_a_thought_comes_from_wherever_it_is_told_and_once(events: tuple[Mapping[str, Any], ...]) -> None:
+def test_a_thought_comes_from_wherever_it_is_stated_and_once(events: tuple[Mapping[str, Any], ...]) -> None:
     assert parts_of(*events) == (Thinking("Hm"),)
 
 

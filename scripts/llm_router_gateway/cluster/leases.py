@@ -1,0 +1,174 @@
+"""Limits and budgets that workers share: the home keeps what there is, each worker spends leases of it (see `limiter/leases`).
+
+In the home:
+    desk = LeaseDesk(engine, keys)                             `engine` has the leases: this process's memory, or Redis
+    await desk.handle("exchange", values)                      a message about leases -> its answer
+    await desk.sums(since)                                     what the call log says that each key has spent
+    await desk.leave("worker-1-5f1c")                          it is gone: its slots are free, its leases are not
+    note_spending(books, call, now)                            what administrators see, from each call's record
+
+In a worker:
+    leases = WorkerLeases(link, name, desk.ledger, warn)
+    await leases.start()                                       before the first request
+    leases.limiter, leases.budgets                             what stands behind the seams
+    await leases.report()                                      so that the home knows what was spent
+    await leases.close()                                       gives everything back
+
+Messages of a worker: call lease(name, values), see `limiter.memory`; call sums(since) -> {key: [usd, tokens]}.
+
+What a worker that died had leased counts as spent until another worker finds in the call log what it did spend, ten minutes
+later: `limiter.leased_budgets` says why not at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ..errors import GatewayError, Unavailable
+from ..limiter.budgets import LocalBudgets
+from ..limiter.leased_budgets import REPORT_EVERY_S, LeasedBudgets
+from ..limiter.leased_limiter import LeasedLimiter
+from ..limiter.leases import Engine, EngineAway
+from ..limiter.membership import BEAT_S, Membership
+from ..limiter.memory import DistantEngine, MemoryEngine, answer
+from ..net.link import Link
+from ..store.call import Call
+from ..store.keys import KeyRepository
+
+HERE = "here"  # the name of the one call log that all workers write to
+ANSWER_S = 2.0  # for an answer of the home: it is on this machine
+
+
+# ---------------------------------------------------------------------------------------------------------- the home's
+
+
+class LeaseDesk:
+    """Answers what workers say about leases."""
+
+    def __init__(
+        self, engine: Engine, keys: KeyRepository | None, *, ledger: str = HERE, is_common: bool = True
+    ) -> None:  # fmt: skip
+        """`keys` has the sums of the call log."""
+        self.engine, self._keys, self.ledger = engine, keys, (ledger, is_common)
+
+    async def handle(self, name: str, values: Sequence[Any]) -> Any:
+        try:
+            return await answer(self.engine, name, values)
+        except EngineAway as away:
+            raise Unavailable(str(away), code="engine_away") from None
+
+    async def sums(self, since: int) -> dict[str, tuple[float, float]]:
+        if self._keys is None:
+            return {}
+        rows = await self._keys.spent(float(since))  # its day begins at `since`, and has no end
+        return {key_id: (usd, tokens) for key_id, span, usd, tokens in rows if span == "day"}
+
+    async def leave(self, worker: str) -> None:
+        with suppress(EngineAway):
+            await self.engine.leave(f"{self.ledger[0]}/{worker}")
+
+
+def note_spending(books: LocalBudgets, call: Call, now: float) -> None:
+    """Adds a call's cost to what its key has spent."""
+    if not call.key_id:
+        return
+    for period in books.periods(call.key_id, now):
+        period.usd += call.cost_usd or 0.0
+        period.tokens += (call.input_tokens or 0) + (call.output_tokens or 0)
+
+
+def own_engine(wall: Callable[[], float]) -> MemoryEngine:
+    """The engine of a home that shares nothing with other gateways."""
+    made = MemoryEngine(lambda: round(wall() * 1_000))
+    made.open_at_once()
+    return made
+
+
+# ---------------------------------------------------------------------------------------------------------- a worker's
+
+
+class HomeLedger:
+    """`limiter.membership.Ledger`, over the home's call log."""
+
+    def __init__(self, link: Link, name: str, is_common: bool) -> None:
+        self._link, self.name, self.is_common = link, name, is_common
+
+    async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
+        try:
+            found: Mapping[str, tuple[float, float]] = await self._link.call("sums", since)
+        except GatewayError as wrong:
+            raise OSError(wrong.message) from None
+        return found
+
+    async def spent(self, key_id: str, since: int) -> tuple[float, float]:
+        usd, tokens = (await self.sums(since)).get(key_id, (0.0, 0.0))
+        return usd, tokens
+
+
+def clock_s() -> float:
+    """Seconds that go on while the machine is suspended: a lease must not outlive a laptop's night."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.clock_gettime(boottime) if boottime is not None else time.monotonic()
+
+
+class WorkerLeases:
+    """This worker's part of limits and budgets."""
+
+    def __init__(self, link: Link, name: str, ledger: Sequence[Any], warn: Callable[[str], None]) -> None:
+        """`ledger`: its name, and whether it is common to all gateways."""
+        self._link, self._warn = link, warn
+        book = HomeLedger(link, *ledger)
+        self.membership = Membership(
+            DistantEngine(self._send), holder=f"{book.name}/{name}", ledger=book, clock=clock_s, wall=time.time, tell=warn,
+        )  # fmt: skip
+        self.limiter, self.budgets = LeasedLimiter(self.membership), LeasedBudgets(self.membership)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def _send(self, name: str, values: Sequence[Any]) -> Any:
+        try:
+            return await self._link.call("lease", name, values, limit_s=ANSWER_S)
+        except GatewayError as error:
+            raise EngineAway(error.message) from None
+
+    async def start(self) -> None:
+        with suppress(EngineAway):
+            await self._beat()
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._repeat(every_s, work))
+                       for every_s, work in ((BEAT_S, self._beat), (REPORT_EVERY_S, self._report))]  # fmt: skip
+
+    async def _repeat(self, every_s: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await work()
+            except EngineAway:
+                pass  # the link says the same
+            except Exception as error:
+                self._warn(f"a fault of ours in what is shared: {type(error).__name__}: {error}")
+
+    async def _beat(self) -> None:
+        await self.membership.beat()
+        if not self.membership.is_complete:
+            await self.budgets.report()
+            await self.membership.beat()
+
+    async def _report(self) -> None:
+        await self.report()
+        await self.limiter.report()
+        await self.budgets.write_off()
+
+    async def report(self) -> None:
+        await self.budgets.report()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(EngineAway):
+            await self.limiter.close()
+            await self.budgets.close()

@@ -1,0 +1,528 @@
+"""limiter/leased_budgets, leased_limiter, membership, memory: several processes on one engine, in one test without a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from llm_router_gateway.errors import GatewayError, NoCredit, RateLimited, Unavailable
+from llm_router_gateway.limiter.leased_budgets import AWAY, LeasedBudgets
+from llm_router_gateway.limiter.leased_limiter import LeasedLimiter, divided
+from llm_router_gateway.limiter.leases import LEASE_S, EngineAway, periods_at
+from llm_router_gateway.limiter.local import FREE
+from llm_router_gateway.limiter.membership import Membership, NoLedger
+from llm_router_gateway.limiter.memory import DistantEngine, MemoryEngine
+from llm_router_gateway.policy.budgets import Amount, Budget
+from llm_router_gateway.policy.rate_limits import Limit, NoSlot
+
+NOON = 1_790_000_000 // 86_400 * 86_400 + 43_200
+DOLLAR = Budget(usd_per_day=1.0)
+CENT = Amount(0.01, 10)
+
+
+class CommonLedger:
+    def __init__(self) -> None:
+        self.name, self.is_common = "common", True
+        self.found: dict[str, tuple[float, float]] = {}
+        self.since: list[int] = []
+
+    async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
+        self.since.append(since)
+        return self.found
+
+
+class Town:
+    """An engine, a clock that only tests move, and the processes that share the engine."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.home = MemoryEngine(lambda: round((NOON + self.now) * 1_000))
+        self.is_away, self.sent = False, list[str]()
+        self.ledger, self.log = CommonLedger(), list[str]()
+        self.processes: list[Process] = []
+
+    async def send(self, name: str, values: Sequence[Any]) -> Any:
+        """As messages travel: in JSON, both ways."""
+        self.sent.append(name)
+        if self.is_away:
+            raise EngineAway("redis://far does not answer: nothing within 50 ms")
+        return json.loads(json.dumps(await self.home.handle(name, json.loads(json.dumps(values)))))
+
+    async def process(self, skew_s: float = 0.0, ledger: CommonLedger | None = None) -> Process:
+        made = Process(self, len(self.processes), skew_s, ledger or self.ledger)
+        self.processes.append(made)
+        await made.membership.beat()
+        return made
+
+    async def pass_time(self, seconds: float) -> None:
+        """In steps, with what each process does by its timer."""
+        until = self.now + seconds
+        while self.now < until:
+            self.now = round(self.now + 0.25, 6)
+            for each in self.processes:
+                try:
+                    await each.membership.beat()
+                    await each.budgets.report()
+                    await each.limiter.report()
+                except EngineAway:
+                    pass
+
+
+class Process:
+    def __init__(self, town: Town, number: int, skew_s: float, ledger: CommonLedger) -> None:
+        self.town, self.skew_s = town, skew_s
+        name = f"{ledger.name}/p{number}"
+        self.membership = Membership(
+            DistantEngine(town.send), holder=name, ledger=ledger, clock=lambda: town.now, wall=self.wall, tell=town.log.append
+        )
+        self.budgets, self.limiter = LeasedBudgets(self.membership), LeasedLimiter(self.membership)
+
+    def wall(self) -> float:
+        return NOON + self.town.now + self.skew_s
+
+    async def hold(self, amount: Amount = CENT, budget: Budget = DOLLAR) -> Any:
+        return await self.budgets.hold("k", budget, amount, self.wall())
+
+    async def spend_all(self, amount: Amount = CENT) -> int:
+        """How many such calls are granted before a refusal; each costs its hold."""
+        for count in range(10_000):
+            try:
+                await (await self.hold(amount)).settle(amount)
+            except NoCredit:
+                return count
+        raise AssertionError("no end")
+
+
+def run(test: Callable[[Town], Coroutine[Any, Any, None]]) -> None:
+    async def begin() -> None:
+        town = Town()
+        await test(town)
+        for each in town.processes:
+            if each.budgets._tasks:
+                await asyncio.wait(each.budgets._tasks)
+
+    asyncio.run(begin())
+
+
+async def opened(town: Town, count: int = 2) -> list[Process]:
+    processes = [await town.process() for _ in range(count)]
+    await town.pass_time(3.0)
+    assert all(each.membership.is_open for each in processes)
+    return processes
+
+
+async def failure(work: Awaitable[Any]) -> GatewayError:
+    with pytest.raises(GatewayError) as caught:
+        await work
+    return caught.value
+
+
+# -- budgets
+
+
+def test_two_processes_spend_one_budget_to_its_end() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        spent = await first.spend_all()
+        await town.pass_time(1.5)
+        assert spent + await second.spend_all() == 100
+
+    run(test)
+
+
+def test_most_holds_need_no_message() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        large = Budget(usd_per_day=10_000.0)
+        await (await first.hold(budget=large)).release()
+        town.sent.clear()
+        for _ in range(1_000):
+            await (await first.hold(budget=large)).settle(CENT)
+        assert len(town.sent) <= 30
+
+    run(test)
+
+
+def test_concurrent_requests_share_the_messages_that_they_wait_for() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        large = Budget(usd_per_day=10_000.0)
+        town.sent.clear()
+        await asyncio.gather(*(first.hold(budget=large) for _ in range(200)))
+        assert town.sent.count("exchange") <= 6
+
+    run(test)
+
+
+def test_a_caller_that_leaves_while_its_lease_is_on_its_way_loses_nothing() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        task = asyncio.ensure_future(first.hold())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await town.pass_time(1.5)
+        assert await second.spend_all() == 100
+
+    run(test)
+
+
+def test_what_the_ledger_says_counts_and_is_read_from_the_periods_begin() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        town.ledger.found = {"k": (0.95, 0.0), "other": (7.0, 0.0)}
+        assert await first.spend_all() + await second.spend_all() == 5
+        periods = periods_at(NOON)
+        assert set(town.ledger.since) == {periods.day_since, periods.month_since}
+        assert first.budgets.spent("k", first.wall())["usd_day"] == pytest.approx(1.0)
+
+    run(test)
+
+
+def test_an_hour_of_difference_between_clocks_changes_no_day() -> None:
+    async def test(town: Town) -> None:
+        town.now = 43_200 - 60.0
+        late, early = await town.process(-3_600), await town.process(3_600)
+        await town.pass_time(3.0)
+        assert await late.spend_all() > 50
+        await town.pass_time(1.5)
+        assert (await failure(early.hold(Amount(0.9)))).status == 402
+        await town.pass_time(60)
+        assert await early.spend_all() + await late.spend_all() >= 90  # another day, by the engine's clock
+
+    run(test)
+
+
+def test_a_refusal_is_not_checked_again_for_a_tenth_of_a_second() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        await first.spend_all()
+        town.now += 0.2
+        town.sent.clear()
+        for _ in range(50):
+            assert (await failure(first.hold())).code == "budget_used_up"
+        assert len(town.sent) <= 2
+
+    run(test)
+
+
+def test_a_refusal_names_the_limit_and_when_it_resets() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        error = await failure(first.hold(Amount(1.5)))
+        assert "1 USD a day" in error.message and error.details["resets_at"]
+        left = first.budgets.left("k", DOLLAR, first.wall())
+        assert left.usd == pytest.approx(1.0) and left.why == "1 USD a day"
+
+    run(test)
+
+
+def test_without_the_engine_the_lease_is_spent_and_then_calls_are_refused_with_the_reason() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        await (await first.hold()).release()
+        town.is_away = True
+        granted = 0
+        while granted < 100:
+            try:
+                await (await first.hold()).settle(CENT)
+                granted += 1
+            except Unavailable as error:
+                assert (error.status, error.code, error.retry_after_s) == (503, AWAY, 1.0)
+                assert "redis://far does not answer: nothing within 50 ms" in error.message
+                break
+        assert 1 <= granted < 100
+        for _ in range(5):
+            await failure(first.hold())
+        town.sent.clear()
+        await failure(first.hold())
+        assert town.sent == []  # after three such, no request asks
+        assert any("budgets are spent as far as they are leased" in line for line in town.log)
+        town.is_away = False
+        await first.membership.beat()
+        assert await first.spend_all() == 100 - granted
+        assert any("answers again" in line for line in town.log)
+
+    run(test)
+
+
+def test_a_lease_is_worth_nothing_after_half_a_minute_without_a_word_from_its_home() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        await (await first.hold()).release()
+        town.is_away = True
+        town.now += LEASE_S
+        assert (await failure(first.hold())).status == 503
+
+    run(test)
+
+
+def test_after_a_loss_of_memory_holds_are_reported_and_the_ledger_says_the_rest() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        open_hold = await first.hold(Amount(0.3))
+        await (await first.hold(Amount(0.2))).settle(Amount(0.2))
+        town.ledger.found = {"k": (0.2, 0.0)}
+        town.home.table.__init__()  # type: ignore[misc]  # FLUSHALL
+        await town.pass_time(0.5)
+        assert (await failure(second.hold())).status == 503
+        await town.pass_time(3.0)
+        assert await second.spend_all() == 50
+        await open_hold.settle(Amount(0.25))
+        await town.pass_time(1.5)
+        assert await second.spend_all() == 5
+        assert first.membership.losses == 1 and any("lost its memory" in line for line in town.log)
+
+    run(test)
+
+
+def test_where_each_replica_has_a_ledger_of_its_own_all_of_them_are_counted() -> None:
+    async def test(town: Town) -> None:
+        for usd in (0.4, 0.5):
+            ledger = CommonLedger()
+            ledger.name, ledger.is_common, ledger.found = f"file-{usd}", False, {"k": (usd, 0.0)}
+            each = await town.process(ledger=ledger)
+            each.budgets.load([("k", "day", usd, 0.0)], each.wall())
+        first, second = town.processes
+        await town.pass_time(3.0)
+        assert await first.spend_all() + await second.spend_all() == 10
+
+    run(test)
+
+
+def test_a_process_that_goes_down_gives_everything_back() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        await (await first.hold()).settle(CENT)
+        await first.budgets.close()
+        town.processes.remove(first)
+        assert await second.spend_all() == 99
+        assert (await second.membership.beat()).processes == 1
+
+    run(test)
+
+
+def test_a_dead_processes_lease_comes_back_when_the_log_has_said_what_it_spent() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        await first.hold(Amount(0.4))
+        town.processes.remove(first)
+        await (await second.hold()).settle(CENT)
+        await town.pass_time(LEASE_S + 5)
+        assert await second.spend_all() == 57  # the dead one's hold, and the little that it had to spare
+        await second.budgets.write_off()
+        town.ledger.found = {"k": (0.6 + 0.1, 0.0)}  # a quarter of its hold was spent, by the log
+        town.now += 601
+        await town.pass_time(0.5)
+        await second.budgets.write_off()
+        town.now += 1
+        assert 28 <= await second.spend_all() <= 30
+
+    run(test)
+
+
+def test_keys_without_a_budget_cost_no_message() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        first.budgets.load([("free", "day", 1.0, 5.0)], first.wall())
+        town.sent.clear()
+        await first.budgets.spend("free", Amount(0.5, 100), first.wall())
+        assert first.budgets.spent("free", first.wall())["usd_day"] == 1.5
+        await first.budgets.report()
+        assert town.sent == []
+
+    run(test)
+
+
+# -- rates
+
+
+def granted(limiter: LeasedLimiter, limit: Limit, times: int, tokens: float = 1) -> Coroutine[Any, Any, int]:
+    async def work() -> int:
+        count = 0
+        for _ in range(times):
+            try:
+                permit = await limiter.acquire([("key:k", limit)], lambda: tokens)
+                await permit.release()
+                count += 1
+            except RateLimited:
+                pass
+        return count
+
+    return work()
+
+
+def test_a_rate_is_one_for_all_processes() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        limit = Limit(60, 60)
+        seen = [await granted(process.limiter, limit, 5) for _ in range(20) for process in (first, second)]
+        await town.pass_time(0.25)
+        assert 55 <= sum(seen) <= 60
+
+    run(test)
+
+
+def test_over_any_window_no_more_goes_through_than_the_limit_and_a_second_of_refill() -> None:
+    async def test(town: Town) -> None:
+        processes = await opened(town, 4)
+        limit, went = Limit(50, 10), list[float]()
+        for step in range(200):
+            for process in processes:
+                count = await granted(process.limiter, limit, 3)
+                went += [town.now] * count
+            if step % 3 == 0:
+                await town.pass_time(0.25)
+        for begin in went:
+            assert sum(begin <= at < begin + 10 for at in went) <= 50 + 50 + 5
+        assert len(went) >= 50 + 5 * (town.now - 4)
+
+    run(test)
+
+
+def test_tokens_are_corrected_and_a_debt_reaches_the_others() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        limit = Limit(tokens_per_minute=1_000)
+        permit = await first.limiter.acquire([("key:k", limit)], lambda: 100)
+        await permit.settle(950)
+        await town.pass_time(1.25)
+        assert (await failure(second.limiter.acquire([("key:k", limit)], lambda: 200))).status == 429
+
+    run(test)
+
+
+def test_slots_are_shared_and_a_waiting_request_gets_the_next_one() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        limit = Limit(max_concurrent=1, queue=4, wait_s=5.0)
+        alive: list[str] = []
+
+        @contextmanager
+        def idle() -> Any:
+            alive.append("waits")
+            yield
+
+        permit = await first.limiter.acquire([("key:k", limit)], float)
+        waiting = asyncio.ensure_future(second.limiter.acquire([("key:k", limit)], float, idle))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not waiting.done() and alive
+        await permit.release()
+        await (await waiting).release()
+        for each in (first, second):
+            if each.limiter._tasks:
+                await asyncio.wait(each.limiter._tasks)
+        assert (await failure_of_slot(first, Limit(max_concurrent=1))) is None
+
+    run(test)
+
+
+async def failure_of_slot(process: Process, limit: Limit) -> GatewayError | None:
+    try:
+        await (await process.limiter.acquire([("key:k", limit)], float)).release()
+    except GatewayError as error:
+        return error
+    return None
+
+
+def test_a_request_that_waited_in_vain_for_a_slot_gets_an_error_that_says_so() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        await first.limiter.acquire([("key:k", Limit(max_concurrent=1))], float)
+        waiting = asyncio.ensure_future(
+            second.limiter.acquire([("key:k", Limit(max_concurrent=1, queue=1, wait_s=0.2))], float)
+        )
+        while not second.limiter._waiting.get("key:k"):
+            await asyncio.sleep(0)
+        town.now += 1.0
+        with pytest.raises(NoSlot):
+            await waiting
+
+    run(test)
+
+
+def test_without_the_engine_each_process_goes_on_at_its_part_of_the_limit() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        limit = Limit(40, 3_600, max_concurrent=4, tokens_per_minute=9_000)
+        town.is_away = True
+        await town.pass_time(1.0)
+        assert first.membership.presence.is_away and first.membership.count == 2
+        town.sent.clear()
+        assert await granted(first.limiter, limit, 60) == 20 and await granted(second.limiter, limit, 60) == 20
+        assert town.sent == []
+        assert first.limiter.forecast([("key:k", limit)], float, town.now).state == "refuse"
+
+    run(test)
+
+
+@pytest.mark.parametrize("fails", range(1, 4))
+def test_a_single_lost_message_lets_the_request_go_on_by_this_processes_own_count(fails: int) -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        town.is_away = True
+        for _ in range(fails):
+            assert await granted(first.limiter, Limit(100, 60), 1) == 1
+        town.is_away = False
+        assert first.membership.presence.is_away == (fails == 3)
+
+    run(test)
+
+
+def test_a_divided_limit_keeps_its_rate_exactly() -> None:
+    one = divided(Limit(60, 60, burst_size=10, tokens_per_minute=900, max_concurrent=8, queue=5), 3, used=1)
+    assert (one.max_requests, one.per_seconds, one.burst_size) == (60, 180, 3)
+    assert (one.tokens_per_minute, one.max_concurrent, one.queue) == (300, 1, 2)
+    assert divided(Limit(max_concurrent=2), 5, used=0).max_concurrent == 1
+
+
+def test_no_limit_no_message() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        town.sent.clear()
+        assert await first.limiter.acquire((), float) is FREE
+        assert town.sent == []
+
+    run(test)
+
+
+def test_without_a_ledger_nothing_outlives_the_engine() -> None:
+    assert asyncio.run(NoLedger("p").sums(0)) == {}
+
+
+def test_a_message_that_is_not_known_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a message about leases"):
+        asyncio.run(MemoryEngine(lambda: 0).handle("other", []))
+
+
+def test_a_hold_is_made_before_the_call_so_that_calls_at_once_cannot_all_pass() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        work = [process.hold() for process in (first, second) for _ in range(150)]
+        found = await asyncio.gather(*work, return_exceptions=True)
+        assert sum(not isinstance(each, Exception) for each in found) <= 100
+        assert sum(not isinstance(each, Exception) for each in found) >= 90
+        assert all(isinstance(each, NoCredit) for each in found if isinstance(each, Exception))
+
+    run(test)
+
+
+def test_what_calls_cost_while_the_engine_was_away_is_reported_when_it_is_back() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        hold = await first.hold(Amount(0.4))
+        town.is_away = True
+        await hold.settle(Amount(0.4))
+        await town.pass_time(2.0)
+        town.is_away = False
+        await town.pass_time(3.0)
+        assert second.budgets.left("k", DOLLAR, second.wall()).usd == pytest.approx(1.0)  # not asked yet
+        assert await second.spend_all() == 60
+
+    run(test)
