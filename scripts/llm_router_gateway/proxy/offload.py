@@ -127,10 +127,10 @@ class Offload:
             told, data = await self._exchange(worker, large, job, arguments)
         except (EOFError, OSError):
             worker.kill()
-            raise GatewayError("the process that was reading a large request ended; try again", code="worker_died") from None
+            raise GatewayError("the process that was reading a large body ended; try again", code="worker_died") from None
         except TimeoutError:
             worker.kill()
-            raise Unavailable(f"reading a large request took more than {JOB_S:g} s", retry_after_s=1) from None
+            raise Unavailable(f"reading a large body took more than {JOB_S:g} s", retry_after_s=1) from None
         except BaseException:
             worker.kill()
             raise

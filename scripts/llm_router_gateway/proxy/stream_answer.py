@@ -112,7 +112,8 @@ class Stream:
         if is_error(fields):
             raise read_error(outgoing, status_in(fields), {}, data)
         check_answer(fields, outgoing.candidate, self.context.record)
-        answer = read_answer(fields, outgoing.candidate)
+        is_same = outgoing.request is None  # a relay may carry a body that is not of the upstream's own protocol
+        answer = self._module.read_answer(fields) if is_same else read_answer(fields, outgoing.candidate)
         self.context.record.usage = answer.usage
         note_unmet(self.context, answer)
         conversation = self.context.conversation
