@@ -5,6 +5,7 @@
     home.push_keys(), home.push_sessions(), home.push_config()      to all workers, in order
     await home.in_force()                                 once all of them have it, or after IN_FORCE_S
     await home.refresh()                                  once all of them have reported, or after FRESH_S
+    home.look()                                            every few seconds: a worker that is silent for long is ended
     home.tend()                                            several times a second, where other gateways share with this one
 
 The welcome of a worker: {"config": text, "keys": [rows, generation, sealed], "sessions": [...], "routing": {...},
@@ -32,11 +33,12 @@ from ..store.conversations import Conversations, Turn
 from ..store.keys import Row
 from ..store.redaction import Bodies
 from .leases import LeaseDesk
-from .messages import packed_logins, packed_row, packed_turn, unpacked_record, unpacked_turn
+from .messages import pack_logins, pack_row, pack_turn, unpack_record, unpack_turn
 from .routing import SHARED, Changes, MemberViews, absorb, whole_state
 
 IN_FORCE_S = 0.5  # the longest that an administrator's response waits for a worker that does not acknowledge
 FRESH_S = 0.5  # the longest that it waits for a worker's report
+SILENT_LOOKS = 6  # of `look`; a worker says something twice a second
 CONFIG_S = 60.0  # for a worker to read a configuration
 
 
@@ -96,6 +98,8 @@ class Worker:
     seen: int = 0  # the number of its last batch
     open: int = 0  # requests that it is answering
     pid: int = 0
+    is_heard: bool = True  # since the last look
+    silent: int = 0  # looks in a row without a word of it
 
 
 @dataclass(slots=True)
@@ -143,13 +147,14 @@ class Home:
             "attempts": self.parts.count_attempts,
             "telemetry": lambda health: self.telemetry.__setitem__(worker.name, health),
             "routing": lambda changes: self._routing(worker, changes),
-            "kept": self._kept, "keep": self._keep, "lease": self.parts.leases.handle, "sums": self.parts.leases.sums,
+            "kept": self._kept, "keep": self._keep, "lease": lambda name, values: self._lease(worker, name, values),
+            "sums": self.parts.leases.sums,
         }  # fmt: skip
 
     def _welcome(self) -> dict[str, Any]:
         parts = self.parts
         kept = parts.conversations
-        sessions = packed_logins(parts.authenticator.sessions.all())
+        sessions = pack_logins(parts.authenticator.sessions.all())
         return {
             "config": parts.config_text(), "keys": self._keys(), "sessions": sessions,
             "routing": whole_state(parts.routing_state, parts.clock()), "ledger": parts.leases.ledger,
@@ -172,7 +177,19 @@ class Home:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def look(self) -> None:
+        """Every few seconds: ends a worker that has shown no sign of life for SILENT_LOOKS of them; another takes its place."""
+        for worker in tuple(self.workers.values()):
+            worker.silent = 0 if worker.is_heard else worker.silent + 1
+            worker.is_heard = False
+            if worker.silent == SILENT_LOOKS:
+                self.parts.end_worker(worker.name, "showed no sign of life for half a minute and was ended")
+
     # -- what workers say
+
+    async def _lease(self, worker: Worker, name: str, values: Sequence[Any]) -> Any:
+        worker.is_heard = True
+        return await self.parts.leases.handle(name, values)
 
     def _batch(
         self, worker: Worker, number: int, calls: Sequence[Any], lines: Sequence[str], used: dict[str, float]
@@ -183,7 +200,7 @@ class Home:
         worker.seen = number
         for values in calls:
             try:
-                self.parts.keep(*unpacked_record(values))
+                self.parts.keep(*unpack_record(values))
             except Exception as error:  # one record that is not readable costs no other
                 self._fault("a call", error)
         self.parts.log.pass_on(lines)
@@ -216,25 +233,25 @@ class Home:
             return await kept.delete(*arguments)
         if name == "find":
             turn = await kept.find(*arguments)
-            return None if turn is None else packed_turn(turn)
+            return None if turn is None else pack_turn(turn)
         found: list[Turn] = await (kept.chain if name == "chain" else kept.holding)(*arguments)
-        return [packed_turn(turn) for turn in found]
+        return [pack_turn(turn) for turn in found]
 
     def _keep(self, turn: Sequence[Any]) -> None:
         if self.parts.conversations is not None:
-            self.parts.conversations.append(unpacked_turn(turn))
+            self.parts.conversations.append(unpack_turn(turn))
 
     # -- what all workers must know
 
     def _keys(self) -> list[Any]:
         authenticator = self.parts.authenticator
-        return [[packed_row(row) for row in authenticator.rows.values()], authenticator.generation, authenticator.sealed]
+        return [[pack_row(row) for row in authenticator.rows.values()], authenticator.generation, authenticator.sealed]
 
     def push_keys(self) -> None:
         self._push("keys", *self._keys())
 
     def push_sessions(self) -> None:
-        self._logins = packed_logins(self.parts.authenticator.sessions.all())
+        self._logins = pack_logins(self.parts.authenticator.sessions.all())
         self._push("sessions", self._logins)
 
     def push_config(self) -> None:
@@ -270,7 +287,7 @@ class Home:
 
     def tend(self) -> None:
         """Several times a second, where other gateways share with this one: tells the workers what these found."""
-        if packed_logins(self.parts.authenticator.sessions.all()) != self._logins:
+        if pack_logins(self.parts.authenticator.sessions.all()) != self._logins:
             self.push_sessions()
         notes = self._outside.changes(self.parts.routing_state, self.parts.clock())
         if notes:

@@ -1,11 +1,11 @@
 """Limits and budgets that workers share: the home keeps what there is, each worker spends leases of it (see `limiter/leases`).
 
 In the home:
-    desk = LeaseDesk(engine, budgets, keys)                    `engine` has the leases: this process's memory, or Redis
+    desk = LeaseDesk(engine, keys)                             `engine` has the leases: this process's memory, or Redis
     await desk.handle("exchange", values)                      a message about leases -> its answer
     await desk.sums(since)                                     what the call log says that each key has spent
     await desk.leave("worker-1-5f1c")                          it is gone: its slots are free, its leases are not
-    desk.shown                                                 `Budgets`, for what administrators see
+    note_spending(books, call, now)                            what administrators see, from each call's record
 
 In a worker:
     leases = WorkerLeases(link, name, desk.ledger, warn)
@@ -24,18 +24,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from ..errors import GatewayError, Unavailable
+from ..limiter.budgets import LocalBudgets
 from ..limiter.leased_budgets import REPORT_EVERY_S, LeasedBudgets
 from ..limiter.leased_limiter import LeasedLimiter
-from ..limiter.leases import MICRO, Engine, EngineAway, periods_at
+from ..limiter.leases import Engine, EngineAway
 from ..limiter.membership import BEAT_S, Membership
 from ..limiter.memory import DistantEngine, MemoryEngine, answer
 from ..net.link import Link
-from ..policy.budgets import Amount, Budget, Budgets, Hold, Remaining, Spent
+from ..store.call import Call
 from ..store.keys import KeyRepository
 
 HERE = "here"  # the name of the one call log that all workers write to
@@ -49,11 +50,10 @@ class LeaseDesk:
     """Answers what workers say about leases."""
 
     def __init__(
-        self, engine: Engine, budgets: Budgets, keys: KeyRepository | None, *, ledger: str = HERE, is_common: bool = True
+        self, engine: Engine, keys: KeyRepository | None, *, ledger: str = HERE, is_common: bool = True
     ) -> None:  # fmt: skip
-        """`budgets` has what was spent before this start, or what other gateways say; `keys` has the sums of the call log."""
+        """`keys` has the sums of the call log."""
         self.engine, self._keys, self.ledger = engine, keys, (ledger, is_common)
-        self.shown: Budgets = ShownBudgets(budgets, engine) if isinstance(engine, MemoryEngine) else budgets
 
     async def handle(self, name: str, values: Sequence[Any]) -> Any:
         try:
@@ -72,41 +72,13 @@ class LeaseDesk:
             await self.engine.leave(f"{self.ledger[0]}/{worker}")
 
 
-class ShownBudgets:
-    """`policy.budgets.Budgets` of the home, which answers no calls: what its workers have spent, for administrators."""
-
-    def __init__(self, before: Budgets, engine: MemoryEngine) -> None:
-        self._before, self._table = before, engine.table
-
-    def spent(self, key_id: str, now: float) -> dict[str, float | int]:
-        """Without what is leased."""
-        found, periods = dict(self._before.spent(key_id, now)), periods_at(now)
-        for span, name in (("day", periods.day), ("month", periods.month)):
-            account = self._table.accounts.get(f"{key_id}:{name}")
-            if account is None:
-                continue
-            usd, tokens = account.spent
-            if HERE in account.bases:  # which is all that was spent before
-                found[f"usd_{span}"], found[f"tokens_{span}"] = round(usd / MICRO, 9), tokens
-            else:
-                found[f"usd_{span}"] = round(found[f"usd_{span}"] + usd / MICRO, 9)
-                found[f"tokens_{span}"] += tokens
-        return found
-
-    def left(self, key_id: str, budget: Budget, now: float) -> Remaining:
-        return self._before.left(key_id, budget, now)
-
-    async def hold(self, key_id: str, budget: Budget, amount: Amount, now: float) -> Hold:
-        return await self._before.hold(key_id, budget, amount, now)
-
-    async def spend(self, key_id: str, amount: Amount, now: float) -> None:
-        await self._before.spend(key_id, amount, now)
-
-    def load(self, rows: Iterable[Spent], now: float) -> None:
-        self._before.load(rows, now)
-
-    def forget(self, key_id: str) -> None:
-        self._before.forget(key_id)
+def note_spending(books: LocalBudgets, call: Call, now: float) -> None:
+    """Adds a call's cost to what its key has spent."""
+    if not call.key_id:
+        return
+    for period in books.periods(call.key_id, now):
+        period.usd += call.cost_usd or 0.0
+        period.tokens += (call.input_tokens or 0) + (call.output_tokens or 0)
 
 
 def own_engine(wall: Callable[[], float]) -> MemoryEngine:

@@ -55,7 +55,7 @@ def bytes_of(text: str | None) -> bytes | None:
 # ------------------------------------------------------------------------------------------------------------- calls
 
 
-def packed_record(record: Record) -> list[Any]:
+def pack_record(record: Record) -> list[Any]:
     """A call, and what is kept of its texts. Pictures are left out here already: a batch stays short."""
     call, bodies = record
     if bodies is None:
@@ -65,7 +65,7 @@ def packed_record(record: Record) -> list[Any]:
     return [list(call), [*map(text_of, texts), bodies.limit, [text_of(secret) for secret in bodies.secrets]]]
 
 
-def unpacked_record(values: Sequence[Any]) -> Record:
+def unpack_record(values: Sequence[Any]) -> Record:
     fields, kept = values
     if kept is None:
         return Call._make(fields), None
@@ -77,12 +77,12 @@ def unpacked_record(values: Sequence[Any]) -> Record:
 # -------------------------------------------------------------------------------------------------------------- keys
 
 
-def packed_row(row: Row) -> list[Any]:
+def pack_row(row: Row) -> list[Any]:
     key = row.key
     return [key.id, key.name, row.digest.hex(), key.hint, key.created, row.last_used, terms_json(key)]
 
 
-def unpacked_row(values: Sequence[Any]) -> Row:
+def unpack_row(values: Sequence[Any]) -> Row:
     """A row that cannot be read is a key that is refused."""
     key_id, name, digest, hint, created, last_used, terms = values
     try:
@@ -92,12 +92,12 @@ def unpacked_row(values: Sequence[Any]) -> Row:
     return Row(replace(key, id=key_id, name=name, hint=hint, created=created), bytes.fromhex(digest), last_used)
 
 
-def packed_logins(logins: Logins) -> list[Any]:
+def pack_logins(logins: Logins) -> list[Any]:
     rows = [[name.hex(), digest.hex(), until] for name, digest, until in logins.open]
     return [rows, logins.secret.hex(), [name.hex() for name in logins.ended]]
 
 
-def unpacked_logins(values: Sequence[Any]) -> Logins:
+def unpack_logins(values: Sequence[Any]) -> Logins:
     rows, secret, ended = values
     found = [(bytes.fromhex(name), bytes.fromhex(digest), until) for name, digest, until in rows]
     return Logins(found, bytes.fromhex(secret), [bytes.fromhex(name) for name in ended])
@@ -106,11 +106,11 @@ def unpacked_logins(values: Sequence[Any]) -> Logins:
 # ----------------------------------------------------------------------------------------------------- conversations
 
 
-def packed_turn(turn: Turn) -> list[Any]:
+def pack_turn(turn: Turn) -> list[Any]:
     value: Mapping[str, Any] = turn.value
     return [turn.id, turn.owner, turn.previous, turn.created, turn.member, turn.key, value, list(turn.items)]
 
 
-def unpacked_turn(values: Sequence[Any]) -> Turn:
+def unpack_turn(values: Sequence[Any]) -> Turn:
     turn_id, owner, previous, created, member, key, value, items = values
     return Turn(turn_id, owner, previous, created, member, key, value, tuple(items))

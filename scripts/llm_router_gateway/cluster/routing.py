@@ -35,7 +35,7 @@ SHARED = ("members", "cool", "clear", "sessions", "windows")
 Changes = Mapping[str, Any]
 
 
-def packed_health(health: Health, active: int, now: float) -> list[Any]:
+def pack_health(health: Health, active: int, now: float) -> list[Any]:
     return [
         health.factor, now - health.at, health.in_a_row, health.opens, max(0.0, health.open_until - now),
         max(0.0, health.cool_until - now), health.latency_s, now - health.latency_at, health.successes, health.failures,
@@ -113,7 +113,7 @@ class SharedRoutingState(RoutingState):
         """What changed since the last call."""
         found: dict[str, Any] = {}
         if self._members:
-            found["members"] = {name: packed_health(self.health(name), self.active.get(name, 0), now) for name in self._members}
+            found["members"] = {name: pack_health(self.health(name), self.active.get(name, 0), now) for name in self._members}
             self._members = {name for name in self._members if self.active.get(name)}  # whose number changes without a verdict
         if self._cool:
             found["cool"] = [[where, mark_of(key), until - now] for where, key, until in self._cool]
@@ -130,7 +130,7 @@ class SharedRoutingState(RoutingState):
 def absorb(state: RoutingState, changes: Changes, keys: Mapping[str, Secret], now: float) -> None:
     """Takes over what others found. Nothing of it counts as a change of this process."""
     for name, values in changes.get("members", {}).items():
-        RoutingState.keep(state, name, merged(state.health(name), View(values, now)))
+        RoutingState.keep(state, name, merge(state.health(name), View(values, now)))
     for where, mark, cool_s in changes.get("cool", ()):
         if mark in keys:
             place = where, keys[mark]
@@ -144,7 +144,7 @@ def absorb(state: RoutingState, changes: Changes, keys: Mapping[str, Secret], no
         RoutingState.learn_window(state, name, tokens)
 
 
-def merged(own: Health, other: View) -> Health:
+def merge(own: Health, other: View) -> Health:
     """A breaker that opened elsewhere is open here, one that closed elsewhere is closed; the longer cooldown counts."""
     theirs = other.health
     cool_until = max(own.cool_until, theirs.cool_until)
@@ -231,9 +231,7 @@ class MemberViews:
 
 def whole_state(state: RoutingState, now: float) -> dict[str, Any]:
     """All that the home knows and a new worker should: open breakers, cooldowns, conversations, windows."""
-    members = {
-        name: packed_health(health, 0, now) for name, health in state.healths.items() if health.opens or health.cool_until
-    }
+    members = {name: pack_health(health, 0, now) for name, health in state.healths.items() if health.opens or health.cool_until}
     return {
         "members": members,
         "cool": [[where, mark_of(key), until - now] for (where, key), until in state.key_cooldowns.items() if until > now],

@@ -29,7 +29,7 @@ from ..proxy.log import Log
 from ..store.call import Call
 from ..store.conversations import Turn
 from ..store.redaction import Bodies
-from .messages import Record, packed_record, packed_turn, unpacked_turn
+from .messages import Record, pack_record, pack_turn, unpack_turn
 
 GATHER_S = 0.1  # what comes within it goes in one batch
 MAX_BATCH = 1_000  # records
@@ -89,7 +89,7 @@ class Outbox:
         """One batch, again until it is acknowledged: the home knows one that it has seen by its number."""
         lines, self._lines = self._lines, []
         self._number += 1
-        calls = [packed_record(record) for record in batch]
+        calls = [pack_record(record) for record in batch]
         while True:
             try:
                 await self._link.call("batch", self._number, calls, lines, used)
@@ -130,17 +130,17 @@ class RemoteConversations:
 
     def append(self, turn: Turn) -> None:
         with suppress(FrameTooLarge):  # it is not kept, as when the disk is full
-            self._link.send("keep", packed_turn(turn))
+            self._link.send("keep", pack_turn(turn))
 
     async def find(self, owner: str, turn_id: str) -> Turn | None:
         found: Any = await self._link.call("kept", "find", [owner, turn_id])
-        return None if found is None else unpacked_turn(found)
+        return None if found is None else unpack_turn(found)
 
     async def chain(self, owner: str, turn_id: str) -> list[Turn]:
-        return [unpacked_turn(each) for each in await self._link.call("kept", "chain", [owner, turn_id])]
+        return [unpack_turn(each) for each in await self._link.call("kept", "chain", [owner, turn_id])]
 
     async def holding(self, owner: str, items: Collection[str]) -> list[Turn]:
-        return [unpacked_turn(each) for each in await self._link.call("kept", "holding", [owner, sorted(items)])]
+        return [unpack_turn(each) for each in await self._link.call("kept", "holding", [owner, sorted(items)])]
 
     async def delete(self, owner: str, turn_id: str) -> bool:
         return bool(await self._link.call("kept", "delete", [owner, turn_id]))

@@ -296,9 +296,7 @@ spec:
         - {{name: tmp, emptyDir: {{}}}}
   volumeClaimTemplates:
     - metadata: {{name: state}}
-      spec:
-        accessModes: [ReadWriteOnce]
-        resources: {{requests: {{storage: 2Gi}}}}
+      spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 2Gi}}}}}}
 """
 
 

@@ -26,7 +26,7 @@ from .. import __version__
 from ..access.authenticate import Authenticator
 from ..cluster.forward import Forward, WorkerApp
 from ..cluster.leases import WorkerLeases
-from ..cluster.messages import unpacked_logins, unpacked_row
+from ..cluster.messages import unpack_logins, unpack_row
 from ..cluster.routing import SharedRoutingState, absorb
 from ..cluster.worker import Outbox, RemoteConversations, RemoteLog
 from ..config.config import Config
@@ -120,11 +120,11 @@ class WorkerProcess:
 
     def take_keys(self, rows: Sequence[Sequence[Any]], generation: int, sealed: str) -> bool:
         self.authenticator.sealed, self.authenticator.is_unread = sealed, False
-        self.authenticator.take([unpacked_row(row) for row in rows], generation, True)
+        self.authenticator.take([unpack_row(row) for row in rows], generation, True)
         return True
 
     def take_sessions(self, found: Sequence[Any]) -> bool:
-        self.authenticator.sessions.adopt(unpacked_logins(found))
+        self.authenticator.sessions.adopt(unpack_logins(found))
         return True
 
     def take_routing(self, changes: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ What a user sees:
     SIGHUP             the configuration is read anew, for all or, where it has a fault, for none
     SIGUSR2            new workers in the place of the old ones, which drain: no connection is refused
     a worker dies      another is there within a second, and a line in the log; the calls that it had not handed over are lost
-                       (a tenth of a second's), and what it had on hold of budgets counts as spent
+                       (a tenth of a second's), and what it had leased of budgets counts as spent
     the home dies      the workers accept nothing more and end; whatever started the gateway starts it anew
 
 A worker that is started and cannot serve (five in a row) ends the gateway at its start, and later leaves those that can.
@@ -44,12 +44,15 @@ from .. import PROGRAM, __version__
 from ..access.authenticate import Authenticator
 from ..cluster.forward import HomeApp
 from ..cluster.home import Home, HomeParts, SharedAuthenticator, SharedSessions
-from ..cluster.leases import LeaseDesk, own_engine
+from ..cluster.leases import LeaseDesk, note_spending, own_engine
 from ..config.config import Config
 from ..config.sources import Source, from_portable
+from ..limiter.budgets import LocalBudgets
 from ..net.server import Server, listeners
 from ..net.shares import PLACES, Shares, shared_memory
 from ..policy.budgets import Budgets
+from ..store.call import Call
+from ..store.redaction import Bodies
 from .process import inherited_sockets, notify, on_signals, raise_file_limit, say
 from .replica import COMMON
 from .serve import GatewayProcess, cannot_listen, counted, ready_lines
@@ -60,6 +63,7 @@ FOLDER = Path(__file__).resolve().parents[2]
 READY_S = 60.0  # for a worker to accept callers, on a very busy machine, too
 MAX_FAILURES = 5  # workers in a row that ended before they were ready
 AGAIN_S = (0.0, 0.2, 1.0, 3.0, 10.0)  # before the next start, by the number of failures in a row
+LOOK_S = 5.0  # between two looks whether workers show signs of life
 TEND_S = 0.1  # between two looks at what other gateways found
 SILENT_END_S = 5.0  # beyond drain_s, for a worker that is to end
 PATH_CHARS = 100  # of a Unix socket: some systems take 103
@@ -113,7 +117,7 @@ class Workers:
         self._shares = Shares(self._memory, PLACES - 1)  # a place that no worker has
         self._children: dict[str, Child] = {}
         self._watches: set[asyncio.Task[None]] = set()
-        self._failures = 0
+        self._failures = self.ended = 0
         self._serial = 0
         self._is_ending = False
         self._restarting: asyncio.Task[None] | None = None
@@ -196,6 +200,7 @@ class Workers:
             return
         what = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
         self._log.error(f"{child.name} (process {child.process.pid}) {child.why or what}: another is started")
+        self.ended += 1
         self._failures += not child.ready.is_set()
         if self._failures >= MAX_FAILURES and not self.ready:
             self.failed.set()
@@ -283,7 +288,7 @@ class HomeProcess(GatewayProcess):
         self._sharing: asyncio.Task[None] | None = None
         self.home = Home(HomeParts(
             authenticator=self.authenticator, leases=self.leases,
-            routing_state=gateway.routing_state, conversations=backends.conversations, log=self.log, keep=backends.keep,
+            routing_state=gateway.routing_state, conversations=backends.conversations, log=self.log, keep=self.keep,
             count_attempts=backends.metrics.add_attempts,
             config_text=source.portable, clock=time.monotonic, expects=self._expects, on_ready=self._is_ready,
             end_worker=self._end_worker,
@@ -303,14 +308,27 @@ class HomeProcess(GatewayProcess):
         """What the workers share is kept by this process, or by the engine of [state] for all gateways."""
         backends = self.backends
         if backends.replica is None:
-            return LeaseDesk(own_engine(time.time), backends.budgets, backends.keys)
+            return LeaseDesk(own_engine(time.time), backends.keys)
         membership = backends.replica.membership
         ledger = membership.ledger.name
-        return LeaseDesk(membership.engine, backends.budgets, backends.keys, ledger=ledger, is_common=ledger == COMMON)
+        return LeaseDesk(membership.engine, backends.keys, ledger=ledger, is_common=ledger == COMMON)
+
+    @cached_property
+    def spending(self) -> LocalBudgets:
+        """What each key has spent, from the records of all workers: for administrators, nothing is decided by it."""
+        budgets = self.backends.budgets
+        return budgets if isinstance(budgets, LocalBudgets) else LocalBudgets()
 
     @property
     def shown_budgets(self) -> Budgets:
-        return self.leases.shown
+        return self.spending
+
+    def keep(self, call: Call, bodies: Bodies | None) -> None:
+        self.backends.keep(call, bodies)
+        note_spending(self.spending, call, time.time())
+
+    def count_workers(self) -> Mapping[str, int]:
+        return {"ready": self.workers.ready, "ended": self.workers.ended} if self.workers is not None else {}
 
     @property
     def open(self) -> int:
@@ -344,11 +362,23 @@ class HomeProcess(GatewayProcess):
         await super().take_over(config)
         self.home.push_config()
 
+    async def look_after(self) -> None:
+        care = asyncio.create_task(super().look_after())
+        try:
+            while True:
+                await asyncio.sleep(LOOK_S)
+                self.home.look()
+        finally:
+            care.cancel()
+
     async def join(self) -> None:
         """Shares with other gateways, where [state] says so."""
         replica = self.backends.replica
         if replica is None:
             return
+        if self.backends.keys is not None:
+            now = time.time()
+            self.spending.load(await self.backends.keys.spent(now), now)
         await replica.start(self.gateway.routing_state, self.authenticator, lambda: self.config)
         self._sharing = asyncio.create_task(self._share())
 

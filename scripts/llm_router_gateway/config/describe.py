@@ -105,6 +105,9 @@ def config_text(config: Config, stored: int | None = 0) -> str:
         lines += ["", "[[keys]]", *key_lines(key), f"# key: {len(secrets)} set"]
     lines += routing_lines(config.routing)
     lines += telemetry_lines(config.telemetry)
+    if config.alerts is not None:
+        alerts = {"webhook": MASK, "at": config.alerts.at, "headers": dict.fromkeys(config.alerts.headers, MASK)}
+        lines += ["", "[alerts]", *(f"{name} = {toml(value)}" for name, value in alerts.items() if value)]
     if config.state is not None:
         shown = {
             "url": masked_proxy(config.state.url.reveal()),

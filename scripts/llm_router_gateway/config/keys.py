@@ -56,6 +56,7 @@ class Key:
     parameter_limits: ParameterLimits = field(default_factory=dict)
     limits: Limit | None = None
     budget: Budget | None = None
+    soft_budget: Budget | None = None  # for alerts alone
     networks: tuple[str, ...] = ()
     source: str = STORE
     hint: str = ""
@@ -242,7 +243,8 @@ def read_terms(table: Mapping[str, Any], path: str, reading: Reading, *, key: Ke
     values["expires"] = values.pop("expires_at")
     values["parameter_limits"] = read_parameter_limits(values["parameter_limits"], f"{place}parameter_limits", reading)
     values["limits"] = read_limit(without_nulls(values["limits"]), f"{place}limits", reading)
-    values["budget"] = read_budget(without_nulls(values["budget"]), f"{place}budget", reading)
+    for each in ("budget", "soft_budget"):
+        values[each] = read_budget(without_nulls(values[each]), f"{place}{each}", reading)
     named = {"expires" if name == "expires_at" else name for name in given}
     changed = {name: value for name, value in values.items() if name in named}
     found = Key(id="", **values) if key is None else replace(key, **changed)
@@ -301,7 +303,7 @@ def read_keys_of_file(document: Mapping[str, Any], reading: Reading, read_secret
         path = f"keys[{index}]"
         key = read_terms({name: value for name, value in table.items() if name not in secrets}, path, reading)
         read_settings({name: value for name, value in table.items() if name in secrets}, KEY_SECRET, path, reading)
-        for name in ("parameter_limits", "limits", "budget"):
+        for name in ("parameter_limits", "limits", "budget", "soft_budget"):
             sub_table(table, name, path, reading)
         shown = read_secret(table, "key", f"{path}.key", reading)
         if not shown:
@@ -315,7 +317,7 @@ def read_keys_of_file(document: Mapping[str, Any], reading: Reading, read_secret
 
 def terms_json(key: Key) -> dict[str, Any]:
     """The JSON form that read_terms reads."""
-    limits, budget = key.limits, key.budget
+    limits = key.limits
     return {
         "name": key.name, "owner": key.owner, "note": key.note,
         "expires_at": None if key.expires is None else utc_text(key.expires),
@@ -324,13 +326,17 @@ def terms_json(key: Key) -> dict[str, Any]:
         "allowed_providers": pattern_list(key.allowed_providers), "allowed_tags": pattern_list(key.allowed_tags),
         "parameter_limits": parameter_limits_json(key.parameter_limits),
         "limits": limits_json(limits) if limits else None,
-        "budget": {each.name: getattr(budget, each.name) for each in fields(Budget)} if budget else {},
+        "budget": budget_json(key.budget), "soft_budget": budget_json(key.soft_budget),
         "networks": list(key.networks),
     }  # fmt: skip
 
 
 def pattern_list(patterns: tuple[str, ...] | None) -> list[str] | None:
     return None if patterns is None else list(patterns)
+
+
+def budget_json(budget: Budget | None) -> dict[str, Any]:
+    return {each.name: getattr(budget, each.name) for each in fields(Budget)} if budget else {}
 
 
 def limits_json(limit: Limit) -> dict[str, Any]:

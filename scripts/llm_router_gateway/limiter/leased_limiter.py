@@ -23,6 +23,7 @@ from ..policy.rate_limits import (
     GO,
     Forecast,
     Idle,
+    Level,
     Limit,
     NoSlot,
     Rate,
@@ -104,6 +105,10 @@ class LeasedLimiter:
         self.messages = 0
 
     # -- the interface
+
+    def levels(self, scope: Scope) -> Sequence[Level]:
+        """Nothing: the buckets are shared, and what is here is a part of them."""
+        return ()
 
     def forecast(self, scopes: Sequence[Scope], tokens: Tokens, now: float) -> Forecast:
         """The outcome as far as this process knows: refusals of the last tenth of a second, or its own counts."""

@@ -96,6 +96,7 @@ class Gauges:
     started_at: float = 0.0  # Unix seconds
     replicas: Mapping[str, Any] = field(default_factory=dict)  # store.replicas.summary
     shared: Mapping[str, Any] = field(default_factory=dict)  # what several gateways share: Replica.view()
+    workers: Mapping[str, int] = field(default_factory=dict)  # "ready" and "ended"; {} of one process
 
 
 def clean(text: str) -> str:
@@ -255,6 +256,10 @@ SHARED = (
     ("state_engine_messages_total", "messages", "counter", "Messages to it."),
     ("state_replicas", "replicas", "gauge", "Processes that share limits, as last heard."),
 )
+WORKERS = (
+    ("workers", "ready", "gauge", "Worker processes that answer calls."),
+    ("workers_ended_total", "ended", "counter", "Worker processes that ended and were replaced, restarts not counted."),
+)
 MEMBER = (
     ("member_health_factor", "factor", "The part of its weight that a model has for its health, 0 to 1."),
     ("member_active_requests", "active", "Requests under way at a model."),
@@ -328,6 +333,9 @@ def gauge_families(moment: Gauges) -> Iterator[Family]:
     yield from replica_families(moment.replicas)
     yield from telemetry_families(moment.telemetry)
     yield from shared_families(moment.shared)
+    for name, field_name, kind, text in WORKERS:
+        if field_name in moment.workers:
+            yield Family(name, kind, text, [("", (), moment.workers[field_name])])
     yield Family(
         "build_info", "gauge", "Always 1; the version is in the label.", [("", labels(version=clean(moment.version)), 1)]
     )

@@ -270,10 +270,11 @@ class MonitorApi:
         telemetry: Callable[[], Mapping[str, int]] = dict,
         now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic,
         replicas: Callable[[], Sequence[Replica]] = tuple, shared: Callable[[], Mapping[str, Any]] = dict,
+        workers: Callable[[], Mapping[str, int]] = dict,
     ) -> None:  # fmt: skip
         """`shared`: what several gateways share, and whether its engine answers; {} where nothing is shared."""
         self.metrics, self._shared = metrics, shared
-        self._replicas = replicas
+        self._replicas, self._workers = replicas, workers
         self._log, self._open, self._members, self._version = log, open_requests, members, version
         self._now, self._clock, self._telemetry = now, clock, telemetry
         self._started_at = now()
@@ -411,7 +412,7 @@ class MonitorApi:
         read_query(request.query, ())
         health = {} if self._log is None else self._log.health()
         gauges = Gauges(self._open(), self._members(), health, self._telemetry(), self._version, self._started_at,
-                        summary(self._replicas()), self._shared())  # fmt: skip
+                        summary(self._replicas()), self._shared(), self._workers())  # fmt: skip
         text = self.metrics.render(gauges).encode("utf-8", "replace")
         return ManagementResponse(text, headers=[("content-type", CONTENT_TYPE), *PRIVATE])
 

@@ -43,7 +43,7 @@ class LinkLost(Unavailable):
     code = "no_home"
 
 
-def packed_error(error: GatewayError) -> list[Any]:
+def pack_error(error: GatewayError) -> list[Any]:
     return [type(error).__name__, error.message, error.status, error.code, error.retry_after_s, error.details]
 
 
@@ -58,7 +58,7 @@ def error_class(name: str) -> type[GatewayError]:
     return GatewayError
 
 
-def unpacked_error(values: object) -> GatewayError:
+def unpack_error(values: object) -> GatewayError:
     """The error of the other side; one without details where the message is not one of ours."""
     if not isinstance(values, list) or len(values) != 6:
         return GatewayError("another process of the gateway failed")
@@ -156,7 +156,7 @@ class Link(asyncio.Protocol):
             if kind == RESULT:
                 future.set_result(value[2])
             else:
-                future.set_exception(unpacked_error(value[2]))
+                future.set_exception(unpack_error(value[2]))
 
     def _one_way(self, name: str, arguments: list[Any]) -> None:
         handler = self.handlers.get(name)
@@ -181,7 +181,7 @@ class Link(asyncio.Protocol):
     def _answer(self, number: int, name: str, arguments: list[Any]) -> None:
         handler = self.handlers.get(name)
         if handler is None:
-            self._put([ERROR, number, packed_error(Unavailable(f"another process of the gateway has no {name!r}"))])
+            self._put([ERROR, number, pack_error(Unavailable(f"another process of the gateway has no {name!r}"))])
             return
         try:
             result = handler(*arguments)
@@ -205,7 +205,7 @@ class Link(asyncio.Protocol):
         if not isinstance(error, GatewayError):
             self._fault(name, error)
             error = GatewayError("another process of the gateway failed; its log has the reason")
-        self._put([ERROR, number, packed_error(error)])
+        self._put([ERROR, number, pack_error(error)])
 
     # -- what goes out
 
@@ -240,7 +240,7 @@ class Link(asyncio.Protocol):
         except FrameTooLarge:
             if message[0] not in (RESULT, ERROR):
                 raise
-            data = frame([ERROR, message[1], packed_error(GatewayError("the result is too large"))])
+            data = frame([ERROR, message[1], pack_error(GatewayError("the result is too large"))])
         if not self._out:
             self._loop.call_soon(self.flush)
         self._out.append(data)

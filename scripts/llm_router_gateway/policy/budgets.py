@@ -14,10 +14,10 @@ A hold belongs to the day and month that its call began in, as its row in the ca
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..errors import NoCredit
 
@@ -58,6 +58,40 @@ class Remaining:
     why: str = ""  # "5 USD a day"
     again_at: float = 0.0  # when that limit resets
     is_held: bool = False  # part of it is on hold for calls under way
+
+
+LIMITS = ("usd_per_day", "usd_per_month", "tokens_per_day", "tokens_per_month")
+
+
+def amounts_of(spent: Mapping[str, float | int]) -> dict[str, float]:
+    """What a key has spent, by LIMITS: {"usd_day": 4.0, ...} -> {"usd_per_day": 4.0, ...}"""
+    return {f"{unit}_per_{span}": float(spent[f"{unit}_{span}"]) for unit in ("usd", "tokens") for span in SPANS}
+
+
+class Crossing(NamedTuple):
+    """A part of a limit that is used up now and was not before."""
+
+    limit: str  # one of LIMITS
+    most: float
+    share: float
+    spent: float
+
+
+def crossings(
+    budget: Budget | None, before: Mapping[str, float], after: Mapping[str, float], shares: Sequence[float]
+) -> list[Crossing]:
+    """Those of each limit; of several parts that were passed at once the largest.
+
+    crossings(Budget(usd_per_day=5), {"usd_per_day": 3.9, ...}, {"usd_per_day": 4.1, ...}, (0.8, 1.0))
+        -> [Crossing("usd_per_day", 5, 0.8, 4.1)]
+    """
+    found = []
+    for name in LIMITS if budget is not None else ():
+        most = getattr(budget, name)
+        passed = [share for share in shares if most and before[name] < share * most <= after[name]]
+        if passed:
+            found.append(Crossing(name, most, max(passed), after[name]))
+    return found
 
 
 def day_of(now: float) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from llm_router_gateway.errors import GatewayError, RateLimited, Unavailable
 from llm_router_gateway.net.frames import frame
-from llm_router_gateway.net.link import Link, LinkLost, unpacked_error
+from llm_router_gateway.net.link import Link, LinkLost, unpack_error
 from llm_router_gateway.policy.rate_limits import NoSlot
 
 LIMIT_S = 30.0
@@ -169,5 +169,5 @@ def test_what_is_no_message_ends_the_connection_and_is_reported(data: bytes) -> 
 
 
 def test_an_error_that_is_none_of_ours_is_one_all_the_same() -> None:
-    assert type(unpacked_error("?")) is GatewayError
-    assert type(unpacked_error(["Unheard", "m", 500, "c", None, {}])) is GatewayError
+    assert type(unpack_error("?")) is GatewayError
+    assert type(unpack_error(["Unheard", "m", 500, "c", None, {}])) is GatewayError

@@ -379,11 +379,11 @@ def test_new_workers_take_over_and_no_connection_is_refused(start: Start, upstre
             except Exception as error:
                 failures.append(repr(error))
 
-    threads = [threading.Thread(target=call) for _ in range(4)]
+    threads = [threading.Thread(target=call) for _ in range(2)]
     for each in threads:
         each.start()
     try:
-        for round_ in range(3):
+        for round_ in range(2):
             old = workers_of(gateway.pid)
             before = len(served)
             gateway.signal(signal.SIGUSR2)

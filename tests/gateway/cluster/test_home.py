@@ -1,0 +1,182 @@
+"""The home over real links: what it lets in, takes once, tells all, and whom it ends."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from configs import parse
+from storing import call
+
+from llm_router_gateway import __version__
+from llm_router_gateway.cluster.home import SILENT_LOOKS, Home, HomeParts, SharedAuthenticator, SharedSessions
+from llm_router_gateway.cluster.leases import LeaseDesk, own_engine
+from llm_router_gateway.cluster.messages import pack_record, unpack_logins
+from llm_router_gateway.config.keys import digest_of, read_json
+from llm_router_gateway.errors import BadRequest, Conflict
+from llm_router_gateway.net.link import Link
+from llm_router_gateway.proxy.log import Log
+from llm_router_gateway.routing.state import RoutingState
+from llm_router_gateway.store.keys import Row
+
+LIMIT_S = 30.0
+
+
+class House:
+    """A home, its workers' links, and what came of them."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+        self.ended: list[tuple[str, str]] = []
+        self.ready: list[str] = []
+        self.log = Log(stream=-1)
+        self.authenticator = SharedAuthenticator(parse())
+        self.home = Home(HomeParts(
+            authenticator=self.authenticator, leases=LeaseDesk(own_engine(lambda: 0.0), None), routing_state=RoutingState(),
+            conversations=None, log=self.log, keep=lambda call, bodies: self.kept.append(call.request_id),
+            config_text=lambda: "the configuration", clock=lambda: 0.0, expects=lambda name: name.startswith("worker"),
+            on_ready=self.ready.append, count_attempts=lambda *_: None,
+            end_worker=lambda name, why: self.ended.append((name, why)),
+        ))  # fmt: skip
+        self.authenticator.on_keys = self.home.push_keys
+        self.authenticator.sessions = SharedSessions(self.home.push_sessions)
+        self.links: list[Link] = []
+
+    async def connect(self, **handlers: Callable[..., Any]) -> Link:
+        one, two = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        _, link = await loop.create_connection(lambda: Link(handlers), sock=one)
+        await loop.create_connection(self.home.accept, sock=two)
+        self.links.append(link)
+        return link
+
+    async def worker(self, name: str, **handlers: Callable[..., Any]) -> tuple[Link, Any]:
+        link = await self.connect(**handlers)
+        return link, await link.call("hello", name, 1, __version__)
+
+
+def in_a_house(body: Callable[[House], Awaitable[None]]) -> None:
+    async def run() -> None:
+        house = House()
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                await body(house)
+        finally:
+            for link in house.links:
+                link.close()
+            house.home.close()
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
+def test_only_a_worker_that_was_started_is_let_in_once_and_of_the_same_version() -> None:
+    async def body(house: House) -> None:
+        for name, version, why in (("stranger", __version__, "is expected"), ("worker-1", "0.0.1", "restart the service")):
+            with pytest.raises(Conflict, match=why):
+                await (await house.connect()).call("hello", name, 1, version)
+        _, welcome = await house.worker("worker-1")
+        assert welcome["config"] == "the configuration" and welcome["is_kept"] is False
+        with pytest.raises(Conflict):
+            await house.worker("worker-1")
+
+    in_a_house(body)
+
+
+def test_before_its_name_a_connection_can_do_nothing() -> None:
+    async def body(house: House) -> None:
+        link = await house.connect()
+        link.send("batch", 1, [pack_record((call(), None))], [], {})
+        with pytest.raises(Exception, match="has no 'batch'"):
+            await link.call("batch", 1, [], [], {})
+        assert house.kept == []
+
+    in_a_house(body)
+
+
+def test_a_batch_counts_once_and_a_record_that_cannot_be_read_costs_no_other() -> None:
+    async def body(house: House) -> None:
+        link, _ = await house.worker("worker-1")
+        records = [pack_record((call(request_id="a"), None)), ["nonsense"], pack_record((call(request_id="b"), None))]
+        for _ in range(2):
+            assert await link.call("batch", 1, records, ["a line\n"], {})
+        assert await link.call("batch", 2, [pack_record((call(request_id="c"), None))], [], {})
+        assert house.kept == ["a", "b", "c"]
+
+    in_a_house(body)
+
+
+def test_keys_and_logins_are_in_force_everywhere_once_in_force_returns() -> None:
+    async def body(house: House) -> None:
+        heard: list[Any] = []
+
+        async def take_keys(rows: list[Any], generation: int, sealed: str) -> bool:
+            await asyncio.sleep(0)
+            heard.append((len(rows), generation))
+            return True
+
+        def take_sessions(logins: Any) -> bool:
+            heard.append(len(unpack_logins(logins).open))
+            return True
+
+        for name in ("worker-1", "worker-2"):
+            await house.worker(name, keys=take_keys, sessions=take_sessions)
+        house.authenticator.take([Row(read_json({"name": "ci"}), digest_of("s"), None)], 7)
+        house.authenticator.sessions.begin(b"d", "token", 0.0)
+        await house.home.in_force()
+        assert sorted(map(str, heard)) == ["(1, 7)", "(1, 7)", "1", "1"]
+
+    in_a_house(body)
+
+
+def test_a_worker_that_cannot_take_over_what_all_have_is_ended() -> None:
+    async def body(house: House) -> None:
+        def refuse(text: str) -> bool:
+            raise BadRequest("providers[0]: no")
+
+        await house.worker("worker-1", config=refuse)
+        await house.worker("worker-2", config=lambda text: True)
+        house.home.push_config()
+        await house.home.in_force()
+        assert house.ended == [("worker-1", "it could not take over the config: providers[0]: no")]
+
+    in_a_house(body)
+
+
+def test_a_worker_without_a_sign_of_life_is_ended_and_one_with_is_not() -> None:
+    async def body(house: House) -> None:
+        alive, _ = await house.worker("worker-1")
+        await house.worker("worker-2")
+        for _ in range(SILENT_LOOKS + 2):
+            await alive.call("lease", "leave", ["another"])
+            house.home.look()
+        assert [name for name, _ in house.ended] == ["worker-2"]
+
+    in_a_house(body)
+
+
+def test_what_one_worker_finds_goes_to_the_others_alone() -> None:
+    async def body(house: House) -> None:
+        heard: list[Any] = []
+        got = asyncio.Event()
+
+        def take(changes: Any) -> None:
+            heard.append(changes)
+            got.set()
+
+        one, _ = await house.worker("worker-1", routing=lambda changes: heard.append("echo"))
+        await house.worker("worker-2", routing=take)
+        opened = [0.5, 0.0, 3, 1, 30.0, 0.0, None, 0.0, 0, 3, "503", 2]
+        one.send("routing", {"members": {"p/m": opened, "p/well": [1.0, 0.0, 0, 0, 0.0, 0.0, 0.2, 0.0, 9, 0, "", 0]}})
+        await got.wait()
+        assert [list(each["members"]) for each in heard] == [["p/m"]]
+        one.send("open", 4)
+        await one.call("sums", 0)
+        assert house.home.open == 4 and house.home.parts.routing_state.active == {"p/m": 2}
+        one.close()
+        while "worker-1" in house.home.workers:
+            await asyncio.sleep(0)
+        assert house.home.open == 0 and house.home.parts.routing_state.active == {}
+
+    in_a_house(body)

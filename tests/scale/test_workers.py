@@ -1,0 +1,73 @@
+"""Two gateways with two workers each and one Redis: what one of the four workers knows or takes, the others know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from engines import need_redis
+from replicas import Replicas
+from running import http, sends, until
+from spread import Kept, to_every_worker, workers_of
+
+pytestmark = pytest.mark.slow
+WORKERS = "workers = 2\n"
+
+
+@pytest.fixture(autouse=True)
+def _redis() -> None:
+    need_redis()
+
+
+def outcomes(group: Replicas, calls: int, **terms: int) -> Counter[int]:
+    """The statuses of calls that go to both gateways at once, each over a connection of its own."""
+    with ThreadPoolExecutor(8) as pool:
+        return Counter(pool.map(lambda number: group.chat(number % len(group.gateways), **terms).status, range(calls)))
+
+
+def test_a_rate_limit_is_one_limit_for_all_workers_of_all_gateways(tmp_path: Path) -> None:
+    with Replicas(tmp_path, settings=WORKERS, key="limits = { max_requests = 20, per_seconds = 100000 }") as group:
+        assert [len(workers_of(each.pid)) for each in group.gateways] == [2, 2]
+        found = outcomes(group, 80)
+        served = found[200]
+        assert set(found) == {200, 429} and 15 <= served <= 20
+
+        def calls_on() -> bool:
+            nonlocal served
+            served += group.chat(served % 2).status == 200
+            return served == 20
+
+        until(calls_on, "what a worker gave back is used by others")
+        assert set(outcomes(group, 20)) == {429}
+
+
+def test_a_budget_is_not_over_spent_by_four_workers(tmp_path: Path) -> None:
+    with Replicas(tmp_path, settings=WORKERS, key="budget = { usd_per_day = 0.02 }") as group:
+        found = outcomes(group, 60, max_tokens=90)  # each holds up to 0.0009 USD and costs 0.001
+        assert found[200] * 0.001 <= 0.022 and found[200] >= 10
+        assert set(found) <= {200, 402}
+
+
+def knows(way: Kept, key: str) -> bool:
+    """Whether a worker would not send to the member now."""
+    body = {"model": "o/m", "messages": [{"role": "user", "content": "hi"}]}
+    return '"open"' in way.send("POST", "/route", body, authorization=f"Bearer {key}").data.decode()
+
+
+def test_a_login_and_an_open_breaker_are_known_to_the_workers_of_the_other_gateway(tmp_path: Path) -> None:
+    with Replicas(tmp_path, settings=WORKERS) as group:
+        login = group.first.send("POST", "/monitor/login", b"", authorization=f"Bearer {group.admin}")
+        cookie = login.headers["set-cookie"].partition(";")[0]
+        group.second.token = ""
+        until(lambda: {group.second.get("/v1/models", cookie=cookie).status for _ in range(6)} == {200}, "it holds on all")
+        group.upstream.does(sends(http(b"{}", status="500 Oops")))
+        for _ in range(12):
+            group.chat(0)
+        with to_every_worker(group.second) as both:
+            for way in both:
+                until(lambda way=way: knows(way, group.caller), "a worker of the other gateway knows", limit_s=20)
+        group.first.send("POST", "/monitor/logout", b"", cookie=cookie, x_llm_router_csrf="1")
+        group.second.token = ""
+        until(lambda: {group.second.get("/v1/models", cookie=cookie).status for _ in range(6)} == {401}, "it has ended on all")
