@@ -121,6 +121,21 @@ services:
       gateway: {{condition: service_healthy}}
     restart: unless-stopped
 
+{compose_stores()}
+configs:
+  nginx:
+    content: |
+{indent(nginx_conf(place.port), " " * 6).rstrip()}
+
+volumes:
+  state:
+  postgres:
+"""
+
+
+def compose_stores() -> str:
+    """PostgreSQL and Redis, as services of the compose file."""
+    return f"""\
   postgres:
     image: {POSTGRES}
     environment:
@@ -147,15 +162,6 @@ services:
       timeout: 3s
       retries: 12
     restart: unless-stopped
-
-configs:
-  nginx:
-    content: |
-{indent(nginx_conf(place.port), " " * 6).rstrip()}
-
-volumes:
-  state:
-  postgres:
 """
 
 
