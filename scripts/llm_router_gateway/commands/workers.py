@@ -55,7 +55,7 @@ from ..store.call import Call
 from ..store.redaction import Bodies
 from .process import inherited_sockets, notify, on_signals, raise_file_limit, say
 from .replica import COMMON
-from .serve import GatewayProcess, cannot_listen, counted, ready_lines
+from .serve import UNUSABLE, GatewayProcess, cannot_listen, counted, ready_lines, say_unusable
 from .worker import Start
 
 START = "import sys; sys.path.insert(0, {folder!r}); from {package}.commands.worker import main; main()"
@@ -411,12 +411,19 @@ async def sockets_for(config: Config) -> list[list[socket.socket]]:
 
 
 async def serve_with_workers(config: Config, source: Source, *, demo: bool = False) -> int:
-    """Serves until a signal, then drains. Returns 3 when the address cannot be bound, 1 when no worker can be started."""
+    """Serves until a signal, then drains. Returns 3 when the address cannot be bound, 2 without its log file.
+
+    1 when no worker can be started.
+    """
     if not UNIX:
         say(NO_WORKERS)
         return 2
     raise_file_limit()
-    process = HomeProcess(config, source, demo=demo)
+    try:
+        process = HomeProcess(config, source, demo=demo)
+    except UNUSABLE as wrong:
+        say_unusable(config, wrong)
+        return 2
     try:
         sockets = await sockets_for(config)
     except (OSError, ValueError) as wrong:
