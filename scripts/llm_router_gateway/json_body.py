@@ -165,9 +165,11 @@ def insertions(text: str, at: int, values: Mapping[str, Any], members: list[Memb
 
 def apply_edits(text: str, edits: list[tuple[int, int, str]]) -> str:
     """`text` with each (start, end, new) put in; the edits do not overlap."""
-    for start, end, new in sorted(edits, reverse=True):
-        text = text[:start] + new + text[end:]
-    return text
+    pieces, at = [], 0  # put together once: a body may hold one name a hundred thousand times
+    for start, end, new in sorted(edits):
+        pieces += [text[at:start], new]
+        at = end
+    return "".join([*pieces, text[at:]])
 
 
 def read_body(data: bytes) -> Body:

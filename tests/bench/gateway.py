@@ -2,6 +2,7 @@
 
     python3.11 tests/bench/gateway.py             peers go into a temporary directory, removed at the end
     python3.11 tests/bench/gateway.py DIRECTORY   peers stay there for the next run
+    python3.11 tests/bench/gateway.py --cpu LiteLLM --rounds 3    only CPU, beside these peers ("" for none), in fewer rounds
 
 Prints one table; exit code 1 where a limit is missed. CPU is user and system time of the gateway's process and its children,
 nobody else's. The upstream and the callers are this process, see traffic.py; the peers are in sides.py. Linux only.
@@ -9,6 +10,7 @@ nobody else's. The upstream and the callers are this process, see traffic.py; th
 
 from __future__ import annotations
 
+import argparse
 import resource
 import sys
 import tempfile
@@ -108,16 +110,16 @@ def cpu_of(traffic: Traffic, side: Side, claim: Claim) -> float:
     return (side.cpu_s() - before_s) / (done.pieces or done.answers)
 
 
-def interleaved(traffic: Traffic, sides: Sequence[Side]) -> Dict[str, Dict[str, List[float]]]:
+def interleaved(traffic: Traffic, sides: Sequence[Side], rounds: int) -> Dict[str, Dict[str, List[float]]]:
     """Every side with every claim once a round; a first round, which warms them, is dropped. found[claim][side]"""
     found: Dict[str, Dict[str, List[float]]] = {claim.what: {side.name: [] for side in sides} for claim in CLAIMS}
-    for number in range(ROUNDS + 1):
+    for number in range(rounds + 1):
         for claim in CLAIMS:
             for side in sides:
                 if (side.name, claim.path) not in CANNOT:
                     seconds = cpu_of(traffic, side, claim)
                     found[claim.what][side.name] += [seconds] if number else []
-        print(f"round {number} of {ROUNDS}", file=sys.stderr, flush=True)
+        print(f"round {number} of {rounds}", file=sys.stderr, flush=True)
     return found
 
 
@@ -231,10 +233,10 @@ def enough_files() -> None:
         raise Failed(f"{SLOW_STREAMS} streams need {FILES} open files; this user may have {hard} (ulimit -Hn)")
 
 
-def started(sides: Sides, reasons: List[str]) -> List[Side]:
-    """Ours, and every peer that can be had; why not, for the others."""
+def start_all(sides: Sides, names: Sequence[str], reasons: List[str]) -> List[Side]:
+    """Those of these names that can be had; why not, for the others."""
     running = []
-    for name in ANSWERS:
+    for name in names:
         try:
             running.append(sides.start(name))
         except Skipped as reason:
@@ -242,34 +244,38 @@ def started(sides: Sides, reasons: List[str]) -> List[Side]:
     return running
 
 
-def measured(directory: Path, reasons: List[str]) -> List[Row]:
+def measured(directory: Path, names: Sequence[str], rounds: int, is_cpu_only: bool, reasons: List[str]) -> List[Row]:
     """All rows."""
     enough_files()
     with Bench() as bench, Traffic() as traffic, Sides(bench, traffic, directory) as sides:
-        running = started(sides, reasons)
+        running = start_all(sides, names, reasons)
         peers = [side for side in running if side.name not in (OURS, BARE)]
         peers_idle = {side.name: side.rss_bytes() for side in peers}
-        rows = cpu_rows(interleaved(traffic, running))
+        rows = cpu_rows(interleaved(traffic, running, rounds))
         rows.append(speed_row(traffic, running[0]))
-        check_log(sides, (ROUNDS + 2) * ANSWERS[OURS][0])
+        check_log(sides, (rounds + 2) * ANSWERS[OURS][0])
         for side in running:
             sides.stop(side)
-        rows += start_rows(traffic, sides, peers, peers_idle)
-        rows += [slow_row(traffic, sides, claim) for claim in KINDS if claim.burst == 1]
-        reasons += [f"{name} is not in the rows of conversion: {why}." for (name, _), why in CANNOT.items()]
+        if not is_cpu_only:
+            rows += start_rows(traffic, sides, peers, peers_idle)
+            rows += [slow_row(traffic, sides, claim) for claim in KINDS if claim.burst == 1]
+        reasons += [f"{name} is not in the rows of {path}: {why}." for (name, path), why in CANNOT.items() if name in names]
         reasons.insert(0, f"{', '.join(sides.versions.values())}.")
         return rows
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Measure, print the table and what was left out."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if len(words) > 1 or words[:1] in (["-h"], ["--help"]):
-        print(__doc__.strip())
-        return 0 if len(words) == 1 else 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", nargs="?", help="where the peers are installed, and stay")
+    parser.add_argument("--cpu", metavar="PEERS", help="only the rows of CPU, beside these peers, with commas")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    given = parser.parse_args(argv)
+    names = [*ANSWERS] if given.cpu is None else [OURS, *(name for name in given.cpu.split(",") if name)]
     notes: List[str] = []
     with tempfile.TemporaryDirectory(prefix="llm-router-peers-") as temporary:
-        missed = report(measured(Path(words[0] if words else temporary).absolute(), notes))
+        directory = Path(given.directory or temporary).absolute()
+        missed = report(measured(directory, names, given.rounds, given.cpu is not None, notes))
     print("", *notes, sep="\n")
     return missed
 

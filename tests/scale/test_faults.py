@@ -1,7 +1,8 @@
 """Real gateways and a real engine, with kills at random moments: a budget is never over-spent, and comes back to use.
 
-Each run lasts some seconds. Two gateways answer calls of one key at once, while a seeded sequence of faults goes on beside them.
-What a killed gateway had in progress or had not yet logged is known to no log: those calls are counted here, and allowed for.
+Each run lasts some seconds. Two gateways answer calls of one key at once, while a seeded sequence of faults goes on beside
+them. What a killed gateway had in progress or had not yet logged is known to no log: those calls are counted here, and
+allowed for.
 """
 
 from __future__ import annotations

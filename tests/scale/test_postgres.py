@@ -164,6 +164,7 @@ def test_an_outage_loses_no_call_keeps_known_keys_and_admits_nobody_on_a_guess(
         for _ in range(5):
             assert chat_as(gateway, key).status == 200
     assert one.get("/monitor/invocations").status == 503
+    assert (one.get("/health/ready").status, one.get("/health/ready").json["checks"]["store"]) == (200, "away")
     answer = one.send("POST", "/api-keys", json.dumps({"name": "new"}).encode(), content_type="application/json")
     assert answer.status == 503 and server.password not in answer.data.decode()
     server.start()
@@ -263,6 +264,31 @@ def test_kills_of_gateways_and_of_the_server_leave_no_call_twice_and_only_the_la
     assert total is not None and int(total[0]) == len(stored)
     missed = set(answered) - set(stored)
     assert len(missed) <= lost * 200, (len(missed), len(answered))  # what a killed process had not handed over
+
+
+def test_a_provider_that_is_changed_at_one_gateway_is_changed_at_all(server: PostgresServer, replica: Replicas) -> None:
+    address = server.database()
+    one, two = replica("one", address), replica("two", address)
+    post(one, "/providers", {"name": "more", "api": "openai", "base_url": "http://127.0.0.1:9/v1", "api_key": made_up("k")})
+
+    def names(gateway: Process) -> list[str]:
+        return [each["name"] for each in gateway.get("/providers").json]
+
+    assert names(one) == ["up", "more"]
+    until(lambda: names(two) == ["up", "more"], "the other gateway has the provider")
+    post(two, "/providers/more", {"is_active": False}, "PATCH")
+    until(lambda: not one.get("/providers/more").json["is_active"])
+    three = replica("three", address)
+    until(lambda: names(three) == ["up", "more"], "a gateway that starts later has it, too")
+    assert two.send("DELETE", "/providers/more").status < 300
+    for gateway in (one, three):
+        until(lambda gateway=gateway: names(gateway) == ["up"])
+    until(lambda: replicas_of(one)["alive"] == 3 and replicas_of(one)["configurations"] == 1)
+    server.kill()
+    until(lambda: one.get("/monitor/invocations").status == 503)
+    body = json.dumps({"name": "late", "api": "openai", "base_url": "http://127.0.0.1:9/v1", "api_key": made_up("k")}).encode()
+    refused = one.send("POST", "/providers", body, content_type="application/json")
+    assert refused.status >= 500 and "nothing was changed" in refused.data.decode() and names(one) == ["up"]
 
 
 def test_the_password_is_shown_nowhere(server: PostgresServer, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Two gateways and one Redis, as processes: limits and budgets hold, and health, conversations and logins are shared."""
+"""Two gateways and one Redis, as processes: limits and budgets hold together; health, conversations and logins are shared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from engines import need_redis
 from replicas import Replicas, answer_of
-from running import close, http, sends, until
+from running import close, command, http, sends, until
 
 pytestmark = pytest.mark.slow
 
@@ -205,3 +205,36 @@ def test_a_login_holds_at_every_gateway_and_so_does_its_end(tmp_path: Path) -> N
         assert group.second.get("/api-keys", cookie=forged).status == 401
         assert group.second.send("POST", "/auth/logout", b"", cookie=cookie, x_llm_router_csrf="1").status == 204
         until(lambda: group.first.get("/api-keys", cookie=cookie).status == 401, "it has ended at the first one")
+
+
+# -- what is said beforehand, and what a restart changes
+
+
+def check(group: Replicas, url: str = "") -> tuple[int, str, str]:
+    """`--check`: its exit code, and what it prints."""
+    folder = group.folder / "check"
+    folder.mkdir(exist_ok=True)
+    text = group.config.replace(group.server.url, url or group.server.url)
+    (folder / "router.toml").write_text(text)
+    done = command(folder, "-c", "router.toml", "--check", CALLER=group.caller)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_check_says_whether_the_engine_answers_and_what_budgets_need(tmp_path: Path) -> None:
+    with Replicas(tmp_path, count=0) as group:
+        code, out, err = check(group)
+        assert code == 0 and f"ok    {group.server.url}" in out and ("Redis 7" in out or "Redis 8" in out or "Valkey" in out), (
+            out
+        )
+        assert 'need a common log: [server] store = "postgresql://..."' in err
+        code, out, _ = check(group, "redis://:pass-word@127.0.0.1:1/0")
+        assert code == 1 and "FAIL  redis://127.0.0.1:1/0" in out and "check [state] url" in out and "pass-word" not in out
+
+
+def test_a_gateway_that_begins_again_takes_nothing_from_what_was_spent(tmp_path: Path) -> None:
+    with Replicas(tmp_path, key="budget = { usd_per_day = 0.018 }") as group:
+        group.upstream.does(sends(answer_of(cost_usd=0.0005)))
+        assert outcomes(group, 60)[402] > 0
+        group.restart(0)
+        assert outcomes(group, 40)[402] > 0
+        assert 30 <= len(group.upstream.requests) <= 36  # of 0.0005 USD each

@@ -163,6 +163,13 @@ class Authenticator:
     def config(self) -> Config:
         return self._config
 
+    def key_by_id(self, key_id: str) -> Key | None:
+        """Of the store or of the file."""
+        row = self.rows.get(key_id)
+        if row is not None:
+            return row.key
+        return next((key for key, _ in self.file_keys if key.id == key_id), None)
+
     @property
     def file_keys(self) -> tuple[tuple[Key, Sequence[Secret]], ...]:
         """[[keys]]."""

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import PROGRAM, __version__
+from ..config.addresses import is_postgres, without_password
 from ..config.config import Config, State
 from ..config.telemetry import Telemetry
 from ..errors import GatewayError, Unavailable, UpstreamFailed, UpstreamTimeout
@@ -29,6 +30,7 @@ from ..proxy.outgoing import quote_id
 from ..proxy.request import dump_json
 from ..proxy.upstream import MAX_ANSWER_BYTES
 from ..routing.resolve import Candidate, routes_of
+from ..store.recorder import StoreUnusable
 from ..telemetry.exporter import Exporter
 from ..telemetry.otlp import CLIENT, Span
 from ..wire import ir
@@ -138,13 +140,31 @@ async def check_state(state: State, store: str, clock: Callable[[], float]) -> O
     if seconds > state.timeout_s:
         text = f"answers after {seconds * 1_000:.0f} ms: more than [state] timeout_s, {state.timeout_s * 1_000:.0f} ms"
         return Outcome(engine.where, seconds, error=Unavailable(f"{text}; move it nearer, or raise timeout_s"))
-    if not store.startswith("postgresql:"):
+    if not is_postgres(store):
         sys.stderr.write(
             "note: each gateway keeps a call log of its own. Limits, health and budgets are shared, but when the engine of "
             "[state] loses its memory, what a gateway spent that is gone by then is forgotten. Budgets across several "
             'gateways need a common log: [server] store = "postgresql://..."\n'
         )
     return Outcome(engine.where, seconds, version)
+
+
+def check_store(address: str, clock: Callable[[], float]) -> Outcome:
+    """Whether the database can be used, its version, and what a gateway would make or meets there."""
+    from ..store.postgres import migrations
+    from ..store.postgres.session import CommandSession
+
+    place, began = without_password(address), clock()
+    try:
+        with CommandSession(address, creates=False, is_new=True) as found:
+            version = found.session.raw.info.server_version
+            missing, unknown = migrations.missing_steps(found.session), migrations.unknown_steps(found.session)
+    except StoreUnusable as wrong:
+        return Outcome(place, clock() - began, error=Unavailable(str(wrong)))
+    told = [f"PostgreSQL {version // 10_000}.{version % 10_000}", f"{len(migrations.MIGRATIONS) - len(missing)} steps"]
+    told += [f"{', '.join(missing)} will be made by the first gateway"] if missing else []
+    told += [f"steps of a newer version: {', '.join(unknown)}"] if unknown else []
+    return Outcome(place, clock() - began, "; ".join(told))
 
 
 async def run(config: Config, clock: Callable[[], float]) -> int:
@@ -173,6 +193,8 @@ async def run(config: Config, clock: Callable[[], float]) -> int:
         outcomes = list(await asyncio.gather(*map(one, probed), *state))
     finally:
         await pool.close()
+    if is_postgres(config.server.store):
+        outcomes.append(await asyncio.to_thread(check_store, config.server.store, clock))
     if config.telemetry is not None and config.telemetry.traces:
         outcomes.append(await probe_collector(config.telemetry, clock))
     width = max((len(outcome.name) for outcome in outcomes), default=0)

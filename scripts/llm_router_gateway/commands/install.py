@@ -25,6 +25,7 @@ from pathlib import Path
 
 from ..config.config import ConfigError
 from ..config.sources import OVERLAY_VARIABLE, Source
+from . import install_cluster
 from .dashboards import alerts, dashboard
 from .program import typed
 
@@ -44,6 +45,8 @@ EXIT_BAD_CONFIG = 2  # starting it again does not help then
 EXPLAINED = """\
 llm-router-gateway install systemd [--config FILE] [--user NAME]     prints a systemd unit
 llm-router-gateway install container [--config FILE]                 prints a container file
+llm-router-gateway install compose [--config FILE]                   prints a compose file: gateways, Redis, PostgreSQL
+llm-router-gateway install kubernetes [--config FILE]                prints manifests of the same
 llm-router-gateway install grafana                                   prints a Grafana dashboard
 llm-router-gateway install alerts                                    prints Prometheus alert rules
 
@@ -201,21 +204,25 @@ def unit_steps(place: Place) -> list[str]:
 
 # ----------------------------------------------------------------------------------------------------------- container
 
+DRIVERS = """\
+# The drivers of Redis and PostgreSQL; all else is the standard library's.
+RUN pip install --no-cache-dir 'redis>=8' 'psycopg[binary]>=3.2'
+"""
 HEALTH = (
     "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open("
     "'http://127.0.0.1:' + os.environ['LLM_ROUTER_PORT'] + '/health/ready', timeout=3)"
 )
 
 
-def container(place: Place) -> str:
-    """The container file; its context is the folder that holds the package."""
+def container(place: Place, *, cluster: bool = False) -> str:
+    """The container file; its context is the folder that holds the package. `cluster`: with the drivers that several need."""
+    drivers = DRIVERS if cluster else "# Nothing is installed: it is the standard library's alone.\n"
     health = json.dumps(["python3", "-c", HEALTH])
     return f"""\
 # Containerfile: printed by `llm-router-gateway install container`
 FROM docker.io/library/python:{PYTHON}-slim
 
-# Nothing is installed: it is the standard library's alone.
-WORKDIR /opt/{NAME}
+{drivers}WORKDIR /opt/{NAME}
 COPY llm_router_client.py llm_router_demo.py llm_router_demo_protocols.py ./
 COPY llm_router_extras ./llm_router_extras
 COPY llm_router_gateway ./llm_router_gateway
@@ -259,11 +266,27 @@ def container_steps(place: Place) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------------ watching
 
-SCRAPE = "let Prometheus scrape http://HOST:8000/metrics with an administrator's key (authorization: credentials_file)"
+SCRAPE = "let Prometheus scrape http://HOST:8000/metrics with a key of `keys create --monitor` (credentials_file)"
 WATCHING: Mapping[str, tuple[Callable[[], str], Sequence[str]]] = {
     "grafana": (dashboard, (SCRAPE, "in Grafana: Dashboards, New, Import; choose the source of data at the top of the page")),
     "alerts": (alerts, (SCRAPE, "name the file in rule_files of prometheus.yml, after a look at the thresholds",
                         "promtool check rules llm-router-alerts.yml")),
+}  # fmt: skip
+
+
+def compose(place: Place) -> str:
+    return install_cluster.compose(place, container(place, cluster=True), str(place.package.parent), str(place.config), STATE)
+
+
+# What is made for a place, and what to do with it; the flag is --cluster.
+PLACED: Mapping[str, Callable[[Place, bool], tuple[str, list[str]]]] = {
+    "systemd": lambda place, _: (unit(place), unit_steps(place)),
+    "container": lambda place, cluster: (container(place, cluster=cluster), container_steps(place)),
+    "compose": lambda place, _: (compose(place), install_cluster.compose_steps(place)),
+    "kubernetes": lambda place, _: (
+        install_cluster.kubernetes(place, UID, STATE),
+        install_cluster.kubernetes_steps(place, str(place.package.parent), str(place.config)),
+    ),
 }  # fmt: skip
 
 # -------------------------------------------------------------------------------------------------------- command line
@@ -274,9 +297,10 @@ def parser() -> argparse.ArgumentParser:
         f"{typed()} install", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description=EXPLAINED, epilog="exit codes:\n  0  printed\n  2  usage error",
     )  # fmt: skip
-    made.add_argument("what", nargs="?", choices=("systemd", "container", "grafana", "alerts"), help="what to print")
+    made.add_argument("what", nargs="?", choices=(*PLACED, *WATCHING), help="what to print")
     made.add_argument("-c", "--config", metavar="FILE", default="", help=f"router.toml; /etc/{NAME}/router.toml if not given")
     made.add_argument("--user", metavar="NAME", default="", help="systemd: the user that it runs as, instead of one of its own")
+    made.add_argument("--cluster", action="store_true", help="container: with the drivers of Redis and PostgreSQL")
     return made
 
 
@@ -294,13 +318,13 @@ def run(arguments: Sequence[str]) -> int:
         return printed(make(), what_to_do)
     place, note = place_of(options.config, options.user)
     try:
-        text = unit(place) if options.what == "systemd" else container(place)
+        text, steps = PLACED[options.what](place, options.cluster)
     except ValueError as wrong:
         sys.stderr.write(f"{wrong}\n")
         return 2
     if note:
         sys.stderr.write(f"note: {note}\n")
-    return printed(text, unit_steps(place) if options.what == "systemd" else container_steps(place))
+    return printed(text, steps)
 
 
 def printed(text: str, steps: Sequence[str]) -> int:

@@ -27,6 +27,7 @@ from ..config.sources import Source
 from ..errors import Unavailable
 from ..limiter.budgets import LocalBudgets
 from ..limiter.local import LocalLimiter
+from ..management.alerts import SpendAlerts
 from ..management.keys_api import KeysApi
 from ..management.metrics import Metrics
 from ..management.monitor_api import MonitorApi
@@ -221,12 +222,13 @@ class GatewayProcess:
             new_id=new_id, authenticator=self.backends.authenticator, limiter=self.backends.limiter,
             budgets=self.backends.budgets, kept=self.backends.conversations,
         )  # fmt: skip
-        self.gateway.on_call = self.backends.keep
+        self.gateway.on_call = self.keep
         self._started_at = time.time()
         self.backends.report = self.report
         self.gateway.on_attempts = self.backends.metrics.observe_attempts
         self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
         self.sending = Sending(config, self.gateway, self.pool, self.log)
+        self.alerts = self._alerts(config)
         self.gateway.router = Router(self.routes(demo))
         self.server = Server(
             self.gateway, max_connections=server.max_connections, max_per_address=server.max_connections_per_address
@@ -266,6 +268,20 @@ class GatewayProcess:
         self._changing = admin.lock
         keys = KeysApi(backends.authenticator, backends.keys, self.shown_budgets, time.time, demo=demo)
         return [*Page().routes(), *monitor.routes(), *keys.routes(), *admin.routes()]
+
+    def _alerts(self, config: Config) -> SpendAlerts | None:
+        """Where the configuration has a webhook."""
+        if config.alerts is None:
+            return None
+        backends = self.backends
+        return SpendAlerts(config.alerts, self.pool, backends.authenticator.key_by_id, backends.budgets, wall=time.time,
+                           warn=self.log.warn)  # fmt: skip
+
+    def keep(self, call: Call, bodies: Bodies | None) -> None:
+        """One finished call, of this process or of a worker; it is booked by now."""
+        self.backends.keep(call, bodies)
+        if self.alerts is not None:
+            self.alerts.observe(call)
 
     def telemetry_health(self) -> Mapping[str, int]:
         """Of the spans of this gateway."""
@@ -326,6 +342,7 @@ class GatewayProcess:
         old, new = self.config.server, config.server
         names = [name for name in AT_START if getattr(old, name) != getattr(new, name)]
         names += ["[telemetry]"] if self.config.telemetry != config.telemetry else []
+        names += ["[alerts]"] if self.config.alerts != config.alerts else []
         names += ["[state]"] if self.config.state != config.state else []
         late = ", ".join(names)
         self.config = config
@@ -337,6 +354,14 @@ class GatewayProcess:
     async def look_after(self) -> None:
         """The periodic work: changed files, buffered log lines, the backends. Runs until it is cancelled."""
         next_look = time.monotonic() + RELOAD_S
+        alerts = asyncio.create_task(self.alerts.run()) if self.alerts is not None else None
+        try:
+            await self._look(next_look)
+        finally:
+            if alerts is not None:
+                alerts.cancel()
+
+    async def _look(self, next_look: float) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
             self.backends.tend()

@@ -43,7 +43,7 @@ def say(text: str) -> None:
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     made = argparse.ArgumentParser(f"{typed()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
-                                   description="Backup and restore of the gateway's store, and its way into PostgreSQL.")  # fmt: skip
+                                   description="Backup and restore of the gateway's store; a copy to PostgreSQL.")  # fmt: skip
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("file", metavar="FILE", help="the copy")
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml, whose store it is")

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..access.authenticate import Authenticator
 from ..config.addresses import is_postgres
@@ -31,6 +31,9 @@ from ..store.sql_keys import SqlKeys
 from ..store.sqlite.database import Store
 from ..store.sqlite.file import MEMORY, store_path
 from ..store.sqlite.key_watch import KeyWatch
+
+if TYPE_CHECKING:
+    from ..store.postgres.overlay import SharedOverlay
 
 SPILL_OFF = "off"
 
@@ -63,6 +66,7 @@ class Stores:
     conversations: SqlConversations
     keys: SqlKeys
     watch: Callable[[Authenticator, Budgets], Watch | None]
+    overlay: SharedOverlay | None = None
 
 
 def keep_of(config: Config) -> Keep:
@@ -120,6 +124,7 @@ def replica_id() -> str:
 def postgres_stores(config: Config, source: Source, fingerprint: Callable[[], str], warn: Callable[[str], None]) -> Stores:
     from ..store.postgres.database import PostgresStore
     from ..store.postgres.ledgers import spent
+    from ..store.postgres.overlay import SharedOverlay
     from ..store.postgres.watch import ReplicaWatch
     from ..store.sqlite.spill import SpillFile
 
@@ -133,7 +138,28 @@ def postgres_stores(config: Config, source: Source, fingerprint: Callable[[], st
             wall=time.time, clock=time.monotonic, fingerprint=fingerprint, warn=warn,
         )  # fmt: skip
         made.load()
+        if stores.overlay is not None:
+            made.on_overlay = following(stores.overlay, warn)
         made.start()
         return made
 
-    return of_engine(store, watch, spent=spent)
+    stores = of_engine(store, watch, spent=spent)
+    if source.overlay_path is not None:
+        stores.overlay = SharedOverlay(store, source.overlay_path)
+        source.share = stores.overlay.push
+    return stores
+
+
+def following(shared: SharedOverlay, warn: Callable[[str], None]) -> Callable[[], None]:
+    """What takes over a change of another gateway; it begins with what there is now. In the event loop."""
+    from ..store.postgres.overlay import follow
+
+    tasks = set[asyncio.Task[None]]()
+
+    def start() -> None:
+        task = asyncio.ensure_future(follow(shared, warn))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    start()
+    return start

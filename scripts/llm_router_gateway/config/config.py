@@ -17,6 +17,7 @@ from typing import Any
 from ..policy.overrides import NONE, Overrides
 from ..policy.rate_limits import Limit
 from ..wire.registry import UPSTREAMS
+from .alerts import Alerts, read_alerts
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .keys import Key, read_keys_of_file, unmatched
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
@@ -199,6 +200,7 @@ class Config:
     keys: tuple[tuple[Key, Sequence[Secret]], ...] = ()  # [[keys]], each with its secrets
     telemetry: Telemetry | None = None
     state: State | None = None
+    alerts: Alerts | None = None
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -557,6 +559,7 @@ TABLE_NAMES = (
     "tasks",
     "keys",
     "state",
+    "alerts",
     "frontend",
     "telemetry",
 )
@@ -588,6 +591,7 @@ def parse(
         names = {f"{model.provider}/{model.name}" for model in models}
         opened = {provider.name for provider in providers.values() if provider.any_model}
         reading.notes += unmatched((key for key, _ in keys), names, opened, {group.name for group in groups})
+    alerts = read_alerts(sub_table(document, "alerts", "", reading), reading.env, reading)
     telemetry = read_telemetry(sub_table(document, "telemetry", "", reading), reading.env, reading)
     known = {*TABLE_NAMES, *providers}
     for name in sorted(document.keys() - known):
@@ -598,7 +602,7 @@ def parse(
         raise ConfigError(reading.problems)
     careful = tuple(with_secrets(provider, secrets_of(provider, models)) for provider in providers.values())
     return Config(
-        server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys, telemetry, state
+        server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys, telemetry, state, alerts
     )
 
 

@@ -78,7 +78,7 @@ def caller_lines(config: Config, stored: int | None) -> Iterator[str]:
 def fingerprint(config: Config) -> str:
     """The same text for configurations that do the same, wherever each runs; secrets are not compared."""
     server = replace(config.server, host="", port=0, log_file="", store="", spill_file="")
-    return hashlib.sha256(config_text(replace(config, server=server, sources=())).encode()).hexdigest()[:12]
+    return hashlib.sha256(config_text(replace(config, server=server, sources=(), notes=())).encode()).hexdigest()[:12]
 
 
 def masked_store(value: Any) -> str:
@@ -105,6 +105,9 @@ def config_text(config: Config, stored: int | None = 0) -> str:
         lines += ["", "[[keys]]", *key_lines(key), f"# key: {len(secrets)} set"]
     lines += routing_lines(config.routing)
     lines += telemetry_lines(config.telemetry)
+    if config.alerts is not None:
+        alerts = {"webhook": MASK, "at": config.alerts.at, "headers": dict.fromkeys(config.alerts.headers, MASK)}
+        lines += ["", "[alerts]", *(f"{name} = {toml(value)}" for name, value in alerts.items() if value)]
     if config.state is not None:
         shown = {
             "url": masked_proxy(config.state.url.reveal()),

@@ -26,6 +26,7 @@ HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 KEY = re.compile(r"[\x21-\x7e]+")  # characters that a header can hold without escaping
 URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+WEBHOOK = re.compile(r"https?://[^\s/?#@]+(/[!-~]*)?(?<!#)", re.A)
 PROXY = re.compile(r"(https?|socks5h?)://([^\s/@]*@)?[^\s/?#@]+/?")
 STATE_URL = re.compile(r"(rediss?(\+sentinel|\+cluster)?://([^\s/@]*@)?[^\s/?#@]+|unix://[^\s?#]+)(/[^\s?#]*)?(\?[^\s#]*)?")
 LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
@@ -217,6 +218,21 @@ def read_patterns(value: object) -> tuple[str, ...] | None:
     return texts
 
 
+def read_webhook(value: object) -> Secret:
+    """An address whose path or query may be a secret; it is never repeated."""
+    if not isinstance(value, str) or not WEBHOOK.fullmatch(value):
+        raise ValueError("is not an http or https address without user and fragment")
+    return Secret(value)
+
+
+def read_shares(value: object) -> tuple[float, ...]:
+    """[0.8, 1.0], in order."""
+    items = value if isinstance(value, list) else [value]
+    if not items or not all(isinstance(each, (int, float)) and not isinstance(each, bool) and 0 < each <= 10 for each in items):
+        raise ValueError("is not a list of numbers above 0, such as [0.8, 1.0]")
+    return tuple(sorted({float(each) for each in items}))
+
+
 def read_networks(value: object) -> tuple[str, ...]:
     """["10.0.0.0/8", "2001:db8::1"]"""
     found = []
@@ -248,6 +264,8 @@ KINDS: Mapping[str, tuple[Callable[[object], object], str]] = {
     "size": (read_size, 'whole number or "128k"'),
     "time": (read_time, "date, or time (UTC where it names no zone)"),
     "patterns": (read_patterns, "list of texts with *"),
+    "webhook": (read_webhook, "http(s) address, a secret"),
+    "shares": (read_shares, "list of numbers"),
     "networks": (read_networks, "list of addresses and networks"),
 }
 
@@ -549,6 +567,8 @@ CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[ke
     Setting("parameter_limits", "table", {}, "see below: { max_tokens = 2000, temperature = { min = 0, max = 1 } }"),
     Setting("limits", "table", {}, "in the place of [server] key_limits, see `[models.limits]`"),
     Setting("budget", "table", {}, "see the next table"),
+    Setting("reset", "table", {}, "what it had spent when its spending was last reset; written by `keys reset`"),
+    Setting("soft_budget", "table", {}, "the same, for `[alerts]` alone: no call is refused for it"),
     Setting("networks", "networks", (), 'addresses it may be used from: "10.0.0.0/8"'),
 )  # fmt: skip
 
@@ -564,6 +584,22 @@ BUDGET: tuple[Setting, ...] = (
     Setting("tokens_per_day", "size", None, "input and output tokens together", low=0),
     Setting("tokens_per_month", "size", None, "the same in a month", low=0),
 )
+
+RESET: tuple[Setting, ...] = (
+    Setting("at", "time", None, "when"),
+    Setting("usd_day", "number", 0.0, "US dollars of that day, until then", low=0),
+    Setting("usd_month", "number", 0.0, "of that month", low=0),
+    Setting("tokens_day", "number", 0, "tokens of that day", low=0),
+    Setting("tokens_month", "number", 0, "of that month", low=0),
+)
+
+ALERTS: tuple[Setting, ...] = (
+    Setting("webhook", "webhook", None, "address that is sent a POST when a key has used up a part of its budget",
+            ("LLM_ROUTER_ALERT_WEBHOOK",)),
+    Setting("at", "shares", (), "the parts of a budget or soft budget at which that happens. Not given: [0.8, 1.0]"),
+    Setting("headers", "headers", {}, "sent along, such as a key"),
+    Setting("proxy", "proxy", "", "proxy to the webhook"),
+)  # fmt: skip
 
 MINUTE_MS, LONG_MS = 60_000, 86_400_000
 TELEMETRY: tuple[Setting, ...] = (  # the variables are OpenTelemetry's, and their times milliseconds
@@ -621,5 +657,6 @@ TABLES: Mapping[str, tuple[Setting, ...]] = {
     "[state]": STATE,
     "[[keys]]": (*CALLER_KEY, *KEY_SECRET),
     "[keys.budget]": BUDGET,
+    "[alerts]": ALERTS,
     "[telemetry]": TELEMETRY,
 }

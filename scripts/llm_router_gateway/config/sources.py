@@ -22,7 +22,7 @@ import re
 import socket
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -198,6 +198,7 @@ class Source:
         self._is_keeper = False
         self._read_at: tuple[int, int, int] | None = None  # the stamp of the overlay that was read
         self._notes: list[str] = []  # for the next Config
+        self.share: Callable[[bytes], None] = lambda data: None  # gives it to other gateways before it is kept; OSError
         self._tried: tuple[Base, Overlay, Merged, Config] | None = None  # the last trial, which `adopt` need not repeat
 
     @property
@@ -348,7 +349,9 @@ class Source:
     def save(self, overlay: Overlay) -> None:
         if self.overlay_path is None:
             return
-        put(self.overlay_path, json.dumps(overlay_json(overlay), indent=1, allow_nan=False).encode() + b"\n")
+        data = json.dumps(overlay_json(overlay), indent=1, allow_nan=False).encode() + b"\n"
+        self.share(data)
+        put(self.overlay_path, data)
         self._read_at = self._stamps[self.overlay_path] = stamp(self.overlay_path)
 
     # -- what it gives

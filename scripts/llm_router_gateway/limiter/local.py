@@ -22,12 +22,14 @@ from ..policy.rate_limits import (
     Bucket,
     Forecast,
     Idle,
+    Level,
     NoSlot,
     Rate,
     Scope,
     Tokens,
     dues,
     given_back,
+    level_in,
     limit_text,
     refusal,
     taken,
@@ -98,6 +100,10 @@ class Meters:
                 elif wait_s > limit.wait_s:
                     worst = Forecast("refuse", worst.wait_s, worst.why)
         return worst if worst.state == "refuse" else self._slot_forecast(scopes, worst)
+
+    def levels(self, scope: Scope, now: float) -> list[Level]:
+        name, limit = scope
+        return [level_in(what, self.buckets.get(f"{name} {what}"), rate, now) for what, rate, _ in dues(limit, lambda: 0.0)]
 
     def _slot_forecast(self, scopes: Sequence[Scope], so_far: Forecast) -> Forecast:
         for name, limit in scopes:
@@ -202,6 +208,9 @@ class LocalLimiter:
 
     def forecast(self, scopes: Sequence[Scope], tokens: Tokens, now: float) -> Forecast:
         return self.meters.forecast(scopes, tokens, now)
+
+    def levels(self, scope: Scope) -> Sequence[Level]:
+        return self.meters.levels(scope, self._clock())
 
     async def acquire(self, scopes: Sequence[Scope], tokens: Tokens, idle: Idle = nullcontext) -> HeldPermit | FreePermit:
         if not scopes:

@@ -3,7 +3,8 @@
 Each script takes the time from the engine itself, names every key that it touches, and keeps all of a budget's keys in one
 slot of a cluster. The words of an answer are those of `leases`. A row is "number spent_usd spent_tokens kept_usd kept_tokens";
 an account's sums are beside its rows, so that no script reads them all. Arguments and answers are one text each, their values
-between spaces: a client library takes longer over thirty arguments than over the rest of a call. The accounts of an earlier epoch are as good as absent.
+between spaces: a client library takes longer over thirty arguments than over the rest of a call. The accounts of an earlier
+epoch are as good as absent.
 """
 
 from __future__ import annotations

@@ -14,10 +14,11 @@ A hold belongs to the day and month that its call began in, as its row in the ca
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 from ..errors import NoCredit
 
@@ -41,6 +42,17 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Reset:
+    """What a key had spent on a day and in its month when its spending was set to nothing, at that time (Unix seconds)."""
+
+    at: float
+    usd_day: float = 0.0
+    usd_month: float = 0.0
+    tokens_day: float = 0.0
+    tokens_month: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Amount:
     usd: float = 0.0
     tokens: float = 0.0
@@ -58,6 +70,77 @@ class Remaining:
     why: str = ""  # "5 USD a day"
     again_at: float = 0.0  # when that limit resets
     is_held: bool = False  # part of it is on hold for calls under way
+
+
+def is_since(reset: Reset, span: str, now: float) -> bool:
+    """Whether the day or the month of a reset is still going on."""
+    length = len("2026-11-29") if span == "day" else len("2026-11")
+    return day_of(reset.at)[:length] == day_of(now)[:length]
+
+
+def raised(budget: Budget, reset: Reset | None, now: float) -> Budget:
+    """The budget that ledgers are held against, which know of no reset: with what was spent before it on top.
+
+    raised(Budget(usd_per_day=5), Reset(now, usd_day=4), now) -> Budget(usd_per_day=9); on the next day 5
+    """
+    if reset is None:
+        return budget
+    return raised_on(budget, reset, is_since(reset, "day", now), is_since(reset, "month", now))
+
+
+@lru_cache(maxsize=4_096)
+def raised_on(budget: Budget, reset: Reset, of_day: bool, of_month: bool) -> Budget:
+    """The same object for the same budget: what is leased against it is known by it."""
+    values = {}
+    for span, counts in (("day", of_day), ("month", of_month)):
+        for unit in ("usd", "tokens"):
+            limit, more = getattr(budget, f"{unit}_per_{span}"), getattr(reset, f"{unit}_{span}") if counts else 0
+            values[f"{unit}_per_{span}"] = None if limit is None else limit + more
+    return Budget(**values)
+
+
+def since_reset(spent: Mapping[str, float | int], reset: Reset | None, now: float) -> dict[str, float | int]:
+    """What of a key's spending counts: {"usd_day": 5.0, ...} -> {"usd_day": 1.0, ...}"""
+    counted = dict(spent)
+    for span in SPANS if reset is not None else ():
+        for name in (f"usd_{span}", f"tokens_{span}") if is_since(reset, span, now) else ():  # type: ignore[arg-type]
+            left = max(0.0, counted[name] - getattr(reset, name))
+            counted[name] = round(left) if name.startswith("tokens") else round(left, 9)
+    return counted
+
+
+LIMITS = ("usd_per_day", "usd_per_month", "tokens_per_day", "tokens_per_month")
+
+
+def amounts_of(spent: Mapping[str, float | int]) -> dict[str, float]:
+    """What a key has spent, by LIMITS: {"usd_day": 4.0, ...} -> {"usd_per_day": 4.0, ...}"""
+    return {f"{unit}_per_{span}": float(spent[f"{unit}_{span}"]) for unit in ("usd", "tokens") for span in SPANS}
+
+
+class Crossing(NamedTuple):
+    """A part of a limit that is used up now and was not before."""
+
+    limit: str  # one of LIMITS
+    most: float
+    share: float
+    spent: float
+
+
+def crossings(
+    budget: Budget | None, before: Mapping[str, float], after: Mapping[str, float], shares: Sequence[float]
+) -> list[Crossing]:
+    """Those of each limit; of several parts that were passed at once the largest.
+
+    crossings(Budget(usd_per_day=5), {"usd_per_day": 3.9, ...}, {"usd_per_day": 4.1, ...}, (0.8, 1.0))
+        -> [Crossing("usd_per_day", 5, 0.8, 4.1)]
+    """
+    found = []
+    for name in LIMITS if budget is not None else ():
+        most = getattr(budget, name)
+        passed = [share for share in shares if most and before[name] < share * most <= after[name]]
+        if passed:
+            found.append(Crossing(name, most, max(passed), after[name]))
+    return found
 
 
 def day_of(now: float) -> str:

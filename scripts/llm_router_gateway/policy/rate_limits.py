@@ -96,6 +96,21 @@ def given_back(bucket: Bucket, rate: Rate, amount: float, now: float) -> Bucket:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """What is left of one limit: Level("requests", 60, 59, 1.0), full again after `reset_s`."""
+
+    what: str  # requests, tokens
+    limit: int
+    remaining: int
+    reset_s: float
+
+
+def level_in(what: str, bucket: Bucket | None, rate: Rate, now: float) -> Level:
+    level = level_of(bucket, rate, now)
+    return Level(what, int(rate.capacity), max(0, int(level + 1e-9)), max(0.0, rate.capacity - level) / rate.per_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """The outcome that an acquire would have now."""
 
@@ -130,6 +145,9 @@ class Limiter(Protocol):
 
     def forecast(self, scopes: Sequence[Scope], tokens: Tokens, now: float) -> Forecast:
         """The outcome of `acquire` as far as is known locally; changes nothing."""
+
+    def levels(self, scope: Scope) -> Sequence[Level]:
+        """What is left of a scope's limits, as far as is known locally; () where the buckets are elsewhere."""
 
     async def acquire(self, scopes: Sequence[Scope], tokens: Tokens, idle: Idle) -> Permit:
         """A permit, after a wait where the limits allow one. RateLimited, or NoSlot after a wait in vain."""

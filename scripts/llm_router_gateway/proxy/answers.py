@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import GatewayError, Unavailable, UpstreamFailed
+from ..errors import BadRequest, GatewayError, Unavailable, UpstreamFailed
 from ..net.client import Response
 from ..routing.resolve import Candidate
 from ..wire import ir
@@ -29,8 +29,12 @@ def parse_answer(data: bytes, name: str) -> dict[str, Any]:
     """An upstream's JSON object; UpstreamFailed when it is none."""
     value = parse_or_none(data)
     if value is None:
-        raise UpstreamFailed(f"{name}: the upstream answered with something that is no JSON object; check base_url")
+        raise no_object(name)
     return value
+
+
+def no_object(name: str) -> UpstreamFailed:
+    return UpstreamFailed(f"{name}: the upstream answered with something that is no JSON object; check base_url")
 
 
 def parse_or_none(data: bytes) -> dict[str, Any] | None:
@@ -75,9 +79,13 @@ def check_answer(answer: Mapping[str, Any], candidate: Candidate, record: Record
     codec = wire(candidate.provider.api)
     flaw = codec.flaw_in(answer)
     if flaw is not None:
-        record.usage = codec.usage_in(answer)  # it is paid all the same
-        flaw.message = f"{candidate.name}: {flaw.message}"
-        raise flaw
+        raise broken(flaw, codec.usage_in(answer), candidate, record)
+
+
+def broken(flaw: GatewayError, usage: ir.Usage | None, candidate: Candidate, record: Record) -> GatewayError:
+    """A flaw with its model's name. The answer is paid all the same."""
+    record.usage, flaw.message = usage, f"{candidate.name}: {flaw.message}"
+    return flaw
 
 
 def note_unmet(context: RequestContext, answer: Mapping[str, Any] | ir.Answer | Seen | None) -> None:
@@ -90,11 +98,25 @@ def note_unmet(context: RequestContext, answer: Mapping[str, Any] | ir.Answer | 
             answer = wire(context.call.protocol).read_answer(answer)
         except GatewayError:
             return  # it is passed on unread
-    seen = seen_in(answer) if isinstance(answer, ir.Answer) else answer
+    add_unmet(lost, unmet(demands, seen_in(answer) if isinstance(answer, ir.Answer) else answer))
+
+
+def add_unmet(lost: list[str], names: Iterable[str]) -> None:
     known = {name.partition("=")[0] for name in lost}
-    for name in unmet(demands, seen):
+    for name in names:
         if name.partition("=")[0] not in known:  # else the upstream was not sent it
             name_lost(lost, name)
+
+
+def request_of(context: RequestContext, model: str, stream: bool | None) -> ir.Request:
+    """What an answer to a relayed request is written by, where it has to be written anew after all."""
+    more = context.conversation.reading if context.conversation is not None else {}
+    try:
+        return wire(context.call.protocol).read_request(context.fields, model=model, stream=stream, **more)
+    except BadRequest:
+        if context.large is None:
+            raise
+        return ir.Request(model, (), stream=bool(stream))  # of a large body only the head is here
 
 
 def looks_streamed(data: bytes) -> bool:

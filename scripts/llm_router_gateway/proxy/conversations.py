@@ -151,6 +151,10 @@ class Conversations:
     def keeps(self, context: RequestContext) -> bool:
         return self._is_kept and context.state.config.server.keep_conversations_hours > 0
 
+    def needs_whole(self, context: RequestContext, builds: bool) -> bool:
+        """Whether a large body is needed here and not only in a worker: it builds on what is kept, or is to be kept."""
+        return builds or (self.keeps(context) and wire(context.call.protocol).state.wants_store(context.fields))
+
     async def begin(self, context: RequestContext) -> Conversation | None:
         """What a request that was read builds on. BadRequest and NotFound in the API's words where that is unknown."""
         if not SPECS[context.call.protocol].keeps_answers:

@@ -19,14 +19,16 @@ from ..errors import CONTEXT, GatewayError, RateLimited, Unavailable
 from ..limiter.local import FREE
 from ..policy.budgets import Amount
 from ..policy.circuit_breaker import allows_failover
-from ..policy.rate_limits import Idle, NoSlot, Permit
+from ..policy.rate_limits import Idle, NoSlot, Permit, Scope
 from ..policy.tag_query import TAG, TASK
 from ..routing.plan import Attempt, Plan, RoutingRequest, Target, plan, scopes_of, served_name
 from ..routing.resolve import candidates
+from ..wire.registry import SPECS
 from .attempts import record_of
 from .charges import Charge, charge_of
 from .request import RequestContext
 from .services import Services
+from .streaming import Headers
 
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # another key of the same provider may succeed
 PASSING = frozenset({502, 503, 529})  # often over a moment later
@@ -150,11 +152,19 @@ class Failover:
         limit = (key.limits if key is not None else None) or context.state.config.server.key_limits
         if limit is None:
             return None
-        scopes = ((f"key:{context.caller.key_id}", limit),)
+        scope = (f"key:{context.caller.key_id}", limit)
         try:
-            return await self._limiter.acquire(scopes, lambda: context.input_tokens, idle)
+            return await self._limiter.acquire((scope,), lambda: context.input_tokens, idle)
         except NoSlot as error:
             raise RateLimited("this key has as many requests open as it may", retry_after_s=error.retry_after_s) from None
+        finally:
+            context.limit_headers = self._limit_headers(context, scope)
+
+    def _limit_headers(self, context: RequestContext, scope: Scope) -> Headers:
+        """What is left of a limit, in the words of the caller's protocol."""
+        write, now = SPECS[context.call.protocol].limit_headers, self._services.wall()
+        levels = self._limiter.levels(scope)
+        return [pair for each in levels for pair in write(each.what, each.limit, each.remaining, each.reset_s, now)]
 
     async def _acquire(self, context: RequestContext, attempt: Attempt, idle: Idle) -> Permit | None:
         """A permit under the member's limits; None when they refuse after all and the next member may answer."""

@@ -72,7 +72,7 @@ from .streaming import Watch
 from .tracing import Tracing
 from .upstream import RelayedRefusal, Upstream
 
-OFFLOADED = frozenset({"chat", "count"})  # calls whose large bodies are read by workers
+OFFLOADED = frozenset({"chat", "count", "embeddings"})  # calls whose large bodies are read by workers
 TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
 MONITORED = frozenset({"management", "models_health"})  # the calls of keys for monitoring; routes of management say more
 CLIENT_GONE = 499  # only for the log: no caller is left to read a status
@@ -264,10 +264,14 @@ class Gateway:
     async def _read(self, context: RequestContext) -> None:
         """The body of a call to a model, and the model's name."""
         data, spec = await self._receive(context), SPECS[context.call.protocol]
-        if len(data) > LARGE_BYTES and context.call.kind in OFFLOADED and not spec.keeps_answers:
-            context.large = await self.offload.open(data, wants_text=context.allowance is not None)
+        if len(data) > LARGE_BYTES and context.call.kind in OFFLOADED:
+            keeper = context.call.protocol if spec.keeps_answers else ""
+            context.large = await self.offload.open(data, wants_text=context.allowance is not None, protocol=keeper)
             context.body = context.large.head_body
-        else:
+            if keeper and self._conversations.needs_whole(context, context.large.head.builds):
+                context.large.close()
+                context.large = None
+        if context.large is None:
             context.body = read_body(data)
         name_model(context)
         if context.large is not None:

@@ -15,6 +15,7 @@ from ..config.reader import Reading
 from ..json_body import Body, dump, read_body
 from ..wire import ir
 from ..wire.conversion import Wish, encode_body, read_as, write_as
+from ..wire.registry import wire
 from ..wire.token_estimate import input_tokens
 from .charges import cache_lifetime
 
@@ -32,6 +33,7 @@ class Head(NamedTuple):
     text: str
     tokens: int
     kept: str
+    builds: bool = False  # on an earlier answer, or on items of one
 
 
 @dataclass(slots=True)
@@ -42,6 +44,11 @@ class Cached:
     _body: Body | None = None
     wish: Wish | None = None  # that `out` was made for
     out: Mapping[str, Any] = field(default_factory=dict)
+
+    def replace(self, body: Body) -> Body:
+        """Another body in its place."""
+        self._body, self.data = body, b""
+        return body
 
     @property
     def body(self) -> Body:
@@ -67,12 +74,14 @@ def head_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: shortened(value) for name, value in fields.items()}
 
 
-def read(cached: Cached, wants_text: bool) -> tuple[Head, bytes]:
+def read(cached: Cached, wants_text: bool, protocol: str = "") -> tuple[Head, bytes]:
+    """`protocol`: the caller's, where it keeps answers."""
     body = cached.body
     text = ""
     if wants_text:
         text = "{" + ",".join(f"{dump(each.name)}:{short_text(body.text, each)}" for each in body.members) + "}"
-    return Head(head_of(body.fields), text, input_tokens(body.fields), cache_lifetime(body.text)), b""
+    builds = bool(protocol and wire(protocol).state.references(body.fields))
+    return Head(head_of(body.fields), text, input_tokens(body.fields), cache_lifetime(body.text), builds), b""
 
 
 def short_text(text: str, member: Any) -> str:
@@ -81,8 +90,14 @@ def short_text(text: str, member: Any) -> str:
     return text[member.start : member.end] if short is member.value else dump(short)
 
 
-def changed(cached: Cached, changes: Mapping[str, Any], dropped: frozenset[str]) -> tuple[None, bytes]:
-    return None, cached.body.changed(changes, {}, dropped)
+def changed(
+    cached: Cached, changes: Mapping[str, Any], dropped: frozenset[str], protocol: str = "", seal: ir.Seal | None = None
+) -> tuple[list[str], bytes]:
+    """(what was lost, the bytes). `protocol`: the caller's, where callers bring back what the gateway sealed."""
+    body, lost = cached.body, list[str]()
+    if protocol and wire(protocol).relay.is_marked(body.text):
+        body = read_body(dump(wire(protocol).relay.fit(body.fields, seal, lost)).encode("utf-8", "backslashreplace"))
+    return lost, body.changed(changes, {}, dropped)
 
 
 def without_texts(request: ir.Request) -> ir.Request:
@@ -92,21 +107,27 @@ def without_texts(request: ir.Request) -> ir.Request:
     return replace(request, messages=(), system=(), tools=tools, response_format=form, extras=ir.NOTHING, metadata=ir.NOTHING)
 
 
-def convert(cached: Cached, wish: Wish, wants_tokens: bool) -> tuple[tuple[Any, ...], bytes]:
-    """((the request without its texts, what was lost, the head of the body, its tokens), b"")"""
+def convert(
+    cached: Cached, wish: Wish, wants_tokens: bool, more: Mapping[str, Any] = ir.NOTHING
+) -> tuple[tuple[Any, ...], bytes]:
+    """((the request without its texts, what was lost, the head of the body, its tokens), b"")
+
+    `more`: what the reader of a protocol that keeps answers wants.
+    """
     lost: list[str] = []
-    request = read_as(cached.body.fields, wish)
+    request = read_as(cached.body.fields, wish, more)
     cached.out, cached.wish = write_as(request, wish, lost), wish
     tokens = input_tokens(cached.out) if wants_tokens else 0
     return (without_texts(request), lost, head_of(cached.out), tokens), b""
 
 
 def finish(
-    cached: Cached, wish: Wish, changes: Mapping[str, Any], dropped: frozenset[str], counts: bool
-) -> tuple[list[str], bytes]:
+    cached: Cached, wish: Wish, changes: Mapping[str, Any], dropped: frozenset[str], counts: bool,
+    more: Mapping[str, Any] = ir.NOTHING,
+) -> tuple[list[str], bytes]:  # fmt: skip
     """(what was lost, the bytes of what was converted)"""
     if cached.wish != wish:  # by another worker, or too long ago
-        convert(cached, wish, wants_tokens=False)
+        convert(cached, wish, False, more)
     lost: list[str] = []
     return lost, encode_body(cached.out, changes, dropped, lost, wish if counts else None)
 

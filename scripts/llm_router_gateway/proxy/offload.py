@@ -90,11 +90,24 @@ class Offload:
         self._keys = count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def open(self, data: bytes, *, wants_text: bool = False) -> LargeBody:
-        """A body, read by a worker. BadRequest where it is no JSON object."""
+    async def open(self, data: bytes, *, wants_text: bool = False, protocol: str = "") -> LargeBody:
+        """A body, read by a worker. BadRequest where it is no JSON object. `protocol`: see large_jobs.read."""
         large = LargeBody(self, next(self._keys), data)
-        await large.read(wants_text)
+        try:
+            await large.read(wants_text, protocol)
+        except BaseException:
+            large.close()
+            raise
         return large
+
+    async def once(self, data: bytes, job: str, *arguments: Any) -> tuple[Any, bytes]:
+        """One job of `large_answers` on bytes that are not needed afterwards; the bytes that came where it made none."""
+        large = LargeBody(self, next(self._keys), data)
+        try:
+            said, made = await self.run(large, job, *arguments)
+            return said, made or data
+        finally:
+            large.close()
 
     async def run(self, large: LargeBody, job: str, *arguments: Any) -> tuple[Any, bytes]:
         """(what a job says, the bytes that it made). It goes on when the caller goes away: its worker cannot be stopped."""
@@ -114,10 +127,10 @@ class Offload:
             told, data = await self._exchange(worker, large, job, arguments)
         except (EOFError, OSError):
             worker.kill()
-            raise GatewayError("the process that was reading a large request ended; try again", code="worker_died") from None
+            raise GatewayError("the process that was reading a large body ended; try again", code="worker_died") from None
         except TimeoutError:
             worker.kill()
-            raise Unavailable(f"reading a large request took more than {JOB_S:g} s", retry_after_s=1) from None
+            raise Unavailable(f"reading a large body took more than {JOB_S:g} s", retry_after_s=1) from None
         except BaseException:
             worker.kill()
             raise
@@ -240,28 +253,48 @@ class LargeBody:
         """The head as a body, for code that looks at how fields are written."""
         return Body(self.head.text, self.head.fields)
 
-    async def read(self, wants_text: bool) -> None:
-        self._head = (await self._offload.run(self, "read", wants_text))[0]
+    async def read(self, wants_text: bool, protocol: str = "") -> None:
+        self._head = (await self._offload.run(self, "read", wants_text, protocol))[0]
 
-    async def changed(self, changes: Mapping[str, Any], dropped: frozenset[str]) -> bytes:
-        """The body's bytes, with `changes` in their place and `dropped` left out."""
-        if not (changes or dropped):
+    async def carry(self, protocol: str) -> None:
+        """Texts to be embedded, as upstreams of another protocol take them: see Spec.carried."""
+        self._head, self.data = await self._offload.run(self, "carry", protocol)
+
+    async def changed(
+        self, changes: Mapping[str, Any], dropped: frozenset[str], lost: list[str], protocol: str = "",
+        seal: ir.Seal | None = None,
+    ) -> bytes:  # fmt: skip
+        """The body's bytes, with `changes` in their place and `dropped` left out; see large_jobs.changed."""
+        if not (changes or dropped or protocol):
             return self.data
-        return (await self._offload.run(self, "changed", changes, dropped))[1]
+        more, data = await self._offload.run(self, "changed", changes, dropped, protocol, seal)
+        for name in more:
+            name_lost(lost, name)
+        return data
 
-    async def convert(self, wish: Wish, allowance: Allowance | None) -> tuple[ir.Request, list[str], Mapping[str, Any]]:
+    async def texts(
+        self, reader: tuple[str, str], writer: tuple[str, str], changes: Mapping[str, Any] | None
+    ) -> tuple[str, list[str], dict[str, Any], bytes]:
+        """(the upstream's call, what was lost, the head of the body, its bytes): see large_answers.texts."""
+        (call, lost, head), data = await self._offload.run(self, "texts", reader, writer, changes)
+        return call, lost, head, data
+
+    async def convert(
+        self, wish: Wish, allowance: Allowance | None, more: Mapping[str, Any]
+    ) -> tuple[ir.Request, list[str], Mapping[str, Any]]:
         """(the request without its texts, what was lost, the head of the converted body), which waits for `finish`."""
-        (request, lost, out, tokens), _ = await self._offload.run(self, "convert", wish, allowance is not None)
+        (request, lost, out, tokens), _ = await self._offload.run(self, "convert", wish, allowance is not None, more)
         if allowance is not None:
             allowance.measured = (tokens, self.head.kept)
         return request, lost, out
 
     async def finish(
-        self, wish: Wish, changes: Mapping[str, Any], dropped: frozenset[str], lost: list[str], *, counts: bool
-    ) -> bytes:
+        self, wish: Wish, changes: Mapping[str, Any], dropped: frozenset[str], lost: list[str], *, counts: bool,
+        more: Mapping[str, Any],
+    ) -> bytes:  # fmt: skip
         """The bytes of what was converted, with `changes`; with `counts`, those of the call that counts its tokens."""
-        more, data = await self._offload.run(self, "finish", wish, changes, dropped, counts)
-        for name in more:
+        named, data = await self._offload.run(self, "finish", wish, changes, dropped, counts, more)
+        for name in named:
             name_lost(lost, name)
         return data
 

@@ -58,14 +58,15 @@ class Bodies:
 def answer(bodies: Bodies, job: str, key: int, arguments: tuple[Any, ...]) -> list[bytes]:
     """("ok", value), ("missing",): send the body again, ("error", class, message, facts), or ("fault", where)."""
     from ..errors import GatewayError
-    from .large_jobs import JOBS
+    from . import large_answers, large_jobs
     from .services import fault_location
 
     cached = bodies.get(key)
     if cached is None:
         return packed(("missing",))
     try:
-        value, data = JOBS[job](cached, *arguments)
+        jobs = large_jobs.JOBS if job in large_jobs.JOBS else large_answers.JOBS
+        value, data = jobs[job](cached, *arguments)
         return packed(("ok", value), data)
     except GatewayError as error:
         facts = {"status": error.status, "code": error.code, "retry_after_s": error.retry_after_s, "details": error.details}

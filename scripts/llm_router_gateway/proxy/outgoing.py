@@ -153,7 +153,9 @@ async def large_relayed(
     if context.allowance is not None:
         context.allowance.measured = (large.head.tokens, large.head.kept)
     edits = relay_edits(context, candidate, call, large.head_body)
-    return relay_of(context, candidate, call, key, await large.changed(edits.changes, edits.dropped), edits)
+    protocol, seal = (context.call.protocol, context.conversation.seal) if context.conversation is not None else ("", None)
+    data = await large.changed(edits.changes, edits.dropped, context.record.lost, protocol, seal)
+    return relay_of(context, candidate, call, key, data, edits)
 
 
 def relay_of(
@@ -216,14 +218,15 @@ async def large_converted(
 ) -> Outgoing:
     """The same of a body that a worker has."""
     wish = wish_of(context, candidate)
-    request, lost, out = await large.convert(wish, context.allowance)
+    more = context.conversation.reading if context.conversation is not None else ir.NOTHING
+    request, lost, out = await large.convert(wish, context.allowance, more)
     other = capable_candidate(candidate, request)
     if other is not candidate:
         candidate, wish = other, wish_of(context, other)
-        request, lost, out = await large.convert(wish, context.allowance)
+        request, lost, out = await large.convert(wish, context.allowance, more)
     context.record.lost[:] = lost
     edits = conversion_edits(context, candidate, out)
-    data = await large.finish(wish, edits.changes, edits.dropped, context.record.lost, counts=call == "count")
+    data = await large.finish(wish, edits.changes, edits.dropped, context.record.lost, counts=call == "count", more=more)
     return conversion_of(context, candidate, key, request, call, data)
 
 
@@ -259,6 +262,29 @@ async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts)
         candidate, (), context.record.request_id, same=False, key=attempt.key, trace=context.trace_headers
     )
     data = as_utf8(dump(body), context.record.lost)
+    return Outgoing(candidate, candidate.url(call, quote_id(candidate.remote_id)), headers, data, NO_REQUEST)
+
+
+async def large_embedding_for(context: RequestContext, attempt: Attempt, large: LargeBody, reader: tuple[str, str]) -> Outgoing:
+    """The same of a body that a worker has; `reader` is the caller's protocol and action."""
+    candidate, provider = attempt.candidate, attempt.candidate.provider
+    if not SPECS[provider.api].embeds:
+        raise Unsupported(f"{candidate.name}: {provider.name} has no embeddings that this gateway knows")
+    writer = (provider.api, candidate.remote_id)
+    call, lost, body, _ = await large.texts(reader, writer, None)
+    if call not in provider.paths:
+        raise Unsupported(f"{candidate.name}: {provider.name} has no embeddings that this gateway knows")
+    context.record.lost[:] = lost
+    changes: Mapping[str, Any] = {}
+    if context.allowance is not None:
+        context.allowance.measured = (large.head.tokens, large.head.kept)
+        changes = context.allowance.fit(candidate, call, body)
+        await context.allowance.hold()
+    *_, data = await large.texts(reader, writer, changes)
+    context.sent = True
+    headers = upstream_headers(
+        candidate, (), context.record.request_id, same=False, key=attempt.key, trace=context.trace_headers
+    )
     return Outgoing(candidate, candidate.url(call, quote_id(candidate.remote_id)), headers, data, NO_REQUEST)
 
 

@@ -21,23 +21,28 @@ from ..wire import ir
 from ..wire.pipes import MARK
 from ..wire.registry import SPECS, UPSTREAMS, vectors, wire
 from ..wire.sound import is_count
-from ..wire.token_estimate import input_tokens, weight
+from ..wire.token_estimate import weight
 from .answers import (
+    add_unmet,
     assemble,
+    broken,
     check_answer,
     check_key,
     is_error,
     looks_streamed,
+    no_object,
     note_unmet,
     parse_answer,
     parse_or_none,
     read_answer,
+    request_of,
     status_in,
 )  # fmt: skip
 from .failover import Failover
 from .headers import mask_secrets
 from .mask import mask_of
-from .outgoing import Outgoing, can_send_again, embedding_for, outgoing_for, relay_call
+from .offload import LARGE_BYTES
+from .outgoing import Outgoing, can_send_again, embedding_for, large_embedding_for, outgoing_for, relay_call
 from .request import JSON_TYPE, RequestContext, dump_json
 from .services import Services
 from .streaming import Headers
@@ -74,6 +79,8 @@ class PlainAnswers:
     async def _chat(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         """Send, then relay or convert."""
         outgoing, headers, data = await self._fetch_chat(context, attempt)
+        if len(data) > LARGE_BYTES and not (context.conversation is not None and context.conversation.keeps):
+            return await self._large(context, attempt, outgoing, headers, data)
         answer, record, own = parse_or_none(data), context.record, wire(context.call.protocol)
         api = outgoing.candidate.provider.api
         if answer is None and looks_streamed(data):
@@ -82,11 +89,7 @@ class PlainAnswers:
         if is_error(answer):
             raise read_error(outgoing, status_in(answer), {}, data)
         check_answer(answer, outgoing.candidate, record)
-        if context.plan is not None:  # a lone model is never compared
-            attempt.mark_output(self._clock())
-        said = answer.get(SPECS[api].model_field)
-        self._services.check_model(outgoing.candidate, said)
-        record.answered_by = said if isinstance(said, str) else ""
+        self._came(context, attempt, outgoing, answer.get(SPECS[api].model_field))
         if outgoing.request is None:
             record.usage, record.finish = own.usage_in(answer), own.finish_in(answer)
             context.answer_tokens = estimated_tokens(record.usage, answer, context.call.protocol)
@@ -97,6 +100,38 @@ class PlainAnswers:
         result = read_answer(answer, outgoing.candidate)
         context.answer_tokens = estimated_tokens(result.usage, answer, api)
         return self._write(context, result, outgoing.request)
+
+    def _came(self, context: RequestContext, attempt: Attempt, outgoing: Outgoing, model: object) -> None:
+        """`model`: that the answer says it comes from."""
+        if context.plan is not None:  # a lone model is never compared
+            attempt.mark_output(self._clock())
+        self._services.check_model(outgoing.candidate, model)
+        context.record.answered_by = model if isinstance(model, str) else ""
+
+    async def _large(
+        self, context: RequestContext, attempt: Attempt, outgoing: Outgoing, headers: Headers, data: bytes
+    ) -> tuple[Headers, bytes]:  # fmt: skip
+        """The same of an answer that is read in a worker process, where it holds up no other request."""
+        from .large_answers import Reading  # what it needs is for the workers
+
+        candidate, record, request = outgoing.candidate, context.record, outgoing.request
+        secrets = tuple(secret.reveal() for secret in candidate.provider.secrets)
+        how = Reading(context.call.protocol, candidate.provider.api, request, context.demands, tuple(record.lost), secrets,
+                      int(unix_s()), bool(candidate.provider.quirks.get("think_tags")))  # fmt: skip
+        said, made = await self._services.offload.once(data, "answer", how)
+        if said.kind == "streamed":
+            return self._assemble(context, outgoing, data)
+        if said.kind == "unreadable":
+            raise no_object(candidate.name)
+        if said.kind == "error":
+            raise read_error(outgoing, said.status, {}, data)
+        if said.flaw is not None:
+            raise broken(said.flaw, said.usage, candidate, record)
+        self._came(context, attempt, outgoing, said.model)
+        record.usage, record.finish, context.answer_tokens = said.usage, said.finish, said.tokens
+        record.lost[:] = said.lost
+        add_unmet(record.lost, said.unmet)
+        return (headers if request is None else [JSON_TYPE]), made
 
     async def _fetch_chat(self, context: RequestContext, attempt: Attempt) -> tuple[Outgoing, Headers, bytes]:
         """In another form where the upstream refuses the first."""
@@ -115,9 +150,7 @@ class PlainAnswers:
     def _assemble(self, context: RequestContext, outgoing: Outgoing, data: bytes) -> tuple[Headers, bytes]:
         """Events that came where none were wanted, as the answer that they make."""
         result = assemble(data, outgoing.candidate)
-        own, fields = wire(context.call.protocol), context.fields
-        request = outgoing.request or own.read_request(fields, model=context.record.asked, stream=None)
-        return self._write(context, result, request)
+        return self._write(context, result, outgoing.request or request_of(context, context.record.asked, None))
 
     def _write(self, context: RequestContext, result: ir.Answer, request: ir.Request) -> tuple[Headers, bytes]:
         """In the caller's protocol."""
@@ -181,14 +214,19 @@ class PlainAnswers:
                     raise  # compatible servers often lack this call: an estimate serves better than a refusal
         attempt.end(self._clock())  # nothing was sent, or nothing was learnt
         context.record.lost.clear()
-        return [JSON_TYPE, ESTIMATED], dump_json(own.write_count(input_tokens(context.fields)))
+        return [JSON_TYPE, ESTIMATED], dump_json(own.write_count(context.input_tokens))
 
     async def embeddings(self, context: RequestContext) -> tuple[Headers, bytes]:
         """Of texts; the answer in the form that the caller's protocol and its body want."""
         spec, wanted = SPECS[context.call.protocol], context.fields
-        if "embeddings" in spec.carried:
+        if "embeddings" in spec.carried and context.large is not None:
+            await context.large.carry(context.call.protocol)
+            context.body = context.large.head_body
+        elif "embeddings" in spec.carried:
             context.body = read_body(dump_json(spec.embeddings_request(wanted)))
         headers, data = await self._failover.answer(context, partial(self._embeddings, context))
+        if len(data) > LARGE_BYTES and spec.reshapes(wanted):
+            return headers, (await self._services.offload.once(data, "form", context.call.protocol, dict(wanted)))[1]
         return headers, spec.embeddings(data, wanted)
 
     async def _embeddings(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
@@ -200,8 +238,13 @@ class PlainAnswers:
             return headers, data
         carrier = SPECS[context.call.protocol].carried.get("embeddings", (context.call.protocol, ""))[0]
         own, action = vectors(carrier), context.call.action
-        outgoing = await embedding_for(context, attempt, own.read_texts(context.fields, action))
+        if context.large is not None:
+            outgoing = await large_embedding_for(context, attempt, context.large, (carrier, action))
+        else:
+            outgoing = await embedding_for(context, attempt, own.read_texts(context.fields, action))
         _, data = await self._upstream.fetch(outgoing)
+        if len(data) > LARGE_BYTES:
+            return await self._large_vectors(context, outgoing, data, carrier)
         answer = parse_answer(data, candidate.name)
         if is_error(answer):
             raise read_error(outgoing, status_in(answer), {}, data)
@@ -209,3 +252,17 @@ class PlainAnswers:
         if found.tokens is not None:
             context.record.usage = ir.Usage(input=found.tokens)
         return [JSON_TYPE], dump_json(own.write_vectors(found, context.record.asked, action))
+
+    async def _large_vectors(
+        self, context: RequestContext, outgoing: Outgoing, data: bytes, carrier: str
+    ) -> tuple[Headers, bytes]:  # fmt: skip
+        """Many vectors, in a worker process."""
+        candidate, record = outgoing.candidate, context.record
+        how = (candidate.provider.api, carrier, record.asked, context.call.action)
+        said, made = await self._services.offload.once(data, "rewrite", *how)
+        if said.kind == "unreadable":
+            raise no_object(candidate.name)
+        if said.kind == "error":
+            raise read_error(outgoing, said.status, {}, data)
+        record.usage = said.usage or record.usage
+        return [JSON_TYPE], made

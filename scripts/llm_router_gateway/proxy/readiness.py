@@ -4,8 +4,10 @@
         -> Readiness(is_ready=True, checks={"config": "ok", "store": "ok", "providers": "2 of 3 usable"}, reasons=[])
 
 Anybody may call them, so they name no provider, path, address or key: the log and `GET /health/models` do.
-A provider is usable when it is switched on and has the key that it needs. Whether it answers at this moment is not asked: with
-every upstream down, a gateway that is still reachable gives its callers a better error than none.
+A store that is away and bridged (its calls wait on this machine, its keys are known) is no reason: every gateway would be
+taken away at once, and each could go on. A provider is usable when it is switched on and has the key that it needs. Whether it
+answers at this moment is not asked: with every upstream down, a gateway that is still reachable gives its callers a better
+error than none.
 """
 
 from __future__ import annotations
@@ -39,10 +41,11 @@ class Readiness:
 def readiness(config: Config, store: Mapping[str, Any] | None, *, is_refused: bool) -> Readiness:
     """`store`: its health, None where nothing is stored. `is_refused`: a newer configuration is invalid, this one is in use."""
     usable = sum(provider.is_active and bool(provider.keys or not provider.needs_key) for provider in config.providers)
-    is_broken = store is not None and bool(store.get("broken"))
+    is_bridged = store is not None and bool(store.get("bridged"))
+    is_broken = store is not None and bool(store.get("broken")) and not is_bridged
     checks = {
         "config": "the last change is invalid and was not taken over" if is_refused else "ok",
-        "store": "off" if store is None else "failing" if is_broken else "ok",
+        "store": "off" if store is None else "failing" if is_broken else "away" if store.get("broken") else "ok",
         "providers": f"{usable} of {len(config.providers)} usable",
     }
     reasons = [*([NO_STORE] if is_broken else []), *([] if usable else [NO_PROVIDER])]

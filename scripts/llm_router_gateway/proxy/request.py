@@ -134,6 +134,7 @@ class RequestContext:
     charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     attempts: list[AttemptRecord] = field(default_factory=list)  # those that reached an upstream, at their ends
     trace: Trace | None = None  # where traces are sent
+    limit_headers: Headers = field(default_factory=list)  # what is left of the limits of the caller's key
     tags: Query | None = None  # a query in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves
@@ -201,7 +202,7 @@ class RequestContext:
     @property
     def own_headers(self) -> Headers:
         """What every answer of ours carries."""
-        own = [("x-request-id", self.record.request_id), NOSNIFF]
+        own = [("x-request-id", self.record.request_id), NOSNIFF, *self.limit_headers]
         if self.record.lost:
             own.append(("x-llm-router-lost", header_of(map(printable, rank_losses(self.record.lost)))))
         if self.allowance is not None and self.allowance.clamped and not self.is_open:

@@ -30,6 +30,7 @@ from .answers import (
     note_unmet,
     parse_answer,
     read_answer,
+    request_of,
     status_in,
     stream_reader,
 )
@@ -111,12 +112,12 @@ class Stream:
         if is_error(fields):
             raise read_error(outgoing, status_in(fields), {}, data)
         check_answer(fields, outgoing.candidate, self.context.record)
-        answer = read_answer(fields, outgoing.candidate)
+        is_same = outgoing.request is None  # a relay may carry a body that is not of the upstream's own protocol
+        answer = self._module.read_answer(fields) if is_same else read_answer(fields, outgoing.candidate)
         self.context.record.usage = answer.usage
         note_unmet(self.context, answer)
         conversation = self.context.conversation
-        more = conversation.reading if conversation is not None else {}
-        request = outgoing.request or self._module.read_request(self.context.fields, model=name, stream=True, **more)
+        request = outgoing.request or request_of(self.context, name, True)
         writer = self._writer(request)
         stream = b"".join(map(writer.feed, ir.events_of(answer)))
         if conversation is not None:

@@ -29,7 +29,7 @@ from typing import Any
 from . import histogram
 from .call import CLIENT_GONE, COLUMNS, SUMS, Call, stamp, view
 from .query import DAY_S, LABELS, SEARCH_S, Cursor, Page, Span, Where
-from .rollups import ALL
+from .rollups import ALL, STEPS_S
 
 MAX_ROWS = 40_000  # calls that are looked at for what the sums do not know
 SORTED_ROWS = 150_000  # calls that are put into another order than that of time
@@ -69,13 +69,40 @@ Row = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Summed:
+    """What a query sums up: the rows of a table in a span, by a name and, if so, by its steps."""
+
+    table: str
+    part: Span
+    stored_s: int  # the step of the rows, which may be smaller than that of the span
+    by: str  # the expression of the name
+    each_step: bool
+    condition: str
+    values: Sequence[Any]
+
+    @property
+    def at(self) -> str:
+        if not self.each_step:
+            return "0"
+        return "at_s" if self.stored_s == self.part.step_s else f"at_s / {self.part.step_s} * {self.part.step_s}"
+
+    @property
+    def bounded(self) -> str:
+        return f"step_s = ? AND at_s >= ? AND at_s < ? AND {self.condition}"
+
+    @property
+    def bounds(self) -> list[Any]:
+        return [self.stored_s, self.part.from_s, self.part.to_s, *self.values]
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """In what an engine's SQL and tables differ from SQLite's."""
 
     bin_of: Callable[[Any, str], str]  # histogram.bin_of of a column
-    spreads: Callable[[Any, str, str, str, str, Sequence[Any]], Iterable[tuple[str, int, int, int]]]
+    spreads: Callable[[Any, Summed], Iterable[tuple[str, int, int, int]]]
     like: str = "LIKE"  # whatever the case of letters
-    pair_step_s: int = 60  # the smallest step of the sums of a model and a key together
+    pair_steps: tuple[int, ...] = STEPS_S  # of the sums of a model and a key together
     has_label_sums: bool = True  # of tags and end users, by the day
     tags: str = "json_each(calls.tags)"  # a row for each tag of a call, in the column `value`
 
@@ -91,12 +118,10 @@ def bin_of(db: Any, column: str) -> str:
             "ELSE 0 END")  # fmt: skip
 
 
-def spreads_of_rows(
-    db: Any, name: str, at: str, table: str, condition: str, bounds: Sequence[Any]
-) -> Iterator[tuple[str, int, int, int]]:
-    """(name, step, how durations are spread, how first outputs are) of what the rows of a table sum up, as whole numbers."""
-    sql = f"SELECT {name}, {at}, duration_bins, first_bins FROM {table} WHERE {condition}"  # nosec B608
-    for named, at_s, durations, firsts in db.execute(sql, bounds):
+def spreads_of_rows(db: Any, summed: Summed) -> Iterator[tuple[str, int, int, int]]:
+    """(name, step, how durations are spread, how first outputs are), as whole numbers."""
+    sql = f"SELECT {summed.by}, {summed.at}, duration_bins, first_bins FROM {summed.table} WHERE {summed.bounded}"  # nosec B608
+    for named, at_s, durations, firsts in db.execute(sql, summed.bounds):
         yield named, at_s, histogram.number_of(durations), histogram.number_of(firsts)
 
 
@@ -230,7 +255,7 @@ def has_sums(db: Any, span: Span, where: Where, by: str) -> bool:
         return False
     dialect = dialect_of(db)
     if where.of_sums and by not in LABELS:
-        return span.step_s >= dialect.pair_step_s or not is_of_pairs(where, by)
+        return span.step_s >= min(dialect.pair_steps) or not is_of_pairs(where, by)
     is_of_days = not (span.from_s % DAY_S or span.to_s % DAY_S) and span.step_s == DAY_S
     return dialect.has_label_sums and bool(where.of_labels(by)) and is_of_days
 
@@ -261,13 +286,13 @@ def tallies(
     if names is not None:
         condition += f" AND {name} IN ({', '.join('?' * len(names))})"
         values = [*values, *names]
+    dialect, is_pair = dialect_of(db), table == "rollups"
     found: dict[tuple[str, int], Tally] = {}
     for part in [span] if each_step else span.parts():
-        bounds = [part.step_s, part.from_s, part.to_s, *values]
-        bounded = f"step_s = ? AND at_s >= ? AND at_s < ? AND {condition}"
-        clause = f"FROM {table} WHERE {bounded}"
-        at = "at_s" if each_step else "0"
-        for row in db.execute(f"SELECT {name}, {at}, {', '.join(OF_SUMS)} {clause} GROUP BY 1, 2", bounds):  # nosec B608
+        stored_s = max(step_s for step_s in dialect.pair_steps if step_s <= part.step_s) if is_pair else part.step_s
+        summed = Summed(table, part, stored_s, name, each_step, condition, values)
+        clause = f"FROM {table} WHERE {summed.bounded}"
+        for row in db.execute(f"SELECT {name}, {summed.at}, {', '.join(OF_SUMS)} {clause} GROUP BY 1, 2", summed.bounds):  # nosec B608
             key, numbers = (row[0], row[1]), row[2:]
             if key in found:
                 found[key].numbers = list(map(add, found[key].numbers, numbers))
@@ -275,7 +300,7 @@ def tallies(
                 found[key] = Tally(numbers)
         if by and names is None:
             continue  # with all names the histograms come from a second query
-        for named, at_s, durations, firsts in dialect_of(db).spreads(db, name, at, table, bounded, bounds):
+        for named, at_s, durations, firsts in dialect.spreads(db, summed):
             tally = found[named, at_s]
             tally.durations += durations
             tally.firsts += firsts

@@ -38,7 +38,7 @@ def both(one: Sums, other: Sums) -> Sums:
     return numbers, histogram.add_counts(one[1], other[1]), histogram.add_counts(one[2], other[2])
 
 
-def rollups(calls: Iterable[Call]) -> list[tuple[Any, ...]]:
+def rollups(calls: Iterable[Call], steps: Sequence[int] = STEPS_S) -> list[tuple[Any, ...]]:
     """The rows that a batch adds to `rollups`: of minutes, and of the hours and days that they are in."""
     minutes: dict[Key, list[Call]] = {}
     for call in calls:
@@ -47,7 +47,7 @@ def rollups(calls: Iterable[Call]) -> list[tuple[Any, ...]]:
     found: dict[tuple[int, Key], Sums] = {}
     for (at_s, provider, model, key_id), members in minutes.items():
         sums = sums_of(members)
-        for step_s in STEPS_S:
+        for step_s in steps:
             key = (step_s, (at_s // step_s * step_s, provider, model, key_id))
             found[key] = both(found[key], sums) if key in found else sums
     return [(step_s, *key, *numbers, *bins) for (step_s, key), (numbers, *bins) in found.items()]
@@ -61,6 +61,16 @@ def totals(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         for names in ((ALL, ALL, ALL), (provider, model, ALL), (ALL, ALL, key_id)):
             key = (step_s, at_s, *names)
             found[key] = both(found[key], sums) if key in found else sums
+    return [(*key, *numbers, *bins) for key, (numbers, *bins) in found.items()]
+
+
+def fold(rows: Iterable[tuple[Any, ...]], step_s: int) -> list[tuple[Any, ...]]:
+    """Rows of smaller steps as those of a larger one."""
+    found: dict[tuple[Any, ...], Sums] = {}
+    for _, at_s, provider, model, key_id, *rest in rows:
+        key = (step_s, at_s // step_s * step_s, provider, model, key_id)
+        sums = (tuple(rest[:-2]), rest[-2], rest[-1])
+        found[key] = both(found[key], sums) if key in found else sums
     return [(*key, *numbers, *bins) for key, (numbers, *bins) in found.items()]
 
 

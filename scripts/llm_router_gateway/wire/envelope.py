@@ -48,5 +48,5 @@ def open_envelope(text: str) -> Enclosed | None:
         plain = text.replace("-", "+").replace("_", "/").rstrip("=")
         stated = json.loads(base64.b64decode(plain + "=" * (-len(plain) % 4))[len(MAGIC) :])
         return Enclosed(str(stated["v"]), str(stated["s"]), str(stated["d"]))
-    except (binascii.Error, ValueError, KeyError, TypeError):
+    except (binascii.Error, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -111,9 +111,10 @@ def frame_error(data: bytes) -> bytes:
     at = 0 if data.startswith(b"{") else max(data.find(b"\n{"), data.find(b"\r{")) + 1
     try:
         value = json.loads(data[at:])
+        framed = b"data: " + compact(value).encode("utf-8", "backslashreplace") + b"\n\n" if error_in(value) else data[at:]
     except (ValueError, RecursionError):
         return data
-    return data[:at] + b"data: " + compact(value).encode("utf-8", "backslashreplace") + b"\n\n" if error_in(value) else data
+    return data[:at] + framed
 
 
 class EventBytes:

@@ -96,6 +96,24 @@ def as_they_are(data: bytes, body: JSON) -> bytes:
     return data
 
 
+def never(body: JSON) -> bool:
+    return False
+
+
+def seconds_text(seconds: float) -> str:
+    """seconds_text(0.12) -> "120ms", seconds_text(61.5) -> "1m1.5s", as OpenAI's headers have it."""
+    if seconds < 1:
+        return f"{round(seconds * 1000)}ms"
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{minutes:.0f}m{rest:g}s" if minutes else f"{rest:g}s"
+
+
+def limit_headers(what: str, limit: int, remaining: int, reset_s: float, now: float) -> Pairs:
+    """What is left of one of the gateway's own limits, in the headers that most SDKs read. `now` is Unix seconds."""
+    return [(f"x-ratelimit-limit-{what}", str(limit)), (f"x-ratelimit-remaining-{what}", str(remaining)),
+            (f"x-ratelimit-reset-{what}", seconds_text(reset_s))]  # fmt: skip
+
+
 def as_it_is(body: JSON) -> dict[str, Any]:
     return dict(body)
 
@@ -161,7 +179,10 @@ class Spec:
     answer_field: str = ""  # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (an upstream's vectors, the body) -> as the body wants them
     demands: Callable[[JSON], Demands | None] = no_demands  # of its answer, that upstreams may not obey: see wire/demands
+    reshapes: Callable[[JSON], bool] = never  # whether `embeddings` may change an answer to this body
     keeps_answers: bool = False  # a request may build on an earlier answer by its id: `state` of the codec, and more
+    limit_headers: Callable[[str, int, int, float, float], Pairs] = limit_headers
+    # (requests or tokens, limit, remaining, seconds until it is full, Unix seconds) -> headers of an answer
     fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
 
     # -- what a caller says about its call: for statistics, never for an upstream

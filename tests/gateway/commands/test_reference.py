@@ -7,7 +7,7 @@ from pathlib import Path
 import generate_settings_reference as settings_reference
 import pytest
 
-from llm_router_gateway.commands import convert, explain, imports, install, keys, main, models
+from llm_router_gateway.commands import convert, explain, imports, install, keys, main, models, store, store_copy
 from llm_router_gateway.config import config
 from llm_router_gateway.proxy import paths
 
@@ -16,7 +16,7 @@ PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(REFERENC
 ALL = "\n".join(PAGES.values())
 PARSERS = {
     "convert": convert.parser, "keys": keys.parser, "explain": explain.parser, "install": install.parser,
-    "models": models.parser, "import": imports.parser,
+    "models": models.parser, "import": imports.parser, "store": store.parser, "store copy": store_copy.parser,
 }  # fmt: skip
 MAX_LINES = 320  # of a page that is read, not looked things up in
 
@@ -69,6 +69,8 @@ def test_every_command_parses() -> None:
     for command in commands:
         words = [word.strip("'") for word in command.split()]
         parser = PARSERS.get(words[0]) if words else None
+        if words[:2] == ["store", "copy"]:
+            parser = PARSERS["store copy"]  # which has the word itself
         (parser or main.parser)().parse_args(words[1:] if parser else words)
 
 

@@ -275,10 +275,11 @@ def every_setting() -> list[settings.Setting]:
 READ_AS: dict[str, tuple[type, ...]] = {  # kind of setting -> what a value of it is in Python
     **dict.fromkeys(("text", "url", "proxy"), (str,)),
     **dict.fromkeys(("whole", "size"), (int,)),
-    **dict.fromkeys(("texts", "tables", "secret", "networks"), (tuple,)),
+    **dict.fromkeys(("texts", "tables", "secret", "networks", "shares"), (tuple,)),
     **dict.fromkeys(("table", "headers", "params", "patch", "header patch", "names"), (dict,)),
     "number": (int, float),
     "bool": (bool,),
+    "webhook": (settings.Secret,),
     "time": (float,),
     "patterns": (tuple, type(None)),
 }

@@ -76,7 +76,7 @@ def test_a_missing_driver_is_named_with_the_command_that_installs_it(
     monkeypatch.setattr(redis_engine, "import_module", find)
     file = tmp_path / "router.toml"
     file.write_text(
-        f'[state]\nurl = "{URL}"\n[[providers]]\nname = "o"\napi = "openai"\nbase_url = "http://127.0.0.1:1/v1"\napi_key = "x"\n'
+        f'[state]\nurl = "{URL}"\n[[providers]]\nname = "o"\napi = "openai"\nbase_url = "http://127.0.0.1:1/v1"\napi_key = "x"'
     )
     assert main.main(["-c", str(file), "--check"]) == 2
     said = capsys.readouterr().err

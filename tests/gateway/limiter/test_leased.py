@@ -499,3 +499,30 @@ def test_without_a_ledger_nothing_outlives_the_engine() -> None:
 def test_a_message_that_is_not_known_is_refused() -> None:
     with pytest.raises(ValueError, match="not a message about leases"):
         asyncio.run(MemoryEngine(lambda: 0).handle("other", []))
+
+
+def test_a_hold_is_made_before_the_call_so_that_calls_at_once_cannot_all_pass() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        work = [process.hold() for process in (first, second) for _ in range(150)]
+        found = await asyncio.gather(*work, return_exceptions=True)
+        assert sum(not isinstance(each, Exception) for each in found) <= 100
+        assert sum(not isinstance(each, Exception) for each in found) >= 90
+        assert all(isinstance(each, NoCredit) for each in found if isinstance(each, Exception))
+
+    run(test)
+
+
+def test_what_calls_cost_while_the_engine_was_away_is_reported_when_it_is_back() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        hold = await first.hold(Amount(0.4))
+        town.is_away = True
+        await hold.settle(Amount(0.4))
+        await town.pass_time(2.0)
+        town.is_away = False
+        await town.pass_time(3.0)
+        assert second.budgets.left("k", DOLLAR, second.wall()).usd == pytest.approx(1.0)  # not asked yet
+        assert await second.spend_all() == 60
+
+    run(test)

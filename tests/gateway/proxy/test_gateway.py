@@ -16,6 +16,7 @@ from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.net.router import ManagementRequest, ManagementResponse, Route, Router
 from llm_router_gateway.proxy.gateway import Gateway, prepare
 from llm_router_gateway.proxy.log import Log
+from llm_router_gateway.wire.registry import SPECS
 
 KEY, TOKEN = "up" + "-key" * 4, "our" + "-token" * 4
 
@@ -272,6 +273,30 @@ def test_each_protocol_gets_errors_in_its_own_shape(play: Callable[..., Room]) -
         assert "message" in openai.json["error"]
         assert (anthropic.json["type"], anthropic.json["error"]["type"]) == ("error", "not_found_error")
         assert (gemini.json["error"]["code"], gemini.json["error"]["status"]) == (404, "NOT_FOUND")
+
+    play(story)
+
+
+ERRORS = {  # a request that fails, in every protocol that callers speak
+    "openai": ("/v1/chat/completions", b'{"model":"none/such"}'),
+    "anthropic": ("/v1/messages", b'{"model":"none/such"}'),
+    "gemini": ("/v1beta/models/none/such:generateContent", b"{}"),
+    "responses": ("/v1/responses", b'{"model":"none/such"}'),
+    "completions": ("/v1/completions", b'{"model":"none/such"}'),
+    "ollama": ("/api/chat", b'{"model":"none/such"}'),
+}
+
+
+def test_every_error_says_that_it_is_json_and_no_browser_guesses(play: Callable[..., Room]) -> None:
+    assert ERRORS.keys() == SPECS.keys()
+
+    async def story(room: Room) -> None:
+        for path, body in ERRORS.values():
+            for data in (body, b"{", b"[" * 100_000):
+                answer = await room.ask(Exchange("POST", path, data))
+                assert 400 <= answer.status < 500 and answer.json["error"], path
+                assert answer.out_headers["content-type"].startswith("application/json"), path
+                assert answer.out_headers["x-content-type-options"] == "nosniff", path
 
     play(story)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Exchange, Upstream
+from fakes import DONE, FIRST, LAST, Exchange, Upstream, chunk
 from routed import Hosts, Ways, ok, play, provider, refusal
 
 from llm_router_gateway.errors import BadRequest, GatewayError, Unavailable
+from llm_router_gateway.proxy import gateway, plain_answer
 from llm_router_gateway.proxy.in_flight import BytesInFlight
 from llm_router_gateway.proxy.offload import LARGE_BYTES, Offload
 
@@ -34,19 +35,22 @@ def providers(**more: Any) -> list[Body]:
     return [provider("o", **more), provider("a", api="anthropic", base_url="http://a.example", **more)]
 
 
-def story_of(body: Body | bytes, hosts: Hosts, folder: Path, document: Body | None = None, headers: Any = None) -> Exchange:
+def story_of(
+    body: Body | bytes, hosts: Hosts, folder: Path, document: Body | None = None, headers: Any = None, path: str = CHAT
+) -> Exchange:  # fmt: skip
     got: list[Exchange] = []
 
     async def story(ways: Ways) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        assert len(data) > LARGE_BYTES
         try:
-            got.append(await ways.ask(Exchange("POST", CHAT, data, headers)))
+            got.append(await ways.ask(Exchange("POST", path, data, headers)))
             assert len(ways.gateway.offload._all) == 1 and ways.gateway.bodies.bytes == 0
+            assert not any(worker.keys for worker in ways.gateway.offload._all)
         finally:
             await ways.gateway.offload.close()
 
     play(story, document or {"providers": providers()}, hosts, folder)
+    assert len(body if isinstance(body, bytes) else json.dumps(body)) > LARGE_BYTES or len(got[0].out) > LARGE_BYTES
     return got[0]
 
 
@@ -133,9 +137,9 @@ def test_a_worker_that_dies_fails_one_request_and_is_replaced() -> None:
             (worker,) = offload._all
             os.kill(worker.process.pid, signal.SIGKILL)
             with pytest.raises(GatewayError) as caught:
-                await body.changed({"model": "x"}, frozenset())
+                await body.changed({"model": "x"}, frozenset(), [])
             assert caught.value.status == 500 and caught.value.code == "worker_died"
-            assert b'"x"' in await body.changed({"model": "x"}, frozenset())  # by another one
+            assert b'"x"' in await body.changed({"model": "x"}, frozenset(), [])  # by another one
         finally:
             await offload.close()
 
@@ -169,7 +173,7 @@ def test_a_body_that_a_worker_no_longer_has_is_sent_again(monkeypatch: pytest.Mo
             bodies = [await offload.open(DATA) for _ in range(3)]
             (worker,) = offload._all
             worker.drops.append(bodies[0].key)  # as if it had been pushed out
-            assert b'"x"' in await bodies[0].changed({"model": "x"}, frozenset())
+            assert b'"x"' in await bodies[0].changed({"model": "x"}, frozenset(), [])
             for each in bodies:
                 each.close()
             assert not worker.keys
@@ -215,3 +219,229 @@ def test_a_request_for_which_there_is_no_room_is_503(tmp_path: Path) -> None:
         assert ways.gateway.bodies.bytes == 1_000
 
     play(story, {"server": {"max_bytes_in_flight": 2_000}, "providers": providers()}, Hosts(o=ok()), tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------------- Responses callers
+
+RESPONSES = "/v1/responses"
+RESPONSE = {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m",
+            "output": [{"type": "message", "id": "m1", "role": "assistant", "status": "completed",
+                        "content": [{"type": "output_text", "text": "ok", "annotations": []}]}],
+            "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
+
+
+def inputs(**fields: Any) -> Body:
+    return {"input": [{"type": "message", **each} for each in large()["messages"]], "store": False, **fields}
+
+
+def with_responses(**more: Any) -> Body:
+    return {"providers": [*providers(**more), provider("r", api="responses", **more)]}
+
+
+def test_a_large_body_of_responses_is_relayed_to_the_byte(tmp_path: Path) -> None:
+    hosts = Hosts(r=Upstream(200, json.dumps(RESPONSE).encode()))
+    data = json.dumps(inputs(model="r/m", temperature=1.0), indent=1).encode()
+    assert story_of(data, hosts, tmp_path, with_responses(), path=RESPONSES).json["id"] == "resp_1"
+    assert hosts.sent[0]["body"] == data.replace(b'"model": "r/m"', b'"model": "m"')
+
+
+@pytest.mark.slow
+def test_a_large_body_of_responses_loses_what_the_gateway_put_into_it(tmp_path: Path) -> None:
+    hosts = Hosts(r=Upstream(200, json.dumps(RESPONSE).encode()))
+    body = inputs(model="r/m")
+    body["input"].append({"type": "function_call", "call_id": "c1__gemini_c2ln", "name": "f", "arguments": "{}"})
+    assert story_of(body, hosts, tmp_path, with_responses(), path=RESPONSES).status == 200
+    sent = json.loads(hosts.sent[0]["body"])
+    assert sent["input"][-1]["call_id"] == "c1" and sent["input"][:-1] == body["input"][:-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "answer"), [("o", ok()), ("a", Upstream(200, json.dumps(CLAUDE).encode()))])
+def test_a_large_body_of_responses_is_converted_as_a_small_one_is(tmp_path: Path, name: str, answer: Upstream) -> None:
+    body = inputs(model=f"{name}/m", instructions="be brief", tools=[{"type": "function", "name": "9f", "parameters": {}}])
+    sent = []
+    for limit in (LARGE_BYTES, 10**9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gateway, "LARGE_BYTES", limit)
+            hosts = Hosts(**{name: answer})
+            if limit == LARGE_BYTES:
+                got = story_of(body, hosts, tmp_path, with_responses(), path=RESPONSES)
+            else:
+                got = at_once(body, hosts, tmp_path)
+        assert got.status == 200 and got.json["output"][0]["content"][0]["text"] in ("ok", "hi")
+        assert got.json["instructions"] == "be brief"
+        sent.append(json.loads(hosts.sent[0]["body"]))
+    assert sent[0] == sent[1]
+
+
+def at_once(body: Body, hosts: Hosts, folder: Path, path: str = RESPONSES, document: Body | None = None) -> Exchange:
+    """The same without a worker."""
+    got: list[Exchange] = []
+
+    async def story(ways: Ways) -> None:
+        got.append(await ways.ask(Exchange("POST", path, json.dumps(body).encode())))
+        assert not ways.gateway.offload._all
+
+    play(story, document or with_responses(), hosts, folder)
+    return got[0]
+
+
+@pytest.mark.slow
+def test_what_builds_on_an_earlier_answer_is_read_here(tmp_path: Path) -> None:
+    hosts = Hosts(r=Upstream(200, json.dumps(RESPONSE).encode()))
+    body = inputs(model="r/m", previous_response_id="resp_0")
+    assert story_of(body, hosts, tmp_path, with_responses(), path=RESPONSES).status == 200
+    assert json.loads(hosts.sent[0]["body"]) == {**body, "model": "m"}
+
+
+# -------------------------------------------------------------------------------------------------------- large answers
+
+LONG = "a word and another, \u00fc. " * 30_000
+ANSWERS: dict[str, Body] = {
+    "o": {"id": "c", "object": "chat.completion", "created": 1, "model": "m",
+          "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": LONG}}],
+          "usage": {"prompt_tokens": 3, "completion_tokens": 4}},
+    "a": {**CLAUDE, "content": [{"type": "text", "text": LONG}]},
+}  # fmt: skip
+ASK = {"messages": [{"role": "user", "content": "hi"}]}
+
+
+def test_a_large_answer_is_relayed_to_the_byte_but_for_a_key(tmp_path: Path) -> None:
+    key = "sk-of-the-provider"
+    document = {"providers": [provider("o", any_model=True, api_key=key)]}
+    for said, wanted in ((b"xyz", b"xyz"), (key.encode(), b"***")):
+        data = json.dumps(ANSWERS["o"]).encode().replace(b"a word", said, 1)
+        answer = story_of({"model": "o/m", **ASK}, Hosts(o=Upstream(200, data)), tmp_path, document)
+        assert answer.out == data.replace(said, wanted)
+    assert "in=3 out=4" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages", RESPONSES, "/api/chat"])
+def test_a_large_answer_is_converted_as_a_small_one_is(tmp_path: Path, path: str, name: str) -> None:
+    body = {"model": f"{name}/m", "max_tokens": 9, **ASK, "input": "hi", "store": False, "stream": False}
+    answers = []
+    for limit in (LARGE_BYTES, 10**9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(plain_answer, "LARGE_BYTES", limit)
+            hosts = Hosts(**{name: Upstream(200, json.dumps(ANSWERS[name]).encode())})
+            got = (story_of if limit == LARGE_BYTES else at_once)(body, hosts, tmp_path, path=path)
+            found = json.loads(got.out)
+        for field in (
+            "id",
+            "created",
+            "created_at",
+            "total_duration",
+            "eval_duration",
+            "load_duration",
+            "prompt_eval_duration",
+        ):
+            found.pop(field, None)
+        answers.append((got.status, found if path != RESPONSES else found["output"][0]["content"]))
+    assert answers[0] == answers[1] and answers[0][0] == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("change", "status", "word"), [
+    (lambda fields: {**fields, "error": {"message": "no", "type": "t", "code": "c"}}, 502, "no"),
+    (lambda fields: {**fields, "choices": [], "more": LONG}, 502, "empty"),
+    (lambda fields: {**fields, "choices": [{**fields["choices"][0], "finish_reason": "abort"}]}, 502, "abort"),
+    (lambda fields: [fields], 502, "no JSON object"),
+])  # fmt: skip
+def test_a_large_answer_that_is_none_is_an_error(tmp_path: Path, change: Any, status: int, word: str) -> None:
+    data = json.dumps(change(ANSWERS["o"])).encode()
+    document = {"server": {"retry_alone_s": 0}, "providers": providers()}
+    for path in (CHAT, "/v1/messages"):
+        answer = at_worker({"model": "o/m", "max_tokens": 9, **ASK}, Hosts(o=Upstream(200, data)), tmp_path, document, path)
+        assert answer.status == status and word in answer.out.decode(), answer.out
+
+
+def at_worker(body: Body, hosts: Hosts, folder: Path, document: Body, path: str) -> Exchange:
+    got: list[Exchange] = []
+
+    async def story(ways: Ways) -> None:
+        got.append(await ways.ask(Exchange("POST", path, json.dumps(body).encode())))
+        assert len(ways.gateway.offload._all) == 1
+        await ways.gateway.offload.close()
+
+    play(story, document, hosts, folder)
+    return got[0]
+
+
+@pytest.mark.slow
+def test_events_in_the_place_of_a_large_plain_answer_are_put_together(tmp_path: Path) -> None:
+    data = b"".join((FIRST, *(chunk({"content": "x" * 1_000}) for _ in range(700)), LAST, DONE))
+    document = {"providers": providers()}
+    for body in ({"model": "o/m", **ASK}, large(model="o/m")):
+        answer = at_worker(body, Hosts(o=Upstream(200, data)), tmp_path, document, CHAT)
+        assert answer.json["choices"][0]["message"]["content"] == "x" * 700_000
+
+
+def test_a_large_answer_is_converted(tmp_path: Path) -> None:
+    hosts = Hosts(a=Upstream(200, json.dumps(ANSWERS["a"]).encode()))
+    assert story_of({"model": "a/m", **ASK}, hosts, tmp_path).json["choices"][0]["message"]["content"] == LONG
+
+
+@pytest.mark.slow
+def test_an_unmet_demand_is_named_of_a_large_answer_too(tmp_path: Path) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    body = {"model": "o/m", "tools": [tool], "tool_choice": "required", **ASK}
+    answer = story_of(body, Hosts(o=Upstream(200, json.dumps(ANSWERS["o"]).encode())), tmp_path)
+    assert answer.out_headers["x-llm-router-lost"] == "tool_choice=required"
+
+
+# ----------------------------------------------------------------------------------------------------------- embeddings
+
+TEXTS = [f"text number {at}, not very long" for at in range(20_000)]
+NUMBERS = [0.25, -1.5, 0.5]
+VECTORS = {"object": "list", "model": "m", "usage": {"prompt_tokens": 7, "total_tokens": 7},
+           "data": [{"object": "embedding", "index": at, "embedding": NUMBERS} for at in range(len(TEXTS))]}  # fmt: skip
+GEMINI_VECTORS = {"embeddings": [{"values": NUMBERS} for _ in TEXTS]}
+GOOGLE: Body = {"providers": [*providers(), provider("g", api="gemini", base_url="http://g.example/v1beta", any_model=True)]}
+
+
+def embed(folder: Path, body: Body, hosts: Hosts, path: str = "/v1/embeddings") -> Any:
+    answer = story_of(body, hosts, folder, GOOGLE, path=path)
+    assert answer.status == 200, answer.out[:200]
+    return answer.json
+
+
+def test_large_embeddings_are_relayed_and_reshaped(tmp_path: Path) -> None:
+    hosts = Hosts(o=Upstream(200, json.dumps(VECTORS).encode()))
+    assert embed(tmp_path, {"model": "o/m", "input": TEXTS}, hosts) == VECTORS
+    assert json.loads(hosts.sent[0]["body"]) == {"model": "m", "input": TEXTS}
+    found = embed(tmp_path, {"model": "o/m", "input": TEXTS, "encoding_format": "base64"}, hosts)
+    assert found["data"][-1]["embedding"] == "AACAPgAAwL8AAAA/" and "in=7" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.slow
+def test_large_embeddings_are_converted_both_ways(tmp_path: Path) -> None:
+    hosts = Hosts(g=Upstream(200, json.dumps(GEMINI_VECTORS).encode()))
+    found = embed(tmp_path, {"model": "g/m", "input": TEXTS, "dimensions": 3}, hosts)
+    assert [each["embedding"] for each in found["data"]] == [NUMBERS] * len(TEXTS)
+    sent = json.loads(hosts.sent[0]["body"])["requests"]
+    assert sent[-1] == {"model": "models/m", "content": {"parts": [{"text": TEXTS[-1]}]}, "outputDimensionality": 3}
+    hosts = Hosts(o=Upstream(200, json.dumps(VECTORS).encode()))
+    requests = [{"model": "models/o/m", "content": {"parts": [{"text": text}]}, "taskType": "X"} for text in TEXTS]
+    found = embed(tmp_path, {"requests": requests}, hosts, "/v1beta/models/o/m:batchEmbedContents")
+    assert found == GEMINI_VECTORS and json.loads(hosts.sent[0]["body"])["input"] == TEXTS
+
+
+@pytest.mark.slow
+def test_large_embeddings_of_ollamas_callers(tmp_path: Path) -> None:
+    hosts = Hosts(o=Upstream(200, json.dumps(VECTORS).encode()))
+    found = embed(tmp_path, {"model": "o/m", "input": TEXTS}, hosts, "/api/embed")
+    assert found["embeddings"] == [NUMBERS] * len(TEXTS) and json.loads(hosts.sent[0]["body"])["input"] == TEXTS
+
+
+@pytest.mark.slow
+def test_large_embeddings_for_a_vendor_without_any_are_refused(tmp_path: Path) -> None:
+    answer = story_of({"model": "a/m", "input": TEXTS}, Hosts(a=ok()), tmp_path, GOOGLE, path="/v1/embeddings")
+    assert answer.status == 400 and answer.out_headers["x-should-retry"] == "false"
+
+
+def test_an_estimate_of_tokens_counts_a_large_body_whole(tmp_path: Path) -> None:
+    body = {**large(model="o/m"), "max_tokens": 5}
+    answer = story_of(body, Hosts(o=ok()), tmp_path, path="/v1/messages/count_tokens")
+    assert answer.json["input_tokens"] > 50_000 and answer.out_headers["x-llm-router-estimated"] == "tokens"

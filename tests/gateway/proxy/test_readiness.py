@@ -42,3 +42,8 @@ def test_a_usable_provider_and_a_store_that_works_make_it_ready(
 def test_a_refused_change_is_reported_and_does_not_take_a_working_gateway_away() -> None:
     found = readiness(parse(LOCAL), None, is_refused=True)
     assert found.is_ready and found.checks["config"] != "ok"
+
+
+def test_a_store_that_is_away_and_bridged_does_not_take_every_gateway_away_at_once() -> None:
+    found = readiness(parse(LOCAL), {"broken": "connection refused", "bridged": True}, is_refused=False)
+    assert found.is_ready and found.checks["store"] == "away"

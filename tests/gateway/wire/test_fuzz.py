@@ -20,6 +20,7 @@ from llm_router_gateway.errors import BadRequest, GatewayError
 from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.anthropic import codec as anthropic
 from llm_router_gateway.wire.completions import codec as completions
+from llm_router_gateway.wire.envelope import pack_envelope
 from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.ollama import codec as ollama
 from llm_router_gateway.wire.openai import codec as openai
@@ -311,3 +312,18 @@ def test_any_request_of_a_callers_protocol_gives_a_value_or_names_what_is_wrong(
                 json.dumps(each.write_request(request, model=MODELS[other], quirks={}, lost=[]))
             except GatewayError:
                 pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wire", ["anthropic", "gemini"])
+def test_other_vendors_thoughts_are_taken_out_of_any_body(wire: str) -> None:
+    """What `remove_foreign` is given was not read before: any JSON."""
+    rng = random.Random(f"{wire} relay")
+    envelope = pack_envelope("openai", "s", "d")
+    told = json.dumps(REQUESTS[wire])
+    for signed in ('"signature": "s"', '"redacted_thinking", "data": "d"', '"thoughtSignature": "c2ln"'):
+        told = told.replace(signed, f'{signed.rpartition(": ")[0]}: "{envelope}"')
+    whole = json.loads(told)
+    assert envelope in json.dumps(whole) and envelope not in json.dumps(WIRES[wire].remove_foreign(whole, []))
+    for _ in range(ROUNDS):
+        json.dumps(WIRES[wire].remove_foreign(damaged(whole, rng), []))

@@ -117,7 +117,7 @@ def test_an_error_outside_of_any_event_is_that_error_and_no_cut(before: bytes, e
         assert error == ["Overloaded.", 503] and (b'"Hal"' in out) == bool(before), cut
 
 
-@pytest.mark.parametrize("data", [b"{\n", b'{"a": 1}\n', b'{"error": "', b"{}"])
+@pytest.mark.parametrize("data", [b"{\n", b'{"a": 1}\n', b'{"error": "', b"{}", b'{"error":' + b"[" * 100_000])
 def test_other_lines_that_look_like_json_are_passed_over(data: bytes) -> None:
     pipe = RelayPipe(gemini.Scanner())
     assert pipe.feed(SAID + data) == SAID and pipe.close() == b""

@@ -222,6 +222,9 @@ export class ActivityView {
     if (since)
       words.push(`There are too many calls for this filter: the figures are of the newest ones, since ${moment(since)}.`);
     if (store?.broken) words.push(`The call log cannot be used: ${store.broken}.`);
+    if (store?.replicas?.silent.length)
+      words.push(`Not heard of any more: ${store.replicas.silent.join(", ")}. ${count(store.replicas.alive)} gateways answer.`);
+    for (const difference of store?.replicas?.differences ?? []) words.push(`Look at the roll-out: ${difference}.`);
     if (where === "off") words.push("The call log is off: set store in [server] to keep what happens.");
     if (where === "memory") words.push("The call log is in memory only: it is gone with the next stop.");
     if (store?.dropped)

@@ -57,6 +57,7 @@ class PostgresStore(Recorder):
         self._writer, self._number = token_hex(8), 0  # of the batch that was taken last
         self._is_clean = False  # the batch was changed to what the server can hold
         self._suspects = 0  # calls at the front of those that wait, to be stored one by one
+        self._was_there = False  # since the start: keys and tables were read
         self._away_at: float | None = None  # since when batches cannot be written
         self._db: Session | None = None
         self._ids = rows.Ids()
@@ -103,6 +104,7 @@ class PostgresStore(Recorder):
         return {
             "path": self.path, "broken": self.broken, "rows_waiting": self.waiting + spilled, "written": self.written,
             "dropped": self.dropped, "last_error": self.last_error, "bytes": self._bytes, "spilled": spilled,
+            "bridged": bool(self.broken) and self._spill is not None and self._was_there,
         }  # fmt: skip
 
     # -- reading, in threads of its own
@@ -162,7 +164,7 @@ class PostgresStore(Recorder):
         except Exception as wrong:
             self._cannot(wrong)
             return False
-        self._try_at = 0.0
+        self._try_at, self._was_there = 0.0, True
         if not self.waiting:  # else once they are written
             self._recovered()
         return True

@@ -23,8 +23,8 @@ from typing import Any
 
 from ...config.addresses import masked, without_password
 from ...errors import Unavailable
-from ..histogram import LAST_BIN, RATIO
-from ..queries import Dialect
+from ..histogram import COUNT_BITS, LAST_BIN, RATIO
+from ..queries import MAX_ROWS, TIMED, Dialect, Summed
 from ..recorder import StoreUnusable
 
 INSTALL = "pip install 'llm-router-client[cluster]'"
@@ -196,7 +196,9 @@ def unreadable(wrong: BaseException, address: str) -> Unavailable:
 
 # ------------------------------------------------------------------------------------------------------------ queries
 
-PAIR_STEP_S = 3_600  # a model and a key together have sums of hours and days: minutes of each pair would be most of the store
+# A model and a key together have sums of hours, and no histograms: there may be as many pairs as calls, and each would have
+# dozens of rows. Their percentiles are those of their newest calls.
+PAIR_STEP_S = 3_600
 
 
 def bin_of(db: Any, column: str) -> str:
@@ -205,15 +207,32 @@ def bin_of(db: Any, column: str) -> str:
     return f"CASE WHEN {column} > 1.0 THEN least({LAST_BIN}, floor(ln({column}) / {growth!r}::float8 + 1e-9)::int) ELSE 0 END"
 
 
-def spreads_of_table(
-    db: Any, name: str, at: str, table: str, condition: str, bounds: Sequence[Any]
-) -> Iterator[tuple[str, int, int, int]]:
-    """See `queries.Dialect`: a row for each bin of `TABLE_spread`."""
-    sql = f"SELECT {name}, {at}, is_first, bin, sum(n)::bigint FROM {table}_spread WHERE {condition} GROUP BY 1, 2, 3, 4"  # nosec B608
-    for named, at_s, is_first, number, count in db.execute(sql, bounds):
-        spread = count << (32 * number)
+def spreads(db: Any, summed: Summed) -> Iterator[tuple[str, int, int, int]]:
+    """See `queries.Dialect`: of `totals` a row for each bin, of pairs their calls."""
+    found = spreads_of_calls(db, summed) if summed.table == "rollups" else spreads_of_table(db, summed)
+    for named, at_s, is_first, number, count in found:
+        spread = count << (COUNT_BITS * number)
         yield (named, at_s, 0, spread) if is_first else (named, at_s, spread, 0)
 
 
+def spreads_of_table(db: Any, summed: Summed) -> Any:
+    sql = (f"SELECT {summed.by}, {summed.at}, is_first, bin, sum(n)::bigint FROM {summed.table}_spread "  # nosec B608
+           f"WHERE {summed.bounded} GROUP BY 1, 2, 3, 4")  # fmt: skip
+    return db.execute(sql, summed.bounds)
+
+
+def spreads_of_calls(db: Any, summed: Summed) -> Iterator[tuple[str, int, bool, int, int]]:
+    part = summed.part
+    at = f"started_ms / {1_000 * part.step_s} * {part.step_s}" if summed.each_step else "0"
+    newest = (f"SELECT * FROM calls WHERE started_ms >= ? AND started_ms < ? AND {TIMED} AND {summed.condition} "  # nosec B608
+              "ORDER BY started_ms DESC LIMIT ?")  # fmt: skip
+    values = (*part.bounds_ms, *summed.values, MAX_ROWS)
+    for is_first, column in ((False, "duration_ms"), (True, "first_ms")):
+        sql = (f"SELECT {summed.by}, {at}, {bin_of(db, column)}, count(*) FROM ({newest}) AS newest "  # nosec B608
+               f"WHERE {column} IS NOT NULL GROUP BY 1, 2, 3")  # fmt: skip
+        for named, at_s, number, count in db.execute(sql, values):
+            yield named, at_s, is_first, number, count
+
+
 TAGS = "LATERAL (SELECT value FROM jsonb_array_elements_text(calls.tags::jsonb) AS each (value))"
-Session.dialect = Dialect(bin_of, spreads_of_table, "ILIKE", PAIR_STEP_S, has_label_sums=False, tags=TAGS)
+Session.dialect = Dialect(bin_of, spreads, "ILIKE", (PAIR_STEP_S,), has_label_sums=False, tags=TAGS)

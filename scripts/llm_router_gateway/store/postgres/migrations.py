@@ -8,7 +8,7 @@ Steps that this version does not know are left alone.
 
 Times are Unix milliseconds (`*_ms`) or seconds (`*_s`), UTC. `calls` and `bodies` have a partition for each UTC day, made by
 `partitions`. `totals` has the sums of all calls, of each model and of each key, in steps of a minute, an hour and a day;
-`rollups` those of a model and a key together, in hours and days. `*_spread` has their histograms, a row for each bin that
+`rollups` those of a model and a key together, in hours. `totals_spread` has the histograms of `totals`, a row for each bin that
 counts something. `shard` keeps gateways that write at the same moment from waiting for each other: reading sums over it.
 """
 
@@ -62,12 +62,12 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             ) PARTITION BY RANGE (started_ms)""",
         "CREATE INDEX bodies_call ON bodies (call_id)",
         f"CREATE TABLE totals {SUMMED}", f"CREATE TABLE rollups {SUMMED}",
-        f"CREATE TABLE totals_spread {SPREAD}", f"CREATE TABLE rollups_spread {SPREAD}",
+        f"CREATE TABLE totals_spread {SPREAD}",
         # `last`: the highest number of its batches that is stored; a batch that comes again is known by it.
         """CREATE TABLE writers (
             id text PRIMARY KEY, last bigint NOT NULL, at timestamptz NOT NULL DEFAULT now()) WITH (fillfactor = 50)""",
         "CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL)",
-        "INSERT INTO meta (name, value) VALUES ('store_id', gen_random_uuid()::text)",
+        "INSERT INTO meta (name, value) VALUES ('store_id', gen_random_uuid()::text), ('overlay_version', '0')",
         """CREATE AGGREGATE total(float8) (
             SFUNC = float8pl, STYPE = float8, INITCOND = '0', COMBINEFUNC = float8pl, PARALLEL = SAFE)""",
     )),
@@ -83,10 +83,10 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             RETURN NULL; END $$""",
         """CREATE TRIGGER api_keys_changed AFTER INSERT OR DELETE OR UPDATE OF name, digest, hint, created_s, terms
             ON api_keys FOR EACH STATEMENT EXECUTE FUNCTION keys_changed()""",
-        # What each key has spent in a day ("2026-11-29") or a month ("2026-11"), written with the calls themselves.
+        # What each key has spent in a day ("2026-11-29"), written with the calls themselves.
         """CREATE TABLE ledgers (
-            period text NOT NULL, key_id text NOT NULL, shard smallint NOT NULL, usd float8 NOT NULL, tokens bigint NOT NULL,
-            PRIMARY KEY (period, key_id, shard)) WITH (fillfactor = 65)""",
+            day text NOT NULL, key_id text NOT NULL, shard smallint NOT NULL, usd float8 NOT NULL, tokens bigint NOT NULL,
+            PRIMARY KEY (day, key_id, shard)) WITH (fillfactor = 65)""",
     )),
     ("m003_conversations", (
         """CREATE TABLE turns (

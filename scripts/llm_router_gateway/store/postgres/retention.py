@@ -58,7 +58,7 @@ def drop_oldest(session: Session, max_bytes: float, today: str) -> list[str]:
 def forget_sums(session: Session, step_s: int, before_s: float) -> int:
     """Some of the oldest sums of a step, with their histograms."""
     count, before = 0, math.ceil(max(0.0, before_s))
-    for table in ("totals", "rollups", "totals_spread", "rollups_spread"):
+    for table in ("totals", "rollups", "totals_spread"):
         sql = (f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE step_s = ? AND at_s < ? "  # nosec B608
                "LIMIT ?))")  # fmt: skip
         count += session.execute(sql, (step_s, before, ROWS)).rowcount
@@ -70,7 +70,7 @@ def forget_small(session: Session, now_s: float) -> int:
     old = day_text(max(0.0, now_s - LEDGERS_KEPT_S))
     session.execute(f"DELETE FROM writers WHERE at < now() - interval '{WRITERS_KEPT}' AND NOT starts_with(id, 'copy:')")
     session.execute(f"DELETE FROM replicas WHERE seen < now() - interval '{SILENT_KEPT}'")
-    session.execute("DELETE FROM ledgers WHERE period < ?", (old,))
+    session.execute("DELETE FROM ledgers WHERE day < ?", (old,))
     return 0
 
 

@@ -17,7 +17,7 @@ from ...policy.budgets import DAY_S
 from ...policy.budgets import day_of as day_text
 from .. import histogram
 from ..call import SUMS, Call
-from ..rollups import rollups, totals
+from ..rollups import STEPS_S, fold, rollups, totals
 from . import partitions
 from .driver import PAIR_STEP_S, Session
 from .migrations import ID_BLOCK
@@ -39,32 +39,30 @@ _KEY_TYPES = ["int4", "int8", "text", "text", "text"]
 _FLOATS = frozenset({"cost_usd", "duration_ms", "first_ms"})
 COPY_SUMS = f"COPY new_sums (of_pair, {', '.join((*_KEY, *SUMS))}) FROM STDIN (FORMAT BINARY)"
 SUM_TYPES = ["bool", *_KEY_TYPES, *("float8" if name in _FLOATS else "int8" for name in SUMS)]
-COPY_SPREAD = f"COPY new_spread (of_pair, {', '.join(_KEY)}, is_first, bin, n) FROM STDIN (FORMAT BINARY)"
-SPREAD_TYPES = ["bool", *_KEY_TYPES, "bool", "int2", "int8"]
+COPY_SPREAD = f"COPY new_spread ({', '.join(_KEY)}, is_first, bin, n) FROM STDIN (FORMAT BINARY)"
+SPREAD_TYPES = [*_KEY_TYPES, "bool", "int2", "int8"]
 # Filled and read within one transaction, and empty after it.
 STAGING = (
     "CREATE TEMP TABLE IF NOT EXISTS new_sums (of_pair boolean, LIKE totals) ON COMMIT DELETE ROWS",
     "ALTER TABLE new_sums ALTER COLUMN shard DROP NOT NULL",
-    "CREATE TEMP TABLE IF NOT EXISTS new_spread (of_pair boolean, LIKE totals_spread) ON COMMIT DELETE ROWS",
+    "CREATE TEMP TABLE IF NOT EXISTS new_spread (LIKE totals_spread) ON COMMIT DELETE ROWS",
     "ALTER TABLE new_spread ALTER COLUMN shard DROP NOT NULL",
 )
 
 
-def add_to(table: str, staged: str, keys: Sequence[str], values: Sequence[str]) -> str:
-    """The statement that adds what was staged for a table to its rows. Its parameters: the shard, whether pairs are meant."""
+def add_to(table: str, staged: str, keys: Sequence[str], values: Sequence[str], condition: str = "TRUE") -> str:
+    """The statement that adds what was staged for a table to its rows; its parameter is the shard."""
     return (f"INSERT INTO {table} AS old (shard, {', '.join((*keys, *values))}) "  # nosec B608  # of constants only
-            f"SELECT ?, {', '.join((*keys, *values))} FROM {staged} WHERE of_pair = ? ON CONFLICT ({', '.join(keys)}, shard) "
+            f"SELECT ?, {', '.join((*keys, *values))} FROM {staged} WHERE {condition} ON CONFLICT ({', '.join(keys)}, shard) "
             f"DO UPDATE SET {', '.join(f'{name} = old.{name} + excluded.{name}' for name in values)}")  # fmt: skip
 
 
-_OF_BIN, _COUNT = (*_KEY, "is_first", "bin"), ("n",)
 ADDING = (
-    (False, add_to("totals", "new_sums", _KEY, SUMS)), (True, add_to("rollups", "new_sums", _KEY, SUMS)),
-    (False, add_to("totals_spread", "new_spread", _OF_BIN, _COUNT)),
-    (True, add_to("rollups_spread", "new_spread", _OF_BIN, _COUNT)),
+    add_to("totals", "new_sums", _KEY, SUMS, "NOT of_pair"), add_to("rollups", "new_sums", _KEY, SUMS, "of_pair"),
+    add_to("totals_spread", "new_spread", (*_KEY, "is_first", "bin"), ("n",)),
 )  # fmt: skip
-ADD_SPENT = """INSERT INTO ledgers AS old (period, key_id, shard, usd, tokens) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (period, key_id, shard) DO UPDATE SET usd = old.usd + excluded.usd, tokens = old.tokens + excluded.tokens"""
+ADD_SPENT = """INSERT INTO ledgers AS old (day, key_id, shard, usd, tokens) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (day, key_id, shard) DO UPDATE SET usd = old.usd + excluded.usd, tokens = old.tokens + excluded.tokens"""
 MARK = """INSERT INTO writers AS old (id, last) VALUES (?, ?)
     ON CONFLICT (id) DO UPDATE SET last = excluded.last, at = now() WHERE old.last < excluded.last"""
 
@@ -127,9 +125,12 @@ Sum = tuple[Any, ...]  # a row of store.rollups
 
 
 def sums_of(calls: Iterable[Call]) -> tuple[list[Sum], list[Sum]]:
-    """The rows of `rollups` and of `totals` that calls add up to."""
-    pairs = rollups(calls)
-    return [row for row in pairs if row[0] >= PAIR_STEP_S], totals(pairs)
+    """The rows of `rollups` (without histograms) and of `totals` that calls add up to."""
+    minute_s, *larger = STEPS_S
+    minutes = rollups(calls, (minute_s,))
+    alone = totals(minutes)
+    pairs = fold(((*row[:-2], b"", b"") for row in minutes), PAIR_STEP_S)
+    return pairs, [*alone, *(row for step_s in larger for row in fold(alone, step_s))]
 
 
 def add_sums(session: Session, pairs: Sequence[Sum], alone: Sequence[Sum]) -> None:
@@ -137,15 +138,15 @@ def add_sums(session: Session, pairs: Sequence[Sum], alone: Sequence[Sum]) -> No
     marked = [(is_pair, row) for is_pair, rows in ((False, alone), (True, pairs)) for row in rows]
     copy(session, COPY_SUMS, SUM_TYPES, ((is_pair, *row[:5], *whole(row[5:-2])) for is_pair, row in marked))
     copy(session, COPY_SPREAD, SPREAD_TYPES, (
-        (is_pair, *row[:5], is_first, number, count) for is_pair, row in marked
+        (*row[:5], is_first, number, count) for row in alone
         for is_first, bins in ((False, row[-2]), (True, row[-1])) for number, count in histogram.counts(bins)
     ))  # fmt: skip
     shard = own_shard(session)
-    for is_pair, statement in ADDING:
-        session.execute(statement, (shard, is_pair))
+    for statement in ADDING:
+        session.execute(statement, (shard,))
     spent = spent_by(alone)
     if spent:
-        session.executemany(ADD_SPENT, [(period, key_id, shard, *amounts) for (period, key_id), amounts in spent])
+        session.executemany(ADD_SPENT, [(day, key_id, shard, *amounts) for (day, key_id), amounts in spent])
 
 
 _IS_FLOAT = tuple(name in _FLOATS for name in SUMS)
@@ -168,16 +169,15 @@ def own_shard(session: Session) -> int:
 
 
 def spent_by(alone: Iterable[Sum]) -> list[tuple[tuple[str, str], tuple[float, int]]]:
-    """(("2026-11-29", "key_1"), (usd, tokens)) and the same of the month, in the order of their keys."""
+    """(("2026-11-29", "key_1"), (usd, tokens)), in the order of their keys."""
     found: dict[tuple[str, str], tuple[float, int]] = {}
     for row in alone:
         step_s, at_s, key_id = row[0], row[1], row[4]
         if step_s != DAY_S or key_id in ("", "*"):
             continue
         day = day_text(at_s)
-        for period in (day, day[:7]):
-            usd, tokens = found.get((period, key_id), (0.0, 0))
-            found[period, key_id] = usd + row[_USD], tokens + int(row[_INPUT] + row[_OUTPUT])
+        usd, tokens = found.get((day, key_id), (0.0, 0))
+        found[day, key_id] = usd + row[_USD], tokens + int(row[_INPUT] + row[_OUTPUT])
     return sorted(found.items())
 
 

@@ -22,9 +22,9 @@ LIMIT_S = 60.0  # of one command's transaction
 class CommandSession:
     """See the module."""
 
-    def __init__(self, address: str, *, creates: bool) -> None:
-        """`creates`: makes the tables where they are missing."""
-        self._address, self._creates, self.place = address, creates, without_password(address)
+    def __init__(self, address: str, *, creates: bool, is_new: bool = False) -> None:
+        """`creates`: makes the tables where they are missing; `is_new`: or does without them."""
+        self._address, self._creates, self._is_new, self.place = address, creates, is_new, without_password(address)
         self._guard = Guard()
 
     def __enter__(self) -> CommandSession:
@@ -34,7 +34,7 @@ class CommandSession:
             self.session: Session = connect(self._address, "command", self._guard)
             if self._creates:
                 migrations.apply(self.session)
-            elif migrations.missing_steps(self.session):
+            elif not self._is_new and migrations.missing_steps(self.session):
                 raise StoreUnusable(f"{self.place} has no tables of this version: start a gateway on it, or `keys create`")
         except Exception as wrong:
             self._guard.__exit__()

@@ -64,7 +64,7 @@ class CopyTarget:
 
     def add_sums(self, part: str, number: int, found: Sequence[Row]) -> bool:
         is_pair = part == "rollups"
-        kept = [row for row in found if not is_pair or row[0] >= PAIR_STEP_S]
+        kept = [row for row in found if not is_pair or row[0] == PAIR_STEP_S]
         with self._db.raw.transaction():
             if not rows.is_new(self._db, self._writer(part), number):
                 return False

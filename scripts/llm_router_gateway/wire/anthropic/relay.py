@@ -17,12 +17,12 @@ def is_foreign(block: Any) -> bool:
 
 def remove_foreign(fields: Mapping[str, Any], lost: Lost) -> Block:
     """The same body without other vendors' thoughts; a message that held nothing else is left out."""
-    messages = []
-    for message in fields.get("messages") or ():
+    given, messages = fields.get("messages"), []
+    for message in given if isinstance(given, list) else ():
         content = message.get("content") if isinstance(message, dict) else None
         if isinstance(content, list) and any(map(is_foreign, content)):
             name_lost(lost, "thinking")
             kept = [block for block in content if not is_foreign(block)]
             message = {**message, "content": kept} if kept else None
         messages += [message] if message is not None else []
-    return {**fields, "messages": messages}
+    return {**fields, "messages": messages} if isinstance(given, list) else dict(fields)

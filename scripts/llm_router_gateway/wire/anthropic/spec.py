@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from ..demands import Demands, demands_of
@@ -33,6 +35,13 @@ def demands(body: Mapping[str, Any]) -> Demands | None:
     return demands_of(kind in ("any", "tool"), [choice.get("name")] if isinstance(choice, dict) and kind == "tool" else ())
 
 
+def limit_headers(what: str, limit: int, remaining: int, reset_s: float, now: float) -> list[tuple[str, str]]:
+    """Its resets are times: "2026-10-21T07:28:00Z"."""
+    at = datetime.fromtimestamp(math.ceil(now + reset_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    start = f"anthropic-ratelimit-{what}"
+    return [(f"{start}-limit", str(limit)), (f"{start}-remaining", str(remaining)), (f"{start}-reset", at)]
+
+
 SPEC = Spec(
     name="anthropic",
     title="Anthropic",
@@ -50,6 +59,7 @@ SPEC = Spec(
     encloses=True,
     answer_field="content",
     answer_prefix="msg_",
+    limit_headers=limit_headers,
     demands=demands,
     end_user=("metadata.user_id",),
     counts_first=True,

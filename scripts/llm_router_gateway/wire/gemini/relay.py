@@ -12,14 +12,14 @@ from .common import SIGNATURE_UNKNOWN, Fields
 
 def remove_foreign(fields: Mapping[str, Any], lost: list[str]) -> Fields:
     """The same body without other vendors' signatures, which Gemini would refuse: their thoughts go, all else loses them."""
-    contents = []
-    for content in fields.get("contents") or ():
+    given, contents = fields.get("contents"), []
+    for content in given if isinstance(given, list) else ():
         parts = content.get("parts") if isinstance(content, dict) else None
         if isinstance(parts, list):
             kept = [fit for part in parts if (fit := fit_part(part, lost)) is not None]
             content = {**content, "parts": kept} if kept else None
         contents += [content] if content is not None else []
-    return {**fields, "contents": contents}
+    return {**fields, "contents": contents} if isinstance(given, list) else dict(fields)
 
 
 def fit_part(part: Any, lost: list[str]) -> Any:

@@ -44,5 +44,6 @@ SPEC = Spec(
     answer_field="done",
     embeddings_request=embeddings_request,
     embeddings=embeddings,
+    reshapes=lambda body: True,
     carried={"embeddings": ("openai", "embeddings")},
 )

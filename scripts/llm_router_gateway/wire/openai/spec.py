@@ -43,6 +43,10 @@ def demands(body: Mapping[str, Any]) -> Demands | None:
     return choice_demands(body.get("tool_choice"), body.get("n"))
 
 
+def wants_base64(body: Mapping[str, Any]) -> bool:
+    return body.get("encoding_format") == "base64"
+
+
 def embeddings(data: bytes, body: Mapping[str, Any]) -> bytes:
     from .embeddings import in_requested_format  # not needed for anything else
 
@@ -70,6 +74,7 @@ SPEC = Spec(
     demands=demands,
     end_user=("user", "safety_identifier"),
     embeddings=embeddings,
+    reshapes=wants_base64,
     embeds=True,
     upstream=Upstream(
         root="/v1",

@@ -88,7 +88,7 @@ def sums_are_those_of_the_calls(address: str) -> None:
         summed = run(address, "SELECT sum(calls), sum(input_tokens), round(sum(cost_usd)::numeric, 6) FROM totals "
                      "WHERE step_s = %s AND model = '*' AND key_id = '*'", step_s)[0]  # fmt: skip
         assert summed == counted, step_s
-    spent = run(address, "SELECT round(sum(usd)::numeric, 6) FROM ledgers WHERE length(period) = 7")[0]
+    spent = run(address, "SELECT round(sum(usd)::numeric, 6) FROM ledgers")[0]
     assert spent == (counted[2],)
 
 
@@ -173,7 +173,7 @@ def test_while_the_server_is_away_calls_go_to_a_file_and_come_back_once(
     add(store, 10, 10)
     store.add(call(request_id="with-text"), Bodies(b"request", b"response", 100))
     until(lambda: store.health()["spilled"] == 11)
-    assert store.broken and store.health()["rows_waiting"] == 11
+    assert store.broken and store.health()["rows_waiting"] == 11 and store.health()["bridged"]
     with pytest.raises(Unavailable, match="store cannot be read"):
         asyncio.run(store.reading(lambda db: db.execute("SELECT 1").fetchone()))
     with pytest.raises(Unavailable, match="store cannot be used"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from responding import SEAL, events_in, read, written
 
 from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.anthropic import codec as anthropic
-from llm_router_gateway.wire.envelope import pack_envelope
+from llm_router_gateway.wire.envelope import MARK, open_envelope, pack_envelope
 from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.gemini.common import SIGNATURE_UNKNOWN
 from llm_router_gateway.wire.ir import Text, Thinking, ToolCall
@@ -190,3 +191,14 @@ def test_an_upstream_of_the_callers_protocol_gets_no_envelope() -> None:
     found = gemini.remove_foreign({"contents": [{"role": "model", "parts": parts}, {"parts": parts[:1]}]}, lost)["contents"]
     assert found == [{"role": "model", "parts": [{"text": "a"}, {**call, "thoughtSignature": SIGNATURE_UNKNOWN}, parts[4]]}]
     assert lost == ["thinking", "signature"]
+
+
+def test_an_envelope_opens_whatever_alphabet_a_client_gives_it_and_a_damaged_one_stays_shut() -> None:
+    whole = pack_envelope("openai", "", "\u00ff\u00fe?>" * 9)
+    for text in (whole, whole.replace("+", "-").replace("/", "_"), whole.rstrip("=")):
+        assert open_envelope(text) == ("openai", "", "\u00ff\u00fe?>" * 9)
+    deep = base64.b64encode(b'llm-router1:{"v":' + b"[" * 100_000).decode()
+    for at in range(len(whole)):
+        found = open_envelope(whole[:at] + "!" + whole[at + 1 :]), open_envelope(whole[:at])
+        assert all(each is None or isinstance(each, tuple) for each in found)
+    assert [open_envelope(text) for text in (deep, MARK, f"{MARK}\u00e9", "c2ln", "")] == [None] * 5
