@@ -18,7 +18,7 @@ What a user sees:
                        (a tenth of a second's), and what it had leased of budgets counts as spent
     the home dies      the workers accept nothing more and end; whatever started the gateway starts it anew
 
-A worker that cannot serve ends the gateway at its start (exit code 1); later it is started again, each time after a longer pause.
+A worker that cannot serve ends the gateway at its start (exit code 1); later it is started anew, after longer pauses.
 """
 
 from __future__ import annotations
