@@ -71,6 +71,40 @@ http {{
 """.replace("$", "$$")  # which compose would take for variables of its own
 
 
+def stores() -> str:
+    """What the gateways share."""
+    words = " ".join(shlex.quote(word) for word in REDIS_WORDS)
+    return f"""\
+  postgres:
+    image: {POSTGRES}
+    environment:
+      POSTGRES_USER: llm_router
+      POSTGRES_DB: llm_router
+      POSTGRES_PASSWORD: ${{POSTGRES_PASSWORD:?write it into .env}}
+    volumes: [postgres:/var/lib/postgresql/data]
+    healthcheck:
+      test: ["CMD", "pg_isready", "-U", "llm_router", "-d", "llm_router"]
+      interval: 5s
+      timeout: 3s
+      retries: 12
+    stop_grace_period: 60s
+    restart: unless-stopped
+
+  redis:
+    image: {REDIS}
+    command: ["sh", "-c", "exec {words} --requirepass \\"$$REDIS_PASSWORD\\""]
+    environment:
+      REDIS_PASSWORD: ${{REDIS_PASSWORD:?write it into .env}}
+    healthcheck:
+      test: ["CMD-SHELL", "REDISCLI_AUTH=\\"$$REDIS_PASSWORD\\" redis-cli ping | grep -q PONG"]
+      interval: 5s
+      timeout: 3s
+      retries: 12
+    restart: unless-stopped
+
+"""
+
+
 def compose(place: Site, containerfile: str, context: str, config: str, state: str) -> str:
     """The compose file."""
     built = indent(containerfile, " " * 8).rstrip()
@@ -121,8 +155,7 @@ services:
       gateway: {{condition: service_healthy}}
     restart: unless-stopped
 
-{compose_stores()}
-configs:
+{stores()}configs:
   nginx:
     content: |
 {indent(nginx_conf(place.port), " " * 6).rstrip()}
@@ -130,38 +163,6 @@ configs:
 volumes:
   state:
   postgres:
-"""
-
-
-def compose_stores() -> str:
-    """PostgreSQL and Redis, as services of the compose file."""
-    return f"""\
-  postgres:
-    image: {POSTGRES}
-    environment:
-      POSTGRES_USER: llm_router
-      POSTGRES_DB: llm_router
-      POSTGRES_PASSWORD: ${{POSTGRES_PASSWORD:?write it into .env}}
-    volumes: [postgres:/var/lib/postgresql/data]
-    healthcheck:
-      test: ["CMD", "pg_isready", "-U", "llm_router", "-d", "llm_router"]
-      interval: 5s
-      timeout: 3s
-      retries: 12
-    stop_grace_period: 60s
-    restart: unless-stopped
-
-  redis:
-    image: {REDIS}
-    command: ["sh", "-c", "exec {" ".join(shlex.quote(word) for word in REDIS_WORDS)} --requirepass \\"$$REDIS_PASSWORD\\""]
-    environment:
-      REDIS_PASSWORD: ${{REDIS_PASSWORD:?write it into .env}}
-    healthcheck:
-      test: ["CMD-SHELL", "REDISCLI_AUTH=\\"$$REDIS_PASSWORD\\" redis-cli ping | grep -q PONG"]
-      interval: 5s
-      timeout: 3s
-      retries: 12
-    restart: unless-stopped
 """
 
 
