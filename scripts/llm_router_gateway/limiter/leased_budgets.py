@@ -95,6 +95,7 @@ class LeasedBudgets:
     def __init__(self, membership: Membership) -> None:
         self._membership, self._engine, self._clock = membership, membership.engine, membership.clock
         self._shelves: dict[str, Shelf] = {}
+        self._active: set[str] = set()  # keys with something to report or to give back, now or soon
         self._before: dict[tuple[str, str], Pair] = {}  # (key, span) -> what the call log had at the start
         self._tasks: set[asyncio.Task[BudgetReply | None]] = set()
         self._looked_at = -math.inf
@@ -144,6 +145,7 @@ class LeasedBudgets:
     async def hold(self, key_id: str, budget: Budget, amount: Amount, now: float) -> LeasedHold:
         shelf = self._shelf(key_id, budget, now)
         book, pair, now_s = shelf.book, pair_of(amount), self._clock()
+        self._active.add(key_id)
         if self._membership.presence.leases_are_valid(now_s):
             if book.hold(book.limits, *pair):
                 book.used_at = now_s
@@ -160,6 +162,8 @@ class LeasedBudgets:
         book = self._shelf(key_id, None, now).book
         for purse in (book.day, book.month):
             purse.spend(amount.usd * MICRO, amount.tokens)
+        if book.day.known:
+            self._active.add(key_id)
 
     def load(self, rows: Iterable[Spent], now: float) -> None:
         """For keys that no engine counts yet; what budgets are checked against is read when an account is seeded."""
@@ -170,6 +174,7 @@ class LeasedBudgets:
 
     def forget(self, key_id: str) -> None:
         self._shelves.pop(key_id, None)
+        self._active.discard(key_id)
 
     # -- books
 
@@ -304,9 +309,11 @@ class LeasedBudgets:
     async def report(self) -> None:
         """Reports what was spent and gives back what is idle, in as few messages as it takes."""
         membership, now_s = self._membership, self._clock()
+        if membership.presence.is_away:
+            return  # nothing is given back: what is leased may be spent
         is_anew = not membership.is_complete
         news: list[tuple[Shelf, Purse]] = []
-        for shelf in self._shelves.values():
+        for shelf in [self._shelves[key_id] for key_id in self._active]:
             if shelf.is_busy:
                 is_anew = False  # its own message reports the rest; this is looked at again
                 continue
@@ -314,8 +321,8 @@ class LeasedBudgets:
             if not membership.is_complete:  # in a new epoch every hold is reported, before anything is granted
                 purses = [purse for purse in shelf.book.purses if purse.held_usd or purse.held_tokens]
             news += [(shelf, purse) for purse in purses]
-        if membership.presence.is_away:
-            return
+            if not purses and all(purse.is_idle for purse in shelf.book.purses):
+                self._active.discard(shelf.book.key_id)
         epoch = membership.epoch
         for start in range(0, len(news), MOST_PARTS):
             some = news[start : start + MOST_PARTS]
