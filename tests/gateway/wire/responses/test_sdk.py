@@ -39,9 +39,8 @@ ANSWERS: dict[str, ir.Answer] = {
 @contextmanager
 def client(body: bytes, content_type: str) -> Iterator[Any]:
     """The SDK, answered from memory by whichever HTTP library it stands on."""
-    import importlib
 
-    http = importlib.import_module("httpx")
+    http = pytest.importorskip("httpx", reason="the HTTP library is not installed: pip install httpx")
 
     def answered(request: Any) -> Any:
         return http.Response(200, headers={"content-type": content_type}, content=body)
