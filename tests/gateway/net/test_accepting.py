@@ -1,0 +1,50 @@
+"""Accepting from a socket that other processes share: what is cancelled takes nothing, and a new caller is not cut off."""
+
+import asyncio
+import socket
+
+from llm_router_gateway.net.exchange import Exchange
+from llm_router_gateway.net.server import Server, accept_from
+
+LIMIT_S = 30.0
+
+
+def test_an_accept_that_is_cancelled_leaves_the_connection_for_the_next() -> None:
+    """In the same turn of the loop in which the connection comes: the loop's own sock_accept loses it then."""
+
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setblocking(False)
+            task = asyncio.create_task(accept_from(listening))
+            await asyncio.sleep(0)
+            with socket.create_connection(listening.getsockname()):
+                asyncio.get_running_loop().call_soon(task.cancel)
+                (outcome,) = await asyncio.gather(task, return_exceptions=True)
+                assert isinstance(outcome, asyncio.CancelledError)
+                async with asyncio.timeout(LIMIT_S):
+                    accepted, _ = await accept_from(listening)
+                accepted.close()
+
+    asyncio.run(run())
+
+
+def test_a_caller_that_has_just_come_is_still_answered_while_the_server_drains() -> None:
+    async def app(exchange: Exchange) -> None:
+        await exchange.respond(200, [], b"served")
+
+    async def run() -> None:
+        server = Server(app)
+        port = await server.start("127.0.0.1", 0)
+        async with asyncio.timeout(LIMIT_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            while not server.open:
+                await asyncio.sleep(0)
+            draining = asyncio.create_task(server.drain(LIMIT_S))
+            await asyncio.sleep(0)
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            reply = await reader.read()
+            assert reply.endswith(b"served") and b"connection: close" in reply
+            await draining
+            writer.close()
+
+    asyncio.run(run())
