@@ -103,6 +103,7 @@ class Dialect:
     spreads: Callable[[Any, Summed], Iterable[tuple[str, int, int, int]]]
     like: str = "LIKE"  # whatever the case of letters
     pair_steps: tuple[int, ...] = STEPS_S  # of the sums of a model and a key together
+    has_key_index: bool = False  # calls of one key are found without looking at others
     has_label_sums: bool = True  # of tags and end users, by the day
     tags: str = "json_each(calls.tags)"  # a row for each tag of a call, in the column `value`
 
@@ -515,12 +516,13 @@ def by_time(db: Any, page: Page, where: Where, is_late: Callable[[], bool]) -> t
     """Rows in the order of time, each with its value and id in front; a search goes in steps."""
     condition, values = calls_condition(db, where)
     select = f"SELECT started_ms, id, {COLUMNS} FROM calls WHERE "  # nosec B608  # the names of our own columns
+    is_search = bool(condition) and not (dialect_of(db).has_key_index and (where.key or where.has_key))
     chunk, rows, at, skip = FIRST_CHUNK_ROWS, list[Row](), page, page.offset
     while True:
         bounds, given = bounds_condition(at)
         later, behind = later_condition(at)
         end = db.execute(f"SELECT started_ms, id FROM calls WHERE {bounds}{later} {order_by(page)} LIMIT 1 OFFSET ?",  # nosec B608
-                         (*given, *behind, chunk)).fetchone() if condition else None  # fmt: skip
+                         (*given, *behind, chunk)).fetchone() if is_search else None  # fmt: skip
         within = (*given, *behind)
         stop = ""
         if end is not None:

@@ -235,4 +235,4 @@ def spreads_of_calls(db: Any, summed: Summed) -> Iterator[tuple[str, int, bool, 
 
 
 TAGS = "LATERAL (SELECT value FROM jsonb_array_elements_text(calls.tags::jsonb) AS each (value))"
-Session.dialect = Dialect(bin_of, spreads, "ILIKE", (PAIR_STEP_S,), has_label_sums=False, tags=TAGS)
+Session.dialect = Dialect(bin_of, spreads, "ILIKE", (PAIR_STEP_S,), has_key_index=True, has_label_sums=False, tags=TAGS)
