@@ -32,8 +32,8 @@ def refuse_constant(name: str) -> NoReturn:
 DECODER = json.JSONDecoder(parse_constant=refuse_constant)
 # (text, index) -> (value, end), at C speed.
 read_value: Callable[[str, int], tuple[Any, int]] = DECODER.scan_once  # type: ignore[attr-defined]  # not in typeshed
-# Compact, every script's letters as they are.
-ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+# Compact, every script's letters as they are. What was read as JSON holds no circle, and to look for one doubles the time.
+ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)

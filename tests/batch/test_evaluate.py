@@ -22,7 +22,7 @@ def test_the_figures_are_what_the_answers_add_up_to(batch: Any, prompts: Any, de
     fast, slow, none = ran.json["results"]
     assert len(demo.requests) == 36 and [row["asked"] for row in ran.json["results"]] == [12, 12, 12]
     assert (fast["success_rate"], none["success_rate"], none["failures"]) == (1.0, 0.0, {"bad_request": 12})
-    assert slow["latency_median_s"] >= 0.05 > fast["latency_median_s"] and slow["latency_p95_s"] >= slow["latency_median_s"]
+    assert slow["latency_p95_s"] >= slow["latency_median_s"] >= 0.05 and fast["latency_p95_s"] >= fast["latency_median_s"] > 0
     assert slow["first_median_s"] >= 0.05 and fast["tokens"] > fast["answer_tokens"] > 0
     assert fast["cost_per_answer"] > 0 and abs(fast["cost"] - 12 * fast["cost_per_answer"]) < 1e-6
     unknown = [none[name] for name in ("latency_median_s", "first_p95_s", "tokens", "cost_per_answer", "cost")]

@@ -40,8 +40,8 @@ def some(rng: random.Random, started_ms: int) -> Call:
     failed = rng.random() < 0.05
     return call(
         request_id=f"{rng.getrandbits(64):016x}", started_ms=started_ms, provider=f"up-{model % 4}", model=f"model-{model}",
-        key_id=f"key-{key}", key_name=f"team-{key}", duration_ms=rng.lognormvariate(6.5, 1),
-        first_ms=rng.lognormvariate(5, 0.7),
+        key_id=f"key-{key}", key_name=f"team-{key}",
+        duration_ms=rng.lognormvariate(6.5, 1), first_ms=rng.lognormvariate(5, 0.7),
         error="upstream_failed" if failed else "", status=502 if failed else 200, ended="error" if failed else "complete",
         input_tokens=rng.randrange(4_000), output_tokens=rng.randrange(1_000), cost_usd=rng.random() / 100,
     )  # fmt: skip

@@ -27,6 +27,7 @@ SKILL = (ROOT / "SKILL.md").read_text(encoding="utf-8")
 FRONTMATTER, BODY = SKILL.split("---\n", 2)[1:]
 OF_PEOPLE = re.compile(
     r"gateway.*\.md|architecture\.(?:md|svg)|monitor\.png|install\.md|clients\.md|mcp\.md|scaling\.md"
+    r"|grafana-dashboard\.json|prometheus-alerts\.yml"
 )  # not part of the skill
 REFERENCES = sorted(path for path in (ROOT / "references").glob("*.md") if not OF_PEOPLE.fullmatch(path.name))
 OF_THE_GATEWAY = sorted(path for path in (ROOT / "references").glob("*.md") if path not in REFERENCES)

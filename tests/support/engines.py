@@ -67,7 +67,11 @@ class RedisServer:
     @classmethod
     def start(cls, folder: Path, *options: str, program: str | None = None) -> RedisServer:
         server = cls(program or need_redis(), folder, *options)
-        server.run()
+        try:
+            server.run()
+        except BaseException:
+            server.__exit__(None, None, None)
+            raise
         return server
 
     @property

@@ -129,7 +129,7 @@ class Alert(NamedTuple):
 
 ALERTS = (
     Alert("LLMRouterAbsent", "absent(llm_router_build_info)", "2m", "critical", "No gateway is scraped.",
-          "See whether the process runs (GET /health/live) and whether Prometheus has an administrator key."),
+          "See whether the process runs (GET /health/live) and whether Prometheus has its key (keys create --monitor)."),
     Alert("LLMRouterErrors", 'sum(rate(llm_router_requests_total{outcome="error"}[5m])) / '
           'sum(rate(llm_router_requests_total{outcome!="client_gone"}[5m])) > 0.05', "10m", "critical",
           "{{ $value | humanizePercentage }} of calls fail.", "GET /monitor/statistics lists them by code."),

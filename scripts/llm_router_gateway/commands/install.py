@@ -266,7 +266,7 @@ def container_steps(place: Place) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------------ watching
 
-SCRAPE = "let Prometheus scrape http://HOST:8000/metrics with an administrator's key (authorization: credentials_file)"
+SCRAPE = "let Prometheus scrape http://HOST:8000/metrics with a key of `keys create --monitor` (credentials_file)"
 WATCHING: Mapping[str, tuple[Callable[[], str], Sequence[str]]] = {
     "grafana": (dashboard, (SCRAPE, "in Grafana: Dashboards, New, Import; choose the source of data at the top of the page")),
     "alerts": (alerts, (SCRAPE, "name the file in rule_files of prometheus.yml, after a look at the thresholds",

@@ -22,7 +22,7 @@ from typing import Any
 from ..access.authenticate import fixed_names
 from ..config.addresses import is_postgres
 from ..config.config import ConfigError
-from ..config.keys import digest_of, hint_of, key_json, read_json
+from ..config.keys import digest_of, hint_of, key_json, read_json, reset_now
 from ..config.sources import Source
 from ..errors import GatewayError
 from ..limiter.budgets import LocalBudgets
@@ -47,7 +47,8 @@ exit codes: 0 done, 1 no such key, a name that is taken, a value that cannot be,
 """
 LISTS = {"models": "allowed_models", "groups": "allowed_groups", "providers": "allowed_providers", "tags": "allowed_tags"}
 ONE = {"show": "all of one key", "disable": "refuse it from now on", "enable": "take it again",
-       "delete": "forget it; its calls stay in the log", "rotate": "another secret; the old one ends"}  # fmt: skip
+       "delete": "forget it; its calls stay in the log", "rotate": "another secret; the old one ends",
+       "reset": "let its spending begin at nothing"}  # fmt: skip
 BUDGETS = ("usd_per_day", "usd_per_month", "tokens_per_day", "tokens_per_month")
 
 
@@ -181,7 +182,7 @@ def item_of(row: Row, spent: Iterable[Spent], now: float) -> dict[str, Any]:
     """`spent`: of all keys, from the repository; () for a key that was made just now."""
     books = LocalBudgets()
     books.load(spent, now)
-    return key_json(row.key, books.spent(row.key.id, now), row.last_used)
+    return key_json(row.key, books.spent(row.key.id, now), row.last_used, now)
 
 
 def state_of(item: Mapping[str, Any], now_text: str) -> str:
@@ -269,10 +270,23 @@ async def run_rotate(options: argparse.Namespace, keys: KeyRepository, now: floa
     return DONE
 
 
+async def run_reset(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
+    """By the sums of the call log, to which the last half second of a running gateway may be missing."""
+    spent = await keys.spent(now)
+    books = LocalBudgets()
+    books.load(spent, now)
+    key = (await keys.find(options.key)).key
+    row = (await keys.change(key.id, reset_now(books.spent(key.id, now), now))).row
+    if options.json:
+        sys.stdout.write(json.dumps(item_of(row, spent, now), indent=2) + "\n")
+    say(f"reset {row.key.name} ({row.key.id}): its spending begins at nothing")
+    return DONE
+
+
 Command = Callable[[argparse.Namespace, KeyRepository, float], Coroutine[Any, Any, int]]
 COMMANDS: Mapping[str, Command] = {
     "create": run_create, "list": run_list, "show": run_show, "disable": run_switch, "enable": run_switch,
-    "delete": run_delete, "rotate": run_rotate,
+    "delete": run_delete, "rotate": run_rotate, "reset": run_reset,
 }  # fmt: skip
 
 

@@ -60,6 +60,7 @@ SAY_S = 1.0  # how often what other gateways may know is gathered
 USED_S = 5.0  # how often the last use of keys is stored
 LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
+UNUSABLE = (ConfigError, StoreUnusable)  # what a process cannot begin with
 AT_START = (
     "host",
     "port",
@@ -387,6 +388,12 @@ class GatewayProcess:
         os._exit(0)
 
 
+def say_unusable(config: Config, wrong: Exception) -> None:
+    """What is wrong with the log file or the store, as the log would say it."""
+    is_json = config.server.log_format == "json"
+    say(event_line("error", "problem", str(wrong)).rstrip() if is_json else str(wrong))
+
+
 async def sockets_of(config: Config) -> list[socket.socket]:
     """The listening sockets: those that the process was started with, else new ones. OSError, ValueError."""
     server = config.server
@@ -398,9 +405,8 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     raise_file_limit()
     try:
         process = GatewayProcess(config, source, demo=demo)
-    except (ConfigError, StoreUnusable) as wrong:
-        is_json = config.server.log_format == "json"
-        say(event_line("error", "problem", str(wrong)).rstrip() if is_json else str(wrong))
+    except UNUSABLE as wrong:
+        say_unusable(config, wrong)
         return 2
     try:
         sockets = await sockets_of(config)

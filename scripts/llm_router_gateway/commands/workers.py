@@ -18,7 +18,7 @@ What a user sees:
                        (a tenth of a second's), and what it had leased of budgets counts as spent
     the home dies      the workers accept nothing more and end; whatever started the gateway starts it anew
 
-A worker that is started and cannot serve (five in a row) ends the gateway at its start, and later leaves those that can.
+A worker that cannot serve ends the gateway at its start (exit code 1); later it is started anew, after longer pauses.
 """
 
 from __future__ import annotations
@@ -55,13 +55,12 @@ from ..store.call import Call
 from ..store.redaction import Bodies
 from .process import inherited_sockets, notify, on_signals, raise_file_limit, say
 from .replica import COMMON
-from .serve import GatewayProcess, cannot_listen, counted, ready_lines
+from .serve import UNUSABLE, GatewayProcess, cannot_listen, counted, ready_lines, say_unusable
 from .worker import Start
 
 START = "import sys; sys.path.insert(0, {folder!r}); from {package}.commands.worker import main; main()"
 FOLDER = Path(__file__).resolve().parents[2]
 READY_S = 60.0  # for a worker to accept callers, on a very busy machine, too
-MAX_FAILURES = 5  # workers in a row that ended before they were ready
 AGAIN_S = (0.0, 0.2, 1.0, 3.0, 10.0)  # before the next start, by the number of failures in a row
 LOOK_S = 5.0  # between two looks whether workers show signs of life
 TEND_S = 0.1  # between two looks at what other gateways found
@@ -121,7 +120,7 @@ class Workers:
         self._serial = 0
         self._is_ending = False
         self._restarting: asyncio.Task[None] | None = None
-        self.failed = asyncio.Event()  # no worker can be started
+        self._has_started = False
 
     @property
     def count(self) -> int:
@@ -154,7 +153,8 @@ class Workers:
         """Whether all of them accept callers."""
         for index in range(self.count):
             await self._start(index)
-        return await self._are_ready(tuple(self._children.values()))
+        self._has_started = await self._are_ready(tuple(self._children.values()))
+        return self._has_started
 
     async def _are_ready(self, children: Sequence[Child]) -> bool:
         """False as soon as one of them ends, or when it takes too long."""
@@ -199,12 +199,12 @@ class Workers:
         if self._is_ending or child.is_leaving:
             return
         what = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+        if not self._has_started:
+            self._log.error(f"{child.name} (process {child.process.pid}) {child.why or what}: the gateway cannot start")
+            return
         self._log.error(f"{child.name} (process {child.process.pid}) {child.why or what}: another is started")
         self.ended += 1
         self._failures += not child.ready.is_set()
-        if self._failures >= MAX_FAILURES and not self.ready:
-            self.failed.set()
-            return
         await asyncio.sleep(AGAIN_S[min(self._failures, len(AGAIN_S) - 1)])
         if not self._is_ending:
             await self._start_again(index)
@@ -411,12 +411,19 @@ async def sockets_for(config: Config) -> list[list[socket.socket]]:
 
 
 async def serve_with_workers(config: Config, source: Source, *, demo: bool = False) -> int:
-    """Serves until a signal, then drains. Returns 3 when the address cannot be bound, 1 when no worker can be started."""
+    """Serves until a signal, then drains. Returns 3 when the address cannot be bound, 2 without its log file.
+
+    1 when no worker can be started.
+    """
     if not UNIX:
         say(NO_WORKERS)
         return 2
     raise_file_limit()
-    process = HomeProcess(config, source, demo=demo)
+    try:
+        process = HomeProcess(config, source, demo=demo)
+    except UNUSABLE as wrong:
+        say_unusable(config, wrong)
+        return 2
     try:
         sockets = await sockets_for(config)
     except (OSError, ValueError) as wrong:
@@ -446,7 +453,8 @@ async def serve_from(process: HomeProcess, sockets: list[list[socket.socket]], f
         process.say_at_start("info", "listening", lines, host=process.config.server.host, port=port, version=__version__)
         process.sending.start()
         notify("READY=1")
-        code = await until_stopped(process, workers)
+        await process.stop.wait()
+        code = 0
     else:
         code = 0 if process.stop.is_set() else 1
     notify("STOPPING=1")
@@ -471,15 +479,3 @@ async def serve_from(process: HomeProcess, sockets: list[list[socket.socket]], f
 
 def signals(process: HomeProcess, workers: Workers) -> dict[str, Callable[[], None]]:
     return {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload, "SIGUSR2": workers.restart}
-
-
-async def until_stopped(process: HomeProcess, workers: Workers) -> int:
-    """Until a signal: 0. 1 when no worker can be started any more."""
-    stop, failed = asyncio.create_task(process.stop.wait()), asyncio.create_task(workers.failed.wait())
-    await asyncio.wait((stop, failed), return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-    failed.cancel()
-    if process.stop.is_set():
-        return 0
-    process.log.error("no worker can be started: the gateway ends")
-    return 1

@@ -2,7 +2,7 @@
 
     key = read_terms({"name": "ci", "allowed_models": ["openai/*"], "budget": {"usd_per_day": 5}}, "", reading)
     key.may_model("openai/gpt-4.1", ("coding",))  -> True
-    key_json(key, spent, last_used)               -> the item of GET /api-keys
+    key_json(key, spent, last_used, now)          -> the item of GET /api-keys
     digest_of("llmr_...")                         -> its SHA-256: all that is kept of a key
 
 A key that has no list may use everything. Lists hold patterns, in which * stands for any characters.
@@ -18,12 +18,12 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from ..errors import BadRequest, Forbidden
-from ..policy.budgets import Budget, utc_text
+from ..policy.budgets import Budget, Reset, since_reset, utc_text
 from ..policy.parameter_limits import Bound, ParameterLimits, parameter_limits_json, read_limits
 from ..policy.rate_limits import Limit
 from .groups import read_limit
 from .reader import Problem, Reading, closest, list_of, read_settings, sub_table
-from .settings import BUDGET, CALLER_KEY, KEY_SECRET, Secret
+from .settings import BUDGET, CALLER_KEY, KEY_SECRET, RESET, Secret
 
 PREFIX = "llmr_"  # how keys that this gateway makes begin
 SECRET_BYTES = 32
@@ -57,6 +57,7 @@ class Key:
     limits: Limit | None = None
     budget: Budget | None = None
     soft_budget: Budget | None = None  # for alerts alone
+    reset: Reset | None = None
     networks: tuple[str, ...] = ()
     source: str = STORE
     hint: str = ""
@@ -243,6 +244,7 @@ def read_terms(table: Mapping[str, Any], path: str, reading: Reading, *, key: Ke
     values["expires"] = values.pop("expires_at")
     values["parameter_limits"] = read_parameter_limits(values["parameter_limits"], f"{place}parameter_limits", reading)
     values["limits"] = read_limit(without_nulls(values["limits"]), f"{place}limits", reading)
+    values["reset"] = read_reset(without_nulls(values["reset"]), f"{place}reset", reading)
     for each in ("budget", "soft_budget"):
         values[each] = read_budget(without_nulls(values[each]), f"{place}{each}", reading)
     named = {"expires" if name == "expires_at" else name for name in given}
@@ -280,6 +282,20 @@ def read_budget(table: Mapping[str, Any], path: str, reading: Reading) -> Budget
     return Budget(**values) if any(value is not None for value in values.values()) else None
 
 
+def read_reset(table: Mapping[str, Any], path: str, reading: Reading) -> Reset | None:
+    if not table:
+        return None
+    values = read_settings(table, RESET, path, reading)
+    if values["at"] is None:
+        reading.bad(f"{path}.at", "is missing")
+        return None
+    return Reset(**values)
+
+
+def reset_json(reset: Reset | None) -> dict[str, Any]:
+    return {**{each.name: getattr(reset, each.name) for each in fields(Reset)}, "at": utc_text(reset.at)} if reset else {}
+
+
 def read_json(table: object, key: Key | None = None) -> Key:
     """The key that a JSON body describes; BadRequest names the first wrong field."""
     if not isinstance(table, Mapping):
@@ -303,7 +319,7 @@ def read_keys_of_file(document: Mapping[str, Any], reading: Reading, read_secret
         path = f"keys[{index}]"
         key = read_terms({name: value for name, value in table.items() if name not in secrets}, path, reading)
         read_settings({name: value for name, value in table.items() if name in secrets}, KEY_SECRET, path, reading)
-        for name in ("parameter_limits", "limits", "budget", "soft_budget"):
+        for name in ("parameter_limits", "limits", "budget", "soft_budget", "reset"):
             sub_table(table, name, path, reading)
         shown = read_secret(table, "key", f"{path}.key", reading)
         if not shown:
@@ -327,6 +343,7 @@ def terms_json(key: Key) -> dict[str, Any]:
         "parameter_limits": parameter_limits_json(key.parameter_limits),
         "limits": limits_json(limits) if limits else None,
         "budget": budget_json(key.budget), "soft_budget": budget_json(key.soft_budget),
+        "reset": reset_json(key.reset),
         "networks": list(key.networks),
     }  # fmt: skip
 
@@ -347,10 +364,15 @@ def limits_json(limit: Limit) -> dict[str, Any]:
     return values
 
 
-def key_json(key: Key, spent: Mapping[str, Any], last_used: float | None) -> dict[str, Any]:
-    """The item of GET /api-keys; nothing in it is a secret."""
+def reset_now(spent: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """The change of a key that lets its spending begin at nothing. `spent` is all of its day and its month."""
+    return {"reset": {"at": utc_text(now), **spent}}
+
+
+def key_json(key: Key, spent: Mapping[str, Any], last_used: float | None, now: float) -> dict[str, Any]:
+    """The item of GET /api-keys; nothing in it is a secret. `spent` is all of its day and its month."""
     return {
         "id": key.id, **terms_json(key), "source": key.source, "hint": key.hint,
-        "created_at": None if key.created is None else utc_text(key.created), "spent": dict(spent),
+        "created_at": None if key.created is None else utc_text(key.created), "spent": since_reset(spent, key.reset, now),
         "last_used_at": None if last_used is None else utc_text(last_used),
     }  # fmt: skip

@@ -567,6 +567,7 @@ CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[ke
     Setting("parameter_limits", "table", {}, "see below: { max_tokens = 2000, temperature = { min = 0, max = 1 } }"),
     Setting("limits", "table", {}, "in the place of [server] key_limits, see `[models.limits]`"),
     Setting("budget", "table", {}, "see the next table"),
+    Setting("reset", "table", {}, "what it had spent when its spending was last reset; written by `keys reset`"),
     Setting("soft_budget", "table", {}, "the same, for `[alerts]` alone: no call is refused for it"),
     Setting("networks", "networks", (), 'addresses it may be used from: "10.0.0.0/8"'),
 )  # fmt: skip
@@ -582,6 +583,14 @@ BUDGET: tuple[Setting, ...] = (
     Setting("usd_per_month", "number", None, "US dollars in a calendar month of UTC", low=0),
     Setting("tokens_per_day", "size", None, "input and output tokens together", low=0),
     Setting("tokens_per_month", "size", None, "the same in a month", low=0),
+)
+
+RESET: tuple[Setting, ...] = (
+    Setting("at", "time", None, "when"),
+    Setting("usd_day", "number", 0.0, "US dollars of that day, until then", low=0),
+    Setting("usd_month", "number", 0.0, "of that month", low=0),
+    Setting("tokens_day", "number", 0, "tokens of that day", low=0),
+    Setting("tokens_month", "number", 0, "of that month", low=0),
 )
 
 ALERTS: tuple[Setting, ...] = (

@@ -247,7 +247,7 @@ def _kept(part: Part) -> Pair:
 class RateTable:
     """Every bucket and the slots of every scope, by name. Not worth an epoch: a lost bucket is one burst more."""
 
-    buckets: dict[str, tuple[int, int, dict[str, int]]] = field(default_factory=dict)  # level, at, who took from it, when
+    buckets: dict[str, tuple[int, int, dict[str, int]]] = field(default_factory=dict)  # level, at, holder -> its last take
     slots: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)  # scope -> holder -> (slots, until, in ms)
 
     def take(self, ask: TakeAsk, now_us: int) -> TakeReply:

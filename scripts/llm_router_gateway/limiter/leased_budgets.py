@@ -42,7 +42,7 @@ from .leases import (
 from .membership import Membership
 
 REPORT_EVERY_S = 0.2
-LOGGED_S = 1.0  # after its end a call is in the log, and in what the log says that was spent
+LOGGED_S = 1.0  # after its end a call is in the log, and in the log's sums
 MOST_PARTS = 100  # in one report
 TRIES = 4  # answers without a lease that one hold may lead to: seed, turn of a day, a new epoch
 # Between two looks at the leases of a silent process. It may be cut off and not dead, with calls in progress: these have
@@ -81,7 +81,7 @@ class Shelf:
     budget: Budget | None = None
     busy: asyncio.Task[BudgetReply | None] | None = None
     waiting: int = 0
-    heard_at: float = -math.inf
+    answered_at: float = -math.inf
     stranded: dict[str, tuple[Pair, tuple[tuple[str, int, int], ...]]] = field(default_factory=dict)
 
     @property
@@ -95,7 +95,8 @@ class LeasedBudgets:
     def __init__(self, membership: Membership) -> None:
         self._membership, self._engine, self._clock = membership, membership.engine, membership.clock
         self._shelves: dict[str, Shelf] = {}
-        self._before: dict[tuple[str, str], Pair] = {}  # (key, span) -> what the call log said at the start
+        self._active: set[str] = set()  # keys with something to report or to give back, now or soon
+        self._before: dict[tuple[str, str], Pair] = {}  # (key, span) -> what the call log had at the start
         self._tasks: set[asyncio.Task[BudgetReply | None]] = set()
         self._looked_at = -math.inf
         self.messages = 0  # to the engine
@@ -104,7 +105,7 @@ class LeasedBudgets:
     # -- the interface
 
     def left(self, key_id: str, budget: Budget, now: float) -> Remaining:
-        """What is free at the engine, as last heard, and what is leased here. Optimistic where that is not known."""
+        """What is free at the engine, as last received, and what is leased here. Optimistic where that is not known."""
         shelf = self._shelf(key_id, budget, now)
         book = shelf.book
         limits = book.limits
@@ -120,7 +121,7 @@ class LeasedBudgets:
                 spent, leased = (purse.state[unit], purse.state[2 + unit]) if purse.state else (0, 0)
                 free = limit - spent - leased + room if purse.state else limit - held
                 if self._membership.presence.is_away and limit:
-                    free = max(free, limit)  # whether the lease is enough is the hold's to say, and why it is not
+                    free = max(free, limit)  # whether the lease is enough is decided by the hold, which also has the reason
                 is_low = is_low or free < limit / 4
                 found[unit] = min(found[unit], free)
                 share = free / limit if limit else -math.inf
@@ -128,7 +129,7 @@ class LeasedBudgets:
                     worst, is_held = share, leased > 0 or held > 0
                     why = f"{limit / MICRO:.12g} USD a {span}" if unit == 0 else f"{limit} tokens a {span}"
                     again_at = next_start(span, self._membership.engine_time(now)) - self._membership.offset_s
-        if is_low and not shelf.is_busy and self._clock() - shelf.heard_at > REFUSAL_S:
+        if is_low and not shelf.is_busy and self._clock() - shelf.answered_at > REFUSAL_S:
             self._refresh(shelf)
         return Remaining(found[0] / MICRO, found[1], why, again_at, is_held)
 
@@ -137,13 +138,14 @@ class LeasedBudgets:
         result: dict[str, float | int] = {}
         for span, purse in zip(SPANS, (shelf.book.day, shelf.book.month), strict=True):
             usd, tokens = purse.state[:2] if purse.state else self._before.get((key_id, purse.account), (0, 0))
-            result[f"usd_{span}"] = round((usd + purse.spent_usd - purse.told_usd) / MICRO, 9)
-            result[f"tokens_{span}"] = tokens + purse.spent_tokens - purse.told_tokens
+            result[f"usd_{span}"] = round((usd + purse.spent_usd - purse.reported_usd) / MICRO, 9)
+            result[f"tokens_{span}"] = tokens + purse.spent_tokens - purse.reported_tokens
         return result
 
     async def hold(self, key_id: str, budget: Budget, amount: Amount, now: float) -> LeasedHold:
         shelf = self._shelf(key_id, budget, now)
         book, pair, now_s = shelf.book, pair_of(amount), self._clock()
+        self._active.add(key_id)
         if self._membership.presence.leases_are_valid(now_s):
             if book.hold(book.limits, *pair):
                 book.used_at = now_s
@@ -160,6 +162,8 @@ class LeasedBudgets:
         book = self._shelf(key_id, None, now).book
         for purse in (book.day, book.month):
             purse.spend(amount.usd * MICRO, amount.tokens)
+        if book.day.known:
+            self._active.add(key_id)
 
     def load(self, rows: Iterable[Spent], now: float) -> None:
         """For keys that no engine counts yet; what budgets are checked against is read when an account is seeded."""
@@ -170,6 +174,7 @@ class LeasedBudgets:
 
     def forget(self, key_id: str) -> None:
         self._shelves.pop(key_id, None)
+        self._active.discard(key_id)
 
     # -- books
 
@@ -195,7 +200,7 @@ class LeasedBudgets:
     # -- leases
 
     async def _lease(self, shelf: Shelf, pair: Pair, amount: Amount, now: float) -> LeasedHold:
-        """A hold after as many messages as it takes; NoCredit, or Unavailable where the engine cannot say."""
+        """A hold after as many messages as it takes; NoCredit, or Unavailable where the engine cannot decide."""
         book, asked = shelf.book, 0
         while True:
             now_s = self._clock()
@@ -236,17 +241,17 @@ class LeasedBudgets:
     def _ended(self, task: asyncio.Task[BudgetReply | None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waits for it has it; nobody else needs it
+            task.exception()  # those that wait for it have it; it is read here so that asyncio does not warn
 
     async def _exchange(self, shelf: Shelf, pair: Pair) -> BudgetReply | None:
-        """One message for a lease, and what its answer asks for: a seed, or a report in a new epoch."""
+        """One message for a lease, and what its answer requires: a seed, or a report in a new epoch."""
         book, membership, now_s = shelf.book, self._membership, self._clock()
         parts = book.parts(book.limits)
         need = book.missing(book.limits, *pair)
         want = book.wanted(need, pair, now_s, shelf.waiting, membership.count)
         epoch = membership.epoch
         reply = await self._send(parts, need, want)
-        shelf.heard_at = self._clock()
+        shelf.answered_at = self._clock()
         membership.hear(reply.epoch, reply.tick, reply.now_ms)
         if membership.epoch != epoch:
             return None  # an answer of an earlier epoch is void: the next try reports in the new one
@@ -265,7 +270,7 @@ class LeasedBudgets:
         return await membership.call(self._engine.exchange(ask))
 
     async def _seed(self, parts: Sequence[tuple[str, str, int, int]]) -> None:
-        """Tells the engine what the ledger says of accounts: (key, account, since, until) each. It takes that once."""
+        """Sends the engine the ledger's sums of accounts: (key, account, since, until) each. It takes them once."""
         membership = self._membership
         try:
             sums = {since: await membership.ledger.sums(since) for since in {since for _, _, since, _ in parts}}
@@ -293,9 +298,9 @@ class LeasedBudgets:
         )])  # fmt: skip
 
     def _refresh(self, shelf: Shelf) -> None:
-        """Asks how much is free, for the next request: budgets near their end change from one second to the next."""
+        """Fetches how much is free, for the next request: budgets near their end change from one second to the next."""
         if not self._membership.presence.is_away and shelf.book.day.known:
-            shelf.heard_at = self._clock()
+            shelf.answered_at = self._clock()
             purses = [shelf.book.day, shelf.book.month]
             shelf.busy = self._start(self._report([(shelf, purse) for purse in purses]))
 
@@ -304,18 +309,20 @@ class LeasedBudgets:
     async def report(self) -> None:
         """Reports what was spent and gives back what is idle, in as few messages as it takes."""
         membership, now_s = self._membership, self._clock()
+        if membership.presence.is_away:
+            return  # nothing is given back: what is leased may be spent
         is_anew = not membership.is_complete
         news: list[tuple[Shelf, Purse]] = []
-        for shelf in self._shelves.values():
+        for shelf in [self._shelves[key_id] for key_id in self._active]:
             if shelf.is_busy:
-                is_anew = False  # its own message says the rest; this is looked at again
+                is_anew = False  # its own message reports the rest; this is looked at again
                 continue
             purses = shelf.book.news(now_s, membership.count)
             if not membership.is_complete:  # in a new epoch every hold is reported, before anything is granted
                 purses = [purse for purse in shelf.book.purses if purse.held_usd or purse.held_tokens]
             news += [(shelf, purse) for purse in purses]
-        if membership.presence.is_away:
-            return
+            if not purses and all(purse.is_idle for purse in shelf.book.purses):
+                self._active.discard(shelf.book.key_id)
         epoch = membership.epoch
         for start in range(0, len(news), MOST_PARTS):
             some = news[start : start + MOST_PARTS]
@@ -338,7 +345,7 @@ class LeasedBudgets:
         if reply.states and membership.epoch == epoch:
             for (shelf, purse), part, state in zip(news, parts, reply.states, strict=True):
                 purse.confirm(part, state)
-                shelf.book.told_at = shelf.heard_at = now_s
+                shelf.book.reported_at = shelf.answered_at = now_s
         return reply
 
     # -- leases of processes that died

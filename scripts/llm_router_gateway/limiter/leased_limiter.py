@@ -6,7 +6,7 @@
     await permit.release()
 
 A part that was taken in advance is valid for a second. So no window sees more than the limit and what a bucket gains in one
-second more. Where the engine is away, this process goes on at 1/n of each limit, n being the processes last heard of.
+second more. Where the engine is away, this process goes on at 1/n of each limit, n being the last known number of processes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def millionths(amount: float) -> int:
 
 
 def divided(limit: Limit, count: int, used: int) -> Limit:
-    """The limit of one process of `count`, while no engine says what the others use.
+    """The limit of one process of `count`, while no engine counts what the others use.
 
     divided(Limit(60, 60, max_concurrent=8), 3, used=1) -> Limit(60, 180, burst_size=20, max_concurrent=1)
     """
@@ -301,7 +301,7 @@ class LeasedLimiter:
             raise
 
     async def _wait_slot(self, name: str, limit: Limit, give_up: float, idle: Idle) -> None:
-        """Until a slot of this process is free, or it is time to ask again; NoSlot when the limit's wait is over."""
+        """Until a slot of this process is free, or it is time for the next message; NoSlot when the limit's wait is over."""
         now = self._clock()
         if now >= give_up:
             raise NoSlot("no slot became free in time; try again", retry_after_s=limit.wait_s)

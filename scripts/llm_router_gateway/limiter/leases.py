@@ -19,7 +19,7 @@ Amounts are whole numbers, in pairs: micro-USD and tokens. Five rules keep the s
    limit nears, and little is left stranded in processes that have no use for it.
 4. A lease is worth something for LEASE_S after the last word from its home, by the holder's own monotonic clock. A home that
    has lost its memory waits for those it knows of to report again, at most that long (see `lease_table`).
-5. The leases of a process that died count as spent until the log of calls says what became of them.
+5. The leases of a process that died count as spent until the log of calls shows what became of them.
 
 No clock, random source or socket: times and numbers are arguments. `now_s` is the process's monotonic clock.
 """
@@ -37,7 +37,7 @@ MICRO = 1_000_000
 LEASE_S = 30.0  # how long a lease is valid without a word from its home
 IDLE_S = 1.0  # after which what is not used is given back
 REFUSAL_S = 0.1  # how long a refusal is remembered: a key at its end would ask for each request
-REPORT_S = 2.0  # how late the home may hear of what is spent from a lease
+REPORT_S = 2.0  # how late a report of what is spent from a lease may be
 SPARE_PART = 32  # all processes together have no more than this part of a limit in leases that no call holds
 FIRST_HOLDS, MOST_HOLDS = 8, 256  # how many calls' holds a lease is for: at first, and where it is used up within a second
 UNLIMITED = -1
@@ -59,7 +59,7 @@ class EngineAway(Exception):
 
 
 class Part(NamedTuple):
-    """One account in an exchange: its limits, and the asker's row of it, as it stands."""
+    """One account in an exchange: its limits, and the holder's row of it, as it stands."""
 
     account: str  # "key_1:2026-11-28", "key_1:2026-11"
     since: int  # when its period begins and ends, in Unix seconds
@@ -76,9 +76,9 @@ class Part(NamedTuple):
 
 class BudgetAsk(NamedTuple):
     holder: str  # one process, by a name that no other ever has
-    epoch: int  # of the home's memory, as last heard
-    tick: int  # the highest number of an exchange that was heard of in that epoch
-    ledger: str  # where the asker's calls are recorded
+    epoch: int  # of the home's memory, as last received
+    tick: int  # the highest number of an exchange that was received in that epoch
+    ledger: str  # where the holder's calls are recorded
     need_usd: int
     need_tokens: int
     want_usd: int
@@ -88,8 +88,8 @@ class BudgetAsk(NamedTuple):
 
 GRANTED, REFUSED, REPORTED = "granted", "refused", "reported"
 WAITING = "waiting"  # the home has lost its memory, and collects what is left in processes
-UNSEEDED = "unseeded"  # it does not know what the ledger says of an account: send that first
-LOST, REJOIN = "lost", "rejoin"  # it has lost its memory; it began anew, and the asker has not reported since
+UNSEEDED = "unseeded"  # it does not know what the ledger has of an account: send that first
+LOST, REJOIN = "lost", "rejoin"  # it has lost its memory; it began anew, and the holder has not reported since
 WRONG_PERIOD = "wrong_period"  # by its clock the day is another one
 
 
@@ -105,7 +105,7 @@ class BudgetReply(NamedTuple):
 
 
 class Base(NamedTuple):
-    """What a ledger says that was spent in an account."""
+    """What was spent in an account, by a ledger."""
 
     account: str
     until: int
@@ -121,7 +121,7 @@ class BeatAsk(NamedTuple):
     tick: int
     is_complete: bool  # everything leased has been reported in this epoch
     lost: int  # an epoch of which there is proof that its memory was lost; 0
-    known: tuple[str, ...]  # holders, as last heard
+    known: tuple[str, ...]  # holders, as last received
 
 
 class BeatReply(NamedTuple):
@@ -179,7 +179,7 @@ class Engine(Protocol):
     async def exchange(self, ask: BudgetAsk) -> BudgetReply: ...
 
     async def seed(self, epoch: int, ledger: str, bases: Sequence[Base]) -> None:
-        """Sets what the ledger says, once in an epoch: whoever is second changes nothing."""
+        """Sets what the ledger has, once in an epoch: a second call changes nothing."""
 
     async def beat(self, ask: BeatAsk) -> BeatReply: ...
 
@@ -236,8 +236,23 @@ class Purse:
     """One process's row of one account: its room to spend, its holds, and all that it has spent."""
 
     __slots__ = (
-        "account", "exact_tokens", "exact_usd", "has_joined", "held_tokens", "held_usd", "known", "number", "room_tokens",
-        "room_usd", "since", "spent_tokens", "spent_usd", "state", "told_tokens", "told_usd", "until",
+        "account",
+        "exact_tokens",
+        "exact_usd",
+        "has_joined",
+        "held_tokens",
+        "held_usd",
+        "known",
+        "number",
+        "reported_tokens",
+        "reported_usd",
+        "room_tokens",
+        "room_usd",
+        "since",
+        "spent_tokens",
+        "spent_usd",
+        "state",
+        "until",
     )  # fmt: skip
 
     def __init__(self, account: str, since: int, until: int) -> None:
@@ -248,8 +263,8 @@ class Purse:
         self.exact_usd = self.exact_tokens = 0.0
         self.number = self.known = 0  # of reports: the last one, and the last that was confirmed
         self.has_joined = False
-        self.told_usd = self.told_tokens = 0  # of what was spent, in the last report that was confirmed
-        self.state: tuple[int, int, int, int] | None = None  # the whole account's, as last heard
+        self.reported_usd = self.reported_tokens = 0  # of what was spent, in the last report that was confirmed
+        self.state: tuple[int, int, int, int] | None = None  # the whole account's, as last received
 
     def hold(self, usd: int, tokens: int) -> None:
         self.room_usd -= usd
@@ -281,17 +296,17 @@ class Purse:
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing in it that a report would change."""
-        return not (self.held_usd or self.held_tokens or self.room_usd > 0 or self.room_tokens > 0 or self.is_untold)
+        return not (self.held_usd or self.held_tokens or self.room_usd > 0 or self.room_tokens > 0 or self.is_unreported)
 
     @property
-    def is_untold(self) -> bool:
-        return self.spent_usd != self.told_usd or self.spent_tokens != self.told_tokens
+    def is_unreported(self) -> bool:
+        return self.spent_usd != self.reported_usd or self.spent_tokens != self.reported_tokens
 
     def part(self, limit_usd: int, limit_tokens: int) -> Part:
         """The row as it stands. What calls cost over their holds is in `spent`; it makes no debt of the room as well."""
         self.room_usd = max(self.room_usd, -self.held_usd)
         self.room_tokens = max(self.room_tokens, -self.held_tokens)
-        if not self.has_joined:  # what was spent before is the ledger's to say
+        if not self.has_joined:  # what was spent before is in the ledger
             self.exact_usd = self.exact_tokens = 0.0
             self.spent_usd = self.spent_tokens = 0
             self.has_joined = True
@@ -304,13 +319,13 @@ class Purse:
     def confirm(self, part: Part, state: tuple[int, int, int, int] | None) -> None:
         """A report has arrived."""
         self.known = max(self.known, part.number)
-        self.told_usd, self.told_tokens = part.spent_usd, part.spent_tokens
+        self.reported_usd, self.reported_tokens = part.spent_usd, part.spent_tokens
         self.state = state or self.state
 
     def begin_anew(self) -> None:
-        """In an account of a new epoch: holds go on, what was spent is the ledger's to say, spare room is given up."""
+        """In an account of a new epoch: holds go on, what was spent is in the ledger, spare room is given up."""
         self.room_usd = self.room_tokens = 0
-        self.spent_usd = self.spent_tokens = self.told_usd = self.told_tokens = 0
+        self.spent_usd = self.spent_tokens = self.reported_usd = self.reported_tokens = 0
         self.exact_usd = self.exact_tokens = 0.0
         self.number = self.known = 0
         self.state = None
@@ -342,12 +357,12 @@ class Book:
     key_id: str
     day: Purse = field(default_factory=lambda: Purse("", 0, 0))
     month: Purse = field(default_factory=lambda: Purse("", 0, 0))
-    old: list[Purse] = field(default_factory=list)  # with holds, or with reports that nobody confirmed
+    old: list[Purse] = field(default_factory=list)  # with holds, or with reports that were not confirmed
     limits: Limits = NO_LIMITS
     holds: int = FIRST_HOLDS  # how many calls the next lease is for
     asked_at: float = -math.inf
     used_at: float = -math.inf
-    told_at: float = -math.inf
+    reported_at: float = -math.inf
     refused_until: float = -math.inf
     refused: Pair = NOTHING  # what did not fit
     decided: int = -1  # the part that the last refusal was about
@@ -433,7 +448,7 @@ class Book:
         if reply.status in (GRANTED, REFUSED, REPORTED, WRONG_PERIOD):
             for place, (purse, part) in enumerate(zip(purses, parts, strict=True)):
                 purse.confirm(part, reply.states[place] if place < len(reply.states) else None)
-            self.told_at = now_s
+            self.reported_at = now_s
         if reply.status == REFUSED:
             self.refused_until, self.refused, self.decided = now_s + REFUSAL_S, need, reply.at
         if reply.status != GRANTED:
@@ -445,7 +460,7 @@ class Book:
         self.refused_until = -math.inf
         return True
 
-    # -- what is given back, and told
+    # -- what is given back and reported
 
     def give_back(self, now_s: float, processes: int) -> bool:
         """Gives up what was not used for a second, and what calls left over of their holds; whether there was anything."""
@@ -458,13 +473,13 @@ class Book:
         return bool(spare)
 
     def news(self, now_s: float, processes: int) -> list[Purse]:
-        """The purses that the home should hear of now."""
+        """The purses whose report is due."""
         given = self.give_back(now_s, processes)
         self.old = [purse for purse in self.old if not purse.is_idle]
         for purse in self.old:
             purse.room_usd, purse.room_tokens = min(purse.room_usd, 0), min(purse.room_tokens, 0)
-        is_late = now_s - self.told_at >= REPORT_S
-        current = [purse for purse in (self.day, self.month) if purse.known and (given or (is_late and purse.is_untold))]
+        is_late = now_s - self.reported_at >= REPORT_S
+        current = [purse for purse in (self.day, self.month) if purse.known and (given or (is_late and purse.is_unreported))]
         return [*current, *self.old]
 
     def void(self) -> None:

@@ -3,7 +3,7 @@
     membership = Membership(engine, holder="common/4f1c...", ledger=ledger, clock=time.monotonic, wall=time.time)
     await membership.beat()                     every BEAT_S, for ever: it is how an engine that was away is found again
     await membership.call(engine.take(ask))     EngineAway at once where three messages in a row had no answer
-    membership.count                            processes that share the limits, as last heard
+    membership.count                            processes that share the limits, as last received
 
 Messages about leases and their order are in `leases`; what an epoch is, in `lease_table`.
 """

@@ -72,7 +72,7 @@ class MemoryEngine:
         self.table.write_off(account, epoch, holder, spent)
 
     def open_at_once(self) -> None:
-        """Begins an epoch that waits for nobody: of a parent whose workers have not begun yet."""
+        """Begins an epoch that waits for no holder: of a parent whose workers have not begun yet."""
         self.table.beat(BeatAsk("", 0, 0, True, 0, ()), self._clock_ms(), self._run)
         assert self.table.epoch is not None
         self.table.epoch.began_ms = 0

@@ -97,7 +97,6 @@ class RedisEngine:
             never = self._redis.asyncio.retry.Retry(self._redis.backoff.NoBackoff(), 0)
             options: dict[str, Any] = {"socket_timeout": self._timeout_s, "socket_connect_timeout": self._timeout_s}
             if kind == "cluster":
-                options["cluster_error_retry_attempts"] = 0
                 self._client = self._redis.asyncio.RedisCluster.from_url(plain, retry=never, **options)
             elif kind == "sentinel":
                 self._client = self._sentinel(parts, scheme, {**options, "retry": never})
@@ -158,6 +157,9 @@ class RedisEngine:
         try:
             async with asyncio.timeout(self._timeout_s):
                 answers = await self._answers(commands)
+                if any(isinstance(answer, self._redis.exceptions.ConnectionError) for answer in answers):
+                    # A kept connection that the other end has closed meanwhile: a new one, once, in the same time.
+                    answers = await self._answers(commands)
         except BaseException as error:  # a cancelled task, too: no caller may wait for an answer that will not come
             answers = [error if isinstance(error, Exception) else TimeoutError()] * len(commands)
         for (_, future), answer in zip(waiting, answers, strict=True):
@@ -185,7 +187,10 @@ class RedisEngine:
             pipeline = client.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            try:
+                answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            except self._redis.exceptions.ConnectionError as error:
+                answers = [error] * len(commands)
             return answers
         return list(await asyncio.gather(*(client.execute_command(*each) for each in commands), return_exceptions=True))
 

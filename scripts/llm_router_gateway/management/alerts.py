@@ -26,7 +26,7 @@ from ..config.alerts import Alerts
 from ..config.keys import Key
 from ..errors import GatewayError
 from ..net.client import Pool, Timeouts
-from ..policy.budgets import LIMITS, Budget, Budgets, Crossing, amounts_of, crossings, day_of, next_start, utc_text
+from ..policy.budgets import LIMITS, Budget, Budgets, Crossing, amounts_of, crossings, day_of, next_start, since_reset, utc_text
 from ..store.call import Call
 
 PAUSES_S = (1.0, 5.0, 25.0)  # between attempts
@@ -44,11 +44,12 @@ def body_of(key: Key, kind: str, crossing: Crossing, now: float) -> dict[str, An
     """What the webhook is sent. Pure."""
     unit, _, span = crossing.limit.partition("_per_")
     period = day_of(now) if span == "day" else day_of(now)[:7]
+    again = f":{key.reset.at:.0f}" if key.reset is not None else ""  # after a reset each part is news once more
     soft = " (soft budget)" if kind == "soft_budget" else ""
     used = f"{100 * crossing.spent / crossing.most:.0f} %"
     return {
         "event": "budget.threshold",
-        "id": f"{key.id}:{kind}:{crossing.limit}:{period}:{crossing.share * 100:g}",
+        "id": f"{key.id}:{kind}:{crossing.limit}:{period}:{crossing.share * 100:g}{again}",
         "at": utc_text(now), "key": {"id": key.id, "name": key.name, "owner": key.owner}, "kind": kind,
         "limit": crossing.limit, "most": crossing.most, "share": crossing.share, "spent": round(crossing.spent, 9),
         "resets_at": utc_text(next_start(span, now)),
@@ -84,7 +85,7 @@ class SpendAlerts:
         if key is None or not (key.budget or key.soft_budget):
             return
         now = self._wall()
-        after, day = amounts_of(self._budgets.spent(key.id, now)), day_of(now)
+        after, day = amounts_of(since_reset(self._budgets.spent(key.id, now), key.reset, now)), day_of(now)
         before = self._before(call, after, day)
         self._seen[key.id] = day, after
         for kind, budget in (("budget", key.budget), ("soft_budget", key.soft_budget)):

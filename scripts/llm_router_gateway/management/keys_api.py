@@ -3,6 +3,7 @@
     GET    /api-keys                       {"items": [key, ...]}, those of the file too
     POST   /api-keys                       201 {"key": "llmr_...", "item": key}: the only response that shows the key
     GET    /api-keys/{id}                  PATCH (null takes a limit away), DELETE (204)
+    POST   /api-keys/{id}/reset            its spending begins at nothing: the key as it is then
     POST   /api-keys/{id}/rotate           {"key", "item"}: the old one ends at once
     GET    /monitor/me                     the caller, and whether a login is needed
     POST   /monitor/login, /monitor/logout also /auth/login, /auth/logout
@@ -21,7 +22,7 @@ from .. import __version__
 from ..access.authenticate import Authenticator
 from ..access.credentials import credential
 from ..access.sessions import COOKIE, cookie_line, token_in
-from ..config.keys import SECRET_BYTES, Key, digest_of, hint_of, key_json, read_json, secret_of
+from ..config.keys import SECRET_BYTES, Key, digest_of, hint_of, key_json, read_json, reset_now, secret_of
 from ..errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
 from ..net.router import OPEN, ManagementRequest, ManagementResponse, Route
 from ..policy.budgets import Budgets
@@ -60,6 +61,7 @@ class KeysApi:
             Route("GET", "api-keys", self.list_all), Route("POST", "api-keys", self.create),
             Route("GET", "api-keys/{id}", self.show), Route("PATCH", "api-keys/{id}", self.change),
             Route("DELETE", "api-keys/{id}", self.delete), Route("POST", "api-keys/{id}/rotate", self.rotate),
+            Route("POST", "api-keys/{id}/reset", self.reset),
             Route("GET", "monitor/me", self.me, OPEN),
             Route("POST", "monitor/login", self.login, OPEN), Route("POST", "monitor/logout", self.logout, OPEN),
             Route("POST", "auth/login", self.login, OPEN), Route("POST", "auth/logout", self.logout, OPEN),
@@ -68,7 +70,8 @@ class KeysApi:
     # -- keys
 
     def _item(self, key: Key) -> dict[str, Any]:
-        return key_json(key, self._budgets.spent(key.id, self._wall()), self._authenticator.last_used(key.id))
+        now = self._wall()
+        return key_json(key, self._budgets.spent(key.id, now), self._authenticator.last_used(key.id), now)
 
     def _key(self, request: ManagementRequest) -> Key:
         """The key that a path names, by id or by name."""
@@ -136,6 +139,12 @@ class KeysApi:
         key, secret = self._stored(request), new_secret()
         key = self._in_force(await self._stored_keys.rotate(key.id, digest_of(secret), hint_of(secret)))
         return ManagementResponse({"key": secret, "item": self._item(key)}, 200, list(NO_CACHE))
+
+    async def reset(self, request: ManagementRequest) -> ManagementResponse:
+        """Its spending begins at nothing; calls in progress count from here on. The call log stays."""
+        key, now = self._stored(request), self._wall()
+        change = reset_now(self._budgets.spent(key.id, now), now)
+        return ManagementResponse(self._item(self._in_force(await self._stored_keys.change(key.id, change))))
 
     def _check_name(self, key: Key) -> None:
         """Conflict for the name of a credential of the configuration: logs and statistics could not tell the two apart."""

@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from ..errors import NoCredit
@@ -41,6 +42,17 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Reset:
+    """What a key had spent on a day and in its month when its spending was set to nothing, at that time (Unix seconds)."""
+
+    at: float
+    usd_day: float = 0.0
+    usd_month: float = 0.0
+    tokens_day: float = 0.0
+    tokens_month: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Amount:
     usd: float = 0.0
     tokens: float = 0.0
@@ -58,6 +70,43 @@ class Remaining:
     why: str = ""  # "5 USD a day"
     again_at: float = 0.0  # when that limit resets
     is_held: bool = False  # part of it is on hold for calls under way
+
+
+def is_since(reset: Reset, span: str, now: float) -> bool:
+    """Whether the day or the month of a reset is still going on."""
+    length = len("2026-11-29") if span == "day" else len("2026-11")
+    return day_of(reset.at)[:length] == day_of(now)[:length]
+
+
+def raised(budget: Budget, reset: Reset | None, now: float) -> Budget:
+    """The budget that ledgers are held against, which know of no reset: with what was spent before it on top.
+
+    raised(Budget(usd_per_day=5), Reset(now, usd_day=4), now) -> Budget(usd_per_day=9); on the next day 5
+    """
+    if reset is None:
+        return budget
+    return raised_on(budget, reset, is_since(reset, "day", now), is_since(reset, "month", now))
+
+
+@lru_cache(maxsize=4_096)
+def raised_on(budget: Budget, reset: Reset, of_day: bool, of_month: bool) -> Budget:
+    """The same object for the same budget: what is leased against it is known by it."""
+    values = {}
+    for span, counts in (("day", of_day), ("month", of_month)):
+        for unit in ("usd", "tokens"):
+            limit, more = getattr(budget, f"{unit}_per_{span}"), getattr(reset, f"{unit}_{span}") if counts else 0
+            values[f"{unit}_per_{span}"] = None if limit is None else limit + more
+    return Budget(**values)
+
+
+def since_reset(spent: Mapping[str, float | int], reset: Reset | None, now: float) -> dict[str, float | int]:
+    """What of a key's spending counts: {"usd_day": 5.0, ...} -> {"usd_day": 1.0, ...}"""
+    counted = dict(spent)
+    for span in SPANS if reset is not None else ():
+        for name in (f"usd_{span}", f"tokens_{span}") if is_since(reset, span, now) else ():  # type: ignore[arg-type]
+            left = max(0.0, counted[name] - getattr(reset, name))
+            counted[name] = round(left) if name.startswith("tokens") else round(left, 9)
+    return counted
 
 
 LIMITS = ("usd_per_day", "usd_per_month", "tokens_per_day", "tokens_per_month")

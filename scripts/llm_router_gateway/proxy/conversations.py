@@ -16,7 +16,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from ..config.settings import Secret
@@ -46,7 +46,7 @@ def mark_of(key: Secret | None) -> str:
     return hashlib.sha256(key.reveal().encode()).hexdigest()[:16] if key is not None else ""
 
 
-@dataclass
+@dataclass(slots=True)
 class Conversation:
     """One request's: what it builds on, and what signs what its caller must bring back. Most need neither seal nor id."""
 
@@ -58,17 +58,21 @@ class Conversation:
     now: float
     turns: list[Turn] = field(default_factory=list)  # before this one, oldest first
     named: list[Turn] = field(default_factory=list)  # others whose items it names
+    _seal: ir.Seal | None = None
+    _id: str = ""
     is_forgotten: bool = False  # the upstream has lost what it gave: it gets our copy
 
-    @cached_property
+    @property
     def seal(self) -> ir.Seal:
-        seal: ir.Seal = self.codec.Seal(self.kept.secret, self.owner)
-        return seal
+        if self._seal is None:
+            self._seal = self.codec.Seal(self.kept.secret, self.owner)
+        return self._seal
 
-    @cached_property
+    @property
     def id(self) -> str:
         """Of an answer that the gateway makes."""
-        return f"resp_{os.urandom(ID_BYTES).hex()}"
+        self._id = self._id or f"resp_{os.urandom(ID_BYTES).hex()}"
+        return self._id
 
     @property
     def builds(self) -> bool:

@@ -13,13 +13,25 @@ is sent. Before the next member after a failure the hold of the first one is rel
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ..config.keys import Key
 from ..json_body import Body
 from ..policy import parameter_limits
-from ..policy.budgets import Amount, Budgets, Hold, affordable_output, budget_exhausted, is_enough, no_price
+from ..policy.budgets import (
+    Amount,
+    Budget,
+    Budgets,
+    Hold,
+    Remaining,
+    affordable_output,
+    budget_exhausted,
+    is_enough,
+    no_price,
+    raised,
+)
 from ..policy.parameter_limits import OUTPUT, Bound
 from ..policy.widening import check_body
 from ..routing.resolve import Candidate
@@ -49,9 +61,18 @@ class Allowance:
         if self._key.budget is None:
             return
         now = self._unix_s()
-        left = self._budgets.left(self._key.id, self._key.budget, now)
+        left = self._left(self._key.budget, now)
         if left.usd <= 0 or left.tokens <= 0:
             raise budget_exhausted(left, now)
+
+    def _left(self, budget: Budget, now: float) -> Remaining:
+        """What is left since the last reset, in the words of the configured budget."""
+        left = self._budgets.left(self._key.id, raised(budget, self._key.reset, now), now)
+        if self._key.reset is None or not left.why:
+            return left
+        _, unit, _, span = left.why.split()
+        limit = getattr(budget, f"{unit.lower()}_per_{span}")
+        return replace(left, why=f"{limit:.12g} {unit} a {span}")
 
     def fit(self, candidate: Candidate, call: str, fields: Mapping[str, Any], body: Body | None = None) -> dict[str, Any]:
         """Changes for a body that goes to `candidate`; BadRequest, or NoCredit when the budget has no room."""
@@ -100,7 +121,7 @@ class Allowance:
         said = parameter_limits.output_of(fields, api) if is_chat else 0.0
         own = candidate.model.max_output_tokens if candidate.model else None
         wanted = float(own or DEFAULT_OUTPUT) * parameter_limits.choices_of(fields, api) if said is None else said
-        left = self._budgets.left(self._key.id, budget, now)
+        left = self._left(budget, now)
         room = affordable_output(left, given, wanted, price)
         if room < 0 or not is_enough(room, wanted):
             raise budget_exhausted(left, now)
@@ -115,7 +136,8 @@ class Allowance:
         await self.release()
         wanted, self._wanted = self._wanted, None
         if wanted is not None and self._key.budget is not None:
-            self._hold = await self._budgets.hold(self._key.id, self._key.budget, wanted, self._unix_s())
+            now = self._unix_s()
+            self._hold = await self._budgets.hold(self._key.id, raised(self._key.budget, self._key.reset, now), wanted, now)
 
     # -- afterwards
 

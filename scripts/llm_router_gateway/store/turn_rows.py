@@ -20,7 +20,7 @@ SECRET_BYTES = 32
 SQUEEZED = 1  # zlib's fastest: texts shrink to a third
 SMALL_BYTES = 8_192  # a turn that is no longer stays as it is: squeezing costs more CPU than all else that keeps it
 TEXT_START = b"{"  # of a turn that was not squeezed
-ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, default=str)
 COLUMNS = "id, owner, previous, created_s, member, key, value"
 FOREVER = float("inf")
 PUT_TURN = """INSERT INTO turns (id, owner, previous, created_s, member, key, bytes, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)

@@ -526,3 +526,19 @@ def test_what_calls_cost_while_the_engine_was_away_is_reported_when_it_is_back()
         assert await second.spend_all() == 60
 
     run(test)
+
+
+def test_keys_that_rest_cost_no_look_and_a_lease_is_kept_while_the_engine_is_away() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        await (await first.hold()).settle(CENT)
+        assert first.budgets._active == {"k"}
+        town.is_away = True
+        await town.pass_time(5.0)
+        await (await first.hold()).settle(CENT)  # from the lease, after more than a second of rest
+        town.is_away = False
+        await town.pass_time(5.0)
+        assert first.budgets._active == set()
+        assert await second.spend_all() == 98
+
+    run(test)

@@ -354,7 +354,11 @@ def test_spare_slots_go_back_when_they_are_idle_or_needed_elsewhere() -> None:
 
 def test_after_three_failures_the_home_is_away_until_it_answers() -> None:
     presence = Presence()
-    assert [presence.fail(float(number), "no") for number in range(4)] == [False, False, True, False]
-    assert presence.is_away and presence.away_since == 2.0
-    assert presence.answer(5.0) and not presence.is_away and not presence.answer(6.0)
+    assert [(presence.fail(float(number), "no"), presence.away_since) for number in range(4)] == [
+        (False, None),
+        (False, None),
+        (True, 2.0),
+        (False, 2.0),
+    ]
+    assert [(presence.answer(at), presence.is_away) for at in (5.0, 6.0)] == [(True, False), (False, False)]
     assert presence.leases_are_valid(6.0 + LEASE_S - 0.1) and not presence.leases_are_valid(6.0 + LEASE_S)

@@ -13,7 +13,19 @@ from llm_router_gateway.config.keys import Key
 from llm_router_gateway.errors import NoCredit
 from llm_router_gateway.json_body import read_body
 from llm_router_gateway.limiter.budgets import LocalBudgets
-from llm_router_gateway.policy.budgets import Amount, Budget, Price, Remaining, affordable_output, day_of, next_start, utc_text
+from llm_router_gateway.policy.budgets import (
+    Amount,
+    Budget,
+    Price,
+    Remaining,
+    Reset,
+    affordable_output,
+    day_of,
+    next_start,
+    raised,
+    since_reset,
+    utc_text,
+)
 from llm_router_gateway.proxy.charges import Charge
 from llm_router_gateway.proxy.request_budget import Allowance, allowance_of
 from llm_router_gateway.routing.resolve import Candidate, candidates, routes_of
@@ -257,3 +269,42 @@ def test_a_hold_that_others_were_quicker_for_is_refused() -> None:
 def test_keys_without_bounds_and_budget_pay_nothing() -> None:
     assert allowance_of(None, LocalBudgets(), lambda: NOON) is None
     assert allowance_of(replace(Key("k", "k"), networks=("10.0.0.0/8",)), LocalBudgets(), lambda: NOON) is None
+
+
+# -- resets
+
+
+AT = 1_795_946_400.0  # 2026-11-29T10:00:00Z
+SPENT = Reset(AT, usd_day=4.0, usd_month=20.0, tokens_day=100, tokens_month=900)
+
+
+@pytest.mark.parametrize(
+    "later_s, day, month",
+    [(0, 9.0, 70.0), (13 * 3_600, 9.0, 70.0), (14 * 3_600, 5.0, 70.0), (2 * 86_400, 5.0, 50.0), (366 * 86_400, 5.0, 50.0)],
+)
+def test_what_was_spent_before_a_reset_does_not_count_in_its_day_and_its_month(later_s: int, day: float, month: float) -> None:
+    budget = Budget(usd_per_day=5.0, usd_per_month=50.0)
+    assert raised(budget, SPENT, AT + later_s) == Budget(usd_per_day=day, usd_per_month=month)
+    assert raised(budget, SPENT, AT + later_s) is raised(budget, SPENT, AT + later_s)
+    assert raised(budget, None, AT) is budget
+
+
+def test_spending_is_shown_from_the_reset_on() -> None:
+    spent = {"usd_day": 4.5, "usd_month": 20.5, "tokens_day": 130, "tokens_month": 930}
+    assert since_reset(spent, SPENT, AT) == {"usd_day": 0.5, "usd_month": 0.5, "tokens_day": 30, "tokens_month": 30}
+    assert since_reset(spent, SPENT, AT + 86_400)["usd_day"] == 4.5
+    assert since_reset(spent, None, AT) == spent
+    assert since_reset(dict.fromkeys(spent, 0), SPENT, AT) == dict.fromkeys(spent, 0)
+
+
+def test_a_call_goes_on_after_a_reset_and_a_refusal_names_the_configured_budget() -> None:
+    books, now = LocalBudgets(), AT + 60
+    books.load([("key_1", "day", 0.0, 100), ("key_1", "month", 0.0, 900)], now)
+    key = Key("key_1", "ci", budget=Budget(tokens_per_day=100))
+    with pytest.raises(NoCredit, match="100 tokens a day"):
+        Allowance(key, books, lambda: now).check()
+    fresh = replace(key, reset=SPENT)
+    Allowance(fresh, books, lambda: now).check()
+    books.load([("key_1", "day", 0.0, 100)], now)
+    with pytest.raises(NoCredit, match="100 tokens a day"):
+        Allowance(fresh, books, lambda: now).check()

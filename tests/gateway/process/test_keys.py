@@ -30,6 +30,7 @@ from running import (
     verdict,
     whole_stream,
 )
+from storing import kept
 
 NAMES = ("plain", "off", "over", "far", "narrow", "grouped", "tagged", "short", "poor", "broke", "slow", "old")
 SECRETS = {name: made_up(name) for name in NAMES}
@@ -426,3 +427,35 @@ def test_whose_calls_are_requested_is_no_credential(gateway: Process) -> None:
     cookie = login.headers["set-cookie"].partition(";")[0]
     assert gateway.get("/monitor/statistics?range=1h&key=config:plain", cookie=cookie).status == 200
     assert gateway.get(f"/monitor/statistics?range=1h&key={ADMIN}").status == 401
+
+
+def test_a_reset_lets_spending_begin_at_nothing_by_api_and_by_command(
+    start: Callable[..., Process], upstream: Upstream
+) -> None:
+    usage = {"prompt_tokens": 300, "completion_tokens": 300}
+    upstream.does(sends(http(json.dumps({**PLAIN["openai"], "usage": usage}).encode())))
+    admin = made_up("admin")
+    gateway = start(
+        f'[server]\nadmin_token = "{admin}"\n[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{upstream.url}/v1"\n'
+        'api_key = "x"\n[[models]]\nname = "m"\nprovider = "up"\n'
+    )
+    as_admin = {"authorization": f"Bearer {admin}"}
+    made = gateway.send("POST", "/api-keys", b'{"name": "ci", "budget": {"tokens_per_day": 800}}', **as_admin).json
+    body = json.dumps({"model": "up/m", "max_tokens": 300, "messages": [{"role": "user", "content": "hi"}]}).encode()
+
+    def call() -> int:
+        return gateway.send("POST", "/v1/chat/completions", body, authorization=f"Bearer {made['key']}").status
+
+    assert [call(), call()] == [200, 402]
+    item = gateway.send("POST", "/api-keys/ci/reset", **as_admin).json
+    assert item["spent"]["tokens_day"] == 0 and item["reset"]["tokens_day"] == 600
+    assert [call(), call()] == [200, 402]
+    assert gateway.get("/api-keys/ci", **as_admin).json["spent"]["tokens_day"] == 600
+    until(lambda: len(kept(gateway.folder / "router.db")) == 4, "the rows")
+    done = command(gateway.folder, "keys", "reset", "ci", "--json")
+    assert (done.returncode, json.loads(done.stdout)["spent"]["tokens_day"]) == (0, 0)
+    until(lambda: call() == 200, "the running gateway follows")
+    assert command(gateway.folder, "keys", "reset", "nobody").returncode == 1
+    assert gateway.end() == 0
+    again = start(config="", folder=gateway.folder)
+    assert again.get("/api-keys/ci", **as_admin).json["spent"]["tokens_day"] == 600, "also after a restart"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -396,6 +399,59 @@ def test_new_workers_take_over_and_no_connection_is_refused(start: Start, upstre
     assert not failures
     assert total(gateway, "llm_router_requests_total", **AS_ADMIN) == len(served)
     assert gateway.end() == 0
+
+
+SOAK_S, PAUSE_S = 20.0, 1.0  # how long workers are killed, and how long both are left in peace
+LATE_S = 3.0  # a batch is sent within a tenth of a second, on a busy machine within some
+
+
+@pytest.mark.slow
+def test_whatever_dies_nothing_is_recorded_twice_and_only_the_last_batch_is_missing(start: Start, upstream: Upstream) -> None:
+    """Callers at work while one worker after the other is killed."""
+    gateway = start(config_of(upstream.url), env=ENV)
+    served: list[tuple[float, str]] = []
+    kills: list[float] = []
+    done = threading.Event()
+    threads = [threading.Thread(target=call_until, args=(gateway, done, served)) for _ in range(3)]
+    for each in threads:
+        each.start()
+    give_up = time.monotonic() + SOAK_S
+    while time.monotonic() < give_up:
+        victim = random.choice(until(lambda: ready(gateway) == 2 and workers_of(gateway.pid), "both are there"))
+        kills.append(time.monotonic())
+        os.kill(victim, signal.SIGKILL)
+        done.wait(PAUSE_S)
+    until(lambda: ready(gateway) == 2, "both are there again")
+    done.set()
+    for each in threads:
+        each.join()
+    assert gateway.end() == 0
+    with closing(sqlite3.connect(gateway.folder / "router.db")) as db:
+        stored = [row[0] for row in db.execute("SELECT request_id FROM calls")]
+    assert len(stored) == len(set(stored)), "a call is in the log twice"
+    missing = {each for _, each in served} - set(stored)
+    late = {each for at, each in served if any(at <= kill <= at + LATE_S for kill in kills)}
+    assert len(served) > 50 and missing <= late, f"{len(missing - late)} of {len(served)} are missing"
+
+
+def ready(gateway: Process) -> float:
+    """The workers that answer calls; 0 where the one that was called died."""
+    try:
+        return total(gateway, "llm_router_workers", **AS_ADMIN)
+    except (OSError, HTTPException):
+        return 0
+
+
+def call_until(gateway: Process, done: threading.Event, served: list[tuple[float, str]]) -> None:
+    """Calls, one after the other; those that were answered, and when."""
+    body = {"model": "a/m", "messages": [{"role": "user", "content": "hi"}]}
+    while not done.is_set():
+        try:
+            with Kept(gateway) as way:
+                reply = way.send("POST", "/v1/chat/completions", body, authorization=f"Bearer {SECRETS['plain']}")
+                served.append((time.monotonic(), reply.headers["x-request-id"]))
+        except (OSError, HTTPException):
+            continue
 
 
 @pytest.mark.slow
