@@ -68,7 +68,7 @@ ELSEWHERE = {
     "a broken file keeps the old state": "process.a_changed_file_is_taken_over_and_a_bad_one_is_not",
     "a request under way keeps what it began with": "plan.an_old_request_keeps_its_plan_over_a_swap",
     "the file's name, and LLM_ROUTER_MODEL_CONFIG": "sources.without_a_file_the_environment_decides",
-    "is_active = false": "plan.who_is_switched_off_or_has_no_key_is_not_asked",
+    "is_active = false": "plan.a_member_that_is_switched_off_or_has_no_key_is_not_tried",
     "a key with a line end": "config.secrets_are_read_from_files_by_the_given_reader",
     "a key in an error": "config.a_secret_is_never_shown",
     # Configuration, JQ
@@ -93,12 +93,12 @@ ELSEWHERE = {
     "no tags matched every model": "tag_query.a_text_that_asks_for_nothing_or_too_much_is_refused",
     "provider_types, name": "tag_query.a_query_beside_the_request",
     "always the same one of the matches": "tag_query.matches_share_the_work_and_stand_in_for_each_other",
-    "the highest priority first": "tag_query.the_higher_priority_is_asked_first_and_the_next_when_it_fails",
+    "the highest priority first": "tag_query.the_higher_priority_is_tried_first_and_the_next_when_it_fails",
     "ties went Z to A": "plan.priority_is_a_ladder_and_equal_ones_share",
-    "a dead first key was tried first each time": ("failover.a_refused_key_is_followed_by_the_next_and_not_asked_first_again"),
+    "a dead first key was tried first each time": ("failover.a_refused_key_is_followed_by_the_next_and_not_tried_first_again"),
     "no match was a 400": "routing.no_match_is_a_404_that_names_what_there_is",
-    "inactive was a 400": "routing.what_is_switched_off_or_not_well_is_a_503",
-    "/route decides without calling, and showed the provider's key": "routing.route_decides_and_says_why_and_asks_nobody",
+    "inactive was a 400": "routing.what_is_switched_off_or_unhealthy_is_a_503",
+    "/route decides without calling, and showed the provider's key": "routing.route_decides_and_says_why_and_calls_none",
     "/route/invoke": "routing.invoke_answers_in_its_own_shape",
     "/route/invoke never streamed": "routing.invoke_streams_as_chat_does_and_fails_over",
     "listed names that the chat endpoint refused": "model_list.every_listed_name_is_one_that_a_call_accepts",
@@ -110,11 +110,11 @@ ELSEWHERE = {
         "plan.a_plain_name_is_a_plan_of_one_that_is_always_tried_and_whose_health_is_known"
     ),
     "no selector true was a 404, no fallbacks": (
-        "plan.when_no_selector_is_true_the_fallbacks_are_asked_and_without_any_it_is_a_503_that_says_so"
+        "plan.when_no_selector_is_true_the_fallbacks_are_tried_and_without_any_it_is_a_503_that_says_so"
     ),
     "when every breaker is open, all are candidates": "plan.the_last_member_is_always_tried_soonest_back_first",
     "one attempt only": "failover.so_is_one_that_fails_before_the_first_output_of_a_stream",
-    "no member left: fallbacks": "failover.fallbacks_are_asked_when_no_member_is_left",
+    "no member left: fallbacks": "failover.fallbacks_are_tried_when_no_member_is_left",
     "selectors saw a body printed anew, without what the structs drop": (
         "routing.a_selector_sees_the_body_as_it_came_and_the_headers_without_credentials"
     ),
@@ -133,10 +133,12 @@ ELSEWHERE = {
     "a failing member's share, and no request lost": (
         "simulation.a_failing_members_share_falls_and_comes_back_and_no_request_is_lost"
     ),
-    "weight 0 only when no other is left": "plan.weight_0_is_asked_only_when_no_other_is_left",
+    "weight 0 only when no other is left": "plan.weight_0_is_tried_only_when_no_other_is_left",
     "smooth round robin": "plan.smooth_weighted_round_robin_never_sends_a_burst_to_one",
     "a failure favoured the one that failed": "plan.a_failure_does_not_bring_its_members_turn_forward",
-    "leastconn forgot streams and leaked who left": ("plan.leastconn_counts_a_stream_until_it_ends_and_who_left_until_he_left"),
+    "leastconn forgot streams and leaked who left": (
+        "plan.leastconn_counts_a_stream_until_it_ends_and_one_that_left_until_then"
+    ),
     "leastconn by active / weight": "plan.leastconn_keeps_open_requests_in_the_ratio_of_the_weights",
     "random ignored health": "plan.random_honours_health_and_breaker",
     "3 in a row open for 30 s": "circuit_breaker.a_breaker_opens_after_failures_in_a_row_and_only_in_a_row",
@@ -144,9 +146,11 @@ ELSEWHERE = {
     "a failed probe opens again": (
         "circuit_breaker.a_probe_that_succeeds_closes_it_and_one_that_fails_opens_it_for_twice_as_long"
     ),
-    "a caller's 4xx opened the breaker for all": ("failover.the_callers_own_fault_is_told_at_once_and_counts_against_nobody"),
+    "a caller's 4xx opened the breaker for all": (
+        "failover.the_callers_own_fault_is_reported_at_once_and_counts_against_no_member"
+    ),
     "a wrong key opened the breaker": "failover.a_wrong_key_or_an_unknown_model_moves_on_and_is_no_illness",
-    "a stream that breaks was a success": "failover.after_the_first_output_nobody_else_is_asked",
+    "a stream that breaks was a success": "failover.after_the_first_output_no_other_is_tried",
     "nested tables of a rewrite were replaced whole": "overrides.a_nested_table_is_merged_not_replaced",
     "null was sent, not deleted": "routing.null_removes_a_field_or_a_header",
     "a rewrite of stream put both sides out of step": "config.every_wrong_override_is_a_problem_with_its_path",
