@@ -8,7 +8,7 @@ import pytest
 from raw_server import DONE, completion, delta, http, stream
 
 import llm_router_client as c
-from llm_router_extras.unmet import prescribed_call
+from llm_router_extras.unmet import prescribed_call, warnings
 
 CALL = [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
 NAMED = {"type": "function", "function": {"name": "f"}}
@@ -28,6 +28,28 @@ ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools
 ])  # fmt: skip
 def test_a_request_prescribes_a_call_in_the_words_of_each_api(body: Dict[str, Any], found: Any) -> None:
     assert prescribed_call(body) == found
+
+
+GEMINI_CALL = {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": {}}}]}, "finishReason": "STOP"}]}
+
+
+@pytest.mark.parametrize("body,gemini,chunk,warned", [
+    ({}, False, {"choices": [{"index": 0, "delta": {"content": "Hi"}}]}, []),
+    ({"tool_choice": "required"}, False, {"choices": [{"index": 0, "delta": {"content": "Hi"}}]},
+     ["tool_choice prescribes a call of a tool, and the answer has none"]),
+    ({"tool_choice": NAMED}, False, {"choices": [{"index": 0, "delta": {"tool_calls": CALL}}]}, []),
+    ({"tool_choice": "none"}, False, {"choices": [{"index": 0, "delta": {"tool_calls": CALL}}]},
+     ["tool_choice allows no tool call, and the answer has one"]),
+    ({"n": 2}, False, {"choices": [{"index": 0, "delta": {"content": "Hi"}}]},
+     ["n asks for 2 choices, and the answer has 1"]),
+    ({"toolConfig": {"functionCallingConfig": {"mode": "NONE"}}, "generationConfig": {"candidateCount": 2}}, True, GEMINI_CALL,
+     ["toolConfig allows no tool call, and the answer has one", "candidateCount asks for 2 choices, and the answer has 1"]),
+])  # fmt: skip
+def test_what_an_answer_lacks_is_named(body: Any, gemini: bool, chunk: Any, warned: List[str]) -> None:
+    reader = c.Reader(gemini)
+    reader.raw = b"{}" if gemini else b""  # the body of a whole answer: of a stream the candidates cannot be counted
+    reader.take(chunk)
+    assert warnings(body, reader) == warned
 
 
 def replies(text: Any, **message: Any) -> List[bytes]:
