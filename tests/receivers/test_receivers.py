@@ -46,7 +46,8 @@ def act(sock: socket.socket, asked: Asked) -> Any:
 def config(upstream: Upstream) -> str:
     """A group whose first member fails; prices far from any list, so that a receiver's own cost is told from ours."""
     return (
-        f'[server]\nretry_alone_s = 0\n[[providers]]\nname = "openai"\nbase_url = "{upstream.url}/v1"\napi_key = "none"\n'
+        f'[server]\nretry_alone_s = 0\n[[providers]]\nname = "openai"\nbase_url = "{upstream.url}/v1"\n'
+        'api_key = "none"\n'  # pragma: allowlist secret
         '[[models]]\nname = "broken"\nprovider = "openai"\n[[models]]\nname = "gpt-4o-mini"\nprovider = "openai"\n'
         "[models.config]\ninput_usd_per_mtok = 1000\noutput_usd_per_mtok = 2000\n"
         '[[groups]]\nname = "g"\nstrategy = "priority"\nmembers = [{model = "openai/broken", priority = 2}, '

@@ -1,8 +1,8 @@
 """Addresses of servers that the gateway's state lives on. Pure; no password leaves this module but inside the address itself.
 
-is_postgres("postgresql://gateway:pw@db:5432/llm")    -> True; False for a path
-without_password("postgresql://gateway:pw@db/llm")    -> "postgresql://gateway@db/llm"
-passwords_in("postgresql://gateway:p%40w@db/llm")     -> ("p%40w", "p@w")
+is_postgres("postgresql://gateway:PASSWORD@db:5432/llm")    -> True; False for a path
+without_password("postgresql://gateway:PASSWORD@db/llm")    -> "postgresql://gateway@db/llm"
+passwords_in("postgresql://gateway:PASS%40WORD@db/llm")     -> ("PASS%40WORD", "PASS@WORD")
 """
 
 from __future__ import annotations

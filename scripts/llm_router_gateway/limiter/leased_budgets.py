@@ -229,8 +229,8 @@ class LeasedBudgets:
                 raise unavailable("the engine of [state] has lost its memory and collects it anew", 2.0)
 
     def _exhausted(self, shelf: Shelf, now: float) -> GatewayError:
-        assert shelf.budget is not None
-        return budget_exhausted(self.left(shelf.book.key_id, shelf.budget, now), now)
+        budget = shelf.budget or Budget()
+        return budget_exhausted(self.left(shelf.book.key_id, budget, now), now)
 
     def _start(self, work: Coroutine[object, object, BudgetReply | None]) -> asyncio.Task[BudgetReply | None]:
         task = asyncio.ensure_future(work)

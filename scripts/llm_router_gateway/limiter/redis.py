@@ -64,7 +64,7 @@ def load_driver() -> Any:
 def where(url: str) -> str:
     """An address as messages show it: without user, password and options.
 
-    where("rediss://me:secret@10.0.0.5:6380/2?x=1") -> "rediss://10.0.0.5:6380/2"
+    where("rediss://me:PASSWORD@10.0.0.5:6380/2?x=1") -> "rediss://10.0.0.5:6380/2"
     """
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -10,7 +10,7 @@ from llm_router_gateway.config.settings import Secret
 from llm_router_gateway.config.telemetry import pairs
 
 COLLECTOR = "http://127.0.0.1:4318"
-SECRET = "shh" * 5
+SECRET = "shh" * 5  # pragma: allowlist secret
 KEYED = {"OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR, "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={SECRET},x=a%2Cb"}
 
 

@@ -12,7 +12,7 @@ from running import PLAIN, Asked, Process, Upstream, command, http, made_up, sen
 from llm_router_gateway.telemetry import protobuf
 
 TOKEN, ADMIN, KEY = made_up("caller"), made_up("admin"), made_up("collector")
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"  # pragma: allowlist secret
 TAKEN = http(b"{}")
 
 

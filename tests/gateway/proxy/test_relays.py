@@ -148,7 +148,7 @@ def test_what_cannot_be_passed_on_is_refused_with_its_reason(
 def test_an_error_of_the_upstream_goes_on_as_it_is_and_without_a_key(tmp_path: Path) -> None:
     exchange = post("/v1/images/generations", {"prompt": "x", "model": "a/m"})
     body = b'{"error":{"message":"bad key key-a-0123456789","type":"invalid_request_error","code":"moderation_blocked"}}'
-    document = {"providers": [provider("a", api_key="key-a-0123456789")], "models": [model("a")]}
+    document = {"providers": [provider("a", api_key="key-a-0123456789")], "models": [model("a")]}  # pragma: allowlist secret
     answer(tmp_path, exchange, document, a=Upstream(400, body))
     assert exchange.status == 400 and exchange.json["error"]["code"] == "moderation_blocked"
     assert b"key-a-0123456789" not in exchange.out

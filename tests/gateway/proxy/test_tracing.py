@@ -18,7 +18,7 @@ from llm_router_gateway.proxy.tracing import Tracing
 from llm_router_gateway.telemetry.instruments import Instruments
 from llm_router_gateway.telemetry.otlp import CLIENT, SERVER, Span
 
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"  # pragma: allowlist secret
 GIVEN: Headers = [("traceparent", f"00-{TRACE}-{PARENT}-01"), ("tracestate", "a=1")]
 CLAUDE = b'{"id":"m1","type":"message","role":"assistant","model":"claude-x-2","content":[{"type":"text","text":"yes"}],\
 "stop_reason":"end_turn","usage":{"input_tokens":100,"cache_read_input_tokens":20,"output_tokens":50}}'

@@ -19,7 +19,7 @@ CONFIG = """
 name = "p"
 api = "openai"
 base_url = "http://127.0.0.1:1/v1"
-api_key = "first-key, second-key"
+api_key = "first-key, second-key" # pragma: allowlist secret
 """
 KEYS = keys_by_mark(parse(CONFIG))
 

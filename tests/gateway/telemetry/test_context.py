@@ -12,7 +12,7 @@ from llm_router_gateway.config.telemetry import Telemetry
 from llm_router_gateway.telemetry.context import SAMPLERS, Context, is_sampled, read, traceparent
 from llm_router_gateway.telemetry.trace import Tracer
 
-TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"  # pragma: allowlist secret
 GIVEN = f"00-{TRACE}-{SPAN}-01"
 
 

@@ -12,7 +12,7 @@ from llm_router_gateway.telemetry import otlp, protobuf
 from llm_router_gateway.telemetry.instruments import COST, DURATION, MAX_SERIES, OVERFLOW, Instruments
 from llm_router_gateway.telemetry.otlp import CLIENT, JSON, METRICS, PROTOBUF, TRACES, Long, Span, body
 
-TRACE, ROOT, CHILD = "0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7", "b7ad6b7169203331"
+TRACE, ROOT, CHILD = "0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7", "b7ad6b7169203331"  # pragma: allowlist secret
 IDS = ("traceId", "spanId", "parentSpanId")
 SCOPE = {"name": "llm_router", "version": "1"}
 SMALL = Span(TRACE, CHILD, "", "", "chat m", CLIENT, 1, 2, {"a": 1})

@@ -323,9 +323,8 @@ class PostgresStore(Recorder):
                 self.notes.append(f"all calls of {self._spill.place} are stored in {self.path}")
 
     def _oldest(self) -> Spilled | None:
-        assert self._spill is not None
         try:
-            return self._spill.oldest()
+            return self._spill.oldest() if self._spill is not None else None
         except OSError as wrong:
             self._say_once(f"{self._spill.place} cannot be read: {wrong}")
             return None

@@ -340,7 +340,9 @@ def test_statistics_of_a_store_that_is_read_are_those_of_sqlite(postgres: Postgr
 
 
 WITH_PASSWORD = (
-    "postgresql://u:s3cret-pw@127.0.0.1:1/x", "postgresql://u:s3cret-pw@[::bad/x?a=b", "postgres://u:s3cret%2Dpw@h:port/x",
+    "postgresql://u:s3cret-pw@127.0.0.1:1/x",  # pragma: allowlist secret
+    "postgresql://u:s3cret-pw@[::bad/x?a=b",  # pragma: allowlist secret
+    "postgres://u:s3cret%2Dpw@h:port/x",  # pragma: allowlist secret
     "postgresql://u@127.0.0.1:1/x?password=s3cret-pw",
 )  # fmt: skip
 
