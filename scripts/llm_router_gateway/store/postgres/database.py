@@ -323,8 +323,10 @@ class PostgresStore(Recorder):
                 self.notes.append(f"all calls of {self._spill.place} are stored in {self.path}")
 
     def _oldest(self) -> Spilled | None:
+        if self._spill is None:
+            return None
         try:
-            return self._spill.oldest() if self._spill is not None else None
+            return self._spill.oldest()
         except OSError as wrong:
             self._say_once(f"{self._spill.place} cannot be read: {wrong}")
             return None
