@@ -147,7 +147,7 @@ def peer(cli: Any, demo: Any) -> Iterator[Any]:
 
 
 def test_a_cancelled_call_hangs_up_and_is_not_answered(peer: Any, demo: Any) -> None:
-    parameters = {"name": "chat", "arguments": {"message": "Hi", "model": "demo-slow-1500"}, "_meta": {"progressToken": "p"}}
+    parameters = {"name": "chat", "arguments": {"message": "Hi", "model": "demo-slow-500"}, "_meta": {"progressToken": "p"}}
     peer.write(request("long", "tools/call", **parameters))
     progress = peer.read()
     assert progress["method"] == "notifications/progress" and progress["params"]["progressToken"] == "p"

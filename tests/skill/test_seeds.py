@@ -123,6 +123,7 @@ def test_every_command_runs_as_printed(endpoint: Any, env: Dict[str, str], page:
     assert len(endpoint.bodies) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_also_runs_dry(endpoint: Any, env: Dict[str, str], page: Path) -> None:
     for command in commands_of(page):

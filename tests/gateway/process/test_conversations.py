@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from quick import slow
+from quick import every, slow
 from running import PLAIN, ROOTS, Process, Upstream, http, made_up, sends, whole_stream
 
 KEY = made_up("upstream")
@@ -58,7 +58,7 @@ def id_of(answer: Any, stream: bool = False) -> str:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("second", UPSTREAMS)
-@pytest.mark.parametrize("first", UPSTREAMS)
+@pytest.mark.parametrize("first", every(3, UPSTREAMS))
 def test_a_conversation_goes_on_wherever_it_began(
     first: str, second: str, stream: bool, gateway: Process, upstream: Upstream
 ) -> None:

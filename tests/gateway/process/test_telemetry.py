@@ -69,6 +69,7 @@ def test_a_call_reaches_the_collector_and_its_trace_the_upstream(
     assert KEY not in gateway.log
 
 
+@pytest.mark.slow
 def test_calls_do_not_notice_a_collector_that_is_away(
     start: Callable[..., Process], upstream: Upstream, collector: Upstream
 ) -> None:
