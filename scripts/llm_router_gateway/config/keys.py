@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -29,6 +30,8 @@ PREFIX = "llmr_"  # how keys that this gateway makes begin
 SECRET_BYTES = 32
 SECRET_CHARS = 43  # of base 62 that hold them
 LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+KNOWN_ADDRESSES = 1_024  # of callers, that are remembered as they were read: each request needs its own twice
+MAX_ADDRESS = 128  # characters, with brackets, zone and port; callers choose what is remembered
 HINT_CHARS = 9  # of a key that may be shown: its prefix and four more
 MAX_NAMED = 12  # patterns in one error text
 NAME = re.compile(r"[^\s\x00-\x1f\x7f/](?:[^\x00-\x1f\x7f/]{0,98}[^\s\x00-\x1f\x7f/])?")
@@ -157,6 +160,11 @@ def address_of(text: str) -> Any:
 
     address_of("::ffff:10.0.0.1") and address_of("10.0.0.1:80") -> IPv4Address("10.0.0.1")
     """
+    return parse_address(text) if len(text) <= MAX_ADDRESS else None
+
+
+@lru_cache(maxsize=KNOWN_ADDRESSES)
+def parse_address(text: str) -> Any:
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -336,3 +336,9 @@ def test_what_was_changed_is_reported() -> None:
     caps = parameter_limits.read_limits({"max_tokens": 100, "temperature": 0.5})
     told = parameter_limits.enforce(caps, "openai", {"n": 3, "max_tokens": 7000})[1]
     assert told == ["temperature=0.5", "max_tokens=33"]
+
+
+def test_a_text_that_is_too_long_for_an_address_is_none_and_not_remembered() -> None:
+    before = keys.parse_address.cache_info().currsize
+    assert keys.address_of("1" * (keys.MAX_ADDRESS + 1)) is None
+    assert keys.parse_address.cache_info().currsize == before
