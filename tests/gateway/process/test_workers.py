@@ -409,7 +409,7 @@ LATE_S = 3.0  # a batch is sent within a tenth of a second, on a busy machine wi
 def test_whatever_dies_nothing_is_recorded_twice_and_only_the_last_batch_is_missing(start: Start, upstream: Upstream) -> None:
     """Callers at work while one worker after the other is killed."""
     gateway = start(config_of(upstream.url), env=ENV)
-    served: list[tuple[float, str]] = []
+    served: list[tuple[float, float, str]] = []
     kills: list[float] = []
     done = threading.Event()
     threads = [threading.Thread(target=call_until, args=(gateway, done, served)) for _ in range(3)]
@@ -429,8 +429,8 @@ def test_whatever_dies_nothing_is_recorded_twice_and_only_the_last_batch_is_miss
     with closing(sqlite3.connect(gateway.folder / "router.db")) as db:
         stored = [row[0] for row in db.execute("SELECT request_id FROM calls")]
     assert len(stored) == len(set(stored)), "a call is in the log twice"
-    missing = {each for _, each in served} - set(stored)
-    late = {each for at, each in served if any(at <= kill <= at + LATE_S for kill in kills)}
+    missing = {each for _, _, each in served} - set(stored)
+    late = {each for begun, at, each in served if any(begun <= kill <= at + LATE_S for kill in kills)}
     assert len(served) > 50 and missing <= late, f"{len(missing - late)} of {len(served)} are missing"
 
 
@@ -442,14 +442,15 @@ def ready(gateway: Process) -> float:
         return 0
 
 
-def call_until(gateway: Process, done: threading.Event, served: list[tuple[float, str]]) -> None:
-    """Calls, one after the other; those that were answered, and when."""
+def call_until(gateway: Process, done: threading.Event, served: list[tuple[float, float, str]]) -> None:
+    """Calls, one after the other; of those that were answered when they began, and when they were read whole."""
     body = {"model": "a/m", "messages": [{"role": "user", "content": "hi"}]}
     while not done.is_set():
+        begun = time.monotonic()
         try:
             with Kept(gateway) as way:
                 reply = way.send("POST", "/v1/chat/completions", body, authorization=f"Bearer {SECRETS['plain']}")
-                served.append((time.monotonic(), reply.headers["x-request-id"]))
+                served.append((begun, time.monotonic(), reply.headers["x-request-id"]))
         except (OSError, HTTPException):
             continue
 
