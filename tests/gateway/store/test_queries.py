@@ -165,6 +165,20 @@ def labelled(seed: int, count: int) -> list[Call]:
     ]
 
 
+@pytest.fixture
+def shelve(tmp_path: Path) -> Iterator[Callable[[Iterable[Call]], Shelf]]:
+    """shelve(calls) -> a store of SQLite that has them, closed with the test."""
+    made: list[Shelf] = []
+
+    def make(calls: Iterable[Call]) -> Shelf:
+        made.append(Shelf(tmp_path, calls))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
 def labels(each: Call, by: str) -> list[str]:
     return [label for kind, label in rows.labels_of(each) if kind == by]
 
@@ -175,8 +189,10 @@ DAYS = Span((NOW_S // DAY_S - 4) * DAY_S, (NOW_S // DAY_S + 1) * DAY_S, DAY_S)
 @pytest.mark.parametrize("span", [DAYS, SPANS["a day in hours"]], ids=["days", "hours"])
 @pytest.mark.parametrize("where", [Where(), Where(tag="search"), Where(user="u-1"), Where(provider="openai"),
                                    Where(tag="beta", status="success")], ids=str)  # fmt: skip
-def test_sums_of_tags_and_users_are_those_of_their_calls_and_tags_may_overlap(tmp_path: Path, span: Span, where: Where) -> None:
-    shelf = Shelf(tmp_path, labelled(7, 400))
+def test_sums_of_tags_and_users_are_those_of_their_calls_and_tags_may_overlap(
+    shelve: Callable[[Iterable[Call]], Shelf], span: Span, where: Where
+) -> None:
+    shelf = shelve(labelled(7, 400))
     calls = [each for each in chosen(shelf.calls, span, replace(where, tag="", user=""))
              if where.tag in ("", *labels(each, "tag")) and where.user in ("", each.end_user)]  # fmt: skip
     assert calls
@@ -191,18 +207,20 @@ def test_sums_of_tags_and_users_are_those_of_their_calls_and_tags_may_overlap(tm
 
 
 def test_days_of_labels_are_read_from_sums_however_many_calls_there_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shelve: Callable[[Iterable[Call]], Shelf], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf = Shelf(tmp_path, labelled(8, 300))
+    shelf = shelve(labelled(8, 300))
     monkeypatch.setattr(queries, "MAX_ROWS", 20)
     assert queries.statistics(shelf.db, DAYS, Where(), "tag", 20)["is_whole"]
     assert queries.statistics(shelf.db, DAYS, Where(user="u-1"), "user", 20)["is_whole"]
     assert not queries.statistics(shelf.db, DAYS, Where(provider="openai"), "tag", 20)["is_whole"]
 
 
-def test_a_day_has_a_bounded_number_of_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_day_has_a_bounded_number_of_labels(
+    shelve: Callable[[Iterable[Call]], Shelf], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rows, "MAX_LABELS", 2)
-    shelf = Shelf(tmp_path, [call(end_user=f"u-{number}") for number in range(5)])
+    shelf = shelve([call(end_user=f"u-{number}") for number in range(5)])
     got = queries.statistics(shelf.db, DAYS, Where(), "user", 20)["groups"]
     assert {one["id"]: one["calls"] for one in got} == {"u-0": 1, "u-1": 1, rows.OTHER_LABELS: 3}
 
