@@ -915,6 +915,7 @@ def test_gemini_fails_in_its_own_words(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(BEHAVIOURS) - set(ENDLESS)))
+@pytest.mark.slow
 def test_every_behaviour_has_a_gemini_side(client: Client, capfd: Any, name: str) -> None:
     for action in ("generateContent", "streamGenerateContent?alt=sse", "streamGenerateContent"):
         try:

@@ -251,6 +251,7 @@ def test_signs_of_life_are_those_that_the_vendors_clients_take(demo: Any, path: 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", sorted(set(BEHAVIOURS) - set(ENDLESS)))
+@pytest.mark.slow
 def test_every_behaviour_has_an_anthropic_side(api: Any, capfd: Any, name: str, stream: bool) -> None:
     numbers = {"fail-redirect-N": "307", "fail-N": "418", "fail-image-N": "404", "demo-bytes-N": "900"}
     number = numbers.get(name, "3")

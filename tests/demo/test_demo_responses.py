@@ -451,6 +451,7 @@ def test_errors_have_openais_shape(api: Any, path: str, model: str, status: int,
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", sorted(set(BEHAVIOURS) - set(ENDLESS)))
+@pytest.mark.slow
 def test_every_behaviour_has_a_responses_side(api: Any, capfd: Any, name: str, stream: bool) -> None:
     number = "307" if "redirect" in name else "418" if name == "fail-N" else "400" if "image" in name else "3"
     model = name.replace("-N", f"-{number}").replace("FIELD", "1i2o" if "usage" in name else "temperature")

@@ -701,6 +701,7 @@ BODIES: List[Any] = [
 
 
 @pytest.mark.parametrize("path, body", BODIES)
+@pytest.mark.slow
 def test_any_value_of_a_wrong_type_gets_a_400_or_an_answer(api: Any, capfd: Any, path: str, body: Any) -> None:
     version = {"anthropic-version": "2023-06-01"}
     whole = api.send("POST", path, body, version)

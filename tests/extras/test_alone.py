@@ -79,6 +79,7 @@ def test_alone_every_form_of_its_commands_works(alone: Any, tmp_path: Path, word
 @pytest.mark.parametrize("model,code", [
     ("fail-401", 3), ("fail-429-quota", 4), ("fail-404", 5), ("fail-500", 6), ("fail-cut", 10),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_alone_errors_retries_and_exit_codes_are_the_same(alone: Any, demo: Any, model: str, code: int) -> None:
     ran = alone("chat", "-m", model, *HI, "--retries", "1", "--json", "--stream")
     assert ran.code == code and len(ran.events[-1]["attempts"]) == (2 if code == 6 else 1), ran

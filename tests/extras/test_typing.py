@@ -183,6 +183,7 @@ def take_terminal() -> None:
 
 
 @posix_only
+@pytest.mark.slow
 def test_a_terminal_shows_that_an_answer_is_waited_for_and_then_nothing_of_it(cli: Any) -> None:
     shown = on_terminal(cli, "chat", "Hello", "--demo", "-m", "demo-sleep-1200")
     assert re.search(rb"\rdemo-sleep-1200 \.\.\. [01] s", shown), shown
@@ -190,6 +191,7 @@ def test_a_terminal_shows_that_an_answer_is_waited_for_and_then_nothing_of_it(cl
 
 
 @posix_only
+@pytest.mark.slow
 def test_a_quick_answer_and_a_pipe_show_no_sign(cli: Any) -> None:
     assert b"..." not in on_terminal(cli, "chat", "Hello", "--demo")
     assert cli("chat", "Hello", "--demo", "-m", "demo-sleep-700").err == b""

@@ -137,6 +137,7 @@ def test_what_the_container_copies_is_all_that_it_takes_to_run(tmp_path: Path) -
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_health_check_of_the_container_goes_by_readiness(start: Callable[..., Process], stand_in: Any) -> None:
     usable = f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{stand_in.url}/v1"\nany_model = true\n'
     gateway = start(usable)

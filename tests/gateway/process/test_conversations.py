@@ -196,6 +196,7 @@ def test_what_is_deleted_here_is_deleted_at_the_upstream_that_has_it(gateway: Pr
     assert upstream.requests[-1].headers["authorization"] == f"Bearer {KEY}"
 
 
+@pytest.mark.slow
 def test_conversations_and_seals_outlive_a_restart(start: Callable[..., Process], upstream: Upstream) -> None:
     first = start(config(upstream.url))
     thought = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmF0dXJl"}

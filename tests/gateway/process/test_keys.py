@@ -429,6 +429,7 @@ def test_whose_calls_are_requested_is_no_credential(gateway: Process) -> None:
     assert gateway.get(f"/monitor/statistics?range=1h&key={ADMIN}").status == 401
 
 
+@pytest.mark.slow
 def test_a_reset_lets_spending_begin_at_nothing_by_api_and_by_command(
     start: Callable[..., Process], upstream: Upstream
 ) -> None:
