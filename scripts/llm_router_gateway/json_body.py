@@ -100,6 +100,11 @@ class Body:
     text: str
     fields: Mapping[str, Any]
     _members: list[Member] | None = None
+    content_type = "application/json"
+
+    def encoded(self) -> bytes:
+        """The bytes as they came."""
+        return self.text.encode()
 
     @property
     def members(self) -> list[Member]:

@@ -70,8 +70,12 @@ def status_in(answer: Mapping[str, Any]) -> int:
 
 
 def is_event_stream(response: Response) -> bool:
-    kind: str = response.header("content-type")
-    return kind.partition(";")[0].strip().lower() == "text/event-stream"
+    return media_type(response.header("content-type")) == "text/event-stream"
+
+
+def media_type(content_type: str) -> str:
+    """media_type("Application/JSON; charset=utf-8") -> "application/json" """
+    return content_type.partition(";")[0].strip().lower()
 
 
 def check_answer(answer: Mapping[str, Any], candidate: Candidate, record: Record) -> None:

@@ -304,9 +304,9 @@ class Gateway:
         await context.respond(200, *await self._plain.embeddings(context))
 
     async def _relayed(self, context: RequestContext) -> None:
-        form = self._relays.read(context, await self._receive(context))
+        self._relays.read(context, await self._receive(context))
         name_model(context)
-        await self._relays.answer(context, form)
+        await self._relays.answer(context)
 
     async def _ready(self, context: RequestContext) -> None:
         store = self.store_health() if self.store_health is not None else None

@@ -16,6 +16,7 @@ from functools import lru_cache
 from ..config.config import Provider
 from ..config.settings import Secret
 from ..errors import GatewayError
+from ..json_body import Body
 from ..policy import overrides
 from ..routing.resolve import Candidate
 from ..wire.registry import ANSWER_HEADERS, CALLERS_ACCOUNT, PRIVATE_HEADERS, UPSTREAMS
@@ -62,6 +63,7 @@ def upstream_headers(
     same: bool,
     key: Secret | None = None,
     trace: Sequence[tuple[str, str]] = (),
+    content_type: str = Body.content_type,
 ) -> list[tuple[str, str]]:
     """The headers of an upstream request, lower-case, each once. Without a `key` it is the provider's first. `trace` has
     traceparent and tracestate, in place of the caller's.
@@ -74,7 +76,7 @@ def upstream_headers(
     if trace:
         headers.update(trace)
     headers.setdefault("accept", "*/*")
-    headers["content-type"] = "application/json"
+    headers["content-type"] = content_type
     headers["accept-encoding"] = "identity"
     headers["x-request-id"] = request_id
     version = UPSTREAMS[provider.api].version

@@ -142,8 +142,8 @@ def relay_request(context: RequestContext, candidate: Candidate, call: str, key:
         read = read_body(dump_json(wire(context.call.protocol).remove_foreign(read.fields, context.record.lost)))
     edits = relay_edits(context, candidate, call, read)
     is_same = not (edits.changes or edits.dropped)
-    body = read.text.encode() if is_same else read.changed(edits.changes, {}, edits.dropped)
-    return relay_of(context, candidate, call, key, body, edits)
+    body = read.encoded() if is_same else read.changed(edits.changes, {}, edits.dropped)
+    return relay_of(context, candidate, call, key, body, edits, read.content_type)
 
 
 async def large_relayed(
@@ -159,12 +159,14 @@ async def large_relayed(
 
 
 def relay_of(
-    context: RequestContext, candidate: Candidate, call: str, key: Secret | None, body: bytes, edits: Edits
-) -> Outgoing:
+    context: RequestContext, candidate: Candidate, call: str, key: Secret | None, body: bytes, edits: Edits,
+    content_type: str = Body.content_type,
+) -> Outgoing:  # fmt: skip
     url = with_query(candidate.url(call, quote_id(candidate.remote_id)), context.exchange.query)
     headers = upstream_headers(
-        candidate, context.exchange.headers, context.record.request_id, same=True, key=key, trace=context.trace_headers
-    )
+        candidate, context.exchange.headers, context.record.request_id, same=True, key=key, trace=context.trace_headers,
+        content_type=content_type,
+    )  # fmt: skip
     return Outgoing(candidate, url, headers, body, key=key, hides_usage=edits.hides_usage)
 
 

@@ -1,7 +1,8 @@
 """Calls that no other protocol has an equal of, passed on as they are: audio, pictures, moderations, ranking.
 
 relays = RelayedCalls(services, upstream, failover)
-await relays.answer(context, relays.read(context, data))      answers it; raises only what no byte went out before
+relays.read(context, data)
+await relays.answer(context)      answers it; raises only what no byte went out before
 
 They go to members whose provider speaks the caller's protocol, under the same keys, limits, budgets, groups and failover as
 chats, and into the same log. Changed is the model's name and nothing else. A body is JSON, or a form with files. A JSON answer
@@ -13,27 +14,23 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from ..errors import GatewayError, Unsupported
-from ..json_body import Body, dump, read_body
+from ..json_body import read_body
 from ..net.client import Response
 from ..routing.plan import Attempt
 from ..wire import ir
 from ..wire.registry import SPECS, wire
 from ..wire.sse import SSEParser
-from .answers import check_key, is_error, is_event_stream, parse_answer, status_in
+from .answers import is_error, is_event_stream, media_type, parse_answer, status_in
 from .failover import Failover
-from .headers import caller_headers, mask_secrets, upstream_headers
-from .outgoing import Outgoing, outgoing_for, quote_id, with_query
+from .headers import caller_headers, mask_secrets
+from .outgoing import Outgoing, outgoing_for
 from .refusals import for_caller
 from .request import RequestContext
 from .services import Services
 from .streaming import Headers
 from .upstream import MAX_ANSWER_BYTES, Upstream, read_error, refusal
-
-if TYPE_CHECKING:
-    from ..wire.multipart import Form
 
 FORM_TYPE = "multipart/form-data"
 JSON_KINDS = ("application/json", "text/json")
@@ -47,26 +44,23 @@ class RelayedCalls:
     def __init__(self, services: Services, upstream: Upstream, failover: Failover) -> None:
         self._clock, self._upstream, self._failover = services.clock, upstream, failover
 
-    def read(self, context: RequestContext, data: bytes) -> Form | None:
-        """Sets the context's body; the form where it is one."""
+    def read(self, context: RequestContext, data: bytes) -> None:
+        """Sets the context's body."""
         said = context.headers.get("content-type", "")
-        if said.partition(";")[0].strip().lower() != FORM_TYPE:
+        if media_type(said) != FORM_TYPE:
             context.body = read_body(data)
-            return None
-        from ..wire.multipart import read_form  # with the parser of mail headers, which a start need not wait for
+            return
+        from ..wire.multipart import FormBody, read_form  # with the parser of mail headers, which a start need not wait for
 
-        form = read_form(data, said)
-        fields = {name: numeral(text) for name, text in form.fields.items()}
-        context.body = Body(dump(fields), fields)
-        return form
+        context.body = FormBody(read_form(data, said), said)
 
-    async def answer(self, context: RequestContext, form: Form | None) -> None:
+    async def answer(self, context: RequestContext) -> None:
         try:
-            whole = await self._failover.answer(context, partial(self._send, context, form))
+            whole = await self._failover.answer(context, partial(self._send, context))
         except GatewayError as error:
             if not context.exchange.started:
                 raise
-            await self._break_off(context, for_caller(error, context))
+            self._break_off(context, for_caller(error, context))
             return
         if whole is not None:
             await context.respond(200, *whole)
@@ -75,15 +69,15 @@ class RelayedCalls:
 
     # -- send
 
-    async def _send(self, context: RequestContext, form: Form | None, attempt: Attempt) -> tuple[Headers, bytes] | None:
+    async def _send(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes] | None:
         """A member's whole answer, or None where it went on piece by piece."""
-        outgoing = await self._outgoing(context, form, attempt)
+        outgoing = await self._outgoing(context, attempt)
         response = await self._upstream.send("POST", outgoing)
         try:
             if response.status != 200:
                 raise await refusal(outgoing, response)
             headers = caller_headers(response.headers, outgoing.candidate)
-            if response.header("content-type").partition(";")[0].strip().lower() in JSON_KINDS:
+            if media_type(response.header("content-type")) in JSON_KINDS:
                 data = await response.read(MAX_ANSWER_BYTES)
                 self._check(context, outgoing, data)
                 attempt.mark_output(self._clock())
@@ -93,7 +87,7 @@ class RelayedCalls:
         finally:
             response.close()
 
-    async def _outgoing(self, context: RequestContext, form: Form | None, attempt: Attempt) -> Outgoing:
+    async def _outgoing(self, context: RequestContext, attempt: Attempt) -> Outgoing:
         """The caller's body with the member's name of the model; Unsupported where the member has no such call."""
         candidate, call = attempt.candidate.speaking(context.call.protocol), context.call.path
         if candidate.provider.api != context.call.protocol or call not in candidate.provider.paths:
@@ -101,25 +95,7 @@ class RelayedCalls:
             error = Unsupported(f"{candidate.name}: /{call} goes to providers of {title}'s protocol alone; name a model of one")
             context.not_sent = error  # another member may have it
             raise error
-        if form is None:
-            return await outgoing_for(context, attempt, call)
-        check_key(candidate)
-        fields = {**context.fields, "model": candidate.remote_id}
-        changes: dict[str, Any] = {"model": candidate.remote_id}
-        if context.allowance is not None:
-            try:
-                changes |= context.allowance.fit(candidate, call, fields, context.read)
-                await context.allowance.hold()
-            except GatewayError as error:
-                context.not_sent = error
-                raise
-        context.candidate, context.sent = candidate, True
-        url = with_query(candidate.url(call, quote_id(candidate.remote_id)), context.exchange.query)
-        request_id, kind = context.record.request_id, context.headers["content-type"]
-        headers = upstream_headers(candidate, context.exchange.headers, request_id, same=True, key=attempt.key)
-        headers = [(name, kind if name == "content-type" else value) for name, value in headers]
-        texts = {name: str(value) for name, value in changes.items()}
-        return Outgoing(candidate, url, headers, form.changed(texts), key=attempt.key)
+        return await outgoing_for(context, attempt, call)
 
     # -- receive
 
@@ -158,7 +134,7 @@ class RelayedCalls:
         names = {name for name, _ in own}
         context.exchange.start(200, [pair for pair in headers if pair[0] not in names] + own)
 
-    async def _break_off(self, context: RequestContext, error: GatewayError) -> None:
+    def _break_off(self, context: RequestContext, error: GatewayError) -> None:
         """The end of an answer that failed in the middle: an event that says so has no place in all of these calls."""
         context.record.error, context.record.message = error.code, error.message
         context.exchange.abort()
@@ -185,8 +161,3 @@ class Events:
                 continue
             if isinstance(fields, dict):
                 self.usage = wire(self._protocol).usage_in(fields) or self.usage
-
-
-def numeral(text: str) -> str | int:
-    """A field of a form as JSON would have it: numeral("3") -> 3. Only bounds of a key look at it."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else text
