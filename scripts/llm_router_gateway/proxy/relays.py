@@ -12,23 +12,27 @@ its end, so that no caller takes it for whole.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from functools import partial
 
 from ..errors import GatewayError, Unsupported
 from ..json_body import read_body
 from ..net.client import Response
 from ..routing.plan import Attempt
+from ..routing.resolve import Candidate
 from ..wire import ir
+from ..wire.pipes import EventBytes
 from ..wire.registry import SPECS, wire
-from ..wire.sse import SSEParser
-from .answers import is_error, is_event_stream, media_type, parse_answer, status_in
+from ..wire.sse import Event
+from .answers import is_error, is_event_stream, media_type, parse_answer, parse_or_none, status_in
 from .failover import Failover
 from .headers import caller_headers, mask_secrets
+from .mask import mask_of
 from .outgoing import Outgoing, outgoing_for
 from .refusals import for_caller
 from .request import RequestContext
 from .services import Services
+from .stream_mask import StreamMask
 from .streaming import Headers
 from .upstream import MAX_ANSWER_BYTES, Upstream, read_error, refusal
 
@@ -111,21 +115,22 @@ class RelayedCalls:
     ) -> None:
         """Piece by piece. Until the first has come, another member may still answer."""
         exchange, record = context.exchange, context.record
-        events = Events(outgoing.candidate.provider.api) if is_event_stream(response) else None
+        events = Events(outgoing.candidate) if is_event_stream(response) else None
         async for piece in response.pieces():
-            if not piece:
+            data = events.feed(piece) if events is not None else piece
+            if not data:
                 continue
             if not exchange.started:
                 record.first_output_s = self._clock() - record.started_at
                 attempt.mark_output(self._clock())
                 self._start(context, headers)
-            if events is not None:
-                events.feed(piece)
-                record.usage = events.usage
-                piece = mask_secrets(piece, outgoing.candidate)
-            await exchange.send(piece)
+            await exchange.send(data)
+            record.usage = events.usage if events is not None else None
+        rest = events.close() if events is not None else b""
         if not exchange.started:
             self._start(context, headers)
+        await exchange.send(rest)
+        record.usage = events.usage if events is not None else None
         record.whole = True
 
     def _start(self, context: RequestContext, headers: Headers) -> None:
@@ -141,23 +146,25 @@ class RelayedCalls:
 
 
 class Events:
-    """The usage in a stream of events, which goes on unchanged."""
+    """A stream of events on its way: whole events, without the provider's key, and the usage that they tell."""
 
-    def __init__(self, protocol: str) -> None:
+    def __init__(self, candidate: Candidate) -> None:
         self.usage: ir.Usage | None = None
-        self._parser, self._protocol = SSEParser(), protocol
+        self._bytes, self._codec = EventBytes(), wire(candidate.provider.api)
+        self._mask = StreamMask(mask_of(candidate.provider.secrets))
 
-    def feed(self, piece: bytes) -> None:
-        try:
-            found = self._parser.feed(piece)
-        except ValueError:  # an event with a large picture in it
-            self._parser, found = SSEParser(), []
-        for event in found:
-            if USAGE_MARK not in event.data:
-                continue
-            try:
-                fields = json.loads(event.data)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(fields, dict):
-                self.usage = wire(self._protocol).usage_in(fields) or self.usage
+    def feed(self, piece: bytes) -> bytes:
+        data, events = self._bytes.feed(piece)
+        self._read(events)
+        return self._mask(data)
+
+    def close(self) -> bytes:
+        """What is still held. StreamCut where the stream ended inside an event."""
+        data, events = self._bytes.close()
+        self._read(events)
+        return self._mask(data) + self._mask.flush()
+
+    def _read(self, events: Sequence[Event]) -> None:
+        for event in events:
+            fields = parse_or_none(event.data.encode()) if USAGE_MARK in event.data else None
+            self.usage = (self._codec.usage_in(fields) if fields is not None else None) or self.usage

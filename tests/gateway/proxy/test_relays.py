@@ -70,6 +70,16 @@ def test_a_form_passes_but_for_the_models_name(path: str, tmp_path: Path) -> Non
     assert ways.hosts.sent[0]["headers"]["content-type"] == KIND[1]
 
 
+TRACE = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")  # pragma: allowlist secret
+
+
+@pytest.mark.parametrize("body", [form("a/m"), SPEECH % b"a/m"])
+def test_the_trace_of_the_caller_goes_on(body: bytes, tmp_path: Path) -> None:
+    exchange = post("/v1/audio/transcriptions", body, TRACE, *([KIND] if body.startswith(b"--b") else []))
+    ways = answer(tmp_path, exchange, a=Upstream(200, b'{"text":"Hi"}'))
+    assert ways.hosts.sent[0]["headers"]["traceparent"] == TRACE[1]
+
+
 @pytest.mark.parametrize("body", [form("g"), SPEECH % b"g"])
 def test_the_next_member_answers_after_a_failure_before_the_first_piece(body: bytes, tmp_path: Path) -> None:
     exchange = post("/v1/audio/transcriptions", body, *([KIND] if body.startswith(b"--b") else []))
@@ -111,6 +121,15 @@ def test_events_pass_and_their_usage_is_kept(tmp_path: Path) -> None:
     exchange = post("/v1/audio/transcriptions", form("a/m", stream="true"), KIND)
     ways = answer(tmp_path, exchange, a=Upstream(200, events, content_type="text/event-stream"))
     assert exchange.out == b"".join(events) and "in=14 out=45" in ways.lines
+
+
+def test_a_key_that_is_spread_over_events_is_masked(tmp_path: Path) -> None:
+    events = [b'data: {"type":"transcript.text.delta","delta":"%s"}\n\n' % part for part in (b"key-a-", b"0123", b"456789 ok")]
+    exchange = post("/v1/audio/transcriptions", form("a/m", stream="true"), KIND)
+    document = {"providers": [provider("a", api_key="key-a-0123456789")], "models": [model("a")]}  # pragma: allowlist secret
+    answer(tmp_path, exchange, document, a=Upstream(200, events, content_type="text/event-stream"))
+    said = "".join(json.loads(line[6:])["delta"] for line in exchange.out.decode().splitlines() if line)
+    assert said == "*** ok"
 
 
 def test_a_picture_s_usage_is_on_the_record(tmp_path: Path) -> None:
