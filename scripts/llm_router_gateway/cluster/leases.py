@@ -30,11 +30,11 @@ from typing import Any
 
 from ..errors import GatewayError, Unavailable
 from ..limiter.budgets import LocalBudgets
-from ..limiter.leased_budgets import REPORT_EVERY_S, LeasedBudgets
-from ..limiter.leased_limiter import LeasedLimiter
+from ..limiter.leased_budgets import REPORT_EVERY_S
 from ..limiter.leases import Engine, EngineAway
 from ..limiter.membership import BEAT_S, Membership
 from ..limiter.memory import DistantEngine, MemoryEngine, answer
+from ..limiter.participant import Participant, clock_s
 from ..net.link import Link
 from ..store.call import Call
 from ..store.keys import KeyRepository
@@ -109,12 +109,6 @@ class HomeLedger:
         return usd, tokens
 
 
-def clock_s() -> float:
-    """Seconds that go on while the machine is suspended: a lease must not outlive a laptop's night."""
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.clock_gettime(boottime) if boottime is not None else time.monotonic()
-
-
 class WorkerLeases:
     """This worker's part of limits and budgets."""
 
@@ -125,8 +119,8 @@ class WorkerLeases:
         self.membership = Membership(
             DistantEngine(self._send), holder=f"{book.name}/{name}", ledger=book, clock=clock_s, wall=time.time, tell=warn,
         )  # fmt: skip
-        self.limiter, self.budgets = LeasedLimiter(self.membership), LeasedBudgets(self.membership)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._part = part = Participant(self.membership)
+        self.limiter, self.budgets = part.limiter, part.budgets
 
     async def _send(self, name: str, values: Sequence[Any]) -> Any:
         try:
@@ -136,10 +130,10 @@ class WorkerLeases:
 
     async def start(self) -> None:
         with suppress(EngineAway):
-            await self._beat()
+            await self._part.beat()
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._repeat(every_s, work))
-                       for every_s, work in ((BEAT_S, self._beat), (REPORT_EVERY_S, self._report))]  # fmt: skip
+        self._part.tasks = [loop.create_task(self._repeat(every_s, work))
+                       for every_s, work in ((BEAT_S, self._part.beat), (REPORT_EVERY_S, self._part.report))]  # fmt: skip
 
     async def _repeat(self, every_s: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
@@ -151,24 +145,8 @@ class WorkerLeases:
             except Exception as error:
                 self._warn(f"a fault of ours in what is shared: {type(error).__name__}: {error}")
 
-    async def _beat(self) -> None:
-        await self.membership.beat()
-        if not self.membership.is_complete:
-            await self.budgets.report()
-            await self.membership.beat()
-
-    async def _report(self) -> None:
-        await self.report()
-        await self.limiter.report()
-        await self.budgets.write_off()
-
     async def report(self) -> None:
         await self.budgets.report()
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        with suppress(EngineAway):
-            await self.limiter.close()
-            await self.budgets.close()
+        await self._part.leave()

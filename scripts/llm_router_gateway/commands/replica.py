@@ -21,10 +21,10 @@ from typing import Any
 
 from ..access.authenticate import Authenticator
 from ..config.config import Config, State
-from ..limiter.leased_budgets import REPORT_EVERY_S, LeasedBudgets
-from ..limiter.leased_limiter import LeasedLimiter
+from ..limiter.leased_budgets import REPORT_EVERY_S
 from ..limiter.leases import EngineAway
 from ..limiter.membership import BEAT_S, Ledger, Membership, NoLedger
+from ..limiter.participant import Participant, clock_s
 from ..limiter.redis import RedisEngine
 from ..proxy.log import Log
 from ..routing.notes import Notes, keys_by_mark
@@ -35,12 +35,6 @@ START_S = 5.0  # how long a start waits for an engine that has to collect its me
 NOTES_S = 0.2  # how often replicas read each other's notes
 SECRET_BYTES = 32  # of what signs the page's logins
 COMMON = "common"  # the name of a ledger that all replicas write to
-
-
-def clock_s() -> float:
-    """Seconds that go on while the machine is suspended: a lease must not outlive a laptop's night."""
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.clock_gettime(boottime) if boottime is not None else time.monotonic()
 
 
 class KeyLedger:
@@ -74,13 +68,13 @@ class Replica:
         self.membership = Membership(
             self.engine, holder=f"{ledger.name}/{self.name}", ledger=ledger, clock=clock_s, wall=time.time, tell=log.warn
         )
-        self.limiter, self.budgets = LeasedLimiter(self.membership), LeasedBudgets(self.membership)
+        self._part = part = Participant(self.membership)
+        self.limiter, self.budgets = part.limiter, part.budgets
         self._notes = Notes(self.name)
         self._routing_state: RoutingState | None = None
         self._config: Callable[[], Config] | None = None
         self._authenticator: Authenticator | None = None
         self._has_secret = False
-        self._tasks: list[asyncio.Task[None]] = []
         self.membership.on_epoch.append(self._tell_all_again)
 
     # -- begin and end
@@ -99,19 +93,14 @@ class Replica:
             if not self.membership.is_open:
                 await asyncio.sleep(BEAT_S / 5)
         loop = asyncio.get_running_loop()
-        self._tasks = [
+        self._part.tasks = [
             loop.create_task(self._repeat(BEAT_S, self._beat)),
-            loop.create_task(self._repeat(REPORT_EVERY_S, self._report)),
+            loop.create_task(self._repeat(REPORT_EVERY_S, self._part.report)),
             loop.create_task(self._repeat(NOTES_S, self._exchange_notes)),
         ]
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        with suppress(EngineAway):
-            await self.limiter.close()
-            await self.budgets.close()
+        await self._part.leave()
         await self.engine.close()
 
     async def _repeat(self, every_s: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -127,19 +116,11 @@ class Replica:
     # -- periodic work
 
     async def _beat(self) -> None:
-        await self.membership.beat()
-        if not self.membership.is_complete:
-            await self.budgets.report()
-            await self.membership.beat()
+        await self._part.beat()
         if not self._has_secret and self._authenticator is not None:
             secret = self._authenticator.sessions.secret or os.urandom(SECRET_BYTES)
             self._authenticator.sessions.secret = await self.engine.common_secret(secret)
             self._has_secret = True
-
-    async def _report(self) -> None:
-        await self.budgets.report()
-        await self.limiter.report()
-        await self.budgets.write_off()
 
     async def _exchange_notes(self) -> None:
         if self.membership.presence.is_away or self._routing_state is None or self._config is None:
