@@ -10,6 +10,7 @@ from ..errors import BadRequest, GatewayError, Unavailable, UpstreamFailed
 from ..net.client import Response
 from ..routing.resolve import Candidate
 from ..wire import ir
+from ..wire.demands import Demands
 from ..wire.error_bodies import status_of
 from ..wire.losses import name_lost
 from ..wire.pipes import MARK, ConvertPipe
@@ -98,11 +99,17 @@ def note_unmet(context: RequestContext, answer: Mapping[str, Any] | ir.Answer | 
     if demands is None or answer is None:
         return
     if isinstance(answer, Mapping):
-        try:
-            answer = wire(context.call.protocol).read_answer(answer)
-        except GatewayError:
-            return  # it is passed on unread
-    add_unmet(lost, unmet(demands, seen_in(answer) if isinstance(answer, ir.Answer) else answer))
+        add_unmet(lost, unmet_in(demands, context.call.protocol, answer))
+    else:
+        add_unmet(lost, unmet(demands, seen_in(answer) if isinstance(answer, ir.Answer) else answer))
+
+
+def unmet_in(demands: Demands, protocol: str, answer: Mapping[str, Any]) -> list[str]:
+    """Of a relayed answer."""
+    try:
+        return unmet(demands, seen_in(wire(protocol).read_answer(answer)))
+    except GatewayError:
+        return []  # it is passed on unread
 
 
 def add_unmet(lost: list[str], names: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ from ..wire.registry import SPECS, vectors, wire
 from ..wire.think_tags import split_answer
 from ..wire.token_estimate import weight
 from ..wire.unmet import seen_in, unmet
-from .answers import is_error, looks_streamed, parse_or_none, status_in
+from .answers import is_error, looks_streamed, parse_or_none, status_in, unmet_in
 from .large_jobs import Cached, Head, head_of, read
 from .mask import Mask
 from .request import dump_json
@@ -68,7 +68,11 @@ def answer(cached: Cached, how: Reading) -> tuple[Said, bytes]:
         usage, data = own.usage_in(fields), mask(cached.data.removeprefix(MARK))
         tokens = weight(fields.get(SPECS[how.protocol].answer_field)) if usage is None else 0.0
         said = said._replace(
-            usage=usage, tokens=tokens, finish=own.finish_in(fields), unmet=tuple(unmet_in(fields, how)), lost=how.lost
+            usage=usage,
+            tokens=tokens,
+            finish=own.finish_in(fields),
+            unmet=tuple(unmet_in(how.demands, how.protocol, fields) if how.demands is not None else ()),
+            lost=how.lost,
         )
         return said, b"" if data == cached.data else data
     lost, result = list(how.lost), codec.read_answer(fields)
@@ -79,16 +83,6 @@ def answer(cached: Cached, how: Reading) -> tuple[Said, bytes]:
     tokens = weight(fields.get(SPECS[how.api].answer_field)) if result.usage is None else 0.0
     said = said._replace(usage=result.usage, tokens=tokens, finish=own.finish_in(made), unmet=tuple(missing), lost=tuple(lost))
     return said, mask(dump_json(made))
-
-
-def unmet_in(fields: Mapping[str, Any], how: Reading) -> list[str]:
-    """Of a relayed answer."""
-    if how.demands is None:
-        return []
-    try:
-        return unmet(how.demands, seen_in(wire(how.protocol).read_answer(fields)))
-    except GatewayError:
-        return []  # it is passed on unread
 
 
 # ------------------------------------------------------------------------------------------------------------- embeddings
