@@ -434,6 +434,7 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     care.cancel()
     await process.sending.close()
     await process.gateway.offload.close()
+    await process.gateway.key_commands.close()
     await process.pool.close()
     if replica is not None:
         await replica.close()

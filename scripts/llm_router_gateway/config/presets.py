@@ -25,6 +25,10 @@ class Preset:
     quirks: Mapping[str, object] = field(default_factory=dict)
     also: tuple[str, ...] = ()  # further protocols that are spoken at base_url
     only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol in which such a model answers)
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # {part} of base_url -> variables that may hold it
+    hosts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # region -> what its address has in another place
+    lists: bool = True  # whether it has a list of models
+    key_advice: str = ""  # what to set where there is no key, if not one of key_env
 
 
 # Quirks are listed in the wire module of the provider's api.
@@ -40,6 +44,13 @@ TRANSFORMERS: Mapping[str, object] = {**TAGS, "json_schema": False, "reasoning":
 )}  # fmt: skip
 # Models that OpenAI serves in its newer protocol alone: chat completions answer 404 for them.
 NEWER_ALONE = r"(?:o[13]-pro|gpt-5(?:\.\d+)?-pro|gpt-5[\w.]*-codex|codex-mini|computer-use|o[34](?:-mini)?-deep-research)"
+# What a part of an address is, for whoever has to give it.
+PARTS: Mapping[str, str] = {
+    "resource": "the name of the resource, as its address begins with",
+    "region": "the region whose models are called",
+    "project": "the project that is billed, by its id or number",
+}
+VERTEX_HOST = "{region}-aiplatform.googleapis.com"
 CUSTOM = "custom_http"  # what a provider is that names no preset, only its protocol and address
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
@@ -85,6 +96,25 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "aisa": Preset("openai", "https://api.aisa.one/v1", ("AISA_API_KEY",)),
+    # Its v1 API needs no api-version, and takes both keys and Entra's tokens as bearer tokens. A model is a deployment's name.
+    "azure": Preset(
+        "openai", "https://{resource}.openai.azure.com/openai/v1", ("AZURE_OPENAI_API_KEY",), also=("responses",),
+        parts={"resource": ("AZURE_OPENAI_RESOURCE_NAME", "AZURE_RESOURCE_NAME")},
+    ),
+    "bedrock": Preset(
+        "openai", "https://bedrock-runtime.{region}.amazonaws.com/openai/v1", ("AWS_BEARER_TOKEN_BEDROCK",),
+        ("openai.", "us.openai.", "eu.openai.", "global.openai."),
+        parts={"region": ("AWS_REGION", "AWS_DEFAULT_REGION")}, lists=False,
+    ),
+    "vertex": Preset(
+        "openai", f"https://{VERTEX_HOST}/v1/projects/{{project}}/locations/{{region}}/endpoints/openapi", (), ("google/",),
+        parts={"project": ("GOOGLE_CLOUD_PROJECT",), "region": ("GOOGLE_CLOUD_LOCATION",)}, lists=False,
+        hosts={
+            "global": {VERTEX_HOST: "aiplatform.googleapis.com"}, "us": {VERTEX_HOST: "aiplatform.us.rep.googleapis.com"},
+            "eu": {VERTEX_HOST: "aiplatform.eu.rep.googleapis.com"},
+        },
+        key_advice='api_key_command = "gcloud auth print-access-token"',
+    ),
     "ollama": Preset("openai", "http://127.0.0.1:11434/v1", ("OLLAMA_API_KEY",), local=True, quirks=TAGS),
     "vllm": Preset("openai", "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), local=True, quirks=TOP_K),
     "transformers": Preset("openai", "http://127.0.0.1:8000/v1", local=True, quirks=TRANSFORMERS),
@@ -97,12 +127,13 @@ PRESETS: Mapping[str, Preset] = {
 ALIASES: Mapping[str, str] = {
     "anthropic": "claude", "google": "gemini", "xai": "grok", "moonshot": "kimi", "dashscope": "qwen",
     "zhipu": "glm", "zai": "glm-z", "llamacpp": "llama.cpp", "llama-cpp": "llama.cpp", "lm-studio": "lmstudio",
+    "azure-openai": "azure", "aws-bedrock": "bedrock", "vertex-ai": "vertex",
 }  # fmt: skip
 
 # What OpenTelemetry's conventions call the vendor of a type (gen_ai.provider.name), where that is another word.
 VENDORS: Mapping[str, str] = {
     "claude": "anthropic", "gemini": "gcp.gemini", "grok": "x_ai", "kimi": "moonshot_ai", "glm": "zhipu_ai", "glm-z": "z_ai",
-    "llama.cpp": "llama_cpp",
+    "llama.cpp": "llama_cpp", "azure": "azure.ai.openai", "bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai",
 }  # fmt: skip
 
 KNOWN_URLS = 1_024  # addresses of calls that are remembered
