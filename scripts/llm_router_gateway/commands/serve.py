@@ -60,6 +60,7 @@ SAY_S = 1.0  # how often what other gateways may know is gathered
 USED_S = 5.0  # how often the last use of keys is stored
 LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
+STOPS = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last is Windows's: Ctrl-Break, and what service wrappers send
 UNUSABLE = (ConfigError, StoreUnusable)  # what a process cannot begin with
 AT_START = (
     "host",
@@ -421,7 +422,7 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
-    on_signals(loop, {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload})
+    on_signals(loop, {**dict.fromkeys(STOPS, process.stop.set), "SIGHUP": process.reload})
     lines = ready_lines(config, port, demo, process.backends.authenticator.is_open)
     process.say_at_start("info", "listening", lines, host=config.server.host, port=port, version=__version__)
     care = asyncio.create_task(process.look_after())
@@ -429,7 +430,7 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     notify("READY=1")
     await process.stop.wait()
     notify("STOPPING=1")
-    on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
+    on_signals(loop, dict.fromkeys(STOPS, process.end_now))  # a second signal stops at once
     await process.drain()
     care.cancel()
     await process.sending.close()

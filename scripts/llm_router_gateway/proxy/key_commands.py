@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -171,11 +172,17 @@ async def run_command(command: KeyCommand) -> bytes:
     return data
 
 
+def located(program: str) -> str:
+    """Where a program is: on Windows `gcloud` and `az` are gcloud.cmd and az.cmd, which a start by name does not find."""
+    program = os.path.expanduser(program)
+    return shutil.which(program) or program
+
+
 async def start(command: KeyCommand) -> Process:
     program = command.program
     try:
         return await asyncio.create_subprocess_exec(
-            os.path.expanduser(command.argv[0]), *command.argv[1:], stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL,
+            located(command.argv[0]), *command.argv[1:], stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL,
             start_new_session=os.name == "posix",
         )  # fmt: skip
     except FileNotFoundError:
