@@ -180,10 +180,25 @@ LITELLM_ADDRESSES = {
     "perplexity": "https://api.perplexity.ai", "cerebras": "https://api.cerebras.ai/v1",
     "nvidia_nim": "https://integrate.api.nvidia.com/v1", "deepinfra": "https://api.deepinfra.com/v1/openai",
 }  # fmt: skip
+# LiteLLM's word for a cloud -> our preset, the parts of its address by LiteLLM's names, (pattern of a model's name, what it is
+# called in this protocol) of those that are served in it, and what to say.
+LITELLM_CLOUDS: Mapping[str, tuple[str, Mapping[str, str], tuple[tuple[str, str], ...], str]] = {
+    "azure": ("azure", {}, ((r"(.+)", r"\1"),), "Azure is called by its v1 API, which needs no api_version"),
+    "bedrock": (
+        "bedrock", {"region": "aws_region_name"}, ((r"(?:converse/|invoke/)?((?:\w+\.)?openai\..+)", r"\1"),),
+        "Bedrock is called by its OpenAI-compatible endpoint, with a Bedrock API key in AWS_BEARER_TOKEN_BEDROCK",
+    ),
+    "vertex_ai": (
+        "vertex", {"project": "vertex_project", "region": "vertex_location"},
+        ((r"(gemini.+)", r"google/\1"), (r"((?:google|openai)/.+)", r"\1")),
+        'Vertex AI is called by its OpenAI-compatible endpoint: add api_key_command = "gcloud auth print-access-token"',
+    ),
+}  # fmt: skip
+AZURE_HOST, AZURE_PATH = ".openai.azure.com", "/openai/v1"
 # type of a channel -> our preset, or (protocol, address); numbers as One API 0.6 and its descendants have them
 ONE_API_KINDS: Mapping[int, str | tuple[str, str]] = {
     1: "openai", 14: "claude", 17: "qwen", 20: "openrouter", 24: "gemini", 25: "kimi", 36: "deepseek", 45: "grok",
     8: ("openai", ""), 16: "glm", 28: ("openai", "https://api.mistral.ai/v1"),
     29: ("openai", "https://api.groq.com/openai/v1"), 30: "ollama", 39: ("openai", "https://api.together.xyz/v1"),
-    50: ("openai", ""),
+    50: ("openai", ""), 3: "azure",
 }  # fmt: skip
