@@ -130,6 +130,16 @@ def test_a_reload_forgets_it(tmp_path: Path) -> None:
     tell(tmp_path, story, b"one", b"two")
 
 
+def test_a_further_protocol_of_the_provider_gets_the_same_key(tmp_path: Path) -> None:
+    async def story(ways: Ways, printer: Printer) -> None:
+        await ways.post("/v1/responses", {"model": "a/m", "input": "hi"})
+        await ways.ask(chat("a/m"))
+        assert [sent["url"].rpartition("/")[2] for sent in ways.hosts.sent] == ["responses", "completions"]
+        assert (printer.runs, ways.hosts.keys) == (1, ["one", "one"])
+
+    tell(tmp_path, story, b"one", document=commanded(settings={"also": ["responses"]}))
+
+
 # -- after a refusal
 
 
