@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -346,3 +347,16 @@ def test_the_end_of_the_gateway_ends_it() -> None:
             await waiting
 
     asyncio.run(asyncio.wait_for(story(), 15))
+
+
+@POSIX
+def test_a_program_is_found_on_the_path_as_a_shell_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows with its ending: `az` is az.cmd, which a start by name does not find."""
+    (tmp_path / "print-it").write_text("#!/bin/sh\necho one\n")
+    (tmp_path / "print-it").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert run("print-it") == b"one\n"
+    asked: list[str] = []
+    monkeypatch.setattr(shutil, "which", lambda name: asked.append(name) or str(tmp_path / "print-it"))
+    assert run("az") == b"one\n"
+    assert asked == ["az"]
