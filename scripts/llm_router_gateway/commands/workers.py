@@ -83,8 +83,24 @@ class Child:
     why: str = ""  # it was ended by the home
 
 
+def remove_stale(parent: str) -> None:
+    """Removes the folders of this user's homes that were killed: they have sockets that nothing listens at."""
+    for folder in Path(parent).glob(f"{PROGRAM}-*"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            link = folder / "link"
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not link.is_socket():
+                continue
+            probe.setblocking(False)
+            try:
+                probe.connect(str(link))
+            except ConnectionRefusedError:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def private_folder() -> str:
     """A folder of this user's own for the sockets, with a path that is short enough for them."""
+    for parent in {tempfile.gettempdir(), "/tmp"}:  # nosec B108  # where it may be made
+        remove_stale(parent)
     made = tempfile.mkdtemp(prefix=f"{PROGRAM}-")  # with mode 0700
     if len(made) < PATH_CHARS - 10:
         return made
@@ -93,15 +109,16 @@ def private_folder() -> str:
 
 
 def unix_listener(path: str) -> socket.socket:
-    """A listening Unix socket that only this user may connect to."""
+    """A listening Unix socket that only this user may connect to. It listens by the time that it has its name."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
-        made.bind(path)
+        made.bind(f"{path}-")
     finally:
         os.umask(mask)
     made.setblocking(False)
     made.listen(1_024)
+    os.rename(f"{path}-", path)
     return made
 
 
@@ -308,10 +325,13 @@ class HomeProcess(GatewayProcess):
         """What the workers share is kept by this process, or by the engine of [state] for all gateways."""
         backends = self.backends
         if backends.replica is None:
-            return LeaseDesk(own_engine(time.time), backends.keys)
+            return LeaseDesk(own_engine(time.time), backends.keys, backends.store)
         membership = backends.replica.membership
         ledger = membership.ledger.name
-        return LeaseDesk(membership.engine, backends.keys, ledger=ledger, is_common=ledger == COMMON)
+        return LeaseDesk(
+            membership.engine, backends.keys, backends.store, ledger=ledger, is_common=ledger == COMMON,
+            processes=lambda: membership.count,
+        )  # fmt: skip
 
     @cached_property
     def spending(self) -> LocalBudgets:
@@ -333,6 +353,10 @@ class HomeProcess(GatewayProcess):
     @property
     def open(self) -> int:
         return self.gateway.open + self.home.open
+
+    @property
+    def leased(self) -> Mapping[str, float]:
+        return self.home.leased
 
     def telemetry_health(self) -> Mapping[str, int]:
         """Of the spans of all workers."""

@@ -42,7 +42,7 @@ from .leases import (
 from .membership import Membership
 
 REPORT_EVERY_S = 0.2
-LOGGED_S = 1.0  # after its end a call is in the log, and in the log's sums
+LOGGED_S = 1.0  # in a new epoch, until this process makes sure that its calls are in the log: as a rule, they are
 MOST_PARTS = 100  # in one report
 TRIES = 4  # answers without a lease that one hold may lead to: seed, turn of a day, a new epoch
 # Between two looks at the leases of a silent process. It may be cut off and not dead, with calls in progress: these have
@@ -141,6 +141,12 @@ class LeasedBudgets:
             result[f"usd_{span}"] = round((usd + purse.spent_usd - purse.reported_usd) / MICRO, 9)
             result[f"tokens_{span}"] = tokens + purse.spent_tokens - purse.reported_tokens
         return result
+
+    def leased(self) -> tuple[int, Pair]:
+        """Of how many keys this process has a lease, and how much in all; what calls have on hold is part of it."""
+        found = [self._shelves[key_id].book.leased for key_id in self._active]
+        usd, tokens = sum(each[0] for each in found), sum(each[1] for each in found)
+        return sum(any(each) for each in found), (usd, tokens)
 
     async def hold(self, key_id: str, budget: Budget, amount: Amount, now: float) -> LeasedHold:
         shelf = self._shelf(key_id, budget, now)
@@ -331,8 +337,17 @@ class LeasedBudgets:
                 shelf.busy = task
             await asyncio.shield(task)
         if is_anew and membership.epoch == epoch and now_s - membership.epoch_at >= LOGGED_S:
-            await self._seed_all()
-            membership.is_complete = membership.epoch == epoch
+            await self._complete(epoch)
+
+    async def _complete(self, epoch: int) -> None:
+        """A new epoch grants leases once every process has said that its holds are reported and its calls logged."""
+        membership = self._membership
+        try:
+            await membership.ledger.settle()
+        except OSError:
+            return  # tried again with the next report; the engine waits as long as leases live
+        await self._seed_all()
+        membership.is_complete = membership.epoch == epoch
 
     async def _report(self, news: list[tuple[Shelf, Purse]]) -> BudgetReply:
         membership, now_s = self._membership, self._clock()
@@ -370,7 +385,11 @@ class LeasedBudgets:
             if silent:
                 shelf.stranded[purse.account] = (spent, silent)
             return
-        usd, tokens = (await ledger.sums(purse.since)).get(shelf.book.key_id, (0.0, 0.0))
+        try:
+            usd, tokens = (await ledger.sums(purse.since)).get(shelf.book.key_id, (0.0, 0.0))
+        except OSError:  # the log cannot be read: the leases are looked at again with the next
+            shelf.stranded[purse.account] = (before, before_silent)
+            return
         # The log has all that was spent at the first look, and what the silent ones did not report.
         rest = [max(0, micro(usd) - before[0]), max(0, math.ceil(tokens) - before[1])]
         for holder, kept_usd, kept_tokens in again:
