@@ -32,6 +32,7 @@ OVERFLOW = 64  # connections above the budget, each answered with 503
 SPARE_FILES = 64  # descriptors for everything that is no connection
 SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ACCEPT_RETRY_S = 0.05  # between two looks whether there are descriptors again
+RECENT_S = 0.5  # how long a kept connection is left open in a drain after its last answer: proxies use the latest one first
 SILENT_S = 1.0  # after which a connection that never sent a byte makes room for another
 PACE_S = 0.0005  # after a connection, for a process that has more than the others: one of them takes the next
 PROBE_AFTER_S, PROBE_EVERY_S, PROBES = 60, 15, 4  # TCP keep-alive: detects callers that vanished
@@ -157,7 +158,7 @@ class Server:
         self.draining = False
         self._max_connections = self._budget = max_connections
         self._connections: dict[Connection, None] = {}  # in the order they came
-        self._idle: dict[Connection, None] = {}  # in the order they fell idle
+        self._idle: dict[Connection, float] = {}  # since when; in that order
         self._silent: dict[Connection, float] = {}  # have no whole request, since when; in that order
         self._making: set[asyncio.Task[None]] = set()  # accepted, not yet connections
         self._accepting: list[asyncio.Task[None]] = []
@@ -199,9 +200,13 @@ class Server:
             await self._abort_all()
 
     def _drain(self, connection: Connection) -> None:
-        """One that has just come gets a moment for its request: it is on its way, and nothing else would answer it."""
+        """One that has just come gets a moment for its request: it is on its way, and nothing else would answer it.
+
+        So does one that has just answered: the next request may be written at the moment when it is closed, and a proxy does not
+        send a POST again. Its answer says `connection: close`.
+        """
         loop = asyncio.get_running_loop()
-        left_s = self._silent.get(connection, 0.0) + SILENT_S - loop.time()
+        left_s = max(self._silent.get(connection, 0.0) + SILENT_S, self._idle.get(connection, 0.0) + RECENT_S) - loop.time()
         if left_s > 0:
             loop.call_later(left_s, connection.drain)
         else:
@@ -339,7 +344,9 @@ class Server:
         self._change.set()
 
     def mark_idle(self, connection: Connection) -> None:
-        self._idle[connection] = None
+        self._idle[connection] = asyncio.get_running_loop().time()
+        if self.draining:
+            self._drain(connection)
 
     def begun(self, connection: Connection) -> None:
         """The head of a request has begun to come: until it is here, the connection is silent as far as we can use it."""
