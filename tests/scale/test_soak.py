@@ -41,7 +41,7 @@ RATE = 20  # requests a second of the key `rated`
 SLOTS = 3
 HEALED_S = 90.0  # for everything to be as before the faults; leases of the dead end after half a minute
 KILLS = ("worker killed", "gateway killed", "home killed")
-BREAKS = (*KILLS, "gateway restarted", "nginx restarted")  # what may cut a connection
+BREAKS = (*KILLS, "nginx restarted")  # what may cut a connection; a restart in good order may not
 STORES = ("redis frozen", "redis restarted", "redis flushed", "postgres frozen", "postgres killed", "postgres restarted")
 # How old what a killed process had not handed over may be: a worker sends ten times a second, a home commits four times;
 # while PostgreSQL does not answer, calls are in memory for five seconds (until it counts as away) and two more.

@@ -236,28 +236,37 @@ class Server:
 
     async def _accept(self, listening: socket.socket) -> None:
         """Accepts connections until cancelled. A lack of system resources does not end the loop."""
-        loop = asyncio.get_running_loop()
         with listening:
-            while True:
-                while self.open >= self._room + OVERFLOW and not self._make_room():
-                    await self._next_change(SILENT_S)
-                try:
-                    sock, address = await accept_from(listening)
-                except OSError as error:
-                    if error.errno in SHORT_OF_FILES:
-                        await self._short_of_files(listening)
-                    continue
-                client = str(address[0]) if address else ""  # a Unix socket's has no address
-                if self._is_crowded(client):
-                    turn_away(sock)
-                    continue
-                task = loop.create_task(self._connect(sock, client))
-                self._making.add(task)
-                task.add_done_callback(self._making.discard)
-                while self.open > self._room and self._make_room():
-                    pass
-                if self._shares is not None:
-                    await self._pace(self._shares)
+            try:
+                while True:
+                    while self.open >= self._room + OVERFLOW and not self._make_room():
+                        await self._next_change(SILENT_S)
+                    try:
+                        sock, address = await accept_from(listening)
+                    except OSError as error:
+                        if error.errno in SHORT_OF_FILES:
+                            await self._short_of_files(listening)
+                        continue
+                    self._take(sock, address)
+                    if self._shares is not None:
+                        await self._pace(self._shares)
+            finally:
+                with suppress(OSError):  # closing would reset those that the system has connected already
+                    while self.open < self._room + OVERFLOW:
+                        self._take(*listening.accept())
+
+    def _take(self, sock: socket.socket, address: Any) -> None:
+        """Makes a connection of one that was accepted, where there is room for its caller."""
+        sock.setblocking(False)
+        client = str(address[0]) if address else ""  # a Unix socket's has no address
+        if self._is_crowded(client):
+            turn_away(sock)
+            return
+        task = asyncio.get_running_loop().create_task(self._connect(sock, client))
+        self._making.add(task)
+        task.add_done_callback(self._making.discard)
+        while self.open > self._room and self._make_room():
+            pass
 
     async def _pace(self, shares: Shares) -> None:
         """Leaves the next connection to another process, where this one has more than its share."""
