@@ -284,7 +284,7 @@ class GatewayProcess:
         if config.alerts is None:
             return None
         backends = self.backends
-        return SpendAlerts(config.alerts, self.pool, backends.authenticator.key_by_id, backends.budgets, wall=time.time,
+        return SpendAlerts(config.alerts, self.pool, backends.authenticator.key_by_id, self.shown_budgets, wall=time.time,
                            warn=self.log.warn)  # fmt: skip
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:

@@ -202,8 +202,8 @@ class Server:
     def _drain(self, connection: Connection) -> None:
         """One that has just come gets a moment for its request: it is on its way, and nothing else would answer it.
 
-        So does one that has just answered: the next request may be written at the moment when it is closed, and a proxy does not
-        send a POST again. Its answer says `connection: close`.
+        So does one that has just answered: the next request may be written at the moment when it is closed, and a proxy does
+        not send a POST again. Its answer says `connection: close`.
         """
         loop = asyncio.get_running_loop()
         left_s = max(self._silent.get(connection, 0.0) + SILENT_S, self._idle.get(connection, 0.0) + RECENT_S) - loop.time()
