@@ -44,6 +44,7 @@ from .membership import Membership
 REPORT_EVERY_S = 0.2
 LOGGED_S = 1.0  # in a new epoch, until this process makes sure that its calls are in the log: as a rule, they are
 MOST_PARTS = 100  # in one report
+SUMS_S = 1.0  # for the log of calls to say what was spent: a request waits for it, and is refused then
 TRIES = 4  # answers without a lease that one hold may lead to: seed, turn of a day, a new epoch
 # Between two looks at the leases of a silent process. It may be cut off and not dead, with calls in progress: these have
 # ended, and are in the log, by the second look.
@@ -279,7 +280,10 @@ class LeasedBudgets:
         """Sends the engine the ledger's sums of accounts: (key, account, since, until) each. It takes them once."""
         membership = self._membership
         try:
-            sums = {since: await membership.ledger.sums(since) for since in {since for _, _, since, _ in parts}}
+            async with asyncio.timeout(SUMS_S):
+                sums = {since: await membership.ledger.sums(since) for since in {since for _, _, since, _ in parts}}
+        except TimeoutError:
+            raise EngineAway(f"the log of calls does not say within {SUMS_S:g} s what was spent") from None
         except OSError as wrong:
             raise EngineAway(f"the log of calls cannot say what was spent: {wrong}") from None
         bases = []

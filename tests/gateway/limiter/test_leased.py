@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import GatewayError, NoCredit, RateLimited, Unavailable
+from llm_router_gateway.limiter import leased_budgets
 from llm_router_gateway.limiter.leased_budgets import AWAY, LeasedBudgets
 from llm_router_gateway.limiter.leased_limiter import LeasedLimiter, divided
 from llm_router_gateway.limiter.leases import LEASE_S, EngineAway, periods_at
@@ -366,6 +367,24 @@ def test_a_dead_processes_lease_comes_back_when_the_log_has_said_what_it_spent()
         await second.budgets.write_off()
         town.now += 1
         assert 28 <= await second.spend_all() <= 30
+
+    run(test)
+
+
+def test_no_request_waits_for_a_log_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leased_budgets, "SUMS_S", 0.01)
+
+    class SilentLedger(CommonLedger):
+        async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
+            await asyncio.Event().wait()
+            return {}
+
+    async def test(town: Town) -> None:
+        first = await town.process(ledger=SilentLedger())
+        await town.pass_time(3.0)
+        refused = await failure(first.hold())
+        assert (refused.status, refused.code) == (503, AWAY) and "does not say within" in refused.message
+        assert not first.membership.presence.failures, "the engine is there"
 
     run(test)
 
