@@ -22,7 +22,7 @@ from random import Random
 from deployment import Deployment, Place
 from running import until
 
-SHORTEST_S, LONGEST_S = 0.3, 2.0  # between two faults
+SHORTEST_S, LONGEST_S, SEVERAL = 0.1, 1.0, 2.0  # between two faults; later on, when each was there, so many times that
 REPLACED_S = 60.0  # reached only by a failure
 
 
@@ -71,7 +71,7 @@ class Faults:
         end = time.monotonic() + seconds
         while time.monotonic() < end or plan:
             self.do(plan.pop() if plan else self.rng.choice(list(kinds)))
-            time.sleep(self.rng.uniform(SHORTEST_S, LONGEST_S))
+            time.sleep(self.rng.uniform(SHORTEST_S, LONGEST_S) * (1.0 if plan else SEVERAL))
         for each in self._mending:
             each.join()
         assert not self.wrong, self.wrong

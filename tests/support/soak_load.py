@@ -28,6 +28,7 @@ TOKENS, MAX_TOKENS = 40, 50
 HANG_S = 40.0  # no call of the load may take so long: answers come within a second
 SLOW_S, PIECES = 0.5, 5  # how long a slow answer takes, in pieces where it streams
 PAUSE_S, CALLERS = 0.03, 8
+REFUSED_S = 0.15  # the pause after a call without an answer: refusals take no time
 USAGE = {"prompt_tokens": 10, "completion_tokens": TOKENS - 10, "total_tokens": TOKENS, "cost": COST_USD}
 # Model, stream, the caller leaves in the middle; by weight.
 DEEDS: tuple[tuple[int, str, bool, bool], ...] = (
@@ -154,7 +155,7 @@ class Load:
             key = rng.choices(list(KEYS), list(KEYS.values()))[0]
             _, model, stream, leaves = rng.choices(DEEDS, [deed[0] for deed in DEEDS])[0]
             made = self.call(f"{key}-{number}-{count}", model, stream=stream, leaves=leaves)
-            self._stop.wait(PAUSE_S if made.how != "gone" else 4 * PAUSE_S)
+            self._stop.wait(PAUSE_S if made.how == "whole" else REFUSED_S)
 
     def call(self, name: str, model: str, *, stream: bool = False, leaves: bool = False) -> Made:
         """One call; it is in `calls` when it is over."""
