@@ -132,6 +132,7 @@ class Load:
     place_at: Callable[[str], int]
     seed: int = 0
     callers: int = CALLERS
+    keys: Mapping[str, int] = field(default_factory=lambda: KEYS)  # which are used, by weight
     calls: list[Made] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -152,7 +153,7 @@ class Load:
         count = 0
         while not self._stop.is_set():
             count += 1
-            key = rng.choices(list(KEYS), list(KEYS.values()))[0]
+            key = rng.choices(list(self.keys), list(self.keys.values()))[0]
             _, model, stream, leaves = rng.choices(DEEDS, [deed[0] for deed in DEEDS])[0]
             made = self.call(f"{key}-{number}-{count}", model, stream=stream, leaves=leaves)
             self._stop.wait(PAUSE_S if made.how == "whole" else REFUSED_S)
