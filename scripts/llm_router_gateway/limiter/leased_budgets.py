@@ -329,7 +329,7 @@ class LeasedBudgets:
                 continue
             purses = shelf.book.news(now_s, membership.count)
             if not membership.is_complete:  # in a new epoch every hold is reported, before anything is granted
-                purses = [purse for purse in shelf.book.purses if purse.held_usd or purse.held_tokens]
+                purses = [purse for purse in shelf.book.purses if purse.held_usd or purse.held_tokens or purse in purses]
             news += [(shelf, purse) for purse in purses]
             if not purses and all(purse.is_idle for purse in shelf.book.purses):
                 self._active.discard(shelf.book.key_id)

@@ -326,6 +326,20 @@ def test_after_a_loss_of_memory_nothing_is_granted_before_every_call_is_in_the_l
     run(test)
 
 
+def test_a_process_whose_calls_wait_to_be_stored_gives_back_what_it_does_not_need() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        late = CommonLedger()
+        late.is_late = True
+        third = await town.process(ledger=late)
+        await (await third.hold(Amount(0.3))).settle(Amount(0.3))
+        await town.pass_time(4.0)
+        assert not third.membership.is_complete
+        assert await first.spend_all() + await second.spend_all() == 70
+
+    run(test)
+
+
 def test_where_each_replica_has_a_ledger_of_its_own_all_of_them_are_counted() -> None:
     async def test(town: Town) -> None:
         for usd in (0.4, 0.5):
