@@ -51,7 +51,7 @@ def fill(address: str, count: int) -> None:
     """So many calls, evenly over DAYS days until NOW_S."""
     rng, gap_ms = random.Random(1), DAYS * DAY_S * 1_000 / count
     with driver.Guard() as guard:
-        session, ids = driver.connect(address, "fill", guard), rows.Ids()
+        session, ids = driver.connect(address, "fill", guard), (rows.Ids(), rows.Labels())
         migrations.apply(session)
         for statement in rows.STAGING:
             session.execute(statement)
@@ -61,7 +61,7 @@ def fill(address: str, count: int) -> None:
             ]
             with session.raw.transaction():
                 partitions.ensure(session, rows.days_of(batch))
-                rows.put(session, ids, batch, [])
+                rows.put(session, *ids, batch, [])
         session.execute("VACUUM ANALYZE")
         session.close()
 

@@ -308,7 +308,9 @@ class HomeProcess(GatewayProcess):
         """What the workers share is kept by this process, or by the engine of [state] for all gateways."""
         backends = self.backends
         if backends.replica is None:
-            return LeaseDesk(own_engine(time.time), backends.keys)
+            engine = own_engine(time.time)
+            backends.on_spent.append(engine.hear)
+            return LeaseDesk(engine, backends.keys)
         membership = backends.replica.membership
         ledger = membership.ledger.name
         return LeaseDesk(membership.engine, backends.keys, ledger=ledger, is_common=ledger == COMMON)
