@@ -73,7 +73,7 @@ def rows_of(found: Mapping[Key, Sums], steps: Sequence[int] = STEPS_S) -> list[R
     """Sums of minutes as rows of tables: of these steps."""
     rows = []
     for step_s in steps:
-        larger = gathered(((at_s // step_s * step_s, *names), sums) for (at_s, *names), sums in found.items())
+        larger = gathered(((key[0] // step_s * step_s, *key[1:]), sums) for key, sums in found.items())
         rows += [row_of(step_s, key, sums) for key, sums in larger.items()]
     return rows
 
