@@ -104,7 +104,6 @@ class Dialect:
     like: str = "LIKE"  # whatever the case of letters
     pair_steps: tuple[int, ...] = STEPS_S  # of the sums of a model and a key together
     has_key_index: bool = False  # calls of one key are found without looking at others
-    has_label_sums: bool = True  # of tags and end users, by the day
     tags: str = "json_each(calls.tags)"  # a row for each tag of a call, in the column `value`
 
 
@@ -254,11 +253,10 @@ def has_sums(db: Any, span: Span, where: Where, by: str) -> bool:
     """Whether stored sums can answer a query; those of labels are of whole days."""
     if span.since_ms:
         return False
-    dialect = dialect_of(db)
     if where.of_sums and by not in LABELS:
-        return span.step_s >= min(dialect.pair_steps) or not is_of_pairs(where, by)
+        return span.step_s >= min(dialect_of(db).pair_steps) or not is_of_pairs(where, by)
     is_of_days = not (span.from_s % DAY_S or span.to_s % DAY_S) and span.step_s == DAY_S
-    return dialect.has_label_sums and bool(where.of_labels(by)) and is_of_days
+    return bool(where.of_labels(by)) and is_of_days
 
 
 def source(where: Where, by: str) -> tuple[str, str, list[Any]]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from ...config.addresses import masked, without_password
 from ...errors import Unavailable
-from ..histogram import COUNT_BITS, LAST_BIN, RATIO
+from ..histogram import COUNT_BITS, LAST_BIN, RATIO, number_of_counts
 from ..queries import MAX_ROWS, TIMED, Dialect, Summed
 from ..recorder import StoreUnusable
 
@@ -208,20 +208,16 @@ def bin_of(db: Any, column: str) -> str:
 
 
 def spreads(db: Any, summed: Summed) -> Iterator[tuple[str, int, int, int]]:
-    """See `queries.Dialect`: of `totals` a row for each bin, of pairs their calls."""
-    found = spreads_of_calls(db, summed) if summed.table == "rollups" else spreads_of_table(db, summed)
-    for named, at_s, is_first, number, count in found:
-        spread = count << (COUNT_BITS * number)
-        yield (named, at_s, 0, spread) if is_first else (named, at_s, spread, 0)
+    """See `queries.Dialect`: of pairs those of their calls, of all else those that are kept."""
+    if summed.table == "rollups":
+        yield from spreads_of_calls(db, summed)
+        return
+    sql = f"SELECT {summed.by}, {summed.at}, duration_bins, first_bins FROM {summed.table} WHERE {summed.bounded}"  # nosec B608
+    for named, at_s, durations, firsts in db.execute(sql, summed.bounds):
+        yield named, at_s, number_of_counts(durations), number_of_counts(firsts)
 
 
-def spreads_of_table(db: Any, summed: Summed) -> Any:
-    sql = (f"SELECT {summed.by}, {summed.at}, is_first, bin, sum(n)::bigint FROM {summed.table}_spread "  # nosec B608
-           f"WHERE {summed.bounded} GROUP BY 1, 2, 3, 4")  # fmt: skip
-    return db.execute(sql, summed.bounds)
-
-
-def spreads_of_calls(db: Any, summed: Summed) -> Iterator[tuple[str, int, bool, int, int]]:
+def spreads_of_calls(db: Any, summed: Summed) -> Iterator[tuple[str, int, int, int]]:
     part = summed.part
     at = f"started_ms / {1_000 * part.step_s} * {part.step_s}" if summed.each_step else "0"
     newest = (f"SELECT * FROM calls WHERE started_ms >= ? AND started_ms < ? AND {TIMED} AND {summed.condition} "  # nosec B608
@@ -231,8 +227,9 @@ def spreads_of_calls(db: Any, summed: Summed) -> Iterator[tuple[str, int, bool, 
         sql = (f"SELECT {summed.by}, {at}, {bin_of(db, column)}, count(*) FROM ({newest}) AS newest "  # nosec B608
                f"WHERE {column} IS NOT NULL GROUP BY 1, 2, 3")  # fmt: skip
         for named, at_s, number, count in db.execute(sql, values):
-            yield named, at_s, is_first, number, count
+            spread = count << (COUNT_BITS * number)
+            yield (named, at_s, 0, spread) if is_first else (named, at_s, spread, 0)
 
 
 TAGS = "LATERAL (SELECT value FROM jsonb_array_elements_text(calls.tags::jsonb) AS each (value))"
-Session.dialect = Dialect(bin_of, spreads, "ILIKE", (PAIR_STEP_S,), has_key_index=True, has_label_sums=False, tags=TAGS)
+Session.dialect = Dialect(bin_of, spreads, "ILIKE", (PAIR_STEP_S,), has_key_index=True, tags=TAGS)
