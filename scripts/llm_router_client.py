@@ -2353,20 +2353,14 @@ class Sanitizer:
 
 
 class EventMask:
-    """A stream's events without the key, also where several bring it: what may be its beginning waits for the next one.
-
-    feed() gives the events that can be shown, close() what was held back.
-    """
+    """A stream's events without the key, also where several bring it: what may be its beginning waits for the next one."""
 
     def __init__(self, key: Secret | None) -> None:
-        self._key = key
-        self._held: dict[Any, JSON] = {}  # by kind, and by call
+        self._key, self._held = key, dict[Any, JSON]()  # what waits, by kind and call
 
     def feed(self, event: JSON) -> Turns:
         field = "arguments" if event["type"] == "tool_call" else "text"
-        if self._key is None:
-            return [event]
-        if field not in event:
+        if self._key is None or field not in event:
             return [*self.close(), event]
         kind = event["type"], event.get("index")
         text = self._key.hide(self._held.pop(kind, {field: ""})[field] + event[field])
@@ -2376,8 +2370,9 @@ class EventMask:
         return [{**event, field: text[:at]}] if at else []
 
     def close(self) -> Turns:
-        held, self._held = list(self._held.values()), {}
-        return held
+        """What was held back."""
+        held, self._held = self._held, {}
+        return list(held.values())
 
 
 def clean(text: str) -> str:
@@ -2628,29 +2623,27 @@ def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespa
     console.ndjson = args.json
     sanitizer, mask, last = Sanitizer(), EventMask(client.key()), "\n"
 
-    def show(event: JSON) -> None:
+    def show(events: Sequence[JSON]) -> None:
         nonlocal last
-        if args.json:
-            console.out(dump_json(event))
-        elif event["type"] == "text" and not args.output:
-            last = event["text"][-1:] or last
-            console.out(event["text"])
-        else:
-            return
-        console.printed = console.printed or event["type"] == "text"
+        for event in events:
+            is_text = event["type"] == "text" and not (args.output and not args.json)
+            if args.json:
+                console.out(dump_json(event))
+            elif is_text:
+                last = event["text"][-1:] or last
+                console.out(event["text"])
+            console.printed = console.printed or is_text
 
     with client.chat_stream(**request) as stream:
         try:
             for event in stream.events():
                 if event["type"] == "text" and not args.json:
                     event["text"] = sanitizer.feed(event["text"])
-                for each in mask.feed(event):
-                    show(each)
+                show(mask.feed(event))
         finally:
             if not isinstance(sys.exc_info()[1], OSError):  # the rest of the text, and the line's end, also of a cut one
                 rest = sanitizer.close()
-                for each in (*(mask.feed({"type": "text", "text": rest}) if rest else ()), *mask.close()):
-                    show(each)
+                show([*(mask.feed({"type": "text", "text": rest}) if rest else ()), *mask.close()])
                 console.out("" if last == "\n" else "\n")
         return stream.response  # type: ignore[return-value]  # its events ended
 

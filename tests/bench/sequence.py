@@ -1,8 +1,8 @@
 """200 chats in a row over TLS on loopback from one process: CPU, wall time and the number of TCP connections.
 
 The figures with a limit are of the 200 calls alone: imports, construction and one call before them are over, for that call
-connects and may import more. Those of the whole process follow. The server is the mock server, in this process; every side starts
-anew in each round and its connections are counted.
+connects and may import more. Those of the whole process follow. The server is the mock server, in this process; every side
+starts anew in each round and its connections are counted.
 """
 
 from __future__ import annotations

@@ -223,8 +223,14 @@ def test_each_kind_of_event_and_each_call_is_a_text_of_its_own() -> None:
         return {"type": "tool_call", "index": index, "id": "", "name": "f", "arguments": arguments}
 
     begun, rest = SECRET.value[:7], SECRET.value[7:]
-    events = [{"type": "text", "text": begun}, {"type": "reasoning", "text": begun}, call(0, begun), call(1, begun), call(0, rest),
-              {"type": "text", "text": rest}, {"type": "finish", "reason": "stop"}]  # fmt: skip
+    said = [
+        {"type": "text", "text": begun},
+        {"type": "reasoning", "text": begun},
+        call(0, begun),
+        call(1, begun),
+        call(0, rest),
+    ]
+    events = [*said, {"type": "text", "text": rest}, {"type": "finish", "reason": "stop"}]
     mask = c.EventMask(SECRET)
     told = [each for event in events for each in mask.feed(event)]
     assert told == [call(0, "[key]"), {"type": "text", "text": "[key]"}, {"type": "reasoning", "text": begun}, call(1, begun),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from llm_router_gateway.config.addresses import is_postgres
-from llm_router_gateway.store import turn_rows
+from llm_router_gateway.store import sql_conversations, turn_rows
 from llm_router_gateway.store.conversations import Turn, Unkept, text_of
 from llm_router_gateway.store.keep import Keep
 from llm_router_gateway.store.sql_conversations import SqlConversations
@@ -19,6 +19,12 @@ from llm_router_gateway.store.sqlite.file import connect, open_writer
 from llm_router_gateway.store.sqlite.retention import care
 
 Result = TypeVar("Result")
+
+
+@pytest.fixture(autouse=True)
+def looked_for_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not found is looked for twice; what another process writes meanwhile is written between the two, not timed."""
+    monkeypatch.setattr(sql_conversations, "AGAIN_S", 0.0)
 
 
 def turn(id: str, previous: str = "", *, created: float = 100.0, items: tuple[str, ...] = (), text: str = "") -> Turn:
