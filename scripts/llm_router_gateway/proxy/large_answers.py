@@ -10,30 +10,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..json_body import dump, read_body
-from ..wire import ir
 from ..wire.conversion import as_utf8
-from ..wire.registry import SPECS, vectors, wire
-from . import whole_answers
-from .answers import is_error, parse_or_none, status_in
+from ..wire.registry import SPECS, vectors
 from .large_jobs import Cached, Head, head_of, read
 from .request import dump_json
-from .whole_answers import Reading, Said
+from .whole_answers import Said, answer, assemble, check, replay, rewrite
 
 
-def as_job(work: Callable[[bytes, Reading], tuple[Said, bytes]]) -> Callable[[Cached, Reading], tuple[Said, bytes]]:
-    """What `whole_answers` does with a small answer. What is kept of it crosses as bytes, and only where something is."""
+def as_job(work: Callable[..., tuple[Said, bytes]], keeps: bool = False) -> Callable[..., tuple[Said, bytes]]:
+    """What `whole_answers` does with a small answer. What is kept of it crosses as bytes, and only where something may be."""
 
-    def job(cached: Cached, how: Reading) -> tuple[Said, bytes]:
-        said, made = work(cached.data, how)
-        keeps = SPECS[how.protocol].keeps_answers and said.answer is not None
-        return said._replace(answer=dump_json(said.answer) if keeps else None), b"" if made == cached.data else made
+    def job(cached: Cached, *how: Any) -> tuple[Said, bytes]:
+        said, made = work(cached.data, *how)
+        is_kept = keeps and SPECS[how[0].protocol].keeps_answers and said.answer is not None
+        return said._replace(answer=dump_json(said.answer) if is_kept else None), b"" if made == cached.data else made
 
     return job
-
-
-def usage(cached: Cached, protocol: str) -> tuple[ir.Usage | None, bytes]:
-    """What an answer says that it used, which is relayed unread."""
-    return wire(protocol).usage_in(parse_or_none(cached.data) or {}), b""
 
 
 # ------------------------------------------------------------------------------------------------------------- embeddings
@@ -65,19 +57,8 @@ def form(cached: Cached, protocol: str, wanted: Mapping[str, Any]) -> tuple[None
     return None, b"" if data is cached.data else data
 
 
-def rewrite(cached: Cached, api: str, carrier: str, model: str, action: str) -> tuple[Said, bytes]:
-    """Vectors of an upstream as the caller's protocol has them."""
-    fields = parse_or_none(cached.data)
-    if fields is None:
-        return Said("unreadable"), b""
-    if is_error(fields):
-        return Said("error", status=status_in(fields)), b""
-    found = vectors(api).read_vectors(fields)
-    usage = None if found.tokens is None else ir.Usage(input=found.tokens)
-    return Said("answer", usage=usage), dump_json(vectors(carrier).write_vectors(found, model, action))
-
-
 JOBS: Mapping[str, Callable[..., tuple[Any, bytes]]] = {
-    "answer": as_job(whole_answers.answer), "assemble": as_job(whole_answers.assemble),
-    "replay": as_job(whole_answers.replay), "usage": usage, "carry": carry, "texts": texts, "form": form, "rewrite": rewrite,
+    **{work.__name__: as_job(work, keeps=True) for work in (answer, assemble, replay)},
+    **{work.__name__: as_job(work) for work in (check, rewrite)},
+    "carry": carry, "texts": texts, "form": form,
 }  # fmt: skip

@@ -17,7 +17,7 @@ import os
 import pickle  # nosec B403  # between a process and its child
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -113,6 +113,10 @@ class Offload:
             return said, made or data
         finally:
             large.close()
+
+    async def work(self, data: bytes, work: Callable[..., tuple[Any, bytes]], *arguments: Any) -> tuple[Any, bytes]:
+        """What a function of `whole_answers` makes of some bytes: done here where they are small, else by a worker."""
+        return await self.once(data, work.__name__, *arguments) if is_large(len(data)) else work(data, *arguments)
 
     async def derive(self, large: LargeBody, job: str, *arguments: Any, wants_text: bool = False) -> LargeBody:
         """Another body, which a job makes of a large one."""

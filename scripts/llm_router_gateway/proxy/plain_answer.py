@@ -18,15 +18,15 @@ from ..routing.plan import Attempt
 from ..wire import ir
 from ..wire.registry import SPECS, UPSTREAMS, vectors, wire
 from ..wire.sound import is_count
-from .answers import check_key, is_error, no_object, parse_answer, parse_or_none, status_in
+from .answers import check_key, parse_answer
 from .failover import Failover
 from .offload import is_large
 from .outgoing import Outgoing, can_send_again, embedding_for, large_embedding_for, outgoing_for, relay_call
 from .request import JSON_TYPE, RequestContext, dump_json
 from .services import Services
 from .streaming import Headers
-from .upstream import Upstream, read_error
-from .whole_answers import keep_answer, receive
+from .upstream import Upstream
+from .whole_answers import keep_answer, raise_wrong, receive, receive_relayed, rewrite
 
 ESTIMATED = ("x-llm-router-estimated", "tokens")  # beside a count that no tokenizer made; wire/token_estimate says how far off
 # Of an answer of embeddings: it is flat, and no other object there is called so.
@@ -85,9 +85,9 @@ class PlainAnswers:
         candidate = attempt.candidate.speaking(context.call.protocol)
         if relay_call(context.call.protocol, candidate, "compact", stream=False):
             try:
-                headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, "compact"))
-                context.record.usage = await self._usage_in(context.call.protocol, data)
-                return headers, data
+                outgoing = await outgoing_for(context, attempt, "compact")
+                headers, data = await self._upstream.fetch(outgoing)
+                return headers, await receive_relayed(self._services, context, outgoing, data)
             except GatewayError as error:
                 if error.status not in (404, 405):
                     raise  # compatible servers often lack this call
@@ -114,13 +114,6 @@ class PlainAnswers:
         _, data = await self._upstream.fetch(outgoing)
         said, made = await receive(self._services, context, outgoing, data)
         return said.answer if isinstance(said.answer, Mapping) else parse_answer(made, outgoing.candidate.name)
-
-    async def _usage_in(self, protocol: str, data: bytes) -> ir.Usage | None:
-        """What a relayed answer says that it used."""
-        if is_large(len(data)):
-            found: ir.Usage | None = (await self._services.offload.once(data, "usage", protocol))[0]
-            return found
-        return wire(protocol).usage_in(parse_or_none(data) or {})
 
     async def count(self, context: RequestContext) -> tuple[Headers, bytes]:
         return await self._failover.answer(context, partial(self._count, context))
@@ -171,26 +164,9 @@ class PlainAnswers:
         else:
             outgoing = await embedding_for(context, attempt, own.read_texts(context.fields, action))
         _, data = await self._upstream.fetch(outgoing)
-        if is_large(len(data)):
-            return await self._large_vectors(context, outgoing, data, carrier)
-        answer = parse_answer(data, candidate.name)
-        if is_error(answer):
-            raise read_error(outgoing, status_in(answer), {}, data)
-        found = vectors(candidate.provider.api).read_vectors(answer)
-        if found.tokens is not None:
-            context.record.usage = ir.Usage(input=found.tokens)
-        return [JSON_TYPE], dump_json(own.write_vectors(found, context.record.asked, action))
-
-    async def _large_vectors(
-        self, context: RequestContext, outgoing: Outgoing, data: bytes, carrier: str
-    ) -> tuple[Headers, bytes]:  # fmt: skip
-        """Many vectors, in a worker process."""
-        candidate, record = outgoing.candidate, context.record
-        how = (candidate.provider.api, carrier, record.asked, context.call.action)
-        said, made = await self._services.offload.once(data, "rewrite", *how)
-        if said.kind == "unreadable":
-            raise no_object(candidate.name)
-        if said.kind == "error":
-            raise read_error(outgoing, said.status, {}, data)
-        record.usage = said.usage or record.usage
+        said, made = await self._services.offload.work(
+            data, rewrite, candidate.provider.api, carrier, context.record.asked, action
+        )
+        raise_wrong(said, outgoing, data)
+        context.record.usage = said.usage or context.record.usage
         return [JSON_TYPE], made

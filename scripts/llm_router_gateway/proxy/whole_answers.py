@@ -3,8 +3,8 @@
     said, made = await receive(services, context, outgoing, data)            relayed or converted
     said, made = await receive(services, context, outgoing, data, replay)    as the stream that was requested
 
-`answer`, `assemble` and `replay` do the work. They are pure: a worker process does it where the answer is large, so that it
-holds up no other request.
+`answer`, `assemble`, `replay`, `check` and `rewrite` do the work. They are pure: a worker process does it where the answer is
+large, so that it holds up no other request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..errors import GatewayError
 from ..wire import ir
 from ..wire.demands import Demands
 from ..wire.pipes import MARK, ConvertPipe
-from ..wire.registry import SPECS, wire
+from ..wire.registry import SPECS, vectors, wire
 from ..wire.think_tags import split_answer
 from ..wire.token_estimate import weight
 from ..wire.unmet import seen_in, unmet
@@ -39,7 +39,6 @@ from .answers import (
 )  # fmt: skip
 from .conversations import HERE, Conversation, place_of
 from .mask import mask_of
-from .offload import is_large
 from .outgoing import Outgoing
 from .request import RequestContext, dump_json
 from .services import Services
@@ -153,6 +152,28 @@ def replay(data: bytes, how: Reading) -> tuple[Said, bytes]:
     return said, mask_of(how.secrets)(stream)
 
 
+def check(data: bytes, api: str) -> tuple[Said, bytes]:
+    """What is relayed unread: whether it is an answer, and what it used."""
+    fields = parse_or_none(data)
+    if fields is None:
+        return Said("unreadable"), b""
+    if is_error(fields):
+        return Said("error", status=status_in(fields)), b""
+    return Said("answer", usage=wire(api).usage_in(fields)), b""
+
+
+def rewrite(data: bytes, api: str, carrier: str, model: str, action: str) -> tuple[Said, bytes]:
+    """Vectors of an upstream as the caller's protocol has them."""
+    fields = parse_or_none(data)
+    if fields is None:
+        return Said("unreadable"), b""
+    if is_error(fields):
+        return Said("error", status=status_in(fields)), b""
+    found = vectors(api).read_vectors(fields)
+    usage = None if found.tokens is None else ir.Usage(input=found.tokens)
+    return Said("answer", usage=usage), dump_json(vectors(carrier).write_vectors(found, model, action))
+
+
 # --------------------------------------------------------------------------------------------------------- in the gateway
 
 
@@ -174,13 +195,10 @@ async def receive(
     """What `work` makes of an answer, which goes on the record; an error where it is none."""
     candidate, record = outgoing.candidate, context.record
     how = reading_of(context, outgoing, anew=work is not answer, array=array)
-    said, made = await services.offload.once(data, work.__name__, how) if is_large(len(data)) else work(data, how)
+    said, made = await services.offload.work(data, work, how)
     if said.kind == "streamed":
         return await receive(services, context, outgoing, data, assemble)
-    if said.kind == "unreadable":
-        raise no_object(candidate.name)
-    if said.kind == "error":
-        raise read_error(outgoing, said.status, {}, data)
+    raise_wrong(said, outgoing, data)
     if said.flaw is not None:
         raise broken(said.flaw, said.usage, candidate, record)
     services.check_model(candidate, said.model)
@@ -188,6 +206,21 @@ async def receive(
     record.usage, record.finish, context.answer_tokens = said.usage, said.finish, said.tokens
     record.lost[:] = said.lost
     return said, made
+
+
+async def receive_relayed(services: Services, context: RequestContext, outgoing: Outgoing, data: bytes) -> bytes:
+    """An answer that is no chat's, for a caller of the same protocol."""
+    said, _ = await services.offload.work(data, check, outgoing.candidate.provider.api)
+    raise_wrong(said, outgoing, data)
+    context.record.usage = said.usage
+    return mask_of(outgoing.candidate.provider.secrets)(data)
+
+
+def raise_wrong(said: Said, outgoing: Outgoing, data: bytes) -> None:
+    if said.kind == "unreadable":
+        raise no_object(outgoing.candidate.name)
+    if said.kind == "error":
+        raise read_error(outgoing, said.status, {}, data)
 
 
 def keep_answer(conversation: Conversation, said: Said, outgoing: Outgoing) -> None:
