@@ -126,7 +126,7 @@ def both_ways(story: Any, hosts: Any, folder: Path) -> list[tuple[list[str], Any
 
 
 @pytest.mark.parametrize("stream", [False, *slow(True)])
-@pytest.mark.parametrize(("first", "second"), every(5, [(one, two) for one in "roag" for two in "ogars"]))
+@pytest.mark.parametrize(("first", "second"), every(7, [(one, two) for one in "roag" for two in "ogars"]))
 def test_a_large_conversation_is_kept_and_built_on_as_a_small_one_is(
     first: str, second: str, stream: bool, tmp_path: Path
 ) -> None:
@@ -153,7 +153,7 @@ def test_a_large_conversation_is_kept_and_built_on_as_a_small_one_is(
         assert last.index("What is it?") < last.index("Really?") < last.index("And now?")
 
 
-@pytest.mark.parametrize("name", every(2, "org"))
+@pytest.mark.parametrize("name", every(3, "org"))
 def test_a_large_conversation_is_compacted_as_a_small_one_is(name: str, tmp_path: Path) -> None:
     async def story(talk: Talk) -> None:
         given = [{"role": "user", "content": "one"}, {"type": "message", "role": "assistant", "content": "two"}]
@@ -168,7 +168,7 @@ def test_a_large_conversation_is_compacted_as_a_small_one_is(name: str, tmp_path
     assert all(each.startswith("200") for each in small[1])
 
 
-@pytest.mark.parametrize("path", every(3, [RESPONSES, "/v1/chat/completions", "/v1/messages", "/api/chat"]))
+@pytest.mark.parametrize("path", every(4, [RESPONSES, "/v1/chat/completions", "/v1/messages", "/api/chat"]))
 @pytest.mark.parametrize("api", every(3, APIS))
 def test_a_large_answer_in_the_place_of_a_stream_is_streamed_as_a_small_one_is(path: str, api: str, tmp_path: Path) -> None:
     body = {"messages": [{"role": "user", "content": "hi"}], "input": "hi", "max_tokens": 9, "stream": True}
@@ -266,3 +266,24 @@ def test_what_another_vendor_signed_does_not_go_to_the_callers_own(
     play(story, DOCUMENT, hosts, tmp_path)
     said = json.loads(hosts.sent[0]["body"])["messages"]
     assert [each["content"] for each in said] == ["one", [{"type": "text", "text": "two"}], "three"]
+
+
+PICTURES = {"created": 1, "data": [{"b64_json": KEY}], "usage": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}}
+VECTORS = {"embeddings": [{"values": [0.5, -1.0]}]}
+
+
+@pytest.mark.parametrize(("path", "body", "name", "answer", "wanted"), every(3, [
+    ("/v1/images/generations", {"prompt": "a cat"}, "o", PICTURES, '"b64_json": "***"'),
+    ("/v1/images/generations", {"prompt": "a cat"}, "o", {"error": {"message": "no luck"}}, "no luck"),
+    ("/v1/embeddings", {"input": ["a"]}, "g", VECTORS, '"embedding":[0.5,-1.0]'),
+    ("/v1/embeddings", {"input": ["a"]}, "g", {"error": {"message": "no luck"}}, "no luck"),
+    ("/v1/embeddings", {"input": ["a"]}, "g", [VECTORS], "no JSON object"),
+]))  # fmt: skip
+def test_a_large_answer_that_is_no_chats_is_read_as_a_small_one_is(
+    path: str, body: Body, name: str, answer: Any, wanted: str, tmp_path: Path
+) -> None:
+    async def story(talk: Talk) -> None:
+        await talk.say(path, model=f"{name}/m", **body)
+
+    large, small = both_ways(story, lambda: Hosts(**{name: Upstream(200, json.dumps(answer).encode())}), tmp_path)
+    assert large == small and wanted in small[1][0], small
