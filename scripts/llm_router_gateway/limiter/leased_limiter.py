@@ -198,13 +198,13 @@ class LeasedLimiter:
         """One message, and for a slot further ones while the limit lets the request wait."""
         give_up: float | None = None
         while True:
-            busy = next((self._taking[name] for name in slots if name in self._taking), None)
+            busy = self._under_way(slots)
             if busy is not None:
                 await asyncio.shield(busy)  # EngineAway is this request's, too
                 if self._has_all(taken, slots, self._clock()):
                     self._take_own(taken, slots, self._clock())
                     return LeasedPermit(self, taken, slots)
-                if any(name in self._taking for name in slots):
+                if self._under_way(slots) is not None:
                     continue
             self._check_refusals(scopes, taken)
             reply = await self._ask(scopes, taken, slots)
@@ -219,6 +219,15 @@ class LeasedLimiter:
             name, limit = self._full(scopes, taken, reply, now)
             give_up = give_up if give_up is not None else now + limit.wait_s
             await self._wait_slot(name, limit, give_up, idle)
+
+    def _under_way(self, slots: Sequence[str]) -> asyncio.Task[TakeReply] | None:
+        """The message about one of these scopes that has no answer yet.
+
+        A task that is done stays in `_taking` until the event loop runs its callbacks. Waiting for it would not suspend, so
+        that a loop around it would keep the callbacks from ever running.
+        """
+        found = (self._taking[name] for name in slots if name in self._taking)
+        return next((task for task in found if not task.done()), None)
 
     async def _ask(self, scopes: Sequence[Scope], taken: list[Due], slots: list[str]) -> TakeReply:
         now = self._clock()
@@ -331,7 +340,7 @@ class LeasedLimiter:
             waiting = self._waiting.get(name)
             if waiting:
                 waiting[0].set()
-            elif slot.is_tight and name not in self._taking and not self._membership.presence.is_away:
+            elif slot.is_tight and self._under_way([name]) is None and not self._membership.presence.is_away:
                 slot.shrink(slot.used_at)
                 self._renew([name])
 
@@ -347,7 +356,7 @@ class LeasedLimiter:
         if self._membership.presence.is_away:
             return
         late = [name for name, slot in self._slots.items()
-                if name not in self._taking
+                if self._under_way([name]) is None
                 and (slot.shrink(now) or (slot.have and now - slot.sent_at >= SLOTS_EVERY_S))]  # fmt: skip
         for name in late:
             self._renew([name])
