@@ -110,6 +110,11 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             source text NOT NULL, first_id bigint NOT NULL, last_id bigint NOT NULL, from_ms bigint NOT NULL,
             to_ms bigint NOT NULL, PRIMARY KEY (source, first_id))""",
     )),
+    # Which of the errors are the callers' own; those from before are not told apart. May be null: the version before stages its
+    # sums in a table that is LIKE this one, without its default.
+    ("m006_caller_errors", tuple(
+        f"ALTER TABLE {table} ADD COLUMN caller_errors bigint DEFAULT 0" for table in ("totals", "rollups")
+    )),
 )  # fmt: skip
 
 
