@@ -136,8 +136,13 @@ def hostile(gateway: Any, text: str) -> None:
             "POST route": (200, hostile_decision(text)),
         }
     )
-    bodies = {"request": text, "response": json.dumps({"x": text}), "request_cut": False, "response_cut": False, "kept": True}
+    bodies = {"request": text, "response": said(text), "request_cut": False, "response_cut": False, "kept": True}
     gateway.answers["GET monitor/invocations/5001"] = (200, {**gateway.rows[1], "bodies": bodies})
+
+
+def said(text: str) -> str:
+    """The body of an answer."""
+    return json.dumps({"choices": [{"message": {"content": text}}]})
 
 
 def hostile_catalog(catalog: dict[str, Any], text: str) -> None:
