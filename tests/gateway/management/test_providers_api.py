@@ -373,7 +373,8 @@ def test_the_page_gets_models_groups_and_providers(office: Office) -> None:
     assert (off["is_active"], off["limits"]) == (False, None)
     assert told["groups"] == [{
         "name": "all", "description": "", "strategy": "roundrobin", "fallbacks": ["office/vendor/small"],
-        "members": [{"model": "openai/big", "weight": 70, "effective_weight": 70.0, "priority": 0, "selector": None}],
+        "members": [{"model": "openai/big", "weight": 70, "priority": 0, "selector": None, "effective_weight": 70.0,
+                     "share": 1.0, "is_fallback": False, "state": "ok", "back_in_s": 0.0}],
     }]  # fmt: skip
     assert told["providers"][1] == {
         "name": "office", "type": "custom_http", "api": "openai", "base_url": "http://10.0.0.7:9000/v1", "is_active": False,
