@@ -150,11 +150,16 @@ class Backends:
 
         ledger = None
         if stores is not None and is_postgres(config.server.store):
-            ledger = KeyLedger(stores.keys, COMMON)
+            ledger = KeyLedger(stores.keys, stores.engine, COMMON)
         elif stores is not None and stores.engine.path != MEMORY:
             with suppress(Exception):  # a disk that fails: the store says so itself, and tries again
-                ledger = KeyLedger(stores.keys, stores.engine.write(key_rows.ledger_name).result(LEDGER_S))
-        return Share(config.state, ledger=ledger, log=self._log)
+                name = stores.engine.write(key_rows.ledger_name).result(LEDGER_S)
+                ledger = KeyLedger(stores.keys, stores.engine, name)
+        return Share(config.state, ledger=ledger, log=self._log, guess=self.count_processes)
+
+    def count_processes(self) -> int:
+        """How many processes share the limits, by the configuration and the database of gateways."""
+        return self.config.server.workers * (self.others.alive if self.others is not None else 1)
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
         """Counts and stores one finished call."""
@@ -253,6 +258,11 @@ class GatewayProcess:
         """Requests being answered."""
         return self.gateway.open
 
+    @property
+    def leased(self) -> Mapping[str, float]:
+        """What this gateway has of shared limits and budgets; {} where nothing is shared."""
+        return self.backends.replica.leased() if self.backends.replica is not None else {}
+
     def routes(self, demo: bool) -> Iterable[Route]:
         """The routes of the management API and the monitor page."""
         gateway, backends = self.gateway, self.backends
@@ -275,7 +285,7 @@ class GatewayProcess:
         if config.alerts is None:
             return None
         backends = self.backends
-        return SpendAlerts(config.alerts, self.pool, backends.authenticator.key_by_id, backends.budgets, wall=time.time,
+        return SpendAlerts(config.alerts, self.pool, backends.authenticator.key_by_id, self.shown_budgets, wall=time.time,
                            warn=self.log.warn)  # fmt: skip
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
@@ -303,7 +313,7 @@ class GatewayProcess:
         return {
             "version": __version__, "address": f"{self.config.server.host}:{self.config.server.port}",
             "started_at": utc_text(self._started_at), "open_requests": self.open,
-            "rows_waiting": health.get("rows_waiting", 0), "dropped": health.get("dropped", 0),
+            "rows_waiting": health.get("rows_waiting", 0), "dropped": health.get("dropped", 0), "leases": self.leased,
             "members": [{name: line[name] for name in ("model", "state", "factor", "active", "back_in_s")}
                         for line in lines if line["factor"] < 1 or line["state"] != "ok"][:MAX_SAID],
         }  # fmt: skip

@@ -82,6 +82,10 @@ class LocalBudgets:
             period.usd += usd
             period.tokens += tokens
 
+    def begin_anew(self) -> None:
+        """Forgets every key."""
+        self._books.clear()
+
     def forget(self, key_id: str) -> None:
         self._books.pop(key_id, None)
 
