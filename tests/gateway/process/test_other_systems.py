@@ -84,6 +84,23 @@ def test_keys_and_backups_work(tmp_path: Path) -> None:
         assert done.returncode == 0, (words, done)
 
 
+def test_the_command_of_a_key_runs(tmp_path: Path) -> None:
+    program = f"""{BEFORE}
+import asyncio
+from llm_router_gateway.config.key_command import KeyCommand
+from llm_router_gateway.proxy.key_commands import CommandFailed, run_command
+print(asyncio.run(run_command(KeyCommand((sys.executable, "-c", "print(1)")))))
+try:
+    asyncio.run(run_command(KeyCommand((sys.executable, "-c", "import time; time.sleep(600)"), timeout_s=0.05)))
+except CommandFailed as failed:
+    print(failed)
+"""
+    done = run(tmp_path, program)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.stdout.startswith("b'1\\n'\n")
+    assert "did not end within 0.05 s" in done.stdout
+
+
 # -- what Windows does otherwise
 
 
