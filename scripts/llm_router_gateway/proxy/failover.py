@@ -11,6 +11,7 @@ may go on looking. What was sent cannot be taken back: after the first output a 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from typing import TypeVar
@@ -33,6 +34,7 @@ from .streaming import Headers
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # another key of the same provider may succeed
 PASSING = frozenset({502, 503, 529})  # often over a moment later
 MAX_AGAIN_S = 2.0  # of a Retry-After, for the second attempt at the only member
+EXPIRED = re.compile(r"\bexpired\b|^authentication failed", re.I)
 SMALL_ERRORS = frozenset({"no_key", "unsupported"})
 
 MAX_KNOWN = 1_000  # cached names that mean a single model
@@ -276,8 +278,8 @@ class Failover:
 
 
 def is_expiry(error: GatewayError) -> bool:
-    """Whether an upstream refused a key that may have expired: most say 401, Amazon's 403 in these words."""
-    return error.status == 401 or (error.status == 403 and "expired" in error.message.lower())
+    """Whether an upstream refused a key that may have expired: most say 401, Amazon's 403 in words like these."""
+    return error.status == 401 or (error.status == 403 and EXPIRED.search(error.message) is not None)
 
 
 def is_long_wait(error: GatewayError) -> bool:

@@ -160,7 +160,15 @@ def test_a_further_protocol_of_the_provider_gets_the_same_key(tmp_path: Path) ->
 # -- after a refusal
 
 
-@pytest.mark.parametrize("refused", [refusal(401), Upstream(403, b'{"message":"Bearer Token has expired"}')])
+@pytest.mark.parametrize(
+    "refused",
+    [
+        refusal(401),
+        Upstream(401, b'[{"error":{"code":401,"message":"Request had invalid authentication credentials."}}]'),
+        Upstream(403, b'{"message":"Bearer Token has expired"}'),
+        Upstream(403, b'{"Message":"Authentication failed: Please make sure your API Key is valid."}'),
+    ],
+)
 @pytest.mark.parametrize("request_of", [chat, stream])
 def test_a_refused_key_is_renewed_once_and_the_request_sent_again(tmp_path: Path, refused: Upstream, request_of: Any) -> None:
     async def story(ways: Ways, printer: Printer) -> None:
