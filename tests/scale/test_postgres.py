@@ -151,6 +151,7 @@ def test_any_gateway_shows_the_page_for_all_and_marks_the_silent_and_the_differe
         shown = replicas_of(gateway)
         assert [each["is_self"] for each in shown["items"]] == [True, False] and shown["configurations"] == 1
         assert not shown["differences"] and all(each["version"] and each["config"] for each in shown["items"])
+        assert all("leases" in each for each in shown["items"])
     until(lambda: 'llm_router_replicas{state="alive"} 2' in one.get("/metrics").data.decode())
     three = replica("three", address, more="drain_s = 7")
     one.logged("different configurations")

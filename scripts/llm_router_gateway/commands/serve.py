@@ -61,6 +61,7 @@ USED_S = 5.0  # how often the last use of keys is stored
 SPENDING_S = 0.5  # how often a gateway hears what others on its database have spent
 LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
+STOPS = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last is Windows's: Ctrl-Break, and what service wrappers send
 UNUSABLE = (ConfigError, StoreUnusable)  # what a process cannot begin with
 AT_START = (
     "host",
@@ -153,11 +154,16 @@ class Backends:
 
         ledger = None
         if stores is not None and is_postgres(config.server.store):
-            ledger = KeyLedger(stores.keys, COMMON)
+            ledger = KeyLedger(stores.keys, stores.engine, COMMON)
         elif stores is not None and stores.engine.path != MEMORY:
             with suppress(Exception):  # a disk that fails: the store says so itself, and tries again
-                ledger = KeyLedger(stores.keys, stores.engine.write(key_rows.ledger_name).result(LEDGER_S))
-        return Share(config.state, ledger=ledger, log=self._log)
+                name = stores.engine.write(key_rows.ledger_name).result(LEDGER_S)
+                ledger = KeyLedger(stores.keys, stores.engine, name)
+        return Share(config.state, ledger=ledger, log=self._log, guess=self.count_processes)
+
+    def count_processes(self) -> int:
+        """How many processes share the limits, by the configuration and the database of gateways."""
+        return self.config.server.workers * (self.others.alive if self.others is not None else 1)
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
         """Counts and stores one finished call."""
@@ -269,6 +275,11 @@ class GatewayProcess:
         """Requests being answered."""
         return self.gateway.open
 
+    @property
+    def leased(self) -> Mapping[str, float]:
+        """What this gateway has of shared limits and budgets; {} where nothing is shared."""
+        return self.backends.replica.leased() if self.backends.replica is not None else {}
+
     def routes(self, demo: bool) -> Iterable[Route]:
         """The routes of the management API and the monitor page."""
         gateway, backends = self.gateway, self.backends
@@ -291,7 +302,7 @@ class GatewayProcess:
         if config.alerts is None:
             return None
         backends = self.backends
-        return SpendAlerts(config.alerts, self.pool, backends.authenticator.key_by_id, backends.budgets, wall=time.time,
+        return SpendAlerts(config.alerts, self.pool, backends.authenticator.key_by_id, self.shown_budgets, wall=time.time,
                            warn=self.log.warn)  # fmt: skip
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
@@ -319,7 +330,7 @@ class GatewayProcess:
         return {
             "version": __version__, "address": f"{self.config.server.host}:{self.config.server.port}",
             "started_at": utc_text(self._started_at), "open_requests": self.open,
-            "rows_waiting": health.get("rows_waiting", 0), "dropped": health.get("dropped", 0),
+            "rows_waiting": health.get("rows_waiting", 0), "dropped": health.get("dropped", 0), "leases": self.leased,
             "members": [{name: line[name] for name in ("model", "state", "factor", "active", "back_in_s")}
                         for line in lines if line["factor"] < 1 or line["state"] != "ok"][:MAX_SAID],
         }  # fmt: skip
@@ -440,7 +451,7 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
-    on_signals(loop, {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload})
+    on_signals(loop, {**dict.fromkeys(STOPS, process.stop.set), "SIGHUP": process.reload})
     lines = ready_lines(config, port, demo, process.backends.authenticator.is_open)
     process.say_at_start("info", "listening", lines, host=config.server.host, port=port, version=__version__)
     care = asyncio.create_task(process.look_after())
@@ -448,11 +459,12 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     notify("READY=1")
     await process.stop.wait()
     notify("STOPPING=1")
-    on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
+    on_signals(loop, dict.fromkeys(STOPS, process.end_now))  # a second signal stops at once
     await process.drain()
     care.cancel()
     await process.sending.close()
     await process.gateway.offload.close()
+    await process.gateway.key_commands.close()
     await process.pool.close()
     if replica is not None:
         await replica.close()

@@ -80,7 +80,9 @@ class WorkerProcess:
         self.outbox = Outbox(link, self.authenticator.take_all_used)
         self.log = RemoteLog(self.config.server, self.outbox)
         self.pool = Pool()
-        self.leases = WorkerLeases(link, start.name, welcome["ledger"], self.log.warn)
+        self.leases = WorkerLeases(
+            link, start.name, welcome["ledger"], self.log.warn, self.outbox.flush, welcome["processes"]
+        )  # fmt: skip
         self._urgent = asyncio.Event()
         self.routing_state, self._notes = SharedRoutingState(self._urgent.set), Notes(start.name)
         self.gateway = Gateway(
@@ -103,6 +105,7 @@ class WorkerProcess:
         self.stop = asyncio.Event()
         self._reading = asyncio.Lock()
         self._told_open = 0
+        self._told_leased: Mapping[str, float] = {}
         self.take_routing(welcome["routing"])
         link.handlers = {
             "config": self.take_config, "keys": self.take_keys, "sessions": self.take_sessions, "routing": self.take_routing,
@@ -175,6 +178,10 @@ class WorkerProcess:
         if self.gateway.open != self._told_open:
             self._told_open = self.gateway.open
             self.link.send("open", self._told_open)
+        leased = self.leases.leased()
+        if leased != self._told_leased:
+            self._told_leased = leased
+            self.link.send("leased", leased)
 
     # -- from the first caller to the last record
 
@@ -207,6 +214,7 @@ class WorkerProcess:
     async def end(self) -> int:
         await self.sending.close()
         await self.gateway.offload.close()
+        await self.gateway.key_commands.close()
         await self.pool.close()
         await self.forward.pool.close()
         await self.leases.close()

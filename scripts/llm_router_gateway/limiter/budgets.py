@@ -83,6 +83,10 @@ class LocalBudgets:
             period = self.periods(key_id, now)[SPANS.index(span)]
             period.more_usd, period.more_tokens = usd, tokens
 
+    def begin_anew(self) -> None:
+        """Forgets every key."""
+        self._books.clear()
+
     def forget(self, key_id: str) -> None:
         self._books.pop(key_id, None)
 

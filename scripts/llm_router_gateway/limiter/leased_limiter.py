@@ -142,6 +142,11 @@ class LeasedLimiter:
         except EngineAway:
             return await self.alone.acquire(self._divided(scopes), tokens, idle)
 
+    @property
+    def slots(self) -> int:
+        """Those that this process has, of all scopes."""
+        return sum(slot.have for slot in self._slots.values())
+
     # -- this process's part
 
     def _dues(self, scopes: Sequence[Scope], tokens: Tokens) -> list[Due]:

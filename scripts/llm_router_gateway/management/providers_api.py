@@ -34,7 +34,8 @@ from ..routing.state import RoutingState
 
 MAX_DEPTH = 32  # of a body; no real settings are nested this deeply
 TRUE = frozenset({"1", "true", "yes", "on"})
-FROM_HERE = ("api_key_env", "api_key_file")  # they name files and variables of this machine: for those who can write on it
+# They name variables and files of this machine, or run something on it: for those who can write on it.
+FROM_HERE = ("api_key_env", "api_key_file", "api_key_command")
 SECRETS = frozenset({"api_key", *FROM_HERE})
 HEADS = frozenset({"headers", "rewrite_header"})  # whose values may be credentials
 SPELLED = {"provider_name": "provider", "provider_id": "provider"}  # what the older server calls it -> the file
@@ -111,7 +112,7 @@ def provider_json(provider: Provider, table: Mapping[str, Any], entry: Entry | N
     return {
         "id": provider.name, "name": provider.name, "type": provider.type, "api": provider.api,
         "base_url": provider.base_url, "is_active": provider.is_active, "any_model": provider.any_model,
-        "has_key": bool(provider.keys), "keys": len(provider.keys), "needs_key": provider.needs_key,
+        "has_key": bool(provider.keys or provider.key_command), "keys": len(provider.keys), "needs_key": provider.needs_key,
         **source_json(entry), "limits": limit_json(provider.limit), "settings": visible_fields(table).get("settings", {}),
         "fields": {name: value for name, value in visible_fields(table).items() if name not in ("name", "settings")},
     }  # fmt: skip
@@ -282,6 +283,11 @@ def origin_of(provider: Provider) -> str:
     return f"{parts.scheme}://{parts.netloc}".lower() + (f" by {provider.proxy}" if parts.scheme == "http" else "")
 
 
+def command_of(provider: Provider) -> tuple[str, ...]:
+    """The command that prints its key, as one more credential: what it prints goes where the provider is."""
+    return (" ".join(provider.key_command.argv),) if provider.key_command is not None else ()
+
+
 def credential_destinations(config: Config | None) -> set[tuple[str, str]]:
     """(credential, destination), for every key and every header that the configuration adds."""
     if config is None:
@@ -289,7 +295,12 @@ def credential_destinations(config: Config | None) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     providers = {provider.name: provider for provider in config.providers}
     for provider in config.providers:
-        texts = [*(key.reveal() for key in provider.keys), *provider.headers.values(), *provider.overrides.headers.values()]
+        texts = [
+            *(key.reveal() for key in provider.keys),
+            *command_of(provider),
+            *provider.headers.values(),
+            *provider.overrides.headers.values(),
+        ]
         found |= {(text, origin_of(provider)) for text in texts if text}
     for model in config.models:
         found |= {(text, origin_of(providers[model.provider])) for text in model.overrides.headers.values() if text}

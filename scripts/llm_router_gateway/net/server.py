@@ -32,6 +32,7 @@ OVERFLOW = 64  # connections above the budget, each answered with 503
 SPARE_FILES = 64  # descriptors for everything that is no connection
 SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ACCEPT_RETRY_S = 0.05  # between two looks whether there are descriptors again
+RECENT_S = 0.5  # how long a kept connection is left open in a drain after its last answer: proxies use the latest one first
 SILENT_S = 1.0  # after which a connection that never sent a byte makes room for another
 PACE_S = 0.0005  # after a connection, for a process that has more than the others: one of them takes the next
 PROBE_AFTER_S, PROBE_EVERY_S, PROBES = 60, 15, 4  # TCP keep-alive: detects callers that vanished
@@ -87,6 +88,8 @@ def listener(family: int, address: tuple[Any, ...], *, reuse_port: bool = False)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if sys.platform != "win32":  # there it would let others take the port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # without it they could do so by that option of theirs
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         probe_peers(made)
@@ -157,7 +160,7 @@ class Server:
         self.draining = False
         self._max_connections = self._budget = max_connections
         self._connections: dict[Connection, None] = {}  # in the order they came
-        self._idle: dict[Connection, None] = {}  # in the order they fell idle
+        self._idle: dict[Connection, float] = {}  # since when; in that order
         self._silent: dict[Connection, float] = {}  # have no whole request, since when; in that order
         self._making: set[asyncio.Task[None]] = set()  # accepted, not yet connections
         self._accepting: list[asyncio.Task[None]] = []
@@ -199,9 +202,13 @@ class Server:
             await self._abort_all()
 
     def _drain(self, connection: Connection) -> None:
-        """One that has just come gets a moment for its request: it is on its way, and nothing else would answer it."""
+        """One that has just come gets a moment for its request: it is on its way, and nothing else would answer it.
+
+        So does one that has just answered: the next request may be written at the moment when it is closed, and a proxy does
+        not send a POST again. Its answer says `connection: close`.
+        """
         loop = asyncio.get_running_loop()
-        left_s = self._silent.get(connection, 0.0) + SILENT_S - loop.time()
+        left_s = max(self._silent.get(connection, 0.0) + SILENT_S, self._idle.get(connection, 0.0) + RECENT_S) - loop.time()
         if left_s > 0:
             loop.call_later(left_s, connection.drain)
         else:
@@ -231,28 +238,37 @@ class Server:
 
     async def _accept(self, listening: socket.socket) -> None:
         """Accepts connections until cancelled. A lack of system resources does not end the loop."""
-        loop = asyncio.get_running_loop()
         with listening:
-            while True:
-                while self.open >= self._room + OVERFLOW and not self._make_room():
-                    await self._next_change(SILENT_S)
-                try:
-                    sock, address = await accept_from(listening)
-                except OSError as error:
-                    if error.errno in SHORT_OF_FILES:
-                        await self._short_of_files(listening)
-                    continue
-                client = str(address[0]) if address else ""  # a Unix socket's has no address
-                if self._is_crowded(client):
-                    turn_away(sock)
-                    continue
-                task = loop.create_task(self._connect(sock, client))
-                self._making.add(task)
-                task.add_done_callback(self._making.discard)
-                while self.open > self._room and self._make_room():
-                    pass
-                if self._shares is not None:
-                    await self._pace(self._shares)
+            try:
+                while True:
+                    while self.open >= self._room + OVERFLOW and not self._make_room():
+                        await self._next_change(SILENT_S)
+                    try:
+                        sock, address = await accept_from(listening)
+                    except OSError as error:
+                        if error.errno in SHORT_OF_FILES:
+                            await self._short_of_files(listening)
+                        continue
+                    self._take(sock, address)
+                    if self._shares is not None:
+                        await self._pace(self._shares)
+            finally:
+                with suppress(OSError):  # closing would reset those that the system has connected already
+                    while self.open < self._room + OVERFLOW:
+                        self._take(*listening.accept())
+
+    def _take(self, sock: socket.socket, address: Any) -> None:
+        """Makes a connection of one that was accepted, where there is room for its caller."""
+        sock.setblocking(False)
+        client = str(address[0]) if address else ""  # a Unix socket's has no address
+        if self._is_crowded(client):
+            turn_away(sock)
+            return
+        task = asyncio.get_running_loop().create_task(self._connect(sock, client))
+        self._making.add(task)
+        task.add_done_callback(self._making.discard)
+        while self.open > self._room and self._make_room():
+            pass
 
     async def _pace(self, shares: Shares) -> None:
         """Leaves the next connection to another process, where this one has more than its share."""
@@ -339,7 +355,9 @@ class Server:
         self._change.set()
 
     def mark_idle(self, connection: Connection) -> None:
-        self._idle[connection] = None
+        self._idle[connection] = asyncio.get_running_loop().time()
+        if self.draining:
+            self._drain(connection)
 
     def begun(self, connection: Connection) -> None:
         """The head of a request has begun to come: until it is here, the connection is silent as far as we can use it."""

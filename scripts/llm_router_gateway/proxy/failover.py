@@ -216,11 +216,13 @@ class Failover:
             attempt.mark_sent(started_at)
             failure: BaseException | None = None
             try:
+                if attempt.candidate.provider.key_command is not None and not attempt.candidate.provider.keys:
+                    await self._print_key(context, attempt)
                 return await send(attempt)
             except GatewayError as error:
                 failure = error
                 is_ours = context.answering or error is context.not_sent
-                if is_ours or error.status not in KEY_REFUSALS or not attempt.switch_key(self._clock(), error):
+                if is_ours or error.status not in KEY_REFUSALS or not await self._other_key(context, attempt, error):
                     raise
                 context.record.failed.append(f"{attempt.candidate.name} {error.code}, next key")
             except BaseException as error:
@@ -236,6 +238,26 @@ class Failover:
                 if context.caller.key is not None:
                     await self._book(context, charge)
 
+    async def _print_key(self, context: RequestContext, attempt: Attempt) -> None:
+        """The key of a provider that has a command in its place; latency is measured from then on."""
+        attempt.candidate = await self._services.key_commands.with_key(attempt.candidate)
+        context.printed_keys += attempt.candidate.provider.keys
+        attempt.mark_sent(self._clock())
+
+    async def _other_key(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> bool:
+        """Whether there is another key after a refusal: the provider's next one, or, once, a new one of its command."""
+        if attempt.candidate.provider.key_command is None:
+            return attempt.switch_key(self._clock(), error)
+        if attempt.is_renewed or not is_expiry(error):
+            return False
+        attempt.is_renewed = True
+        other = await self._services.key_commands.with_other_key(attempt.candidate)
+        if other is None:
+            return False
+        attempt.candidate = other
+        context.printed_keys += other.provider.keys
+        return True
+
     def _goes_on(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> bool:
         """Records a failure; True when another member may answer."""
         if error is context.ending:
@@ -249,6 +271,11 @@ class Failover:
         if context.plan is not None:
             context.record.failed.append(f"{attempt.candidate.name} {error.code}")
         return True
+
+
+def is_expiry(error: GatewayError) -> bool:
+    """Whether an upstream refused a key that may have expired: most say 401, Amazon's 403 in these words."""
+    return error.status == 401 or (error.status == 403 and "expired" in error.message.lower())
 
 
 def is_long_wait(error: GatewayError) -> bool:

@@ -189,7 +189,7 @@ class Plan:
         candidate = target.candidate
         if candidate is None:
             return "off"
-        if candidate.provider.needs_key and not candidate.provider.keys:
+        if candidate.provider.lacks_key:
             return "no_key"
         if self._routing_state.key_cooldowns and self._routing_state.keys_back_in_s(candidate, now):
             return "cooling"

@@ -16,7 +16,7 @@ import psycopg
 
 from llm_router_gateway.commands import store_copy as store
 from llm_router_gateway.store import queries, turn_rows
-from llm_router_gateway.store.conversations import Turn
+from llm_router_gateway.store.conversations import Turn, text_of
 from llm_router_gateway.store.postgres import driver, target
 from llm_router_gateway.store.query import BY, DAY_S, Page, Span, Where
 from llm_router_gateway.store.redaction import Bodies
@@ -33,8 +33,8 @@ def origin(folder: Path, count: int = 3_000) -> Shelf:
              Bodies(b"question", b"answer", 100))  # fmt: skip
     for name in ("ann", "ben"):
         made.db.execute(KEY, (f"key_{name}", name, name.encode()))
-    turn = Turn("resp_1", "key_ann", "", 5.0, "p/m", "mark", {"id": "resp_1"}, ("msg_1",))
-    turn_rows.put(made.db, [(turn, turn_rows.pack(turn))])
+    turn = Turn("resp_1", "key_ann", "", 5.0, "p/m", "mark", text_of({"id": "resp_1"}), ("msg_1",))
+    turn_rows.put(made.db, [turn])
     turn_rows.kept_secret(made.db)
     made.close()
     return made

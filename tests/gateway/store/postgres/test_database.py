@@ -216,6 +216,49 @@ def test_what_the_server_did_not_take_before_the_stop_is_carried_over_by_the_nex
     sums_are_those_of_the_calls(address)
 
 
+def test_a_file_that_fails_while_the_server_is_away_costs_no_batch_that_it_has(
+    own_server: PostgresServer, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, tried = SpillFile.put, list[int]()
+
+    def fails_from_the_second_on(file: SpillFile, writer: str, number: int, batch: Any) -> None:
+        tried.append(number)
+        if len(tried) > 1:
+            raise OSError("no space left on device")
+        put(file, writer, number, batch)
+
+    monkeypatch.setattr(SpillFile, "put", fails_from_the_second_on)
+    monkeypatch.setattr(database, "BATCH", 2)
+    store = opened(own_server.database(), "spill.db")
+    own_server.kill()
+    add(store, 6)
+    until(lambda: store.health()["spilled"] == 2 and len(tried) > 2)
+    own_server.start()
+    until(lambda: not store.health()["rows_waiting"] and not store.broken)
+    assert sorted(ids(store.address)) == names(0, 6)
+    sums_are_those_of_the_calls(store.address)
+
+
+def test_calls_of_an_outage_may_be_with_another_gateway_for_some_seconds(
+    own_server: PostgresServer, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "CARRY_S", 1.0)
+    store = opened(own_server.database(), "spill.db")
+    add(store, 2)
+    asyncio.run(store.settle())
+    assert sorted(ids(store.address)) == names(0, 2)
+    own_server.kill()
+    add(store, 2, 2)
+    until(lambda: store.health()["spilled"] == 2)
+    with pytest.raises(OSError, match="calls wait to be stored"):
+        asyncio.run(store.settle())
+    own_server.start()
+    until(lambda: not store.health()["rows_waiting"] and not store.broken)
+    assert not store.is_current, "another gateway may have a file, too"
+    until(lambda: store.is_current)
+    asyncio.run(store.settle())
+
+
 def test_two_gateways_with_one_configuration_have_a_file_each(tmp_path: Path) -> None:
     path = str(tmp_path / "spill.db")
     one, two = SpillFile(path), SpillFile(path)
