@@ -329,6 +329,17 @@ def test_pages_one_after_the_other_are_the_whole_list(
         assert got == want
 
 
+@pytest.mark.parametrize("from_s, to_s", [
+    (None, None), (-5 * DAY_S, None), (-5 * DAY_S - 7, -3 * DAY_S + 9), (-90 * DAY_S, -DAY_S // 3), (-60, None),
+    (None, -7 * DAY_S), (-(NOW_S % DAY_S), None), (-DAY_S, -DAY_S), (None, -60 * DAY_S), (-30, 30 * DAY_S),
+])  # fmt: skip
+def test_a_page_says_how_many_calls_there_are_in_its_time(shelf: Shelf, from_s: int | None, to_s: int | None) -> None:
+    bounds = [None if each is None else (NOW_S + each) * 1_000 for each in (from_s, to_s)]
+    page = Page(limit=1, from_ms=bounds[0], to_ms=bounds[1])
+    answer = queries.find_page(shelf.db, page, Where(), float)
+    assert (answer["total"], answer["total_is_exact"]) == (len(ordered(shelf.calls, page, Where())), True)
+
+
 def test_a_search_that_takes_too_long_is_gone_on_with(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "FIRST_CHUNK_ROWS", 100)
     monkeypatch.setattr(queries, "CHUNK_ROWS", 100)
