@@ -100,7 +100,7 @@ class PostgresShelf(Shelf):
         migrations.apply(self.db)
         for statement in postgres_rows.STAGING:
             self.db.execute(statement)
-        self._ids = postgres_rows.Ids()
+        self._ids, self._labels = postgres_rows.Ids(), postgres_rows.Labels()
         self._fill(calls, batch)
 
     def add(self, calls: Iterable[Call], bodies: Any = None) -> None:
@@ -109,7 +109,8 @@ class PostgresShelf(Shelf):
         batch = list(calls)
         with self.db.raw.transaction():
             partitions.ensure(self.db, rows.days_of(batch))
-            rows.put(self.db, self._ids, batch, [bodies_row(at, each, bodies) for at, each in enumerate(batch) if bodies])
+            texts = [bodies_row(at, each, bodies) for at, each in enumerate(batch) if bodies]
+            rows.put(self.db, self._ids, self._labels, batch, texts)
 
     def close(self) -> None:
         self.db.close()

@@ -36,6 +36,7 @@ from ..telemetry.exporter import Exporter
 from ..telemetry.otlp import CLIENT, Span
 from ..wire import ir
 from ..wire.registry import wire
+from .stores import UNSHARED
 
 AT_ONCE = 20  # questions on their way
 STATE_LIMIT_S = 5.0  # for the engine of [state]: longer than any request waits for it
@@ -201,6 +202,8 @@ async def run(config: Config, clock: Callable[[], float]) -> int:
         await pool.close()
     if is_postgres(config.server.store):
         outcomes.append(await asyncio.to_thread(check_store, config.server.store, clock))
+        if config.state is None:
+            sys.stderr.write(f"note: {UNSHARED}\n")
     if config.telemetry is not None and config.telemetry.traces:
         outcomes.append(await probe_collector(config.telemetry, clock))
     width = max((len(outcome.name) for outcome in outcomes), default=0)

@@ -96,7 +96,7 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
     call = Call("chat", options.source, wanted, options.stream, action=spec.chat_action)
     context = RequestContext(cast(Exchange, NullExchange()), snapshot_of(config), record, {}, {}, call, body)
     if candidate.provider.api != options.source:
-        return convert_request(context, candidate), record
+        return convert_request(context, candidate, context.read.fields), record
     return relay_request(context, candidate, chat_call(candidate, record.stream)), record
 
 

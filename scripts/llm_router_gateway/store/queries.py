@@ -110,8 +110,8 @@ class Dialect:
     like: str = "LIKE"  # whatever the case of letters
     pair_steps: tuple[int, ...] = STEPS_S  # of the sums of a model and a key together
     has_key_index: bool = False  # calls of one key are found without looking at others
-    has_label_sums: bool = True  # of tags and end users, by the day
     tags: str = "json_each(calls.tags)"  # a row for each tag of a call, in the column `value`
+    count: Callable[[Any, Page], int] = lambda db, page: count_rows(db, page)  # the calls within a page's bounds
 
 
 def bin_of(db: Any, column: str) -> str:
@@ -261,11 +261,10 @@ def has_sums(db: Any, span: Span, where: Where, by: str) -> bool:
     """Whether stored sums can answer a query; those of labels are of whole days."""
     if span.since_ms:
         return False
-    dialect = dialect_of(db)
     if where.of_sums and by not in LABELS:
-        return span.step_s >= min(dialect.pair_steps) or not is_of_pairs(where, by)
+        return span.step_s >= min(dialect_of(db).pair_steps) or not is_of_pairs(where, by)
     is_of_days = not (span.from_s % DAY_S or span.to_s % DAY_S) and span.step_s == DAY_S
-    return dialect.has_label_sums and bool(where.of_labels(by)) and is_of_days
+    return bool(where.of_labels(by)) and is_of_days
 
 
 def source(where: Where, by: str) -> tuple[str, str, list[Any]]:
@@ -569,13 +568,19 @@ def by_value(db: Any, page: Page, where: Where) -> tuple[list[Row], Cursor | Non
     return rows, go_on, None if since is None else since[0] + 1
 
 
+def count_rows(db: Any, page: Page) -> int:
+    """The calls within a page's bounds, one by one."""
+    bounds, given = bounds_condition(page)
+    found = db.execute(f"SELECT count(*) FROM calls WHERE {bounds}" if given else "SELECT count(*) FROM calls", given)  # nosec B608
+    return int(found.fetchone()[0])
+
+
 def count_calls(db: Any, page: Page, where: Where) -> tuple[int, bool]:
     """How many fit, and whether that is all: of a filter only the newest calls are looked at."""
     bounds, given = bounds_condition(page)
     condition, values = calls_condition(db, where)
     if not condition:
-        plain = f"SELECT count(*) FROM calls WHERE {bounds}" if given else "SELECT count(*) FROM calls"  # nosec B608
-        return db.execute(plain, given).fetchone()[0], True
+        return dialect_of(db).count(db, page), True
     since = db.execute(f"SELECT started_ms FROM calls WHERE {bounds} ORDER BY started_ms DESC LIMIT 1 OFFSET ?",  # nosec B608
                        (*given, COUNTED_ROWS)).fetchone()  # fmt: skip
     if since is not None:
@@ -590,7 +595,8 @@ def one(db: Any, name: str) -> tuple[int, Call] | None:
     if name.isascii() and name.isdigit() and len(name) < 19:
         row = db.execute(f"SELECT id, {COLUMNS} FROM calls WHERE id = ?", (int(name),)).fetchone()  # nosec B608
     if row is None:
-        row = db.execute(f"SELECT id, {COLUMNS} FROM calls WHERE request_id = ? ORDER BY id DESC LIMIT 1",  # nosec B608
+        # By -id: for "the newest" alone a planner may read all calls from the newest on, and look at each one's request id.
+        row = db.execute(f"SELECT id, {COLUMNS} FROM calls WHERE request_id = ? ORDER BY -id LIMIT 1",  # nosec B608
                          (name,)).fetchone()  # fmt: skip
     return None if row is None else (row[0], Call._make(row[1:]))
 

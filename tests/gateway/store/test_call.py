@@ -14,7 +14,7 @@ from storing import AT_MS, call
 from llm_router_gateway.store import histogram
 from llm_router_gateway.store.call import SUMS, civil, counts_of, ended_of, stamp, texts, tokens_of, view
 from llm_router_gateway.store.redaction import Bodies, redact
-from llm_router_gateway.store.rollups import bodies_row, rollups, unpack
+from llm_router_gateway.store.rollups import bodies_row, minutes, rows_of, unpack
 from llm_router_gateway.store.sqlite.migrations import MIGRATIONS
 from llm_router_gateway.wire.ir import Usage
 
@@ -105,7 +105,7 @@ def test_the_sums_have_their_columns() -> None:
 def test_a_batch_adds_to_minutes_hours_and_days() -> None:
     later_ms = (0, 1, 60_000)
     batch = [*(call(started_ms=AT_MS + ms) for ms in later_ms), call(started_ms=AT_MS + 3_600_000, key_id="z")]
-    rows = {row[:2] + row[4:5]: row for row in rollups(batch)}
+    rows = {row[:2] + row[4:5]: row for row in rows_of(minutes(batch))}
     minute, hour, day = (AT_MS // 1000 // step * step for step in (60, 3_600, 86_400))
     counted = {key: row[5] for key, row in rows.items()}
     assert counted == {
