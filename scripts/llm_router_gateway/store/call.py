@@ -113,7 +113,7 @@ def view(number: int, call: Call) -> dict[str, Any]:
         "upstream_protocol": call.upstream_protocol, "stream": bool(call.stream), "asked": call.asked,
         "served": call.served, "provider": call.provider, "model": call.model, "attempts": call.attempts,
         "failed": json.loads(call.failed), "status": call.status, "error": call.error, "message": call.message,
-        "ended": call.ended, "finish": call.finish,
+        "is_caller_error": call.is_caller_error, "ended": call.ended, "finish": call.finish,
         "tokens": {"input": call.input_tokens, "output": call.output_tokens, "cached": call.cached_tokens,
                    "cache_write": call.cache_write_tokens, "reasoning": call.reasoning_tokens,
                    "total": sum(known) if known else None},
