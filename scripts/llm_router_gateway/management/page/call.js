@@ -163,7 +163,9 @@ export class CallDrawer {
         "p",
         { class: "muted" },
         row.cost_usd === null
-          ? "No price is known: set input_usd_per_mtok and output_usd_per_mtok of the model."
+          ? row.attempts
+            ? "No price is known: set input_usd_per_mtok and output_usd_per_mtok of the model."
+            : "Nothing was sent to a provider: there is no cost."
           : `Cost ${COST_SOURCE[row.cost_source] ?? ""}.`,
       ),
     );

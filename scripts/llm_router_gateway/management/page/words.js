@@ -30,7 +30,7 @@ const ERRORS = {
   half_tool_call: "The provider's answer broke off in a tool call",
   image_unsupported: "The model reads no images",
   impossible_config: "The configuration would be invalid",
-  internal: "Fault in the gateway",
+  internal: "Server error",
   invalid_encrypted_content: "Unreadable reasoning of an earlier answer",
   key_disabled: "Key disabled",
   key_expired: "Key expired",
