@@ -41,8 +41,8 @@ AT_ONCE = """\
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 from llm_router_gateway.commands import main
-from llm_router_gateway.store import recorder
-recorder.GATHER_S = 0.0
+from llm_router_gateway.store import recorder, sql_conversations
+recorder.GATHER_S = sql_conversations.AGAIN_S = 0.0
 sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -204,7 +204,8 @@ class Process:
     """`python3 scripts/llm_router_gateway -c router.toml -p 0 FLAGS` on a free port, until end().
 
     `timeouts` are the seconds of connection.ServerTimeouts, shorter than the defaults; `files` is its limit of open files;
-    `gateway` is the package to run. `at_once`: a call is stored as soon as it is over, for tests that look for each.
+    `gateway` is the package to run. `at_once`: a call is stored as soon as it is over, for tests that look for each,
+    and what is not in the store is not looked for again a little later.
     """
 
     def __init__(
