@@ -17,6 +17,7 @@ from ..wire.conversion import as_utf8
 from ..wire.demands import Demands
 from ..wire.pipes import MARK
 from ..wire.registry import SPECS, vectors, wire
+from ..wire.renaming import Renaming
 from ..wire.think_tags import split_answer
 from ..wire.token_estimate import weight
 from ..wire.unmet import seen_in, unmet
@@ -51,6 +52,7 @@ class Reading(NamedTuple):
     secrets: tuple[str, ...]  # of the provider
     now_s: int
     splits: bool = False  # thoughts stand in tags among the text: see wire/think_tags
+    alias: str = ""  # the model's name that the answer is to have
 
 
 def answer(cached: Cached, how: Reading) -> tuple[Said, bytes]:
@@ -66,6 +68,7 @@ def answer(cached: Cached, how: Reading) -> tuple[Said, bytes]:
     mask, said = Mask(how.secrets), Said("answer", model=fields.get(SPECS[how.api].model_field))
     if how.request is None:
         usage, data = own.usage_in(fields), mask(cached.data.removeprefix(MARK))
+        data = Renaming(how.alias, ((SPECS[how.protocol].model_field,),)).whole(data) if how.alias else data
         tokens = weight(fields.get(SPECS[how.protocol].answer_field)) if usage is None else 0.0
         said = said._replace(
             usage=usage,
@@ -79,6 +82,7 @@ def answer(cached: Cached, how: Reading) -> tuple[Said, bytes]:
     result = split_answer(result) if how.splits else result
     missing = unmet(how.demands, seen_in(result)) if how.demands is not None else []
     result = result if result.created else replace(result, created=how.now_s)
+    result = replace(result, model=how.alias) if how.alias else result
     made = own.write_answer(result, how.request, lost)
     tokens = weight(fields.get(SPECS[how.api].answer_field)) if result.usage is None else 0.0
     said = said._replace(usage=result.usage, tokens=tokens, finish=own.finish_in(made), unmet=tuple(missing), lost=tuple(lost))

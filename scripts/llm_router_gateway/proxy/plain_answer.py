@@ -35,6 +35,8 @@ from .answers import (
     parse_answer,
     parse_or_none,
     read_answer,
+    renamed,
+    renaming_of,
     request_of,
     status_in,
 )  # fmt: skip
@@ -67,6 +69,12 @@ def embeddings_usage(data: bytes, protocol: str) -> ir.Usage | None:
         return None
 
 
+def with_alias(context: RequestContext, data: bytes) -> bytes:
+    """The caller's name of the model in the answer, where that is wanted."""
+    renaming = renaming_of(context)
+    return data if renaming is None else renaming.whole(data)
+
+
 class PlainAnswers:
     """What is read whole before anything of it goes out."""
 
@@ -95,8 +103,8 @@ class PlainAnswers:
             context.answer_tokens = estimated_tokens(record.usage, answer, context.call.protocol)
             note_unmet(context, answer)
             if context.conversation is not None:
-                context.conversation.keep(answer, outgoing.candidate, outgoing.key)
-            return headers, mask_secrets(data.removeprefix(MARK), outgoing.candidate)
+                context.conversation.keep(renamed(answer, context.alias), outgoing.candidate, outgoing.key)
+            return headers, with_alias(context, mask_secrets(data.removeprefix(MARK), outgoing.candidate))
         result = read_answer(answer, outgoing.candidate)
         context.answer_tokens = estimated_tokens(result.usage, answer, api)
         return self._write(context, result, outgoing.request)
@@ -117,7 +125,7 @@ class PlainAnswers:
         candidate, record, request = outgoing.candidate, context.record, outgoing.request
         secrets = tuple(secret.reveal() for secret in candidate.provider.secrets)
         how = Reading(context.call.protocol, candidate.provider.api, request, context.demands, tuple(record.lost), secrets,
-                      int(unix_s()), bool(candidate.provider.quirks.get("think_tags")))  # fmt: skip
+                      int(unix_s()), bool(candidate.provider.quirks.get("think_tags")), context.alias)  # fmt: skip
         said, made = await self._services.offload.once(data, "answer", how)
         if said.kind == "streamed":
             return self._assemble(context, outgoing, data)
@@ -166,6 +174,7 @@ class PlainAnswers:
         """A neutral answer in the caller's protocol."""
         context.record.usage = result.usage
         result = result if result.created else replace(result, created=int(unix_s()))
+        result = replace(result, model=context.alias) if context.alias else result
         written: dict[str, Any] = wire(context.call.protocol).write_answer(result, request, context.record.lost)
         return written
 
@@ -226,8 +235,9 @@ class PlainAnswers:
             context.body = read_body(dump_json(spec.embeddings_request(wanted)))
         headers, data = await self._failover.answer(context, partial(self._embeddings, context))
         if len(data) > LARGE_BYTES and spec.reshapes(wanted):
-            return headers, (await self._services.offload.once(data, "form", context.call.protocol, dict(wanted)))[1]
-        return headers, spec.embeddings(data, wanted)
+            data = (await self._services.offload.once(data, "form", context.call.protocol, dict(wanted)))[1]
+            return headers, with_alias(context, data)
+        return headers, with_alias(context, spec.embeddings(data, wanted))
 
     async def _embeddings(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         candidate, call = attempt.candidate, context.call.action or "embeddings"

@@ -24,7 +24,7 @@ from ..wire import ir
 from ..wire.pipes import EventBytes
 from ..wire.registry import SPECS, wire
 from ..wire.sse import Event
-from .answers import is_error, is_event_stream, media_type, parse_answer, parse_or_none, status_in
+from .answers import is_error, is_event_stream, media_type, parse_answer, parse_or_none, renaming_of, status_in
 from .failover import Failover
 from .headers import caller_headers, mask_secrets
 from .mask import mask_of
@@ -85,7 +85,8 @@ class RelayedCalls:
                 data = await response.read(MAX_ANSWER_BYTES)
                 self._check(context, outgoing, data)
                 attempt.mark_output(self._clock())
-                return headers, mask_secrets(data, outgoing.candidate)
+                renaming, data = renaming_of(context), mask_secrets(data, outgoing.candidate)
+                return headers, data if renaming is None else renaming.whole(data)
             await self._pour(context, outgoing, response, attempt, headers)
             return None
         finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from time import time as unix_s
 from typing import Any
@@ -20,6 +21,7 @@ from ..wire import ir
 from ..wire.complaints import classify
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
+from ..wire.renaming import Renaming
 from ..wire.unmet import Seen, Watcher
 from . import headers
 from .answers import (
@@ -30,6 +32,7 @@ from .answers import (
     note_unmet,
     parse_answer,
     read_answer,
+    renamed,
     request_of,
     status_in,
     stream_reader,
@@ -77,14 +80,18 @@ class Stream:
             candidate = outgoing.candidate
             self._passed = headers.caller_headers(response.headers, candidate)
             scanner, mask = self._module.Scanner(), StreamMask(mask_of(candidate.provider.secrets))
-            self.pipe = RelayPipe(scanner, self._array, mask, hides_usage=outgoing.hides_usage, watcher=self._watcher())
-            self._keep_at_its_end(lambda: scanner.response, candidate, outgoing.key)
+            alias = self.context.alias
+            self.pipe = RelayPipe(
+                scanner, self._array, mask, hides_usage=outgoing.hides_usage, watcher=self._watcher(),
+                renaming=Renaming(alias, self._spec.event_models) if alias else None,
+            )  # fmt: skip
+            self._keep_at_its_end(lambda: renamed(scanner.response, alias), candidate, outgoing.key)
         else:
             reader = stream_reader(outgoing.candidate)
             writer = self._writer(outgoing.request)
             mask = StreamMask(mask_of(outgoing.candidate.provider.secrets))
             seen = Seen() if self.context.demands is not None else None
-            self.pipe = ConvertPipe(reader, writer, int(unix_s()), mask, seen=seen)
+            self.pipe = ConvertPipe(reader, writer, int(unix_s()), mask, seen=seen, alias=self.context.alias)
             self._keep_at_its_end(lambda: writer.response())
         return self.pipe
 
@@ -116,6 +123,7 @@ class Stream:
         answer = self._module.read_answer(fields) if is_same else read_answer(fields, outgoing.candidate)
         self.context.record.usage = answer.usage
         note_unmet(self.context, answer)
+        answer = replace(answer, model=self.context.alias) if self.context.alias else answer
         conversation = self.context.conversation
         request = outgoing.request or request_of(self.context, name, True)
         writer = self._writer(request)

@@ -6,7 +6,7 @@
 
 Tokens: `input` is all that was read, `cached` and `cache_write` are parts of it; `output` is all that was written, `reasoning`
 a part of it. None: unknown. A call is a success when `error` is empty; a caller that went away is neither that nor an
-error. Latency is that of successes, without those that only count tokens.
+error. Latency is that of successes, without those that only count tokens and those that the cache answered.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..wire.ir import Usage
-from ..wire.spec import RELAYED_KINDS
+from ..wire.spec import CREATING_KINDS, RELAYED_KINDS
+from .pricing import CACHE
 
-KINDS = frozenset({"chat", "count", "embeddings", "invoke"}) | RELAYED_KINDS
+KINDS = frozenset({"chat", "count", "embeddings", "invoke"}) | RELAYED_KINDS | CREATING_KINDS
 COMPLETE, ERROR, CLIENT_GONE, CUT, REFUSED = "complete", "error", "client_gone", "cut", "refused"  # how a call ended
 MAX_NAME = 200  # characters of a name that callers choose
 MAX_MESSAGE = 1_000  # of an error's text
@@ -52,7 +53,7 @@ class Call(NamedTuple):
     cache_write_tokens: int | None
     reasoning_tokens: int | None
     cost_usd: float | None
-    cost_source: str  # upstream, prices, ""
+    cost_source: str  # upstream, prices, estimated, cache, ""
     key_id: str
     key_name: str
     client: str
@@ -63,7 +64,7 @@ class Call(NamedTuple):
     @property
     def is_timed(self) -> bool:
         """Whether its times are among the latencies."""
-        return not self.error and self.kind != "count"
+        return not self.error and self.kind != "count" and self.cost_source != CACHE
 
 
 COLUMNS = ", ".join(Call._fields)

@@ -54,6 +54,7 @@ const COST_SOURCE = {
   upstream: "as the provider said",
   prices: "from the configured prices",
   estimated: "estimated: the provider did not say what was used",
+  cache: "nothing: the gateway gave an earlier answer again",
 };
 
 /** "200", "429 rate_limited", "left", in its colour */

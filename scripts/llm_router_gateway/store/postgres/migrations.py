@@ -110,6 +110,15 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             source text NOT NULL, first_id bigint NOT NULL, last_id bigint NOT NULL, from_ms bigint NOT NULL,
             to_ms bigint NOT NULL, PRIMARY KEY (source, first_id))""",
     )),
+    ("m006_owned", (
+        """CREATE TABLE owned (
+            owner text NOT NULL, kind text NOT NULL, id text NOT NULL, created_s float8 NOT NULL,
+            provider text NOT NULL, key text NOT NULL, label text NOT NULL, value text NOT NULL,
+            PRIMARY KEY (owner, kind, id))""",
+        "CREATE INDEX owned_listed ON owned (owner, kind, created_s, id)",
+        "CREATE INDEX owned_created ON owned (created_s)",
+        "CREATE INDEX owned_named ON owned (id)",
+    )),
 )  # fmt: skip
 
 
