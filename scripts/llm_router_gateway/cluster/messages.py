@@ -7,11 +7,12 @@ From a worker to the home:
     call  batch(number, calls, lines, used)  -> true: records, log lines, uses of keys. The numbers of one worker grow by one;
                                              a number that the home has seen is acknowledged and not counted again
     send  open(requests)                     how many requests it is answering
+    send  leased(sums)                       what it has of limits and budgets: {"keys", "usd", "tokens", "slots"}
     send  routing(changes)                   health of members, cooldowns of keys, conversations: see `cluster.routing`
     call  kept(name, arguments)              conversations: chain, find, holding, delete
     call  owned(name, arguments)             whose files and batches are: put, find, owners, page, delete
     send  keep(turn)                         a turn of a conversation, found from then on
-    call  lease(name, values), sums(since)   limits and budgets: see `cluster.leases`
+    call  lease(name, values), sums(since), settle()     limits and budgets: see `cluster.leases`
 
 From the home to each worker:
 
@@ -28,7 +29,7 @@ Times that cross are Unix seconds, or durations; never a monotonic clock's. Byte
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -109,13 +110,13 @@ def unpack_logins(values: Sequence[Any]) -> Logins:
 
 
 def pack_turn(turn: Turn) -> list[Any]:
-    value: Mapping[str, Any] = turn.value
-    return [turn.id, turn.owner, turn.previous, turn.created, turn.member, turn.key, value, list(turn.items)]
+    text = turn.text.decode("utf-8", "surrogatepass")
+    return [turn.id, turn.owner, turn.previous, turn.created, turn.member, turn.key, text, list(turn.items)]
 
 
 def unpack_turn(values: Sequence[Any]) -> Turn:
-    turn_id, owner, previous, created, member, key, value, items = values
-    return Turn(turn_id, owner, previous, created, member, key, value, tuple(items))
+    turn_id, owner, previous, created, member, key, text, items = values
+    return Turn(turn_id, owner, previous, created, member, key, text.encode("utf-8", "surrogatepass"), tuple(items))
 
 
 # ---------------------------------------------------------------------------------------------------- files and batches

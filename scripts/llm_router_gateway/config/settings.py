@@ -17,6 +17,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from ..wire.registry import SPECS, UPSTREAMS
+from .key_command import read_command, read_label
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
@@ -266,6 +267,8 @@ KINDS: Mapping[str, tuple[Callable[[object], object], str]] = {
     "patterns": (read_patterns, "list of texts with *"),
     "webhook": (read_webhook, "http(s) address, a secret"),
     "shares": (read_shares, "list of numbers"),
+    "command": (read_command, "text, or list of texts"),
+    "label": (read_label, "name"),
     "networks": (read_networks, "list of addresses and networks"),
 }
 
@@ -313,7 +316,7 @@ class Setting:
         return [part.strip() for part in text.split(",") if part.strip()] if self.kind == "texts" else text
 
 
-PORT_HIGH, LONG_S = 65_535, 86_400
+PORT_HIGH, LONG_S, YEAR_S = 65_535, 86_400, 31_536_000
 MAX_WORKERS = 64
 STRATEGIES = ("roundrobin", "random", "leastconn", "latency", "cost", "priority")
 
@@ -381,14 +384,10 @@ SERVER: tuple[Setting, ...] = (
             "(previous_response_id); 0 = none is", low=0, high=876_000),
     Setting("max_conversations_bytes", "size", 268_435_456, "what they may take of the store; then the oldest go", low=65_536),
     Setting("answer_with_alias", "bool", False, "true: answers name the model as their caller did, not as the provider does"),
-    Setting("cache_ttl_s", "number", 0, "how long a complete answer is given again to the same request of the same key; 0 = "
-            "never", low=0, high=31_536_000),
-    Setting("max_cache_bytes", "size", 67_108_864, "memory for these answers; then the longest unused ones go. Several "
-            "workers share it out", low=65_536),
-    Setting("keep_files_days", "number", 400, "how long the gateway remembers whose a file or batch at a provider is; after "
-            "that no caller reaches it here", low=0.01, high=36_500),
-    Setting("files_provider", "text", "", "provider that takes the files and batches of callers that name none; not needed "
-            "where only one can"),
+    Setting("cache_ttl_s", "number", 0, "how long a key's same request gets the same answer; 0 = never", low=0, high=YEAR_S),
+    Setting("max_cache_bytes", "size", 67_108_864, "memory for these answers, all workers together", low=65_536),
+    Setting("keep_files_days", "number", 400, "how long it is remembered whose a file or batch is", low=0.01, high=36_500),
+    Setting("files_provider", "text", "", "provider of the files and batches of callers that name none"),
     Setting("log_format", "text", "text", "format of the log: plain lines, or one JSON object per line",
             ("LLM_ROUTER_LOG_FORMAT",), choices=("text", "json")),
     Setting("labels_header", "text", "x-llm-router-labels", "header whose comma list becomes a call's tags in statistics"),
@@ -409,6 +408,24 @@ PROVIDER: tuple[Setting, ...] = (
     Setting("api_key", "secret", (), "the key, or a comma list of them; better api_key_env or api_key_file"),
     Setting("api_key_env", "text", "", "name of the environment variable that holds the key"),
     Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
+    Setting(
+        "api_key_command",
+        "command",
+        (),
+        "program that prints the key, with its arguments; no shell runs it. Alone, or a JSON object with its expiry",
+    ),
+    Setting(
+        "api_key_command_ttl_s",
+        "number",
+        300,
+        "how long such a key is used where the program does not say",
+        low=1,
+        high=31_536_000,
+    ),
+    Setting("api_key_command_timeout_s", "number", 30, "for one run of it", low=0.1, high=600),
+    Setting("resource", "label", "", "of the types whose address has one: the name of the resource"),
+    Setting("region", "label", "", "the same: the region"),
+    Setting("project", "label", "", "the same: the project, by its id or number"),
     Setting("is_active", "bool", True, "false: as if it were not there"),
     Setting("any_model", "bool", None, "accept names that no [[models]] entry lists; true when it has no entry"),
     Setting(
@@ -488,14 +505,7 @@ MODEL_CONFIG: tuple[Setting, ...] = (
     Setting("long_context", "tables", (), "prices of requests with a long input, see the next table"),
     Setting("cost_per_1k_tokens", "number", None, "older form: price of a thousand input tokens", low=0),
     Setting("cost_per_1k_completion_tokens", "number", None, "older form: price of a thousand output tokens", low=0),
-    Setting(
-        "cache_ttl_s",
-        "number",
-        None,
-        "in the place of [server] cache_ttl_s; 0 = its answers are never kept",
-        low=0,
-        high=31_536_000,
-    ),
+    Setting("cache_ttl_s", "number", None, "as [server]; 0 = its answers are never given again", low=0, high=YEAR_S),
     Setting("priority", "number", 0, "among models that a tag query finds, higher comes first"),
 )
 
@@ -586,8 +596,7 @@ CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[ke
     Setting("budget", "table", {}, "see the next table"),
     Setting("reset", "table", {}, "what it had spent when its spending was last reset; written by `keys reset`"),
     Setting("soft_budget", "table", {}, "the same, for `[alerts]` alone: no call is refused for it"),
-    Setting("cache_ttl_s", "number", None, "in the place of [server] cache_ttl_s; 0 = it is given no answer again", low=0,
-            high=31_536_000),
+    Setting("cache_ttl_s", "number", None, "as [server], which it takes precedence over; 0 = never", low=0, high=YEAR_S),
     Setting("allow_batches", "bool", False, "true: may upload files and start batches although its models, parameters or "
             "spending are limited: a batch names any model, and the gateway sees neither its bodies nor its costs"),
     Setting("networks", "networks", (), 'addresses it may be used from: "10.0.0.0/8"'),

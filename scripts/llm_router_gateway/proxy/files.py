@@ -30,7 +30,7 @@ from ..routing.resolve import Candidate
 from ..store.owned import Owned, OwnedObjects, Wanted
 from ..wire.registry import DEFAULT, SPECS, wire
 from . import paths
-from .answers import check_key, parse_answer
+from .answers import parse_answer
 from .attempts import record_of
 from .conversations import mark_of
 from .failover import KEY_REFUSALS, Failover
@@ -185,6 +185,7 @@ class OwnedFiles:
     async def _content(self, context: RequestContext) -> None:
         """Piece by piece, without the provider's key."""
         found, place = await self._found(context, files_of(context).FILE)
+        place = await self._with_key(context, place)
         outgoing = self._outgoing(context, place, (found.id, "content"))
         exchange, mask = context.exchange, StreamMask(mask_of(place.candidate.provider.secrets))
         try:
@@ -290,6 +291,14 @@ class OwnedFiles:
 
     # -- send
 
+    async def _with_key(self, context: RequestContext, place: Place) -> Place:
+        """With the key that its provider's command printed; unchanged where there is no such command."""
+        if place.candidate.provider.key_command is None:
+            return place
+        candidate = await self._services.key_commands.with_key(place.candidate)
+        context.printed_keys += candidate.provider.keys
+        return place._replace(candidate=candidate, key=candidate.provider.keys[0])
+
     def _outgoing(
         self, context: RequestContext, place: Place, parts: Sequence[str] = (), data: bytes = b"",
         content_type: str = Body.content_type,
@@ -329,6 +338,7 @@ class OwnedFiles:
         self, context: RequestContext, method: str, place: Place, parts: Sequence[str] = (), data: bytes = b"",
         content_type: str = Body.content_type,
     ) -> Answer:  # fmt: skip
+        place = await self._with_key(context, place)
         outgoing = self._outgoing(context, place, parts, data, content_type)
         async with self._sent(context, method, outgoing) as response:
             said = mask_secrets(await response.read(MAX_ANSWER_BYTES), place.candidate)
@@ -387,14 +397,13 @@ def provider_for(context: RequestContext) -> Candidate:
         what = f"{name[:100]} takes no files in {title}'s protocol" if name else "it is open which provider the file is for"
         raise BadRequest(f"{what}: {there}; name one in the header {PROVIDER_HEADER}, or set [server] files_provider",
                          details={"path": PROVIDER_HEADER})  # fmt: skip
-    candidate = Candidate(able[name], FILES).speaking(protocol)
-    check_key(candidate)
-    return candidate
+    return Candidate(able[name], FILES).speaking(protocol)
 
 
 def takes_files(provider: Provider, protocol: str) -> bool:
     spoken = provider if provider.api == protocol else provider.also.get(protocol)
-    return provider.is_active and spoken is not None and FILES in spoken.paths and bool(provider.keys or not provider.needs_key)
+    has_key = bool(provider.keys or not provider.needs_key or provider.key_command)
+    return provider.is_active and spoken is not None and FILES in spoken.paths and has_key
 
 
 def place_of(context: RequestContext, found: Owned, call: str = "") -> Place:

@@ -58,9 +58,10 @@ from .failover import Failover
 from .files import OwnedFiles
 from .headers import is_request_id
 from .in_flight import BytesInFlight
+from .key_commands import KeyCommands
 from .log import Log
 from .model_list import LiveLists
-from .offload import LARGE_BYTES, LargeBody, Offload
+from .offload import LargeBody, Offload, is_large
 from .own_api import OwnApi, only_monitoring
 from .plain_answer import PlainAnswers
 from .readiness import readiness
@@ -75,7 +76,7 @@ from .streaming import Headers, Watch
 from .tracing import Tracing
 from .upstream import RelayedRefusal, Upstream
 
-OFFLOADED = frozenset({"chat", "count", "embeddings"})  # calls whose large bodies are read by workers
+OFFLOADED = frozenset({"chat", "count", "embeddings", "compact"})  # calls whose large bodies are read by workers
 TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
 MONITORED = frozenset({"management", "models_health"})  # the calls of keys for monitoring; routes of management say more
 CLIENT_GONE = 499  # only for the log: no caller is left to read a status
@@ -122,9 +123,10 @@ class Gateway:
         rng = rng or Random()  # nosec B311  # it shares out requests, and makes no secret
         self.offload = Offload()
         self.bodies = BytesInFlight()
+        self.key_commands = KeyCommands(clock=clock, wall=wall, warn=log.warn)
         self._services = services = Services(
             pool, log, self.routing_state, self.watch, self.authenticator, self.limiter, self.budgets, clock, wall, new_id, rng,
-            self.offload,
+            self.offload, self.key_commands,
         )  # fmt: skip
         upstream, failover = Upstream(pool), Failover(services)
         self._lists = LiveLists(services, upstream)
@@ -151,6 +153,7 @@ class Gateway:
         self.authenticator.configure(prepared.state.config, prepared.entries)
         self._lists.forget()
         self._answers.clear()
+        self.key_commands.forget()
 
     @property
     def open(self) -> int:
@@ -184,6 +187,8 @@ class Gateway:
             self.bodies.give_back(context.reserved)
             if context.large is not None:
                 context.large.close()
+            if context.conversation is not None:
+                context.conversation.close()
 
     def _begin(self, exchange: Exchange) -> RequestContext:
         server = self.state.config.server
@@ -270,19 +275,17 @@ class Gateway:
         return data
 
     async def _read(self, context: RequestContext) -> None:
-        """The body of a call to a model, and the model's name."""
-        data, spec = await self._receive(context), SPECS[context.call.protocol]
-        if len(data) > LARGE_BYTES and context.call.kind in OFFLOADED:
-            keeper = context.call.protocol if spec.keeps_answers else ""
+        """The body of a call to a model, the model's name, and the conversation that it belongs to."""
+        data = await self._receive(context)
+        if is_large(len(data)) and context.call.kind in OFFLOADED:
+            keeper = context.call.protocol if SPECS[context.call.protocol].keeps_answers else ""
             context.large = await self.offload.open(data, wants_text=context.allowance is not None, protocol=keeper)
             context.body = context.large.head_body
-            if keeper and self._conversations.needs_whole(context, context.large.head.builds):
-                context.large.close()
-                context.large = None
-        if context.large is None:
+        else:
             context.body = read_body(data)
         name_model(context)
         await self._files.check_named(context)
+        context.conversation = await self._conversations.begin(context)
         if context.large is not None:
             await ask_selectors(context, context.large)
 
@@ -291,7 +294,6 @@ class Gateway:
     async def _chat(self, context: RequestContext) -> None:
         await self._read(context)
         context.record.stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
-        context.conversation = await self._conversations.begin(context)
         self._lists.learn_windows(context)
         if await self._answers.replay(context):
             return
@@ -303,12 +305,10 @@ class Gateway:
 
     async def _compact(self, context: RequestContext) -> None:
         await self._read(context)
-        context.conversation = await self._conversations.begin(context)
         await context.respond(200, *await self._plain.compact(context))
 
     async def _count(self, context: RequestContext) -> None:
         await self._read(context)
-        context.conversation = await self._conversations.begin(context)
         await context.respond(200, *await self._plain.count(context))
 
     async def _embeddings(self, context: RequestContext) -> None:
