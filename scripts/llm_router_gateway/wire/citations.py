@@ -25,6 +25,7 @@ from . import ir
 from .losses import name_lost
 
 ANNOTATIONS, CITATIONS, GROUNDING = "annotations", "citations", "groundingMetadata"
+PIECES = 64  # of a text that are put together
 MAX_CITATIONS = 1_000  # of one answer; more than a page shows
 
 
@@ -127,20 +128,29 @@ def without(extras: ir.Extras, vendor: str, name: str, left: Any = None) -> ir.E
 class Quoted:
     """What one candidate quotes, gathered as its parts come; see the module."""
 
-    __slots__ = ("_found", "_open", "_own", "_said", "_start")
+    __slots__ = ("_found", "_open", "_own", "_said", "_start", "_tail")
 
     def __init__(self, own: str) -> None:
         self._own = own
         self._said: list[str] = []
+        self._tail: list[str] = []  # the last pieces, which are put together now and then: a stream has thousands
         self._start = 0
         self._open: list[Any] = []  # what the open text quotes in Anthropic's form, all of it so far
         self._found: list[Citation] = []
 
     def say(self, text: str) -> None:
-        self._said.append(text)
+        self._tail.append(text)
+        if len(self._tail) == PIECES:
+            self._gather()
+
+    def _gather(self) -> None:
+        self._said.append("".join(self._tail))
+        self._tail.clear()
 
     @property
     def text(self) -> str:
+        if self._tail:
+            self._gather()
         if len(self._said) > 1:
             self._said = ["".join(self._said)]
         return self._said[0] if self._said else ""
@@ -166,7 +176,7 @@ class Quoted:
 
     def close(self, extras: ir.Extras = ir.NOTHING) -> tuple[list[Citation], ir.Extras]:
         self.end()
-        if extras is not ir.NOTHING and self._said:
+        if extras is not ir.NOTHING and (self._said or self._tail):
             extras = self._of_candidate(extras)
         return list(dict.fromkeys(self._found))[:MAX_CITATIONS], extras
 

@@ -181,6 +181,21 @@ def test_a_stream_does_too(caller: str, upstream: str) -> None:
     assert ("citations.position" in lost) is (caller == "anthropic")
 
 
+@pytest.mark.parametrize("caller", ["openai", "gemini", "responses"])
+def test_a_place_is_right_in_a_stream_of_many_pieces(caller: str) -> None:
+    pieces = [f"é{number:03}" for number in range(300)]
+    words = [{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}} for piece in pieces]
+    begin, *_, end = block(0, "")
+    data = named(
+        {"type": "message_start", "message": {**WHOLE["anthropic"], "content": [], "stop_reason": None}}, begin, *words, end,
+        *block(1, CITED, PAGE),
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
+        {"type": "message_stop"},
+    )  # fmt: skip
+    pipe = ConvertPipe(anthropic.StreamReader(), MODULES[caller].StreamWriter(request(stream=True), lost=[]))
+    assert pages_in(caller, assembled(caller, pipe.feed(data) + pipe.close())) == [(URL, TITLE, CITED)]
+
+
 @pytest.mark.parametrize("upstream", MODULES)
 @pytest.mark.parametrize("caller", [ollama, completions], ids=["ollama", "completions"])
 def test_a_protocol_without_a_place_for_them_names_the_loss(caller: Any, upstream: str) -> None:
