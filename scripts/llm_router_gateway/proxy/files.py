@@ -412,9 +412,7 @@ def place_of(context: RequestContext, found: Owned, call: str = "") -> Place:
     call = call or (FILES if found.kind == words.FILE else BATCHES)
     provider = next((each for each in context.state.config.providers if each.name == found.provider), None)
     if provider is None or not takes_files(provider, context.call.protocol):
-        raise NotFound(
-            f"{found.kind} {found.id} is at {found.provider}, which this gateway has no longer", code="provider_gone"
-        )
+        raise NotFound(f"{found.kind} {found.id} is at {found.provider}, which this gateway has no longer")
     candidate = Candidate(provider, call).speaking(context.call.protocol)
     keys = provider.keys
     return Place(candidate, next((key for key in keys if mark_of(key) == found.key), keys[0] if keys else None), call)

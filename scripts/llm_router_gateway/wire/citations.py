@@ -223,7 +223,7 @@ def lose_citations(said: ir.Candidate | ir.StreamEvent, lost: list[str]) -> None
 # --------------------------------------------------------------------------------------------------------------- writing
 
 
-def annotations(found: Iterable[Citation]) -> list[dict[str, Any]]:
+def write_annotations(found: Iterable[Citation]) -> list[dict[str, Any]]:
     """As chat completions have them: the place is 0 to 0 where it is not known, for SDKs want numbers."""
     return [
         {"type": "url_citation", "url_citation": {

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..chat_parts import data_url
-from ..citations import ANNOTATIONS, annotations, gather
+from ..citations import ANNOTATIONS, gather, write_annotations
 from ..error_bodies import error_in, error_of
 from ..fields import compact
 from ..losses import lose_extras, name_lost
@@ -207,7 +207,7 @@ def write_candidate(candidate: ir.Candidate, number: int, callers: Callers, lost
     extras = mine(candidate.extras)
     made = {"index": number, "message": message.finish(candidate.stop), "logprobs": extras.pop("logprobs", None)}
     if cited:
-        extras[ANNOTATIONS] = [*(extras.get(ANNOTATIONS) or ()), *annotations(cited)]
+        extras[ANNOTATIONS] = [*(extras.get(ANNOTATIONS) or ()), *write_annotations(cited)]
     made["message"] |= extras
     return made | {"finish_reason": REASON[candidate.stop.reason]} | native_reason(candidate.stop, lost)
 

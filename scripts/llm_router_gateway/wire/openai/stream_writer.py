@@ -8,7 +8,7 @@ from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from .. import ir
-from ..citations import ANNOTATIONS, Quoted, annotations
+from ..citations import ANNOTATIONS, Quoted, write_annotations
 from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import mint_id
@@ -191,7 +191,7 @@ class StreamWriter:
         lose_extras(rest, OWN, self._lost)
         extras = mine(rest)
         if cited:
-            extras[ANNOTATIONS] = [*(extras.get(ANNOTATIONS) or ()), *annotations(cited)]
+            extras[ANNOTATIONS] = [*(extras.get(ANNOTATIONS) or ()), *write_annotations(cited)]
         logprobs = extras.pop("logprobs", None)
         if event.stop.reason == "refusal" and not isinstance(voice.part, ir.Refusal):
             extras["refusal"] = refusal_text(event.stop)
