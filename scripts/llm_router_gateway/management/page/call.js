@@ -10,6 +10,7 @@ const COST_SOURCE = {
   upstream: "as the provider said",
   prices: "from the configured prices",
   estimated: "estimated: the provider did not say what was used",
+  cache: "nothing: the gateway gave an earlier answer again",
 };
 
 /** The status in its colour, with what went wrong in plain words; an error of the caller has another colour than a provider's. */
