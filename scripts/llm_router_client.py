@@ -930,6 +930,16 @@ class Secret:
             text = text.replace(form, "[key]")
         return text
 
+    def begins_at(self, text: str) -> int:
+        """Where the end of a text is the beginning of the key; its length where it is none."""
+        places = []
+        for form in self.forms:
+            at = text.find(form[0], max(0, len(text) - len(form) + 1))
+            while at >= 0 and not form.startswith(text[at:]):
+                at = text.find(form[0], at + 1)
+            places += [at] if at >= 0 else []
+        return min(places, default=len(text))
+
 
 def choose_key(endpoint: Endpoint, settings: dict[str, str], in_file: str) -> Secret | None:
     """The key for an endpoint, None where it needs none (this machine): the rule that binds a key to its host.
@@ -1270,14 +1280,11 @@ class Transport:
         from urllib.request import OpenerDirector, Request
 
         opener: Any = OpenerDirector()
-        opener.add_handler(self)
+        opener.handle_open = {"http": [self], "https": [self]}  # add_handler() would look through all names of the handler
         url, headers = f"{endpoint.scheme}://{endpoint.netloc}{path}", {"Host": endpoint.netloc, **headers}
         request: Any = Request(url, body or None, headers, method=method)
         request.endpoint, request.first_s, request.deadline = endpoint, first_s, deadline
         return opener.open(request, timeout=connect_s)  # type: ignore[no-any-return]
-
-    def add_parent(self, opener: Any) -> None:
-        """Called by OpenerDirector.add_handler(); another one is made for each request."""
 
     def http_open(self, request: Any) -> Any:
         """Called by an OpenerDirector: the response to a request of send(), its head read."""
@@ -1607,7 +1614,7 @@ class Call:
         choice: JSON | None = None,
     ) -> None:  # fmt: skip
         cache_ttl_s = body.pop("cache_ttl_s", client.cache_ttl_s)
-        encode_body(body)  # what cannot be sent is refused before anything is
+        self._encoded = body, encode_body(body)  # what cannot be sent is refused before anything is
         self.client, self.models, self.body, self.path = client, list(dict.fromkeys(models)), body, path
         self.stream, self.gemini, self.added = stream, gemini, added
         self.choice = choice  # task and prefer, where a model is still to be chosen
@@ -1732,8 +1739,10 @@ class Call:
                 each.before(attempt)
         if attempt.response is None:
             self.attempts.append(attempt.record)
+            body, data = self._encoded
+            data = data if attempt.body == body else encode_body(attempt.body)
             response = self.client.send(
-                "POST", attempt.path, encode_body(attempt.body), deadline=self.deadline, stream=self.stream, token=attempt.token
+                "POST", attempt.path, data, deadline=self.deadline, stream=self.stream, token=attempt.token
             )
             attempt.response = attempt.opened(response)
         held: Turns = []
@@ -2343,6 +2352,29 @@ class Sanitizer:
         return str(self._sequences.close()) if self._sequences else ""
 
 
+class EventMask:
+    """A stream's events without the key, also where several bring it: what may be its beginning waits for the next one."""
+
+    def __init__(self, key: Secret | None) -> None:
+        self._key, self._held = key, dict[Any, JSON]()  # what waits, by kind and call
+
+    def feed(self, event: JSON) -> Turns:
+        field = "arguments" if event["type"] == "tool_call" else "text"
+        if self._key is None or field not in event:
+            return [*self.close(), event]
+        kind = event["type"], event.get("index")
+        text = self._key.hide(self._held.pop(kind, {field: ""})[field] + event[field])
+        at = self._key.begins_at(text)
+        if at < len(text):
+            self._held[kind] = {**event, field: text[at:]}
+        return [{**event, field: text[:at]}] if at else []
+
+    def close(self) -> Turns:
+        """What was held back."""
+        held, self._held = self._held, {}
+        return list(held.values())
+
+
 def clean(text: str) -> str:
     sanitizer = Sanitizer()
     return text if text.isascii() and text.isprintable() else sanitizer.feed(text) + sanitizer.close()
@@ -2589,21 +2621,30 @@ def usd(cost: Any) -> str:
 def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespace, console: Console) -> Answer:
     """Print an answer as it comes: text, or with --json one event a line. The whole of it is returned."""
     console.ndjson = args.json
-    sanitizer, last = Sanitizer(), "\n"
+    sanitizer, mask, last = Sanitizer(), EventMask(client.key()), "\n"
+
+    def show(events: Sequence[JSON]) -> None:
+        nonlocal last
+        for event in events:
+            is_text = event["type"] == "text" and not (args.output and not args.json)
+            if args.json:
+                console.out(dump_json(event))
+            elif is_text:
+                last = event["text"][-1:] or last
+                console.out(event["text"])
+            console.printed = console.printed or is_text
+
     with client.chat_stream(**request) as stream:
         try:
             for event in stream.events():
-                if args.json:
-                    console.printed = console.printed or event["type"] == "text"
-                    console.out(dump_json(event))
-                elif event["type"] == "text" and not args.output:
-                    text = sanitizer.feed(event["text"])
-                    last, console.printed = text[-1:] or last, True
-                    console.out(text)
+                if event["type"] == "text" and not args.json:
+                    event["text"] = sanitizer.feed(event["text"])
+                show(mask.feed(event))
         finally:
             if not isinstance(sys.exc_info()[1], OSError):  # the rest of the text, and the line's end, also of a cut one
                 rest = sanitizer.close()
-                console.out(rest + ("" if (rest or last).endswith("\n") else "\n"))
+                show([*(mask.feed({"type": "text", "text": rest}) if rest else ()), *mask.close()])
+                console.out("" if last == "\n" else "\n")
         return stream.response  # type: ignore[return-value]  # its events ended
 
 

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 from failures import OUTCOMES, PATTERNS, Outcome
+from quick import slow
 from raw_server import DONE, RawServer, StillTransport, completion, delta, http, stream
 
 import llm_router_client as c
@@ -47,7 +48,10 @@ def outcome(server: Any, model: str, streamed: bool) -> Outcome:
         return error.code, error.status, bool(kept), len(server.requests) - before
 
 
-@pytest.mark.parametrize("model", sorted(OUTCOMES))
+WAITING = ("fail-comments", "fail-comments-mid", "fail-drip", "fail-stall-mid")  # each of them for a timeout
+
+
+@pytest.mark.parametrize("model", [*sorted(OUTCOMES.keys() - WAITING), *slow(*WAITING)])
 def test_every_failure_of_the_stand_in_through_the_library(demo: Any, model: str) -> None:
     assert (outcome(demo, model, False), outcome(demo, model, True)) == OUTCOMES[model]
 
@@ -136,8 +140,8 @@ def test_a_repaired_body_stays_repaired_for_the_fallback(serve: Serve) -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("failing", [
     "fail-402", "fail-404", "fail-408", "fail-429", "fail-429-quota", "fail-500", "fail-503-channels", "fail-529",
-    "fail-context", "fail-drop", "fail-stall", "fail-html", "fail-empty", "fail-empty-body", "fail-error-200",
-    "fail-error-first", "fail-filter", "fail-redirect-302",
+    "fail-context", "fail-drop", "fail-html", "fail-empty", "fail-empty-body", "fail-error-200", "fail-error-first",
+    "fail-filter", "fail-redirect-302", *slow("fail-stall"),
 ])  # fmt: skip
 def test_the_next_model_is_asked_where_the_first_cannot_answer(demo: Any, failing: str, streamed: bool) -> None:
     clocks = {"first_event_timeout_s": 0.5} if failing == "fail-stall" else {}

@@ -99,7 +99,7 @@ def test_bytecode_is_kept_where_the_folder_can_hold_it(launcher: Any, tmp_path: 
         shutil.copy(path, folder)
     if not writable:
         (folder / "__pycache__").write_text("a file: Python can make no folder here, whoever runs it")
-    env = {name: value for name, value in launcher.env.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env = {name: value for name, value in launcher.env.items() if name != "PYTHONPYCACHEPREFIX"}
     for _ in range(2):
         done = subprocess.run([folder / "llm-router", "--version"], capture_output=True, env=env, timeout=30)
         assert done.stdout == f"llm-router {c.VERSION}\n".encode() and done.returncode == 0

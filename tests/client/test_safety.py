@@ -176,6 +176,76 @@ def test_no_failure_shows_the_key_in_any_form(at: Any, serve: Serve, demo: Any) 
             assert CANARY.encode() not in ran.out + ran.err
 
 
+@pytest.mark.parametrize("more", [["--stream"], ["--stream", "--json"]])
+@pytest.mark.parametrize("at_byte", [1, len(CANARY) - 1])
+def test_a_key_that_comes_in_two_events_of_a_stream_is_not_shown(at: Any, serve: Serve, at_byte: int, more: List[str]) -> None:
+    pieces = [f"It is {CANARY[:at_byte]}", f"{CANARY[at_byte:]}, and {CANARY[:8]}", "!"]
+    ran = at(serve(stream(*map(delta, pieces), delta(finish="stop"))), "chat", "-m", "m", "--message", "Hi", *more)
+    wanted = f"It is [key], and {CANARY[:8]}!"
+    if "--json" in more:
+        assert "".join(event["text"] for event in ran.events if event["type"] == "text") == ran.events[-1]["text"] == wanted
+    else:
+        assert ran.out.decode() == wanted + "\n"
+
+
+def test_a_comparison_of_streams_does_not_show_the_key(at: Any, serve: Serve) -> None:
+    reply = stream(delta(f"It is {CANARY[:9]}"), delta(CANARY[9:], "stop"))
+    for more in ([], ["--json"], ["--markdown"]):
+        ran = at(serve(reply), "compare", "--models", "a,b", "--message", "Hi", "--stream", *more)
+        assert CANARY.encode() not in ran.out and ran.out.count(b"It is [key]") == 2
+
+
+SECRET = c.Secret("sk-sk-skanary", "x")
+
+
+def shown(events: List[Dict[str, Any]], field: str = "text") -> str:
+    """What is shown of the pieces of one field."""
+    mask = c.EventMask(SECRET)
+    return "".join(each.get(field, "") for event in events for each in mask.feed(event)) + "".join(
+        each.get(field, "") for each in mask.close()
+    )
+
+
+@pytest.mark.parametrize(
+    "text", [f"a {SECRET.value} b", "sk-sk-sk-skanary", "sk-sk-s", f"{SECRET.value}{SECRET.value}s", "skskanary", "sk-"]
+)
+def test_a_key_is_hidden_wherever_a_text_is_cut_and_all_else_stays(text: str) -> None:
+    wanted = SECRET.hide(text)
+    for first in range(len(text) + 1):
+        for second in range(first, len(text) + 1):
+            pieces = (text[:first], text[first:second], text[second:])
+            assert shown([{"type": "text", "text": piece} for piece in pieces if piece]) == wanted
+    assert shown([{"type": "text", "text": letter} for letter in text]) == wanted
+
+
+def test_each_kind_of_event_and_each_call_is_a_text_of_its_own() -> None:
+    def call(index: int, arguments: str) -> Dict[str, Any]:
+        return {"type": "tool_call", "index": index, "id": "", "name": "f", "arguments": arguments}
+
+    begun, rest = SECRET.value[:7], SECRET.value[7:]
+    said = [
+        {"type": "text", "text": begun},
+        {"type": "reasoning", "text": begun},
+        call(0, begun),
+        call(1, begun),
+        call(0, rest),
+    ]
+    events = [*said, {"type": "text", "text": rest}, {"type": "finish", "reason": "stop"}]
+    mask = c.EventMask(SECRET)
+    told = [each for event in events for each in mask.feed(event)]
+    assert told == [call(0, "[key]"), {"type": "text", "text": "[key]"}, {"type": "reasoning", "text": begun}, call(1, begun),
+                    events[-1]]  # fmt: skip
+    assert mask.close() == [] and c.EventMask(None).feed(events[0]) == [events[0]]
+
+
+def test_the_time_to_hide_a_key_is_linear_in_the_text() -> None:
+    key = c.Secret("s" * 200 + "k", "x")
+    began, mask = time.process_time(), c.EventMask(key)
+    for _ in range(20_000):
+        mask.feed({"type": "text", "text": "s" * 20})
+    assert time.process_time() - began < 3.0
+
+
 @posix_only
 def test_output_files_are_private_and_replace_nothing_unasked(at: Any, demo: Any, tmp_path_factory: Any) -> None:
     outside = tmp_path_factory.mktemp("outside") / "precious"

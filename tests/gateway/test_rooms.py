@@ -50,6 +50,13 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def trees_for_these_tests_alone() -> Iterator[None]:
+    """Their million objects would slow down every later round of the garbage collector."""
+    yield
+    tree_of.cache_clear()
+
+
 def statements(tree: ast.AST) -> Iterator[ast.AST]:
     """Every statement at any depth; expressions, nearly all of a tree, are left out."""
     waiting = [tree]
@@ -212,7 +219,7 @@ def test_files_are_short() -> None:
 @pytest.mark.parametrize("folder", [PACKAGE, pytest.param(ROOT / "tests", marks=pytest.mark.slow)], ids=["gateway", "tests"])
 def test_functions_are_short_those_of_tests_too(folder: Path) -> None:
     for path in folder.rglob("*.py"):
-        for node in statements(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in statements(tree_of(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 assert lines <= MAX_FUNCTION_LINES, f"{path.relative_to(ROOT)}: {node.name} has {lines} lines"

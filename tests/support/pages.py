@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Dict, List
 
 ROOT = Path(__file__).resolve().parents[2]
-PASSED_ON = ("SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
+PASSED_ON = ("SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "PYTHONPYCACHEPREFIX")
 LIMIT_S = 60.0  # for one command; reached only by a failure
 POLL_S = 0.01
 SERVER = re.compile(r"(?:^|\s)python3 scripts/llm_router_(?:gateway|demo\.py)(?P<words>[^\n]*)")
@@ -50,7 +50,7 @@ class Shell:
         (folder / "scripts").symlink_to(ROOT / "scripts")
         kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         path = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
-        self.env: Dict[str, str] = {**kept, "PATH": path, "HOME": str(self.home), "PYTHONDONTWRITEBYTECODE": "1", **env}
+        self.env: Dict[str, str] = {**kept, "PATH": path, "HOME": str(self.home), **env}
 
     def connect(self, port: int) -> None:
         """curl reaches that port under the address that the pages name, and fails where the status is an error."""

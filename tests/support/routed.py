@@ -15,6 +15,7 @@ from fakes import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Upstream
 from llm_router_gateway.config import config
 from llm_router_gateway.proxy.gateway import Gateway
 from llm_router_gateway.proxy.log import Log
+from llm_router_gateway.store.conversations import Conversations
 
 Headers = list[tuple[str, str]]
 Script = list[Any]  # Upstream, an exception, or a function of the request that gives one
@@ -70,14 +71,14 @@ class Hosts:
 class Ways:
     """A gateway over Hosts."""
 
-    def __init__(self, document: dict[str, Any], hosts: Hosts, folder: Path) -> None:
+    def __init__(self, document: dict[str, Any], hosts: Hosts, folder: Path, kept: Conversations | None = None) -> None:
         self.hosts, self.path = hosts, folder / "log"
         self.log = Log("debug", stream=-1, path=str(self.path))
         loop = asyncio.get_running_loop()
         self.skipped = 0.0
         self.gateway = Gateway(
             config.parse(document), hosts, self.log, clock=lambda: loop.time() + self.skipped,  # type: ignore[arg-type]
-            call_later=loop.call_later, new_id=lambda: "made", rng=Random(7),
+            call_later=loop.call_later, new_id=lambda: "made", rng=Random(7), kept=kept,
         )  # fmt: skip
 
     def skip(self, seconds: float) -> None:
@@ -129,11 +130,11 @@ def trio(**more: Any) -> dict[str, Any]:
     return {"server": server, **document, **more}
 
 
-def play(story: Story, document: dict[str, Any], hosts: Hosts, folder: Path) -> Ways:
+def play(story: Story, document: dict[str, Any], hosts: Hosts, folder: Path, kept: Conversations | None = None) -> Ways:
     """Runs one story; afterwards nothing is open and nothing is counted as under way."""
 
     async def all_of_it() -> Ways:
-        ways = Ways(document, hosts, folder)
+        ways = Ways(document, hosts, folder, kept)
         await story(ways)
         assert ways.gateway.open == 0
         for entry in ways.gateway.routing_state.report(ways.gateway.state.table, ways.gateway._clock()):

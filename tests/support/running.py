@@ -25,7 +25,8 @@ SUPPORT = Path(__file__).resolve().parent  # what a test's own process imports t
 PROTOCOLS = ("openai", "anthropic", "gemini", "responses")
 ROOTS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta", "responses": "/v1"}  # what follows the host in a base_url
 PAIRS = [(caller, upstream) for caller in PROTOCOLS for upstream in PROTOCOLS]
-PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")  # all that a process gets of this user's environment
+# All that a process gets of this user's environment, and where it keeps bytecode.
+PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "PYTHONPYCACHEPREFIX")
 WAIT_S = 45.0  # for whatever must happen, on a very busy machine, too; reached only by a failure
 POLL_S = 0.005
 IMPATIENT = """\
@@ -180,7 +181,7 @@ def whole(response: HTTPResponse) -> Answer:
 
 def environment(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return {**kept, "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **env}
+    return {**kept, "HOME": str(folder), **env}
 
 
 def command(folder: Path, *words: str, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:

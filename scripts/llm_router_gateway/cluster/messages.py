@@ -28,7 +28,7 @@ Times that cross are Unix seconds, or durations; never a monotonic clock's. Byte
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -108,10 +108,10 @@ def unpack_logins(values: Sequence[Any]) -> Logins:
 
 
 def pack_turn(turn: Turn) -> list[Any]:
-    value: Mapping[str, Any] = turn.value
-    return [turn.id, turn.owner, turn.previous, turn.created, turn.member, turn.key, value, list(turn.items)]
+    text = turn.text.decode("utf-8", "surrogatepass")
+    return [turn.id, turn.owner, turn.previous, turn.created, turn.member, turn.key, text, list(turn.items)]
 
 
 def unpack_turn(values: Sequence[Any]) -> Turn:
-    turn_id, owner, previous, created, member, key, value, items = values
-    return Turn(turn_id, owner, previous, created, member, key, value, tuple(items))
+    turn_id, owner, previous, created, member, key, text, items = values
+    return Turn(turn_id, owner, previous, created, member, key, text.encode("utf-8", "surrogatepass"), tuple(items))

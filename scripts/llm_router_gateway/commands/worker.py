@@ -218,6 +218,7 @@ class WorkerProcess:
     async def end(self) -> int:
         await self.sending.close()
         await self.gateway.offload.close()
+        await self.gateway.key_commands.close()
         await self.pool.close()
         await self.forward.pool.close()
         await self.leases.close()

@@ -327,7 +327,9 @@ class HomeProcess(GatewayProcess):
         """What the workers share is kept by this process, or by the engine of [state] for all gateways."""
         backends = self.backends
         if backends.replica is None:
-            return LeaseDesk(own_engine(time.time), backends.keys, backends.store)
+            engine = own_engine(time.time)
+            backends.on_spent.append(engine.hear)
+            return LeaseDesk(engine, backends.keys, backends.store)
         membership = backends.replica.membership
         ledger = membership.ledger.name
         return LeaseDesk(

@@ -13,9 +13,9 @@ from ..wire import ir
 from ..wire.demands import Demands
 from ..wire.error_bodies import status_of
 from ..wire.losses import name_lost
-from ..wire.pipes import MARK, ConvertPipe
+from ..wire.pipes import MARK
 from ..wire.registry import wire
-from ..wire.think_tags import ThinkTags, split_answer
+from ..wire.think_tags import ThinkTags
 from ..wire.unmet import Seen, seen_in, unmet
 from .request import Record, RequestContext
 
@@ -47,16 +47,15 @@ def parse_or_none(data: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def stream_reader(candidate: Candidate) -> Any:
+def splits_thoughts(candidate: Candidate) -> bool:
+    """Whether an upstream's thoughts stand in tags among its text."""
+    return bool(candidate.provider.quirks.get("think_tags"))
+
+
+def stream_reader(api: str, splits: bool) -> Any:
     """What reads an upstream's events."""
-    reader = wire(candidate.provider.api).StreamReader()
-    return ThinkTags(reader) if candidate.provider.quirks.get("think_tags") else reader
-
-
-def read_answer(answer: Mapping[str, Any], candidate: Candidate) -> ir.Answer:
-    """An upstream's whole answer; UpstreamFailed where it is none."""
-    found = wire(candidate.provider.api).read_answer(answer)
-    return split_answer(found) if candidate.provider.quirks.get("think_tags") else found
+    reader = wire(api).StreamReader()
+    return ThinkTags(reader) if splits else reader
 
 
 def is_error(answer: Mapping[str, Any]) -> bool:
@@ -77,14 +76,6 @@ def is_event_stream(response: Response) -> bool:
 def media_type(content_type: str) -> str:
     """media_type("Application/JSON; charset=utf-8") -> "application/json" """
     return content_type.partition(";")[0].strip().lower()
-
-
-def check_answer(answer: Mapping[str, Any], candidate: Candidate, record: Record) -> None:
-    """BrokenAnswer for what the upstream itself calls unfinished, and for what holds no turn: see `wire/verdict`."""
-    codec = wire(candidate.provider.api)
-    flaw = codec.flaw_in(answer)
-    if flaw is not None:
-        raise broken(flaw, codec.usage_in(answer), candidate, record)
 
 
 def broken(flaw: GatewayError, usage: ir.Usage | None, candidate: Candidate, record: Record) -> GatewayError:
@@ -144,15 +135,3 @@ class EventCollector:
     def feed(self, event: ir.StreamEvent) -> bytes:
         self.collector.feed(event)
         return b""
-
-
-def assemble(data: bytes, candidate: Candidate) -> ir.Answer:
-    """The answer that a whole stream makes; what is wrong with the stream is raised."""
-    writer = EventCollector()
-    pipe = ConvertPipe(stream_reader(candidate), writer)
-    pipe.feed(data)
-    if pipe.error is None:
-        pipe.close()
-    if pipe.error is not None:
-        raise pipe.error
-    return writer.collector.answer()

@@ -3,19 +3,21 @@
     conversation = await conversations.begin(context)         None where the caller's protocol knows nothing of the kind
     body = conversation.body_for(candidate, key, lost)        for an upstream of the same protocol
     request = read_request(fields, **conversation.reading)    for one of another
-    conversation.keep(response, candidate, key)               once the answer is whole
+    conversation.keep(response, secrets)                      once the answer is whole
+    await conversation.settled()                              it may be built on
 
 To an upstream that gave the answer before, in the caller's own protocol and with the same key, its id is enough. Every other
 gets the whole conversation out of the gateway's copy. `context.body` has it from the beginning, so that routing, limits and
-estimates see all that a model will.
+estimates see all that a model will. Where body and turns together are large, workers do all of it: see large_conversations.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -26,10 +28,13 @@ from ..routing.resolve import Candidate, candidates
 from ..store.conversations import Conversations as Kept
 from ..store.conversations import Turn, Unkept
 from ..wire import ir
+from ..wire.conversion import without_ours
 from ..wire.registry import SPECS, wire
 from .headers import upstream_headers
+from .large_conversations import Past, Place, input_page, portable, turn_of, unfolded
+from .offload import LargeBody, is_large
 from .outgoing import Outgoing
-from .request import RequestContext, dump_json
+from .request import JSON_TYPE, RequestContext, dump_json
 from .services import Services
 from .upstream import Upstream
 
@@ -37,7 +42,8 @@ ID_BYTES = 20
 PAGE = 20  # items of an input, where the caller does not say
 KNOWN_KEYS = 1_024  # of upstreams, whose marks are remembered
 FORGOTTEN = "previous_response_not_found"  # what an upstream says of an answer that it no longer has
-WHOLE = frozenset({"completed", "incomplete"})
+HERE = Place()  # the gateway itself
+NO_PAST = Past()
 
 
 @lru_cache(maxsize=KNOWN_KEYS)
@@ -46,21 +52,28 @@ def mark_of(key: Secret | None) -> str:
     return hashlib.sha256(key.reveal().encode()).hexdigest()[:16] if key is not None else ""
 
 
+def place_of(candidate: Candidate, key: Secret | None) -> Place:
+    return Place(candidate.name, mark_of(key))
+
+
 @dataclass(slots=True)
 class Conversation:
     """One request's: what it builds on, and what signs what its caller must bring back. Most need neither seal nor id."""
 
+    services: Services
+    protocol: str  # the caller's
     codec: Any
     kept: Kept
     owner: str
-    given: Body  # as the caller sent it
+    given: Body  # as the caller sent it; of a large one the head
+    large: LargeBody | None  # the whole of that, in a worker
     keeps: bool  # whether the answer is to be kept
     now: float
-    turns: list[Turn] = field(default_factory=list)  # before this one, oldest first
-    named: list[Turn] = field(default_factory=list)  # others whose items it names
+    past: Past = NO_PAST
     _seal: ir.Seal | None = None
     _id: str = ""
     is_forgotten: bool = False  # the upstream has lost what it gave: it gets our copy
+    keeping: asyncio.Task[None] | None = None  # what a worker does before the answer can be built on
 
     @property
     def seal(self) -> ir.Seal:
@@ -76,18 +89,18 @@ class Conversation:
 
     @property
     def builds(self) -> bool:
-        return bool(self.turns or self.named)
+        return bool(self.past.turns or self.past.named)
 
     @property
     def home(self) -> str:
         """The model that knows the answer before by its id; "" for none."""
-        return self.turns[-1].member if self.turns else ""
+        return self.past.turns[-1].member if self.past.turns else ""
 
     def home_key(self, candidate: Candidate) -> Secret | None:
         """The key that the answer before was given to; None for another member, or where the key is gone."""
         if self.home != candidate.name:
             return None
-        return next((key for key in candidate.provider.keys if mark_of(key) == self.turns[-1].key), None)
+        return next((key for key in candidate.provider.keys if mark_of(key) == self.past.turns[-1].key), None)
 
     @property
     def reading(self) -> Mapping[str, Any]:
@@ -95,33 +108,30 @@ class Conversation:
         previous = self.given.fields.get("previous_response_id")
         return {"seal": self.seal, "reply_id": self.id, "echo": {"previous_response_id": previous} if previous else {}}
 
-    def is_known_to(self, candidate: Candidate, key: Secret | None) -> bool:
-        """Whether an upstream has everything that is only named here."""
-        place = candidate.name, mark_of(key)
-        last = [*self.turns[-1:], *self.named]
-        return not self.is_forgotten and all((turn.member, turn.key) == place for turn in last)
-
-    def unfold(self, change: Callable[[Turn], Mapping[str, Any]] = lambda turn: turn.value) -> dict[str, Any]:
-        """The body with the whole conversation in it."""
-        state = self.codec.state
-        items = state.by_id([change(turn) if turn in self.turns else turn.value for turn in self.named])
-        body: dict[str, Any] = state.unfold(self.given.fields, [change(turn) for turn in self.turns], items)
-        return body
+    def passes(self, candidate: Candidate, key: Secret | None) -> bool:
+        """Whether an upstream has everything that is only named here, so that it gets what the caller sent."""
+        place = place_of(candidate, key)
+        last = [*self.past.turns[-1:], *self.past.named]
+        return not last or (not self.is_forgotten and all((turn.member, turn.key) == place for turn in last))
 
     def body_for(self, candidate: Candidate, key: Secret | None, lost: list[str]) -> Body:
         """For an upstream of the same protocol: as it came, where nothing of it is ours to resolve."""
-        relay, body = self.codec.relay, self.given
-        if self.builds and not self.is_known_to(candidate, key):
-            place = candidate.name, mark_of(key)
-
-            def portable(turn: Turn) -> Mapping[str, Any]:
-                portable: dict[str, Any] = relay.portable(turn.value, (turn.member, turn.key) == place, lost)
-                return portable
-
-            body = read_body(dump_json(self.unfold(portable)))
-        if relay.is_marked(body.text):
-            body = read_body(dump_json(relay.fit(body.fields, self.seal, lost)))
+        body = self.given
+        if not self.passes(candidate, key):
+            fields = portable(body.fields, self.past, self.protocol, place_of(candidate, key), lost)
+            body = read_body(dump_json(fields))
+        if self.codec.relay.is_marked(body.text):
+            body = without_ours(body, self.protocol, self.seal, lost)
         return body
+
+    async def carried_over(
+        self, candidate: Candidate, key: Secret | None, changes: Mapping[str, Any], dropped: frozenset[str], lost: list[str]
+    ) -> bytes:
+        """The same of a large one that the upstream does not know, changed."""
+        if self.large is None:
+            raise RuntimeError("only a large conversation is carried over by a worker")
+        how = (self.past, self.protocol, place_of(candidate, key), changes, dropped, self.seal)
+        return await self.large.written(lost, "carry_over", *how)
 
     def forgets(self, error: GatewayError) -> bool:
         """Whether an upstream no longer has the conversation that was referenced; then the stored copy is sent."""
@@ -130,17 +140,39 @@ class Conversation:
         self.is_forgotten = True
         return True
 
-    def keep(self, response: Mapping[str, Any] | None, candidate: Candidate | None = None, key: Secret | None = None) -> None:
-        """Stores the answer for later turns. `candidate` gave it in the caller's own protocol, and so has its id."""
-        if not self.keeps or not response or response.get("status") not in WHOLE or not isinstance(response.get("id"), str):
+    def keep(self, response: Mapping[str, Any] | bytes | None, secrets: tuple[Secret, ...], place: Place = HERE) -> None:
+        """Stores the answer for later turns. `place` gave it in the caller's own protocol, and so has its id. A worker does it
+        where the body or the answer, which is bytes then, is large: wait until that is `settled`."""
+        if not self.keeps or not response:
             return
-        state, fields = self.codec.state, self.given.fields
-        if self.builds:
-            fields = state.resolve_references(fields, state.by_id(turn.value for turn in (*self.turns, *self.named)))
-        value = state.turn_to_keep(fields, response)
-        ids = tuple(str(item["id"]) for item in value["output"] if isinstance(item, dict) and item.get("id"))
-        member, mark = (candidate.name, mark_of(key)) if candidate is not None else ("", "")
-        self.kept.append(Turn(value["id"], self.owner, value["previous"], self.now, member, mark, value, ids))
+        if self.large is not None or isinstance(response, bytes):
+            self.keeping = asyncio.ensure_future(self._keep_large(response, secrets, place))
+        else:
+            self._append(*turn_of(self.given.fields, response, self.past, self.protocol, secrets), place)
+
+    async def _keep_large(self, response: Mapping[str, Any] | bytes, secrets: tuple[Secret, ...], place: Place) -> None:
+        offload, how = self.services.offload, (response, self.past, self.protocol, secrets)
+        try:
+            if self.large is not None:
+                found = await offload.run(self.large, "keep", *how)
+            else:
+                found = await offload.once(self.given.encoded(), "keep", *how)
+        except GatewayError as error:
+            self.services.log.warn(f"an answer cannot be built on, since it was not kept: {error.message}")
+            return
+        self._append(*found, place)
+
+    def _append(self, found: Any, text: bytes, place: Place) -> None:
+        if found is not None:
+            self.kept.append(Turn(found.id, self.owner, found.previous, self.now, place.member, place.key, text, found.items))
+
+    async def settled(self) -> None:
+        if self.keeping is not None:
+            await asyncio.wait({self.keeping})
+
+    def close(self) -> None:
+        if self.large is not None:
+            self.large.close()
 
 
 class Conversations:
@@ -155,34 +187,50 @@ class Conversations:
     def keeps(self, context: RequestContext) -> bool:
         return self._is_kept and context.state.config.server.keep_conversations_hours > 0
 
-    def needs_whole(self, context: RequestContext, builds: bool) -> bool:
-        """Whether a large body is needed here and not only in a worker: it builds on what is kept, or is to be kept."""
-        return builds or (self.keeps(context) and wire(context.call.protocol).state.wants_store(context.fields))
-
     async def begin(self, context: RequestContext) -> Conversation | None:
         """What a request that was read builds on. BadRequest and NotFound in the API's words where that is unknown."""
-        if not SPECS[context.call.protocol].keeps_answers:
+        protocol = context.call.protocol
+        if not SPECS[protocol].keeps_answers:
             return None
-        codec, fields, owner = wire(context.call.protocol), context.fields, context.caller.key_id
+        codec, fields, owner = wire(protocol), context.fields, context.caller.key_id
         codec.refuse_unsupported(fields)
         keeps = self.keeps(context)
         is_kept = keeps and codec.state.wants_store(fields)
-        made = Conversation(codec, self._kept, owner, context.read, is_kept, self._services.wall())
-        named = codec.state.references(fields)
+        made = Conversation(
+            self._services, protocol, codec, self._kept, owner, context.read, context.large, is_kept, self._services.wall()
+        )
+        named = context.large.head.references if context.large is not None else codec.state.references(fields)
         if named and keeps:
-            await self._find(made, named.previous, named.items)
-            context.body = read_body(dump_json(made.unfold()))
+            made.past = await self._find(made, named.previous, named.items)
+            await self._unfold(made, context)
         return made
 
-    async def _find(self, made: Conversation, previous: str, items: tuple[str, ...]) -> None:
+    async def _find(self, made: Conversation, previous: str, items: tuple[str, ...]) -> Past:
         state, owner = made.codec.state, made.owner
-        if previous:
-            made.turns = await self._kept.chain(owner, previous)
-            if not made.turns:
-                raise state.previous_not_found(previous)
-        missing = set(items) - state.by_id(turn.value for turn in made.turns).keys()
-        if missing:
-            made.named = await self._kept.holding(owner, missing)
+        turns = await self._kept.chain(owner, previous) if previous else []
+        if previous and not turns:
+            raise state.previous_not_found(previous)
+        missing = set(items)
+        if missing and not is_large(Past(turns).size):
+            missing -= state.by_id(turn.value for turn in turns).keys()
+        known = {turn.id for turn in turns}
+        found = await self._kept.holding(owner, missing) if missing else []
+        return Past(turns, [turn for turn in found if turn.id not in known])
+
+    async def _unfold(self, made: Conversation, context: RequestContext) -> None:
+        """Puts the whole conversation in the place of the body."""
+        size = len(context.large.data) if context.large is not None else len(context.read.text)
+        if not is_large(size + made.past.size):
+            context.body = read_body(dump_json(unfolded(made.given.fields, made.past, made.protocol)))
+            return
+        wants_text = context.allowance is not None
+        try:
+            made.large = made.large or await self._services.offload.open(context.read.encoded(), wants_text=wants_text)
+            whole = await self._services.offload.derive(made.large, "unfold", made.past, made.protocol, wants_text=wants_text)
+        except BaseException:
+            made.close()
+            raise
+        context.large, context.body = whole, whole.head_body
 
     # -- calls about an earlier answer
 
@@ -195,7 +243,11 @@ class Conversations:
     async def get(self, context: RequestContext) -> None:
         if context.query.get("stream") == "true":
             raise BadRequest("an answer that is kept is not streamed again: leave stream out", details={"path": "stream"})
-        await context.respond_json(wire(context.call.protocol).state.response_of((await self._turn(context)).value))
+        turn, protocol = await self._turn(context), context.call.protocol
+        if is_large(len(turn.text)):
+            await context.respond(200, [JSON_TYPE], (await self._services.offload.once(turn.text, "show", protocol))[1])
+        else:
+            await context.respond_json(wire(protocol).state.response_of(turn.value))
 
     async def input_items(self, context: RequestContext) -> None:
         turn, query = await self._turn(context), context.query
@@ -204,10 +256,13 @@ class Conversations:
             limit = int(query.get("limit") or PAGE)
         except ValueError:
             raise BadRequest("limit is not a number", details={"path": "limit"}) from None
-        page = wire(context.call.protocol).state.input_items_page(
-            [each.value for each in turns], after=query.get("after", ""), limit=limit, order=query.get("order") or "desc"
-        )
-        await context.respond_json(page)
+        protocol = context.call.protocol
+        wanted = {"after": query.get("after", ""), "limit": limit, "order": query.get("order") or "desc"}
+        if is_large(Past(turns).size):
+            _, data = await self._services.offload.once(b"{}", "page", turns, protocol, wanted)
+            await context.respond(200, [JSON_TYPE], data)
+        else:
+            await context.respond_json(input_page(turns, protocol, wanted))
 
     async def delete(self, context: RequestContext) -> None:
         """Here, and at the upstream that has it too."""
@@ -221,6 +276,7 @@ class Conversations:
         """A failure there goes only to the log: the caller's copy is deleted."""
         try:
             candidate = candidates(context.state.routes, turn.member)[0].speaking(context.call.protocol)
+            candidate = await self._services.key_commands.with_key(candidate)
             provider = candidate.provider
             key = next((each for each in provider.keys if mark_of(each) == turn.key), None)
             if provider.api != context.call.protocol or (key is None and turn.key):

@@ -55,9 +55,10 @@ from .conversations import Conversations
 from .failover import Failover
 from .headers import is_request_id
 from .in_flight import BytesInFlight
+from .key_commands import KeyCommands
 from .log import Log
 from .model_list import LiveLists
-from .offload import LARGE_BYTES, LargeBody, Offload
+from .offload import LargeBody, Offload, is_large
 from .own_api import OwnApi, only_monitoring
 from .plain_answer import PlainAnswers
 from .readiness import readiness
@@ -72,7 +73,7 @@ from .streaming import Watch
 from .tracing import Tracing
 from .upstream import RelayedRefusal, Upstream
 
-OFFLOADED = frozenset({"chat", "count", "embeddings"})  # calls whose large bodies are read by workers
+OFFLOADED = frozenset({"chat", "count", "embeddings", "compact"})  # calls whose large bodies are read by workers
 TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
 MONITORED = frozenset({"management", "models_health"})  # the calls of keys for monitoring; routes of management say more
 CLIENT_GONE = 499  # only for the log: no caller is left to read a status
@@ -118,9 +119,10 @@ class Gateway:
         rng = rng or Random()  # nosec B311  # it shares out requests, and makes no secret
         self.offload = Offload()
         self.bodies = BytesInFlight()
+        self.key_commands = KeyCommands(clock=clock, wall=wall, warn=log.warn)
         self._services = services = Services(
             pool, log, self.routing_state, self.watch, self.authenticator, self.limiter, self.budgets, clock, wall, new_id, rng,
-            self.offload,
+            self.offload, self.key_commands,
         )  # fmt: skip
         upstream, failover = Upstream(pool), Failover(services)
         self._lists = LiveLists(services, upstream)
@@ -143,6 +145,7 @@ class Gateway:
         self.state = prepared.state
         self.authenticator.configure(prepared.state.config, prepared.entries)
         self._lists.forget()
+        self.key_commands.forget()
 
     @property
     def open(self) -> int:
@@ -176,6 +179,8 @@ class Gateway:
             self.bodies.give_back(context.reserved)
             if context.large is not None:
                 context.large.close()
+            if context.conversation is not None:
+                context.conversation.close()
 
     def _begin(self, exchange: Exchange) -> RequestContext:
         server = self.state.config.server
@@ -262,18 +267,16 @@ class Gateway:
         return data
 
     async def _read(self, context: RequestContext) -> None:
-        """The body of a call to a model, and the model's name."""
-        data, spec = await self._receive(context), SPECS[context.call.protocol]
-        if len(data) > LARGE_BYTES and context.call.kind in OFFLOADED:
-            keeper = context.call.protocol if spec.keeps_answers else ""
+        """The body of a call to a model, the model's name, and the conversation that it belongs to."""
+        data = await self._receive(context)
+        if is_large(len(data)) and context.call.kind in OFFLOADED:
+            keeper = context.call.protocol if SPECS[context.call.protocol].keeps_answers else ""
             context.large = await self.offload.open(data, wants_text=context.allowance is not None, protocol=keeper)
             context.body = context.large.head_body
-            if keeper and self._conversations.needs_whole(context, context.large.head.builds):
-                context.large.close()
-                context.large = None
-        if context.large is None:
+        else:
             context.body = read_body(data)
         name_model(context)
+        context.conversation = await self._conversations.begin(context)
         if context.large is not None:
             await ask_selectors(context, context.large)
 
@@ -282,7 +285,6 @@ class Gateway:
     async def _chat(self, context: RequestContext) -> None:
         await self._read(context)
         context.record.stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
-        context.conversation = await self._conversations.begin(context)
         self._lists.learn_windows(context)
         if context.record.stream:
             await self._streams.answer(context)
@@ -291,12 +293,10 @@ class Gateway:
 
     async def _compact(self, context: RequestContext) -> None:
         await self._read(context)
-        context.conversation = await self._conversations.begin(context)
         await context.respond(200, *await self._plain.compact(context))
 
     async def _count(self, context: RequestContext) -> None:
         await self._read(context)
-        context.conversation = await self._conversations.begin(context)
         await context.respond(200, *await self._plain.count(context))
 
     async def _embeddings(self, context: RequestContext) -> None:

@@ -7,82 +7,25 @@ where those that came are right.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from ..errors import GatewayError
 from ..json_body import dump, read_body
-from ..wire import ir
 from ..wire.conversion import as_utf8
-from ..wire.demands import Demands
-from ..wire.pipes import MARK
-from ..wire.registry import SPECS, vectors, wire
-from ..wire.think_tags import split_answer
-from ..wire.token_estimate import weight
-from ..wire.unmet import seen_in, unmet
-from .answers import is_error, looks_streamed, parse_or_none, status_in, unmet_in
+from ..wire.registry import SPECS, vectors
 from .large_jobs import Cached, Head, head_of, read
-from .mask import Mask
 from .request import dump_json
+from .whole_answers import Said, answer, assemble, check, replay, rewrite
 
 
-class Said(NamedTuple):
-    """What is known of a large answer."""
+def as_job(work: Callable[..., tuple[Said, bytes]], keeps: bool = False) -> Callable[..., tuple[Said, bytes]]:
+    """What `whole_answers` does with a small answer. What is kept of it crosses as bytes, and only where something may be."""
 
-    kind: str  # answer; error: a status of 200 over one; flawed; streamed: events; unreadable
-    flaw: GatewayError | None = None
-    status: int = 0  # that an error names itself
-    model: Any = None  # that the answer comes from, as it says
-    usage: ir.Usage | None = None
-    finish: ir.Stop | str = ""
-    tokens: float = 0.0  # estimated, where there is no usage
-    unmet: tuple[str, ...] = ()
-    lost: tuple[str, ...] = ()
+    def job(cached: Cached, *how: Any) -> tuple[Said, bytes]:
+        said, made = work(cached.data, *how)
+        is_kept = keeps and SPECS[how[0].protocol].keeps_answers and said.answer is not None
+        return said._replace(answer=dump_json(said.answer) if is_kept else None), b"" if made == cached.data else made
 
-
-class Reading(NamedTuple):
-    """What an answer is read and written by."""
-
-    protocol: str  # the caller's
-    api: str  # the upstream's
-    request: ir.Request | None  # None: it is relayed
-    demands: Demands | None
-    lost: tuple[str, ...]  # before
-    secrets: tuple[str, ...]  # of the provider
-    now_s: int
-    splits: bool = False  # thoughts stand in tags among the text: see wire/think_tags
-
-
-def answer(cached: Cached, how: Reading) -> tuple[Said, bytes]:
-    """What `plain_answer` does with a small one."""
-    fields, codec, own = parse_or_none(cached.data), wire(how.api), wire(how.protocol)
-    if fields is None:
-        return Said("streamed" if looks_streamed(cached.data) else "unreadable"), b""
-    if is_error(fields):
-        return Said("error", status=status_in(fields)), b""
-    flaw = codec.flaw_in(fields)
-    if flaw is not None:
-        return Said("flawed", flaw, usage=codec.usage_in(fields)), b""
-    mask, said = Mask(how.secrets), Said("answer", model=fields.get(SPECS[how.api].model_field))
-    if how.request is None:
-        usage, data = own.usage_in(fields), mask(cached.data.removeprefix(MARK))
-        tokens = weight(fields.get(SPECS[how.protocol].answer_field)) if usage is None else 0.0
-        said = said._replace(
-            usage=usage,
-            tokens=tokens,
-            finish=own.finish_in(fields),
-            unmet=tuple(unmet_in(how.demands, how.protocol, fields) if how.demands is not None else ()),
-            lost=how.lost,
-        )
-        return said, b"" if data == cached.data else data
-    lost, result = list(how.lost), codec.read_answer(fields)
-    result = split_answer(result) if how.splits else result
-    missing = unmet(how.demands, seen_in(result)) if how.demands is not None else []
-    result = result if result.created else replace(result, created=how.now_s)
-    made = own.write_answer(result, how.request, lost)
-    tokens = weight(fields.get(SPECS[how.api].answer_field)) if result.usage is None else 0.0
-    said = said._replace(usage=result.usage, tokens=tokens, finish=own.finish_in(made), unmet=tuple(missing), lost=tuple(lost))
-    return said, mask(dump_json(made))
+    return job
 
 
 # ------------------------------------------------------------------------------------------------------------- embeddings
@@ -114,18 +57,8 @@ def form(cached: Cached, protocol: str, wanted: Mapping[str, Any]) -> tuple[None
     return None, b"" if data is cached.data else data
 
 
-def rewrite(cached: Cached, api: str, carrier: str, model: str, action: str) -> tuple[Said, bytes]:
-    """Vectors of an upstream as the caller's protocol has them."""
-    fields = parse_or_none(cached.data)
-    if fields is None:
-        return Said("unreadable"), b""
-    if is_error(fields):
-        return Said("error", status=status_in(fields)), b""
-    found = vectors(api).read_vectors(fields)
-    usage = None if found.tokens is None else ir.Usage(input=found.tokens)
-    return Said("answer", usage=usage), dump_json(vectors(carrier).write_vectors(found, model, action))
-
-
 JOBS: Mapping[str, Callable[..., tuple[Any, bytes]]] = {
-    "answer": answer, "carry": carry, "texts": texts, "form": form, "rewrite": rewrite,
+    **{work.__name__: as_job(work, keeps=True) for work in (answer, assemble, replay)},
+    **{work.__name__: as_job(work) for work in (check, rewrite)},
+    "carry": carry, "texts": texts, "form": form,
 }  # fmt: skip

@@ -14,7 +14,7 @@ from ..config.groups import Selector, read_expression
 from ..config.reader import Reading
 from ..json_body import Body, dump, read_body
 from ..wire import ir
-from ..wire.conversion import Wish, encode_body, read_as, write_as
+from ..wire.conversion import Wish, encode_body, read_as, without_ours, write_as
 from ..wire.registry import wire
 from ..wire.token_estimate import input_tokens
 from .charges import cache_lifetime
@@ -33,7 +33,7 @@ class Head(NamedTuple):
     text: str
     tokens: int
     kept: str
-    builds: bool = False  # on an earlier answer, or on items of one
+    references: Any = None  # what it builds on: see `references` of a protocol that keeps answers
 
 
 @dataclass(slots=True)
@@ -80,8 +80,8 @@ def read(cached: Cached, wants_text: bool, protocol: str = "") -> tuple[Head, by
     text = ""
     if wants_text:
         text = "{" + ",".join(f"{dump(each.name)}:{short_text(body.text, each)}" for each in body.members) + "}"
-    builds = bool(protocol and wire(protocol).state.references(body.fields))
-    return Head(head_of(body.fields), text, input_tokens(body.fields), cache_lifetime(body.text), builds), b""
+    references = wire(protocol).state.references(body.fields) if protocol else None
+    return Head(head_of(body.fields), text, input_tokens(body.fields), cache_lifetime(body.text), references), b""
 
 
 def short_text(text: str, member: Any) -> str:
@@ -91,13 +91,13 @@ def short_text(text: str, member: Any) -> str:
 
 
 def changed(
-    cached: Cached, changes: Mapping[str, Any], dropped: frozenset[str], protocol: str = "", seal: ir.Seal | None = None
+    cached: Cached, changes: Mapping[str, Any], dropped: frozenset[str], protocol: str, seal: ir.Seal | None = None
 ) -> tuple[list[str], bytes]:
-    """(what was lost, the bytes). `protocol`: the caller's, where callers bring back what the gateway sealed."""
-    body, lost = cached.body, list[str]()
-    if protocol and wire(protocol).relay.is_marked(body.text):
-        body = read_body(dump(wire(protocol).relay.fit(body.fields, seal, lost)).encode("utf-8", "backslashreplace"))
-    return lost, body.changed(changes, {}, dropped)
+    """(what was lost, the bytes, b"" where those that came are right). `protocol`: the caller's."""
+    lost: list[str] = []
+    body = without_ours(cached.body, protocol, seal, lost)
+    is_same = body is cached.body and not (changes or dropped)
+    return lost, b"" if is_same else body.changed(changes, {}, dropped)
 
 
 def without_texts(request: ir.Request) -> ir.Request:

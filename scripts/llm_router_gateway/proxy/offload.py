@@ -17,7 +17,7 @@ import os
 import pickle  # nosec B403  # between a process and its child
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -39,6 +39,11 @@ MOST_WORKERS = 4
 JOB_S = 60.0  # the longest that one job may take
 PIECE_BYTES = 262_144  # written to a worker at once: between two the loop does other things
 START = "import sys; sys.path.insert(0, sys.argv[1]); from {package}.proxy.offload_worker import main; main()"
+
+
+def is_large(size: int) -> bool:
+    """Whether so many bytes of JSON are read by a worker."""
+    return size > LARGE_BYTES
 
 
 class Worker:
@@ -101,13 +106,21 @@ class Offload:
         return large
 
     async def once(self, data: bytes, job: str, *arguments: Any) -> tuple[Any, bytes]:
-        """One job of `large_answers` on bytes that are not needed afterwards; the bytes that came where it made none."""
+        """One job on bytes that are not needed afterwards; the bytes that came where it made none."""
         large = LargeBody(self, next(self._keys), data)
         try:
             said, made = await self.run(large, job, *arguments)
             return said, made or data
         finally:
             large.close()
+
+    async def work(self, data: bytes, work: Callable[..., tuple[Any, bytes]], *arguments: Any) -> tuple[Any, bytes]:
+        """What a function of `whole_answers` makes of some bytes: done here where they are small, else by a worker."""
+        return await self.once(data, work.__name__, *arguments) if is_large(len(data)) else work(data, *arguments)
+
+    async def derive(self, large: LargeBody, job: str, *arguments: Any, wants_text: bool = False) -> LargeBody:
+        """Another body, which a job makes of a large one."""
+        return await self.open((await self.run(large, job, *arguments))[1], wants_text=wants_text)
 
     async def run(self, large: LargeBody, job: str, *arguments: Any) -> tuple[Any, bytes]:
         """(what a job says, the bytes that it made). It goes on when the caller goes away: its worker cannot be stopped."""
@@ -261,14 +274,15 @@ class LargeBody:
         self._head, self.data = await self._offload.run(self, "carry", protocol)
 
     async def changed(
-        self, changes: Mapping[str, Any], dropped: frozenset[str], lost: list[str], protocol: str = "",
-        seal: ir.Seal | None = None,
-    ) -> bytes:  # fmt: skip
+        self, changes: Mapping[str, Any], dropped: frozenset[str], lost: list[str], protocol: str, seal: ir.Seal | None = None
+    ) -> bytes:
         """The body's bytes, with `changes` in their place and `dropped` left out; see large_jobs.changed."""
-        if not (changes or dropped or protocol):
-            return self.data
-        more, data = await self._offload.run(self, "changed", changes, dropped, protocol, seal)
-        for name in more:
+        return await self.written(lost, "changed", changes, dropped, protocol, seal) or self.data
+
+    async def written(self, lost: list[str], job: str, *arguments: Any) -> bytes:
+        """The bytes that a job made, which names what it lost."""
+        named, data = await self._offload.run(self, job, *arguments)
+        for name in named:
             name_lost(lost, name)
         return data
 
@@ -293,10 +307,7 @@ class LargeBody:
         more: Mapping[str, Any],
     ) -> bytes:  # fmt: skip
         """The bytes of what was converted, with `changes`; with `counts`, those of the call that counts its tokens."""
-        named, data = await self._offload.run(self, "finish", wish, changes, dropped, counts, more)
-        for name in named:
-            name_lost(lost, name)
-        return data
+        return await self.written(lost, "finish", wish, changes, dropped, counts, more)
 
     async def select(
         self, texts: list[str], names: list[str], variables: Mapping[str, Any]

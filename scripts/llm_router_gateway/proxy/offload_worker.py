@@ -58,14 +58,14 @@ class Bodies:
 def answer(bodies: Bodies, job: str, key: int, arguments: tuple[Any, ...]) -> list[bytes]:
     """("ok", value), ("missing",): send the body again, ("error", class, message, facts), or ("fault", where)."""
     from ..errors import GatewayError
-    from . import large_answers, large_jobs
+    from . import large_answers, large_conversations, large_jobs
     from .services import fault_location
 
     cached = bodies.get(key)
     if cached is None:
         return packed(("missing",))
     try:
-        jobs = large_jobs.JOBS if job in large_jobs.JOBS else large_answers.JOBS
+        jobs = {**large_jobs.JOBS, **large_answers.JOBS, **large_conversations.JOBS}
         value, data = jobs[job](cached, *arguments)
         return packed(("ok", value), data)
     except GatewayError as error:

@@ -2,7 +2,7 @@
 
 await outgoing_for(context, attempt) -> one of these two, by the protocol of the attempt's provider
 relay_request(context, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's bytes, but for the model's name
-convert_request(context, candidate)        -> Outgoing(...)                  rewritten; context.record.lost has the losses
+convert_request(context, candidate, fields) -> Outgoing(...)                 rewritten; context.record.lost has the losses
 """
 
 from __future__ import annotations
@@ -15,19 +15,18 @@ from urllib.parse import quote, unquote_plus
 
 from ..config.settings import Secret
 from ..errors import GatewayError, NoCredit, Unsupported
-from ..json_body import Body, dump, read_body
+from ..json_body import Body, dump
 from ..policy import overrides
 from ..routing.plan import Attempt
 from ..routing.resolve import Candidate
 from ..wire import ir
-from ..wire.conversion import Wish, as_utf8, encode_body, read_as, write_as
+from ..wire.conversion import Wish, as_utf8, encode_body, read_as, without_ours, write_as
 from ..wire.embeddings import Texts
-from ..wire.envelope import MARK
 from ..wire.registry import OWN_QUERY, SPECS, UPSTREAMS, vectors, wire
 from .answers import check_key
 from .headers import upstream_headers
 from .offload import LargeBody
-from .request import RequestContext, dump_json
+from .request import RequestContext
 from .streaming import Headers
 
 ID_BYTES = 12  # of an answer's id that is made here
@@ -56,9 +55,9 @@ class Outgoing(NamedTuple):
 
 
 async def outgoing_for(
-    context: RequestContext, attempt: Attempt, call: str = "chat", fields: Mapping[str, Any] | None = None
+    context: RequestContext, attempt: Attempt, call: str = "chat", instead: Mapping[str, Any] | LargeBody | None = None
 ) -> Outgoing:
-    """What a member is sent; what an earlier one lost of it is not lost any more. `fields` are converted, if not the body."""
+    """What a member is sent; what an earlier one lost of it is not lost any more. `instead` is converted, if not the body."""
     candidate = attempt.candidate.speaking(context.call.protocol)
     check_key(candidate)
     context.record.lost.clear()
@@ -66,15 +65,15 @@ async def outgoing_for(
     if same and candidate.provider.api != context.call.protocol and is_converted(context, candidate):
         same = ""
     try:
-        large = context.large if fields is None else None
-        if large is not None and same:
-            outgoing = await large_relayed(context, large, candidate, same, attempt.key)
-        elif large is not None:
-            outgoing = await large_converted(context, large, candidate, attempt.key, call)
+        whole = instead if instead is not None else context.large or context.read.fields
+        if isinstance(whole, LargeBody) and same:
+            outgoing = await large_relayed(context, whole, candidate, same, attempt.key)
+        elif isinstance(whole, LargeBody):
+            outgoing = await large_converted(context, whole, candidate, attempt.key, call)
         elif same:
             outgoing = relay_request(context, candidate, same, attempt.key)
         else:
-            outgoing = convert_request(context, candidate, attempt.key, fields, call)
+            outgoing = convert_request(context, candidate, whole, attempt.key, call)
         context.candidate = outgoing.candidate  # in the protocol that is spoken after all
         if context.allowance is not None:
             await context.allowance.hold()
@@ -138,8 +137,8 @@ def relay_request(context: RequestContext, candidate: Candidate, call: str, key:
     read = context.read
     if context.conversation is not None:
         read = context.conversation.body_for(candidate, key, context.record.lost)
-    elif MARK in read.text and SPECS[context.call.protocol].encloses:
-        read = read_body(dump_json(wire(context.call.protocol).remove_foreign(read.fields, context.record.lost)))
+    else:
+        read = without_ours(read, context.call.protocol, None, context.record.lost)
     edits = relay_edits(context, candidate, call, read)
     is_same = not (edits.changes or edits.dropped)
     body = read.encoded() if is_same else read.changed(edits.changes, {}, edits.dropped)
@@ -152,9 +151,16 @@ async def large_relayed(
     """The same of a body that a worker has."""
     if context.allowance is not None:
         context.allowance.measured = (large.head.tokens, large.head.kept)
-    edits = relay_edits(context, candidate, call, large.head_body)
-    protocol, seal = (context.call.protocol, context.conversation.seal) if context.conversation is not None else ("", None)
-    data = await large.changed(edits.changes, edits.dropped, context.record.lost, protocol, seal)
+    talk, lost, protocol = context.conversation, context.record.lost, context.call.protocol
+    if talk is None or talk.large is None:
+        edits = relay_edits(context, candidate, call, large.head_body)
+        data = await large.changed(edits.changes, edits.dropped, lost, protocol)
+    elif talk.passes(candidate, key):
+        edits = relay_edits(context, candidate, call, talk.given)
+        data = await talk.large.changed(edits.changes, edits.dropped, lost, protocol, talk.seal)
+    else:
+        edits = relay_edits(context, candidate, call, large.head_body)
+        data = await talk.carried_over(candidate, key, edits.changes, edits.dropped, lost)
     return relay_of(context, candidate, call, key, data, edits)
 
 
@@ -200,12 +206,11 @@ def conversion_edits(context: RequestContext, candidate: Candidate, out: Mapping
 
 
 def convert_request(
-    context: RequestContext, candidate: Candidate, key: Secret | None = None, fields: Mapping[str, Any] | None = None,
-    call: str = "chat",
-) -> Outgoing:  # fmt: skip
+    context: RequestContext, candidate: Candidate, fields: Mapping[str, Any], key: Secret | None = None, call: str = "chat"
+) -> Outgoing:
     """The body in the upstream's protocol; what has no place there goes on the record. `call` is chat or count."""
     more = context.conversation.reading if context.conversation is not None else ir.NOTHING
-    fields, lost = fields or context.read.fields, context.record.lost
+    lost = context.record.lost
     request = read_as(fields, wish_of(context, candidate), more)
     candidate = capable_candidate(candidate, request)
     wish = wish_of(context, candidate)

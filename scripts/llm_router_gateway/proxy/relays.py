@@ -24,9 +24,9 @@ from ..wire import ir
 from ..wire.pipes import EventBytes
 from ..wire.registry import SPECS, wire
 from ..wire.sse import Event
-from .answers import is_error, is_event_stream, media_type, parse_answer, parse_or_none, status_in
+from .answers import is_event_stream, media_type, parse_or_none
 from .failover import Failover
-from .headers import caller_headers, mask_secrets
+from .headers import caller_headers
 from .mask import mask_of
 from .outgoing import Outgoing, outgoing_for
 from .refusals import for_caller
@@ -34,7 +34,8 @@ from .request import RequestContext
 from .services import Services
 from .stream_mask import StreamMask
 from .streaming import Headers
-from .upstream import MAX_ANSWER_BYTES, Upstream, read_error, refusal
+from .upstream import MAX_ANSWER_BYTES, Upstream, refusal
+from .whole_answers import receive_relayed
 
 FORM_TYPE = "multipart/form-data"
 JSON_KINDS = ("application/json", "text/json")
@@ -46,7 +47,7 @@ class RelayedCalls:
     """What passes through."""
 
     def __init__(self, services: Services, upstream: Upstream, failover: Failover) -> None:
-        self._clock, self._upstream, self._failover = services.clock, upstream, failover
+        self._services, self._clock, self._upstream, self._failover = services, services.clock, upstream, failover
 
     def read(self, context: RequestContext, data: bytes) -> None:
         """Sets the context's body."""
@@ -83,9 +84,9 @@ class RelayedCalls:
             headers = caller_headers(response.headers, outgoing.candidate)
             if media_type(response.header("content-type")) in JSON_KINDS:
                 data = await response.read(MAX_ANSWER_BYTES)
-                self._check(context, outgoing, data)
+                made = await receive_relayed(self._services, context, outgoing, data)
                 attempt.mark_output(self._clock())
-                return headers, mask_secrets(data, outgoing.candidate)
+                return headers, made
             await self._pour(context, outgoing, response, attempt, headers)
             return None
         finally:
@@ -102,13 +103,6 @@ class RelayedCalls:
         return await outgoing_for(context, attempt, call)
 
     # -- receive
-
-    def _check(self, context: RequestContext, outgoing: Outgoing, data: bytes) -> None:
-        """Reads the usage of a whole answer; raises an error that a status of 200 stands over."""
-        answer = parse_answer(data, outgoing.candidate.name)
-        if is_error(answer):
-            raise read_error(outgoing, status_in(answer), {}, data)
-        context.record.usage = wire(outgoing.candidate.provider.api).usage_in(answer)
 
     async def _pour(
         self, context: RequestContext, outgoing: Outgoing, response: Response, attempt: Attempt, headers: Headers

@@ -5,36 +5,26 @@ await StreamAnswers(services, upstream, failover).answer(context)     raises onl
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from time import time as unix_s
 from typing import Any
 
-from ..config.settings import Secret
 from ..errors import BrokenAnswer, GatewayError, StreamCut
 from ..net.client import Response
 from ..routing.plan import Attempt
-from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.complaints import classify
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
 from ..wire.unmet import Seen, Watcher
 from . import headers
-from .answers import (
-    check_answer,
-    is_error,
-    is_event_stream,
-    looks_streamed,
-    note_unmet,
-    parse_answer,
-    read_answer,
-    request_of,
-    status_in,
-    stream_reader,
-)
+from .answers import is_event_stream, looks_streamed, note_unmet, splits_thoughts, stream_reader
+from .conversations import HERE, place_of
 from .failover import Failover
+from .large_conversations import Place
 from .mask import mask_of
 from .outgoing import Outgoing, can_send_again, outgoing_for
 from .refusals import for_caller
@@ -42,10 +32,12 @@ from .request import RequestContext, dump_json
 from .services import Services
 from .stream_mask import StreamMask
 from .streaming import Headers, Limits, StreamedAnswer
-from .upstream import MAX_ANSWER_BYTES, RelayedRefusal, Upstream, read_error, refusal
+from .upstream import MAX_ANSWER_BYTES, RelayedRefusal, Upstream, refusal
+from .whole_answers import keep_answer, receive, replay
 
 USAGE_WISH = b"stream_options"  # in the refusal of a server that does not know it
 NEVER_S = float("inf")
+PIECE_BYTES = 65_536  # of a stream that came as a whole
 STREAM_HEADERS: Headers = [
     ("cache-control", "no-cache, no-transform"),
     ("x-accel-buffering", "no"),  # nginx would hold the events back
@@ -78,14 +70,14 @@ class Stream:
             self._passed = headers.caller_headers(response.headers, candidate)
             scanner, mask = self._module.Scanner(), StreamMask(mask_of(candidate.provider.secrets))
             self.pipe = RelayPipe(scanner, self._array, mask, hides_usage=outgoing.hides_usage, watcher=self._watcher())
-            self._keep_at_its_end(lambda: scanner.response, candidate, outgoing.key)
+            self._keep_at_its_end(lambda: scanner.response, outgoing, place_of(candidate, outgoing.key))
         else:
-            reader = stream_reader(outgoing.candidate)
+            reader = stream_reader(outgoing.candidate.provider.api, splits_thoughts(outgoing.candidate))
             writer = self._writer(outgoing.request)
             mask = StreamMask(mask_of(outgoing.candidate.provider.secrets))
             seen = Seen() if self.context.demands is not None else None
             self.pipe = ConvertPipe(reader, writer, int(unix_s()), mask, seen=seen)
-            self._keep_at_its_end(lambda: writer.response())
+            self._keep_at_its_end(lambda: writer.response(), outgoing)
         return self.pipe
 
     def _watcher(self) -> Watcher | None:
@@ -93,36 +85,21 @@ class Stream:
         reader = getattr(self._module, "StreamReader", None) or getattr(self._module, "StreamChoices", None)
         return Watcher(reader()) if reader is not None and self.context.demands is not None else None
 
-    def _keep_at_its_end(
-        self, response: Callable[[], Mapping[str, Any]], candidate: Candidate | None = None, key: Secret | None = None
-    ) -> None:
+    def _keep_at_its_end(self, response: Callable[[], Mapping[str, Any]], outgoing: Outgoing, place: Place = HERE) -> None:
         """Before its last event goes out, for the caller may build on it at once."""
-        conversation = self.context.conversation
+        conversation, secrets = self.context.conversation, outgoing.candidate.provider.secrets
         if conversation is not None and self.pipe is not None:
-            self.pipe.on_done = lambda: conversation.keep(response(), candidate, key)
+            self.pipe.on_done = lambda: conversation.keep(response(), secrets, place)
 
     def _writer(self, request: ir.Request) -> Any:
-        writer = self._module.StreamWriter(request, lost=self.context.record.lost, array=self._array is not None)
-        self._array_writer = writer if self._array is not None else None
+        writer = self._module.StreamWriter(request, lost=self.context.record.lost, array=self.is_array)
+        self._array_writer = writer if self.is_array else None
         return writer
 
-    def replayed(self, data: bytes, outgoing: Outgoing) -> bytes:
-        """A plain answer that came in the place of a stream, as the stream that was requested."""
-        name, fields = outgoing.candidate.name, parse_answer(data, outgoing.candidate.name)
-        if is_error(fields):
-            raise read_error(outgoing, status_in(fields), {}, data)
-        check_answer(fields, outgoing.candidate, self.context.record)
-        is_same = outgoing.request is None  # a relay may carry a body that is not of the upstream's own protocol
-        answer = self._module.read_answer(fields) if is_same else read_answer(fields, outgoing.candidate)
-        self.context.record.usage = answer.usage
-        note_unmet(self.context, answer)
-        conversation = self.context.conversation
-        request = outgoing.request or request_of(self.context, name, True)
-        writer = self._writer(request)
-        stream = b"".join(map(writer.feed, ir.events_of(answer)))
-        if conversation is not None:
-            conversation.keep(writer.response())
-        return headers.mask_secrets(stream, outgoing.candidate)
+    @property
+    def is_array(self) -> bool:
+        """Whether the stream is one JSON array."""
+        return self._array is not None
 
     def fail(self, error: GatewayError) -> bytes:
         """The stream's error event after a failure, behind what was held back."""
@@ -150,9 +127,11 @@ class Stream:
         return dump_json(self._module.write_error(error, self.context.record.request_id)[2]) + b"\r\n"
 
 
-async def single_piece(data: bytes) -> AsyncIterator[bytes]:
-    """A body in memory, as the pieces of a stream."""
-    yield data
+async def in_pieces(data: bytes) -> AsyncIterator[bytes]:
+    """A body in memory, as the pieces of a stream: between two of them the loop does other things."""
+    for at in range(0, len(data), PIECE_BYTES):
+        yield data[at : at + PIECE_BYTES]
+        await asyncio.sleep(0)
 
 
 class StreamAnswers:
@@ -247,11 +226,20 @@ class StreamAnswers:
                 return
             data = await response.read(MAX_ANSWER_BYTES)
             if looks_streamed(data):
-                await answer.run(single_piece(data), stream.open(response, outgoing))
+                await answer.run(in_pieces(data), stream.open(response, outgoing))
             else:
-                await answer.whole(stream.replayed(data, outgoing))
+                await answer.whole(await self._replay(stream, outgoing, data))
         finally:
             response.close()
+
+    async def _replay(self, stream: Stream, outgoing: Outgoing, data: bytes) -> bytes:
+        """A plain answer that came in the place of a stream, as the stream that was requested."""
+        context = stream.context
+        said, made = await receive(self._services, context, outgoing, data, replay, array=stream.is_array)
+        if context.conversation is not None:
+            keep_answer(context.conversation, said, outgoing)
+            await context.conversation.settled()
+        return made
 
     def _answer_of(self, stream: Stream, limits: Limits, on_output: Callable[[float], None] | None = None) -> StreamedAnswer:
         """The stream on its way; its silence began when the caller last got anything."""
@@ -259,6 +247,8 @@ class StreamAnswers:
         answer = StreamedAnswer(context.exchange, stream.head, stream.keepalive, limits, self._clock, on_output)
         if context.last_sent_at is not None:
             answer.last_sent_at = context.last_sent_at
+        if context.conversation is not None and context.conversation.large is not None:
+            answer.settle = context.conversation.settled
         return answer
 
     @contextmanager

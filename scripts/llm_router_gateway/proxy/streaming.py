@@ -13,7 +13,7 @@ When that takes longer than `keepalive_s`, the head and a sign of life go out an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -70,8 +70,8 @@ class StreamedAnswer:
 
     __slots__ = (
         "_clock", "_exchange", "_head", "_held", "_held_bytes", "_keepalive", "_released", "_sending", "_task",
-        "cut", "first_output_at", "last_output_at", "last_sent_at", "limits", "on_output", "pipe", "started_at",
-        "tail_over",
+        "cut", "first_output_at", "last_output_at", "last_sent_at", "limits", "on_output", "pipe", "settle",
+        "started_at", "tail_over",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +80,7 @@ class StreamedAnswer:
     ) -> None:  # fmt: skip
         """`on_output` is called with the time of the first output, before anything of it goes out."""
         self.on_output = on_output
+        self.settle: Callable[[], Awaitable[None]] | None = None  # awaited before what may be an end goes on
         self._exchange, self._head, self._keepalive, self._clock = exchange, head, keepalive, clock
         self.limits = limits
         self.pipe: Pipe | None = None
@@ -119,13 +120,25 @@ class StreamedAnswer:
             data = pipe.feed(piece)
             if pipe.outputs != seen:
                 self._had_output()
+            if self.settle is not None:
+                await self._settled(self.settle)
             if data:
                 await self._pass_on(data)
             if pipe.error is not None:
                 raise pipe.error
 
+    async def _settled(self, settle: Callable[[], Awaitable[None]]) -> None:
+        """Waits for what the pipe has begun at the end; no silence is counted meanwhile."""
+        self._sending = True
+        try:
+            await settle()
+        finally:
+            self._sending = False
+
     async def _finish(self, pipe: Pipe) -> None:
         data = pipe.close()
+        if self.settle is not None:
+            await self._settled(self.settle)
         if pipe.error is not None:
             if data:
                 await self._pass_on(data)
@@ -152,7 +165,7 @@ class StreamedAnswer:
         False where it has to wait its turn. Raises what is wrong with it.
         """
         exchange, pipe = self._exchange, self.pipe
-        if pipe is None or not self._released or self._held or not exchange.started or not exchange.is_free:
+        if pipe is None or not self._released or self._held or not exchange.started or not exchange.is_free or self.settle:
             return False
         seen = pipe.outputs
         data = pipe.feed(piece)

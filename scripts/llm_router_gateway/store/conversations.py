@@ -1,24 +1,33 @@
 """The seam of kept conversations: turns that a caller may build on later, whatever keeps them (by default the SQLite store).
 
-    kept.append(Turn("resp_1", "key_1", "", now, "p/m", "5f1c", value))     at once; found from then on
+    kept.append(Turn("resp_1", "key_1", "", now, "p/m", "5f1c", text_of(value)))     at once; found from then on
     await kept.chain("key_1", "resp_2")      -> [the turn of resp_1, that of resp_2]: oldest first; [] for an unknown id
     await kept.holding("key_1", ["msg_7"])   -> the turns that these items belong to
 
-A turn belongs to the key of the caller whose it is: another caller's id is an unknown one. `value` is the caller's own JSON,
-texts on disk: how long they stay is the retention's business.
+A turn belongs to the key of the caller whose it is: another caller's id is an unknown one. `text` is the caller's own JSON,
+texts on disk: how long they stay is the retention's business. It is read only where it is needed: a conversation may be as
+large as a body, and is then read by a worker process.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 MAX_CHAIN = 1_000  # turns of one conversation; a longer one has been compacted long before
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, default=str)
 
 
-@dataclass(frozen=True, slots=True)
+def text_of(value: Mapping[str, Any]) -> bytes:
+    """What a turn holds, as it is kept. Half of a surrogate pair stays what it is."""
+    return ENCODER.encode(value).encode("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True)
 class Turn:
     """One answer, with the conversation before it.
 
@@ -33,8 +42,13 @@ class Turn:
     created: float  # Unix seconds
     member: str
     key: str
-    value: Mapping[str, Any]
+    text: bytes
     items: Sequence[str] = ()
+
+    @cached_property
+    def value(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = json.loads(self.text.decode("utf-8", "surrogatepass"))
+        return found
 
 
 class Conversations(Protocol):

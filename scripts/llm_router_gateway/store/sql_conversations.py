@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 from .conversations import MAX_CHAIN, Turn
-from .turn_rows import find, forget, kept_secret, pack, put, turn_of_item
+from .turn_rows import find, forget, kept_secret, put, turn_of_item
 
 GATHER_S = 0.2  # turns that come within it share one transaction; waking the thread that writes costs more than a turn
 AGAIN_S = 0.3  # after it an unknown turn is looked for again: another process on this store may be about to write it
@@ -36,7 +36,7 @@ class SqlConversations:
 
     def __init__(self, store: Turns) -> None:
         self._store = store
-        self._waiting: dict[str, tuple[Turn, bytes]] = {}  # not stored yet
+        self._waiting: dict[str, Turn] = {}  # not stored yet
         self._waiting_bytes = 0
         self._submitted = False
         self._secret = b""
@@ -51,11 +51,10 @@ class SqlConversations:
         return self._secret
 
     def append(self, turn: Turn) -> None:
-        data = pack(turn)
-        if self._waiting_bytes + len(data) > MAX_WAITING_BYTES:
+        if self._waiting_bytes + len(turn.text) > MAX_WAITING_BYTES:
             return
-        self._waiting[turn.id] = turn, data
-        self._waiting_bytes += len(data)
+        self._waiting[turn.id] = turn
+        self._waiting_bytes += len(turn.text)
         if not self._submitted:
             self._submitted = True
             asyncio.get_running_loop().call_later(GATHER_S, self.flush)
@@ -68,30 +67,30 @@ class SqlConversations:
         future = self._store.write(self._put, durable=False)
         future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._written, done))
 
-    def _put(self, db: Database) -> dict[str, tuple[Turn, bytes]]:
+    def _put(self, db: Database) -> dict[str, Turn]:
         """In the thread that writes."""
         self._submitted = False
         batch = dict(self._waiting)
         put(db, batch.values())
         return batch
 
-    def _written(self, done: Future[dict[str, tuple[Turn, bytes]]]) -> None:
+    def _written(self, done: Future[dict[str, Turn]]) -> None:
         if done.exception() is not None:
             self._submitted = False
             return  # they wait for the next that comes
-        for turn_id, entry in done.result().items():
-            if self._waiting.get(turn_id) is entry:
+        for turn_id, turn in done.result().items():
+            if self._waiting.get(turn_id) is turn:
                 del self._waiting[turn_id]
-                self._waiting_bytes -= len(entry[1])
+                self._waiting_bytes -= len(turn.text)
 
     async def find(self, owner: str, turn_id: str) -> Turn | None:
-        entry = self._waiting.get(turn_id)
-        if entry is not None and entry[0].owner == owner:
-            return entry[0]
+        waiting = self._waiting.get(turn_id)
+        if waiting is not None and waiting.owner == owner:
+            return waiting
         return await self._looked_up(lambda db: find(db, owner, turn_id), lambda turn: turn is not None)
 
     async def chain(self, owner: str, turn_id: str) -> list[Turn]:
-        waiting = {each: entry[0] for each, entry in self._waiting.items() if entry[0].owner == owner}
+        waiting = {each: turn for each, turn in self._waiting.items() if turn.owner == owner}
 
         def read(db: Database) -> list[Turn]:
             turns: list[Turn] = []
@@ -107,7 +106,7 @@ class SqlConversations:
         return await self._looked_up(read, bool)
 
     async def holding(self, owner: str, items: Collection[str]) -> list[Turn]:
-        waiting = [entry[0] for entry in self._waiting.values() if entry[0].owner == owner]
+        waiting = [turn for turn in self._waiting.values() if turn.owner == owner]
         wanted = set(items)
         turns = {turn.id: turn for turn in waiting if not wanted.isdisjoint(turn.items)}
         left = wanted.difference(*(turn.items for turn in turns.values()))
@@ -130,9 +129,9 @@ class SqlConversations:
         return again
 
     async def delete(self, owner: str, turn_id: str) -> bool:
-        entry = self._waiting.get(turn_id)
-        was_waiting = entry is not None and entry[0].owner == owner
+        waiting = self._waiting.get(turn_id)
+        was_waiting = waiting is not None and waiting.owner == owner
         if was_waiting:
-            self._waiting_bytes -= len(self._waiting.pop(turn_id)[1])
+            self._waiting_bytes -= len(self._waiting.pop(turn_id).text)
         work = self._store.write(lambda db: forget(db, owner, turn_id))  # after those that are being written
         return await asyncio.wrap_future(work) or was_waiting

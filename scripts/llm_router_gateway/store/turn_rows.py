@@ -1,13 +1,12 @@
 """Kept turns in the store: rows of `turns` and `turn_items` <-> store.conversations.Turn. Each function takes a connection.
 
-put(db, [(turn, pack(turn))])
+put(db, [turn])
 find(db, "key_1", "resp_1")        -> Turn, or None: another owner's is none
 turn_of_item(db, "key_1", "msg_7")  -> "resp_1"
 """
 
 from __future__ import annotations
 
-import json
 import secrets
 import zlib
 from collections.abc import Iterable
@@ -20,7 +19,6 @@ SECRET_BYTES = 32
 SQUEEZED = 1  # zlib's fastest: texts shrink to a third
 SMALL_BYTES = 8_192  # a turn that is no longer stays as it is: squeezing costs more CPU than all else that keeps it
 TEXT_START = b"{"  # of a turn that was not squeezed
-ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, default=str)
 COLUMNS = "id, owner, previous, created_s, member, key, value"
 FOREVER = float("inf")
 PUT_TURN = """INSERT INTO turns (id, owner, previous, created_s, member, key, bytes, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -32,20 +30,19 @@ PUT_ITEM = """INSERT INTO turn_items (owner, item_id, turn_id) VALUES (?, ?, ?)
 Database = Any  # a connection that takes `?` for a parameter
 
 
-def pack(turn: Turn) -> bytes:
-    data = ENCODER.encode(turn.value).encode("utf-8", "surrogatepass")
-    return data if len(data) <= SMALL_BYTES else zlib.compress(data, SQUEEZED)
+def squeeze(text: bytes) -> bytes:
+    return text if len(text) <= SMALL_BYTES else zlib.compress(text, SQUEEZED)
 
 
 def turn_of(row: tuple[Any, ...]) -> Turn:
     turn_id, owner, previous, created, member, key, data = row
     text = data if data.startswith(TEXT_START) else zlib.decompress(data)
-    value = json.loads(text.decode("utf-8", "surrogatepass"))
-    return Turn(turn_id, owner, previous, created, member, key, value)
+    return Turn(turn_id, owner, previous, created, member, key, text)
 
 
-def put(db: Database, turns: Iterable[tuple[Turn, bytes]]) -> None:
-    for turn, data in turns:
+def put(db: Database, turns: Iterable[Turn]) -> None:
+    for turn in turns:
+        data = squeeze(turn.text)
         db.execute(
             PUT_TURN,
             (turn.id, turn.owner, turn.previous, turn.created, turn.member, turn.key, len(data), data),

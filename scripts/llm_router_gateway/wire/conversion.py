@@ -1,8 +1,9 @@
-"""One chat body in another protocol: from the caller's fields to the upstream's bytes. Pure, and so done in any process.
+"""One chat body for an upstream: from the caller's fields to the upstream's bytes. Pure, and so done in any process.
 
 wish = Wish("openai", "anthropic", named="p/m", model="m", stream=None)
 out = write_as(read_as(fields, wish), wish, lost)      the body as the upstream's protocol has it
 data = encode_body(out, {"max_tokens": 5}, frozenset(), lost)  its bytes, with what the configuration changes in it
+body = without_ours(body, "anthropic", None, lost)     for an upstream of the caller's own protocol
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import re
 from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
-from ..json_body import dump
+from ..json_body import Body, dump, read_body
 from . import ir
+from .envelope import MARK
 from .losses import name_lost
 from .registry import SPECS, UPSTREAMS, wire
 from .token_estimate import input_tokens
@@ -45,6 +47,18 @@ def read_as(fields: Mapping[str, Any], wish: Wish, more: Mapping[str, Any] = ir.
 def write_as(request: ir.Request, wish: Wish, lost: list[str]) -> dict[str, Any]:
     """The body as the upstream's protocol has it."""
     return wire(wish.api).write_request(request, model=wish.model, quirks=wish.quirks, lost=lost)
+
+
+def without_ours(body: Body, protocol: str, seal: ir.Seal | None, lost: list[str]) -> Body:
+    """The same body without what the gateway put into the conversation for others, which its own vendor would refuse."""
+    spec = SPECS[protocol]
+    if spec.keeps_answers and wire(protocol).relay.is_marked(body.text):
+        fields = wire(protocol).relay.fit(body.fields, seal, lost)
+    elif spec.encloses and MARK in body.text:
+        fields = wire(protocol).remove_foreign(body.fields, lost)
+    else:
+        return body
+    return read_body(dump(fields).encode("utf-8", "backslashreplace"))
 
 
 def encode_body(

@@ -19,7 +19,7 @@ from llm_router_gateway.cluster.messages import (
 )
 from llm_router_gateway.config.keys import digest_of, read_json
 from llm_router_gateway.net.frames import FrameReader, frame
-from llm_router_gateway.store.conversations import Turn
+from llm_router_gateway.store.conversations import Turn, text_of
 from llm_router_gateway.store.keys import Row
 from llm_router_gateway.store.redaction import Bodies, redact
 
@@ -71,5 +71,5 @@ def test_a_key_that_cannot_be_read_is_refused_and_not_forgotten() -> None:
 def test_logins_and_turns() -> None:
     logins = Logins([(b"\x00\xff", b"\x01", 9.5)], b"\x80secret", [b"\x02"])
     assert unpack_logins(crossed(pack_logins(logins))) == logins
-    turn = Turn("resp_1", "key_1", "", 1.0, "p/m", "5f", {"output": [{"id": "m"}], "text": "\ud83d"}, ("m",))
+    turn = Turn("resp_1", "key_1", "", 1.0, "p/m", "5f", text_of({"output": [{"id": "m"}], "text": "\ud83d"}), ("m",))
     assert unpack_turn(json.loads(json.dumps(pack_turn(turn)))) == turn

@@ -354,6 +354,35 @@ def test_where_each_replica_has_a_ledger_of_its_own_all_of_them_are_counted() ->
     run(test)
 
 
+def test_what_gateways_without_a_lease_here_spend_is_heard_from_the_ledger_and_counts_once() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        town.home.hear([("k", "day", 0.2, 0.0), ("k", "month", 0.2, 0.0)], NOON)
+        town.ledger.found = {"k": (0.3, 0.0)}  # a tenth of it was spent since it was heard
+        await (await first.hold()).settle(CENT)
+        await town.pass_time(2.0)
+        for usd in (0.2, 0.5, 0.5):
+            town.home.hear([("k", "day", usd, 0.0), ("k", "month", usd, 0.0)], NOON)
+        assert await first.spend_all() + await second.spend_all() == 39
+        town.home.hear([("k", "day", 0.2, 0.0)], NOON)  # a reading that is behind takes nothing back that was spent here
+        assert (await failure(second.hold(Amount(0.4)))).status == 402
+
+    run(test)
+
+
+def test_a_home_that_has_heard_nothing_when_a_budget_begins_counts_from_what_it_hears_first() -> None:
+    async def test(town: Town) -> None:
+        town.ledger.found = {"k": (0.5, 0.0)}
+        first, _ = await opened(town)
+        await (await first.hold()).release()
+        for usd in (0.5, 0.7):
+            town.home.hear([("k", "day", usd, 0.0), ("k", "month", usd, 0.0)], NOON)
+        await town.pass_time(2.0)
+        assert await first.spend_all() == 30
+
+    run(test)
+
+
 def test_a_process_that_goes_down_gives_everything_back() -> None:
     async def test(town: Town) -> None:
         first, second = await opened(town)

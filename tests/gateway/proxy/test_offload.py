@@ -14,7 +14,7 @@ from fakes import DONE, FIRST, LAST, Exchange, Upstream, chunk
 from routed import Hosts, Ways, ok, play, provider, refusal
 
 from llm_router_gateway.errors import BadRequest, GatewayError, Unavailable
-from llm_router_gateway.proxy import gateway, plain_answer
+from llm_router_gateway.proxy import offload
 from llm_router_gateway.proxy.in_flight import BytesInFlight
 from llm_router_gateway.proxy.offload import LARGE_BYTES, Offload
 
@@ -137,9 +137,9 @@ def test_a_worker_that_dies_fails_one_request_and_is_replaced() -> None:
             (worker,) = offload._all
             os.kill(worker.process.pid, signal.SIGKILL)
             with pytest.raises(GatewayError) as caught:
-                await body.changed({"model": "x"}, frozenset(), [])
+                await body.changed({"model": "x"}, frozenset(), [], "openai")
             assert caught.value.status == 500 and caught.value.code == "worker_died"
-            assert b'"x"' in await body.changed({"model": "x"}, frozenset(), [])  # by another one
+            assert b'"x"' in await body.changed({"model": "x"}, frozenset(), [], "openai")  # by another one
         finally:
             await offload.close()
 
@@ -173,7 +173,7 @@ def test_a_body_that_a_worker_no_longer_has_is_sent_again(monkeypatch: pytest.Mo
             bodies = [await offload.open(DATA) for _ in range(3)]
             (worker,) = offload._all
             worker.drops.append(bodies[0].key)  # as if it had been pushed out
-            assert b'"x"' in await bodies[0].changed({"model": "x"}, frozenset(), [])
+            assert b'"x"' in await bodies[0].changed({"model": "x"}, frozenset(), [], "openai")
             for each in bodies:
                 each.close()
             assert not worker.keys
@@ -262,7 +262,7 @@ def test_a_large_body_of_responses_is_converted_as_a_small_one_is(tmp_path: Path
     sent = []
     for limit in (LARGE_BYTES, 10**9):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gateway, "LARGE_BYTES", limit)
+            patch.setattr(offload, "LARGE_BYTES", limit)
             hosts = Hosts(**{name: answer})
             if limit == LARGE_BYTES:
                 got = story_of(body, hosts, tmp_path, with_responses(), path=RESPONSES)
@@ -287,7 +287,7 @@ def at_once(body: Body, hosts: Hosts, folder: Path, path: str = RESPONSES, docum
 
 
 @pytest.mark.slow
-def test_what_builds_on_an_earlier_answer_is_read_here(tmp_path: Path) -> None:
+def test_what_builds_on_an_answer_that_is_not_kept_here_is_the_upstreams_to_find(tmp_path: Path) -> None:
     hosts = Hosts(r=Upstream(200, json.dumps(RESPONSE).encode()))
     body = inputs(model="r/m", previous_response_id="resp_0")
     assert story_of(body, hosts, tmp_path, with_responses(), path=RESPONSES).status == 200
@@ -324,7 +324,7 @@ def test_a_large_answer_is_converted_as_a_small_one_is(tmp_path: Path, path: str
     answers = []
     for limit in (LARGE_BYTES, 10**9):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(plain_answer, "LARGE_BYTES", limit)
+            patch.setattr(offload, "LARGE_BYTES", limit)
             hosts = Hosts(**{name: Upstream(200, json.dumps(ANSWERS[name]).encode())})
             got = (story_of if limit == LARGE_BYTES else at_once)(body, hosts, tmp_path, path=path)
             found = json.loads(got.out)

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import pytest
 
 from llm_router_gateway.config.addresses import is_postgres
-from llm_router_gateway.store import turn_rows
-from llm_router_gateway.store.conversations import Turn, Unkept
+from llm_router_gateway.store import sql_conversations, turn_rows
+from llm_router_gateway.store.conversations import Turn, Unkept, text_of
 from llm_router_gateway.store.keep import Keep
 from llm_router_gateway.store.sql_conversations import SqlConversations
 from llm_router_gateway.store.sqlite.database import Store
@@ -21,8 +21,14 @@ from llm_router_gateway.store.sqlite.retention import care
 Result = TypeVar("Result")
 
 
+@pytest.fixture(autouse=True)
+def looked_for_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not found is looked for twice; what another process writes meanwhile is written between the two, not timed."""
+    monkeypatch.setattr(sql_conversations, "AGAIN_S", 0.0)
+
+
 def turn(id: str, previous: str = "", *, created: float = 100.0, items: tuple[str, ...] = (), text: str = "") -> Turn:
-    return Turn(id, "key_1", previous, created, "p/m", "mark", {"id": id, "text": text}, items)
+    return Turn(id, "key_1", previous, created, "p/m", "mark", text_of({"id": id, "text": text}), items)
 
 
 def open_store(place: str) -> Any:
@@ -83,7 +89,7 @@ def test_a_conversation_is_found_with_all_its_turns(restarts: bool, place: str) 
 @pytest.mark.parametrize(("text", "is_squeezed"), [("caf\u00e9 \ud83d", False), ("long \ud83d " * 2_000, True)])
 def test_a_turn_comes_back_to_the_letter_and_only_a_long_one_is_squeezed(text: str, is_squeezed: bool) -> None:
     value = {"id": "r1", "text": text}
-    data = turn_rows.pack(Turn("r1", "key_1", "", 1.0, "p/m", "", value))
+    data = turn_rows.squeeze(text_of(value))
     assert turn_rows.turn_of(("r1", "key_1", "", 1.0, "p/m", "", data)).value == value
     assert (len(data) < len(text.encode("utf-8", "surrogatepass"))) == is_squeezed
 
@@ -112,7 +118,7 @@ def test_items_lead_to_their_turns(place: str) -> None:
 def test_a_turn_that_another_process_is_about_to_write_is_found(place: str) -> None:
     async def work(kept: SqlConversations) -> list[str]:
         with beside(place) as db:
-            turn_rows.put(db, [(turn("r0"), turn_rows.pack(turn("r0")))])
+            turn_rows.put(db, [turn("r0")])
         looked: list[int] = []
         reading = kept._store.reading
 
@@ -120,7 +126,7 @@ def test_a_turn_that_another_process_is_about_to_write_is_found(place: str) -> N
             looked.append(1)
             if len(looked) == 2:
                 with beside(place) as db:
-                    turn_rows.put(db, [(turn("r1", "r0"), turn_rows.pack(turn("r1", "r0")))])
+                    turn_rows.put(db, [turn("r1", "r0")])
             return await reading(read)
 
         kept._store.reading = counted  # type: ignore[method-assign, assignment]
@@ -162,7 +168,7 @@ def test_turns_go_by_their_age_and_the_oldest_when_they_are_too_many(tmp_path: P
     path = tmp_path / "s.db"
     db = open_writer(str(path), 0)
     turns = [turn(f"r{at}", created=at * 3600.0, items=(f"msg_{at}",), text=os.urandom(500).hex()) for at in range(60)]
-    turn_rows.put(db, [(each, turn_rows.pack(each)) for each in turns])
+    turn_rows.put(db, turns)
     db.close()
     assert left(path, Keep(turns_hours=24), 60 * 3600.0) == [f"r{at}" for at in range(36, 60)]
     kept = left(path, Keep(turns_bytes=5_000), 60 * 3600.0)

@@ -43,6 +43,7 @@ SPILL_CALLS = 10_000  # so many that wait do so at once
 MAX_JUMP_S = 86_400  # how far a clock that was set forward may age what is kept
 READERS = 2
 CARRY_S = 3.0  # after an outage, for the other gateways to carry over what they kept: they look for the server each second
+SPENDING_DAYS = 40  # of a month, and what clocks that differ add to it
 
 
 class PostgresStore(Recorder):
@@ -57,13 +58,15 @@ class PostgresStore(Recorder):
         self._spill, self._wall = spill, wall
         self._began = wall(), clock()
         self._writer, self._number = token_hex(8), 0  # of the batch that was taken last
+        self._booked = {self._writer: 0}  # of each name that this process has had, the last batch in `stored_spending`
+        self.stored_spending: dict[str, dict[str, tuple[float, int]]] = {}  # day -> key -> what its calls cost that are stored
         self._is_clean = False  # the batch was changed to what the server can hold
         self._suspects = 0  # calls at the front of those that wait, to be stored one by one
         self._was_there = False  # since the start: keys and tables were read
         self._away_at: float | None = None  # since when batches cannot be written
         self._back_at = float("-inf")  # when the last outage ended
         self._db: Session | None = None
-        self._ids = rows.Ids()
+        self._ids, self._labels = rows.Ids(), rows.Labels()
         self._days: set[int] = set()  # whose partitions are known to be there
         self._bytes = 0
         self._readers = ThreadPoolExecutor(READERS, "store-reader")
@@ -283,6 +286,7 @@ class PostgresStore(Recorder):
 
     def _store(self, db: Session, writer: str, number: int, calls: Sequence[Call], texts: Sequence[rows.Text]) -> None:
         """A batch in one transaction, unless it is stored already."""
+        sums = rows.sums_of(calls)
         with db.within(BATCH_S + len(calls) / 1_000):
             days = rows.days_of(calls) - self._days
             if days:
@@ -291,7 +295,22 @@ class PostgresStore(Recorder):
                 self._days |= days
             with db.raw.transaction():
                 if rows.is_new(db, writer, number):
-                    rows.put(db, self._ids, calls, texts)
+                    rows.put(db, self._ids, self._labels, calls, texts, sums)
+        if number > self._booked.get(writer, number):
+            self._booked[writer] = number
+            if writer != self._writer:  # from the file: nothing further comes under that name
+                del self._booked[writer]
+            self._book(rows.spent_by(sums["totals"]))
+
+    def _book(self, spent: Sequence[rows.Spending]) -> None:
+        """Remembers what this process's stored calls cost, as long as a month may need it."""
+        booked = self.stored_spending
+        for (day, key_id), (usd, tokens) in spent:
+            of_day = booked.setdefault(day, {})
+            have_usd, have_tokens = of_day.get(key_id, (0.0, 0))
+            of_day[key_id] = have_usd + usd, have_tokens + tokens
+        while len(booked) > SPENDING_DAYS:
+            del booked[min(booked)]
 
     # -- while the server is away
 
@@ -311,6 +330,7 @@ class PostgresStore(Recorder):
             self._batch_done()
             # The file may fail at the next batch, and the server be back for it before this one is carried over.
             self._writer, self._number = token_hex(8), 0
+            self._booked[self._writer] = 0
 
     def _say_once(self, text: str) -> None:
         if text not in self.notes:

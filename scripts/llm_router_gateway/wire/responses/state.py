@@ -137,10 +137,14 @@ def unfold(
     if isinstance(given, str):
         new: Any = [{"type": "message", "role": "user", "content": given}] if given or not before else []
     else:
-        stated = given if isinstance(given, list) else []
-        new = [item for item in stated if not (is_reference(item) and str(item.get("id")) in known)] if before else stated
+        new = without_references(given, known) if isinstance(given, list) else []
     rest = {name: value for name, value in fields.items() if name != "previous_response_id"}
     return resolve_references({**rest, "input": [*before, *new]}, dict(items or {}))
+
+
+def without_references(items: Sequence[Any], known: Mapping[str, Any]) -> list[Any]:
+    """Items of an input but for references to `known` ones."""
+    return [item for item in items if not (is_reference(item) and str(item.get("id")) in known)]
 
 
 def by_id(turns: Iterable[Turn]) -> dict[str, Mapping[str, Any]]:
