@@ -79,21 +79,25 @@ class Faults:
         self.rng.shuffle(plan)
         end = time.monotonic() + seconds
         while time.monotonic() < end or plan:
-            self.do(plan.pop() if plan else self.rng.choice(list(kinds)))
+            kind = plan.pop() if plan else self.rng.choice(list(kinds))
+            if not self.do(kind) and kind not in self.count():
+                plan.insert(0, kind)  # its part was down
             time.sleep(self.rng.uniform(SHORTEST_S, LONGEST_S) * (1.0 if plan else SEVERAL))
         for each in self._mending:
             each.join()
         assert not self.wrong, self.wrong
 
-    def do(self, kind: str) -> None:
+    def do(self, kind: str) -> bool:
+        """Whether it could be done."""
         fault = Fault(kind, time.monotonic(), place=self._place(kind), was_store_away="postgres" in self._busy)
         part = kind.split(" ")[0]
         if part in self._busy:
-            return
+            return False
         self.done.append(fault)
         self.kinds[kind](fault)
         if part not in self._busy:
             fault.until = time.monotonic()
+        return True
 
     def count(self) -> Counter[str]:
         return Counter(fault.kind for fault in self.done)
