@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -431,7 +431,7 @@ def settle(site: Deployment, load: Load, answers: Answers, faults: Faults, began
 
 def judge(verdict: Verdict, site: Deployment, sizes: Sizes) -> None:
     """Every rule, the plain ones first."""
-    wrong = {
+    wrong: dict[str, Sequence[object]] = {
         "faults of our own": [line for place in site.places for line in place.faults()][:5],
         "twice in the log": verdict.twice()[:5], "answered, not logged": verdict.lost_for_no_reason()[:5],
         "another status in the log": verdict.different()[:5], "logged, never sent": verdict.invented()[:5],
