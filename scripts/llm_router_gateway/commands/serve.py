@@ -209,11 +209,14 @@ class Backends:
             self._log.info(UNSHARED)
         while self._elsewhere is not None:
             now = time.time()
-            with suppress(GatewayError):  # the database is away: the store says so, and goes on
-                found = await self._elsewhere.read(now)
-                if day_of(time.time()) == day_of(now):
-                    for take in self.on_spent:
-                        take(found, now)
+            try:
+                found = await self._elsewhere.news(now)
+                for take in self.on_spent if day_of(time.time()) == day_of(now) else ():
+                    take(found, now)
+            except GatewayError:
+                pass  # the database is away: the store says so, and goes on
+            except Exception as error:
+                self._log.error(f"a fault of ours in what other gateways have spent: {type(error).__name__}")
             await asyncio.sleep(SPENDING_S)
 
     def close(self, limit_s: float = CLOSE_S) -> None:
