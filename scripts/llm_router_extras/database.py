@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_router_client import one_line
 
-from .files import private_file
+from .files import move_new, private_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ def make_database(path: str, connect: Callable[..., Any]) -> None:
             db.executescript(DATABASE)
         finally:
             db.close()
-        os.link(new, path)
+        move_new(new, path)
     except FileExistsError:
         pass  # another process or thread was faster
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 
 
 def private_file(path: str, flags: int = 0) -> int:
@@ -18,17 +17,29 @@ def private_file(path: str, flags: int = 0) -> int:
     return file
 
 
+def move_new(part: str, path: str) -> None:
+    """The file under its name, unless that is taken: FileExistsError. Where there are no links (exFAT), a moment is between."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path} exists") from None
+        os.rename(part, path)
+
+
 def lock_file(file: int) -> bool:
     """Whether an open file is ours now; the system lets go of it when the process ends, however."""
     try:
-        if sys.platform == "win32":
+        try:
+            import fcntl
+        except ImportError:  # Windows, which locks ranges of bytes: one that hardly any content reaches
             import msvcrt
 
-            os.lseek(file, 1 << 60, os.SEEK_SET)  # Windows locks ranges of bytes: one that no content reaches
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+            os.lseek(file, 0x7FFF_FFFE, os.SEEK_SET)  # every file system and runtime library knows it
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         else:
-            import fcntl
-
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):  # any other error is none of a lock that is held, and goes up
         return False

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from llm_router_client import SafetyError, UsageError, check_inside, on_one_line, usd
 
+from .files import move_new
+
 if TYPE_CHECKING:
     from llm_router_client import JSON, Console
 
@@ -29,7 +31,7 @@ def write_output(path: str, text: str, force: bool, console: Console) -> int:
     try:
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb") as file:
             file.write(data)
-        (os.replace if force else os.link)(part, path)  # link() refuses what has come into being meanwhile
+        (os.replace if force else move_new)(part, path)  # the latter refuses what has come into being meanwhile
     except OSError:
         console.text("" if console.as_json else text)  # it was paid for
         raise

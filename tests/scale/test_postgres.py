@@ -118,6 +118,24 @@ def test_a_key_that_is_revoked_at_one_gateway_is_refused_by_the_other_within_hal
     until(lambda: chat_as(two, deleted["key"]).status == 401)
 
 
+@pytest.mark.parametrize("more", ["", "workers = 2"])
+def test_without_redis_a_budget_that_is_spent_at_one_gateway_is_used_up_at_the_others(
+    server: PostgresServer, replica: Replicas, more: str
+) -> None:
+    address = server.database()
+    one, two = replica("one", address), replica("two", address, more=more)
+    made = post(one, "/api-keys", {"name": "laptop", "budget": {"tokens_per_day": 3_000}})
+    key, name = made["key"], made["item"]["id"]
+    until(lambda: chat_as(two, key).status == 200, "the new key is known")
+    while (answer := chat_as(one, key)).status == 200:  # all that is left, at one
+        pass
+    assert answer.status == 402 and "3000 tokens a day" in answer.data.decode()
+    until(lambda: chat_as(two, key).status == 402, "the other has heard of it")
+    until(lambda: len({each.get(f"/api-keys/{name}").json["spent"]["tokens_day"] for each in (one, two)}) == 1, "both show it")
+    three = replica("three", address)
+    until(lambda: chat_as(three, key).status == 402, "one that starts later knows it")
+
+
 def test_any_gateway_shows_the_page_for_all_and_marks_the_silent_and_the_different(
     server: PostgresServer, replica: Replicas
 ) -> None:
@@ -133,6 +151,7 @@ def test_any_gateway_shows_the_page_for_all_and_marks_the_silent_and_the_differe
         shown = replicas_of(gateway)
         assert [each["is_self"] for each in shown["items"]] == [True, False] and shown["configurations"] == 1
         assert not shown["differences"] and all(each["version"] and each["config"] for each in shown["items"])
+        assert all("leases" in each for each in shown["items"])
     until(lambda: 'llm_router_replicas{state="alive"} 2' in one.get("/metrics").data.decode())
     three = replica("three", address, more="drain_s = 7")
     one.logged("different configurations")

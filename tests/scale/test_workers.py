@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from engines import need_redis
+from postgres_server import PostgresServer
+from postgres_server import missing as missing_postgres
 from replicas import Replicas
-from running import http, sends, until
+from running import Process, http, sends, until
 from spread import Kept, to_every_worker, workers_of
 
 pytestmark = pytest.mark.slow
@@ -48,6 +50,29 @@ def test_a_budget_is_not_over_spent_by_four_workers(tmp_path: Path) -> None:
         found = outcomes(group, 60, max_tokens=90)  # each holds up to 0.0009 USD and costs 0.001
         assert found[200] * 0.001 <= 0.022 and found[200] >= 10
         assert set(found) <= {200, 402}
+
+
+def test_a_gateway_with_workers_starts_without_postgresql_and_counts_keys_once_it_is_there(tmp_path: Path) -> None:
+    if why := missing_postgres():
+        pytest.skip(why)
+    key = "budget = { usd_per_day = 5 }"
+    with PostgresServer() as store, Replicas(tmp_path, count=0, settings=WORKERS, key=key) as group:
+        group.config = group.config.replace('"router.db"', f'"{store.database()}"')
+        first = group.add()
+        assert group.chat(0).status == 200
+        until(lambda: spent_by(first, group) > 0, "its own call is shown")
+        store.kill()
+        second = group.add()
+        assert group.chat(1).status == 200  # Redis knows what the key has spent
+        store.start()
+        until(lambda: spent_by(first, group) == spent_by(second, group) == 0.002, "each shows what both have spent")
+        assert all("Traceback" not in process.log for process in group.gateways)
+
+
+def spent_by(process: Process, group: Replicas) -> float:
+    """What the page says that the caller's key has spent today, in US dollars."""
+    answer = process.get("/api-keys", authorization=f"Bearer {group.admin}")
+    return next((item["spent"]["usd_day"] for item in answer.json["items"] if item["name"] == "caller"), 0.0)
 
 
 def knows(way: Kept, key: str) -> bool:

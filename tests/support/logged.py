@@ -36,7 +36,8 @@ def any_call(rng: Random, started_ms: int) -> Call:
         first_ms=round(duration_ms * rng.random(), 3) if stream else None, kind=rng.choice(("chat", "chat", "chat", "count")),
         protocol=rng.choice(("openai", "anthropic", "gemini")), stream=int(stream), asked=rng.choice(("big", "50%_!", model)),
         served=f"{provider}/{model}" if model else "", provider=provider, model=model, attempts=rng.randrange(4),
-        failed=texts(["openai/gpt-x 503"] if rng.random() < 0.1 else []), status=200 if not error else rng.choice((429, 502)),
+        failed=texts(["openai/gpt-x 503"] if rng.random() < 0.1 else []),
+        status=200 if not error else rng.choice((400, 429, 502)),
         error=error, message=error and f"{error}: \u00fcber", finish="" if error else "stop",
         ended="client_gone" if error == "client_gone" else "error" if error else "complete",
         input_tokens=rng.randrange(10_000) if knows else None, output_tokens=rng.randrange(3_000) if knows else None,
@@ -99,7 +100,7 @@ class PostgresShelf(Shelf):
         migrations.apply(self.db)
         for statement in postgres_rows.STAGING:
             self.db.execute(statement)
-        self._ids = postgres_rows.Ids()
+        self._ids, self._labels = postgres_rows.Ids(), postgres_rows.Labels()
         self._fill(calls, batch)
 
     def add(self, calls: Iterable[Call], bodies: Any = None) -> None:
@@ -108,7 +109,8 @@ class PostgresShelf(Shelf):
         batch = list(calls)
         with self.db.raw.transaction():
             partitions.ensure(self.db, rows.days_of(batch))
-            rows.put(self.db, self._ids, batch, [bodies_row(at, each, bodies) for at, each in enumerate(batch) if bodies])
+            texts = [bodies_row(at, each, bodies) for at, each in enumerate(batch) if bodies]
+            rows.put(self.db, self._ids, self._labels, batch, texts)
 
     def close(self) -> None:
         self.db.close()

@@ -9,7 +9,8 @@
     home.tend()                                            several times a second, where other gateways share with this one
 
 The welcome of a worker: {"config": text, "keys": [rows, generation, sealed], "sessions": [...], "routing": {...},
-"ledger": [name of the call log, whether it is common], "secret": text or null, "is_kept": whether conversations are}.
+"ledger": [name of the call log, whether it is common], "processes": how many share the limits, "secret": text or null,
+"is_kept": whether conversations are}.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class Worker:
     link: Link
     seen: int = 0  # the number of its last batch
     open: int = 0  # requests that it is answering
+    leased: Mapping[str, float] = field(default_factory=dict)  # what it has of limits and budgets, as it said last
     pid: int = 0
     is_heard: bool = True  # since the last look
     silent: int = 0  # looks in a row without a word of it
@@ -119,6 +121,15 @@ class Home:
     def open(self) -> int:
         """Requests that all workers are answering."""
         return sum(worker.open for worker in self.workers.values())
+
+    @property
+    def leased(self) -> dict[str, float]:
+        """What all workers have of limits and budgets."""
+        total: dict[str, float] = {}
+        for worker in self.workers.values():
+            for name, value in worker.leased.items():
+                total[name] = round(total.get(name, 0) + value, 6)
+        return total
 
     # -- links
 
@@ -144,11 +155,12 @@ class Home:
             "ready": lambda: self.parts.on_ready(worker.name),
             "batch": lambda number, calls, lines, used: self._batch(worker, number, calls, lines, used),
             "open": lambda count: setattr(worker, "open", count),
+            "leased": lambda sums: setattr(worker, "leased", sums),
             "attempts": self.parts.count_attempts,
             "telemetry": lambda health: self.telemetry.__setitem__(worker.name, health),
             "routing": lambda changes: self._routing(worker, changes),
             "kept": self._kept, "keep": self._keep, "lease": lambda name, values: self._lease(worker, name, values),
-            "sums": self.parts.leases.sums,
+            "sums": self.parts.leases.sums, "settle": self.parts.leases.settle,
         }  # fmt: skip
 
     def _welcome(self) -> dict[str, Any]:
@@ -158,6 +170,7 @@ class Home:
         return {
             "config": parts.config_text(), "keys": self._keys(), "sessions": sessions,
             "routing": whole_state(parts.routing_state, parts.clock()), "ledger": parts.leases.ledger,
+            "processes": parts.leases.processes(),
             "secret": kept.secret.hex() if kept is not None else None, "is_kept": kept is not None,
         }  # fmt: skip
 

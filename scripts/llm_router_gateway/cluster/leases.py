@@ -14,7 +14,7 @@ In a worker:
     await leases.report()                                      so that the home knows what was spent
     await leases.close()                                       gives everything back
 
-Messages of a worker: call lease(name, values), see `limiter.memory`; call sums(since) -> {key: [usd, tokens]}.
+Messages of a worker: call lease(name, values), see `limiter.memory`; call sums(since) -> {key: [usd, tokens]}; call settle().
 
 What a worker that died had leased counts as spent until another worker finds in the call log what it did spend, ten minutes
 later: `limiter.leased_budgets` says why not at once.
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -38,6 +38,7 @@ from ..limiter.participant import Participant, clock_s
 from ..net.link import Link
 from ..store.call import Call
 from ..store.keys import KeyRepository
+from ..store.recorder import Recorder
 
 HERE = "here"  # the name of the one call log that all workers write to
 ANSWER_S = 2.0  # for an answer of the home: it is on this machine
@@ -50,10 +51,12 @@ class LeaseDesk:
     """Answers what workers say about leases."""
 
     def __init__(
-        self, engine: Engine, keys: KeyRepository | None, *, ledger: str = HERE, is_common: bool = True
+        self, engine: Engine, keys: KeyRepository | None, store: Recorder | None = None, *, ledger: str = HERE,
+        is_common: bool = True, processes: Callable[[], int] = lambda: 1,
     ) -> None:  # fmt: skip
-        """`keys` has the sums of the call log."""
-        self.engine, self._keys, self.ledger = engine, keys, (ledger, is_common)
+        """`keys` has the sums of the call log, which `store` writes; `processes`: how many share the limits."""
+        self.processes = processes
+        self.engine, self._keys, self._store, self.ledger = engine, keys, store, (ledger, is_common)
 
     async def handle(self, name: str, values: Sequence[Any]) -> Any:
         try:
@@ -64,8 +67,19 @@ class LeaseDesk:
     async def sums(self, since: int) -> dict[str, tuple[float, float]]:
         if self._keys is None:
             return {}
+        if self._store is not None and not self._store.is_current:
+            raise Unavailable("calls of an outage are not stored yet", code="store_unreadable")
         rows = await self._keys.spent(float(since))  # its day begins at `since`, and has no end
         return {key_id: (usd, tokens) for key_id, span, usd, tokens in rows if span == "day"}
+
+    async def settle(self) -> bool:
+        """True once the log has every call that workers have handed over."""
+        if self._store is not None:
+            try:
+                await self._store.settle()
+            except OSError as late:
+                raise Unavailable(str(late), code="store_unreadable") from None
+        return True
 
     async def leave(self, worker: str) -> None:
         with suppress(EngineAway):
@@ -94,8 +108,9 @@ def own_engine(wall: Callable[[], float]) -> MemoryEngine:
 class HomeLedger:
     """`limiter.membership.Ledger`, over the home's call log."""
 
-    def __init__(self, link: Link, name: str, is_common: bool) -> None:
-        self._link, self.name, self.is_common = link, name, is_common
+    def __init__(self, link: Link, hand_over: Callable[[], Awaitable[object]], name: str, is_common: bool) -> None:
+        """`hand_over` gives the home the calls that it does not have yet."""
+        self._link, self._hand_over, self.name, self.is_common = link, hand_over, name, is_common
 
     async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
         try:
@@ -104,20 +119,33 @@ class HomeLedger:
             raise OSError(wrong.message) from None
         return found
 
-    async def spent(self, key_id: str, since: int) -> tuple[float, float]:
-        usd, tokens = (await self.sums(since)).get(key_id, (0.0, 0.0))
-        return usd, tokens
+    async def settle(self) -> None:
+        handed = asyncio.ensure_future(self._hand_over())  # not to be cancelled: it has records that are on their way
+        await asyncio.wait((handed,), timeout=ANSWER_S)
+        if not handed.done():
+            raise OSError("the home does not take what is to be recorded")
+        try:
+            await self._link.call("settle", limit_s=ANSWER_S)
+        except GatewayError as wrong:
+            raise OSError(wrong.message) from None
 
 
 class WorkerLeases:
     """This worker's part of limits and budgets."""
 
-    def __init__(self, link: Link, name: str, ledger: Sequence[Any], warn: Callable[[str], None]) -> None:
-        """`ledger`: its name, and whether it is common to all gateways."""
+    def __init__(
+        self, link: Link, name: str, ledger: Sequence[Any], warn: Callable[[str], None],
+        hand_over: Callable[[], Awaitable[object]], processes: int = 1,
+    ) -> None:  # fmt: skip
+        """`ledger`: its name, and whether it is common to all gateways; `hand_over` gives the home what it is to record.
+
+        `processes`: how many share the limits, as the home knows it now.
+        """
         self._link, self._warn = link, warn
-        book = HomeLedger(link, *ledger)
+        book = HomeLedger(link, hand_over, *ledger)
         self.membership = Membership(
             DistantEngine(self._send), holder=f"{book.name}/{name}", ledger=book, clock=clock_s, wall=time.time, tell=warn,
+            guess=lambda: processes,
         )  # fmt: skip
         self._part = part = Participant(self.membership)
         self.limiter, self.budgets = part.limiter, part.budgets
@@ -144,6 +172,9 @@ class WorkerLeases:
                 pass  # the link says the same
             except Exception as error:
                 self._warn(f"a fault of ours in what is shared: {type(error).__name__}: {error}")
+
+    def leased(self) -> dict[str, float]:
+        return self._part.leased()
 
     async def report(self) -> None:
         await self.budgets.report()

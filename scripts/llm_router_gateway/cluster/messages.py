@@ -7,10 +7,11 @@ From a worker to the home:
     call  batch(number, calls, lines, used)  -> true: records, log lines, uses of keys. The numbers of one worker grow by one;
                                              a number that the home has seen is acknowledged and not counted again
     send  open(requests)                     how many requests it is answering
+    send  leased(sums)                       what it has of limits and budgets: {"keys", "usd", "tokens", "slots"}
     send  routing(changes)                   health of members, cooldowns of keys, conversations: see `cluster.routing`
     call  kept(name, arguments)              conversations: chain, find, holding, delete
     send  keep(turn)                         a turn of a conversation, found from then on
-    call  lease(name, values), sums(since)   limits and budgets: see `cluster.leases`
+    call  lease(name, values), sums(since), settle()     limits and budgets: see `cluster.leases`
 
 From the home to each worker:
 

@@ -26,6 +26,7 @@ from ..net.client import Pool, Timeouts
 from ..proxy import model_list
 from ..proxy.answers import check_key, parse_answer
 from ..proxy.headers import mask_secrets, upstream_headers
+from ..proxy.key_commands import KeyCommands
 from ..proxy.outgoing import quote_id
 from ..proxy.request import dump_json
 from ..proxy.upstream import MAX_ANSWER_BYTES
@@ -35,6 +36,7 @@ from ..telemetry.exporter import Exporter
 from ..telemetry.otlp import CLIENT, Span
 from ..wire import ir
 from ..wire.registry import wire
+from .stores import UNSHARED
 
 AT_ONCE = 20  # questions on their way
 STATE_LIMIT_S = 5.0  # for the engine of [state]: longer than any request waits for it
@@ -68,23 +70,27 @@ class Outcome:
         return f"FAIL  {self.name:{width}}  {text}{f'; {advice}' if advice else ''}"
 
 
-async def probe(pool: Pool, candidate: Candidate) -> str:
+async def probe(pool: Pool, keys: KeyCommands, candidate: Candidate) -> str:
     """ "" when the model answered; GatewayError when not."""
     api = wire(candidate.provider.api)
     request = ir.Request(model=candidate.remote_id, messages=QUESTION, max_tokens=MAX_TOKENS)
     body = api.write_request(request, model=candidate.remote_id, quirks=candidate.provider.quirks, lost=[])
-    data = await fetch(pool, "POST", candidate, candidate.url("chat", quote_id(candidate.remote_id)), dump_json(body))
+    data = await fetch(pool, keys, "POST", candidate, candidate.url("chat", quote_id(candidate.remote_id)), dump_json(body))
     api.read_answer(parse_answer(data, candidate.name))
     return ""
 
 
-async def probe_list(pool: Pool, candidate: Candidate) -> str:
-    data = await fetch(pool, "GET", candidate, candidate.url("models"), b"")
+async def probe_list(pool: Pool, keys: KeyCommands, candidate: Candidate) -> str:
+    if not candidate.url("models"):
+        check_key(await keys.with_key(candidate))
+        return "takes any name; it has no list of models, so only a [[models]] entry can be checked"
+    data = await fetch(pool, keys, "GET", candidate, candidate.url("models"), b"")
     names = model_list.names_in(parse_answer(data, candidate.provider.name))
     return f"takes any name; lists {len(names)}"
 
 
-async def fetch(pool: Pool, method: str, candidate: Candidate, url: str, body: bytes) -> bytes:
+async def fetch(pool: Pool, keys: KeyCommands, method: str, candidate: Candidate, url: str, body: bytes) -> bytes:
+    candidate = await keys.with_key(candidate)
     check_key(candidate)
     provider = candidate.provider
     headers = upstream_headers(candidate, (), "check", same=False)
@@ -169,7 +175,7 @@ def check_store(address: str, clock: Callable[[], float]) -> Outcome:
 
 async def run(config: Config, clock: Callable[[], float]) -> int:
     """Prints a line for each model, and for the engine of [state]; 1 if any failed."""
-    routes, pool = routes_of(config), Pool()
+    routes, pool, keys = routes_of(config), Pool(), KeyCommands()
     probed = list(routes.full.values())
     probed += [Candidate(provider, "") for provider in routes.open.values()
               if not any(each.provider.name == provider.name for each in probed)]  # fmt: skip
@@ -181,7 +187,7 @@ async def run(config: Config, clock: Callable[[], float]) -> int:
             began = clock()
             try:
                 async with asyncio.timeout(LIMIT_S):
-                    detail = await (probe if candidate.model else probe_list)(pool, candidate)
+                    detail = await (probe if candidate.model else probe_list)(pool, keys, candidate)
             except TimeoutError:
                 return Outcome(name, LIMIT_S, error=UpstreamTimeout(f"no answer within {LIMIT_S:g} s"))
             except GatewayError as error:
@@ -192,9 +198,12 @@ async def run(config: Config, clock: Callable[[], float]) -> int:
         state = [check_state(config.state, config.server.store, clock)] if config.state is not None else []
         outcomes = list(await asyncio.gather(*map(one, probed), *state))
     finally:
+        await keys.close()
         await pool.close()
     if is_postgres(config.server.store):
         outcomes.append(await asyncio.to_thread(check_store, config.server.store, clock))
+        if config.state is None:
+            sys.stderr.write(f"note: {UNSHARED}\n")
     if config.telemetry is not None and config.telemetry.traces:
         outcomes.append(await probe_collector(config.telemetry, clock))
     width = max((len(outcome.name) for outcome in outcomes), default=0)

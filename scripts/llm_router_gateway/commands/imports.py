@@ -51,7 +51,8 @@ def missing_in(document: Mapping[str, Any]) -> list[str]:
 
 def write(path: str, text: str) -> None:
     """A new file for its owner alone: it may hold keys."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags, 0o600), "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
 
 

@@ -19,9 +19,10 @@ from typing import Any
 from ..config.config import Config, ConfigError, Provider
 from ..config.imported import per_million, price_config, toml_text
 from ..config.sources import Source, read_data_file
-from ..errors import GatewayError
+from ..errors import GatewayError, NotFound
 from ..net.client import Pool
 from ..proxy.answers import parse_answer
+from ..proxy.key_commands import KeyCommands
 from ..routing.resolve import Candidate
 from .check import LIMIT_S, fetch
 from .program import as_typed, typed
@@ -134,19 +135,22 @@ def proposals(
 
 async def lists(config: Config, chosen: Sequence[Provider]) -> dict[str, Any]:
     """Provider -> its list, or the GatewayError that came instead; all are queried at once."""
-    pool = Pool()
+    pool, keys = Pool(), KeyCommands()
 
     async def one(provider: Provider) -> Any:
         candidate = Candidate(provider, "")
         try:
+            if not candidate.url("models"):
+                raise NotFound("it has no list of models")
             async with asyncio.timeout(LIMIT_S):
-                return parse_answer(await fetch(pool, "GET", candidate, candidate.url("models"), b""), provider.name)
+                return parse_answer(await fetch(pool, keys, "GET", candidate, candidate.url("models"), b""), provider.name)
         except (GatewayError, TimeoutError) as error:
             return error
 
     try:
         answers = await asyncio.gather(*map(one, chosen))
     finally:
+        await keys.close()
         await pool.close()
     return dict(zip((provider.name for provider in chosen), answers, strict=True))
 

@@ -30,6 +30,7 @@ from ..proxy.log import Log
 from ..routing.notes import Notes, keys_by_mark
 from ..routing.state import RoutingState
 from ..store.keys import KeyRepository
+from ..store.recorder import Recorder
 
 START_S = 5.0  # how long a start waits for an engine that has to collect its memory; then the gateway serves without leases
 NOTES_S = 0.2  # how often replicas read each other's notes
@@ -40,15 +41,20 @@ COMMON = "common"  # the name of a ledger that all replicas write to
 class KeyLedger:
     """`limiter.membership.Ledger` over the store's sums."""
 
-    def __init__(self, keys: KeyRepository, name: str) -> None:
-        self.name, self.is_common, self._keys = name, name == COMMON, keys
+    def __init__(self, keys: KeyRepository, store: Recorder, name: str) -> None:
+        self.name, self.is_common, self._keys, self._store = name, name == COMMON, keys, store
 
     async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
+        if not self._store.is_current:
+            raise OSError("calls of an outage are not stored yet")
         try:
             rows = await self._keys.spent(float(since))  # its day begins at `since`, and has no end
         except Exception as wrong:
             raise OSError(f"{type(wrong).__name__}: {wrong}") from None
         return {key_id: (usd, tokens) for key_id, span, usd, tokens in rows if span == "day"}
+
+    async def settle(self) -> None:
+        await self._store.settle()
 
 
 def replica_name() -> str:
@@ -60,14 +66,18 @@ def replica_name() -> str:
 class Replica:
     """This process's part in a group of replicas."""
 
-    def __init__(self, state: State, *, ledger: Ledger | None, log: Log, name: str = "") -> None:
+    def __init__(
+        self, state: State, *, ledger: Ledger | None, log: Log, name: str = "", guess: Callable[[], int] = lambda: 1
+    ) -> None:  # fmt: skip
+        """`guess`: how many processes there are, for a start without the engine."""
         self.name = name or replica_name()
         self.engine = RedisEngine(state.url.reveal(), prefix=state.prefix, timeout_s=state.timeout_s)
         self._log = log
         ledger = ledger or NoLedger(self.name)
         self.membership = Membership(
-            self.engine, holder=f"{ledger.name}/{self.name}", ledger=ledger, clock=clock_s, wall=time.time, tell=log.warn
-        )
+            self.engine, holder=f"{ledger.name}/{self.name}", ledger=ledger, clock=clock_s, wall=time.time, tell=log.warn,
+            guess=guess,
+        )  # fmt: skip
         self._part = part = Participant(self.membership)
         self.limiter, self.budgets = part.limiter, part.budgets
         self._notes = Notes(self.name)
@@ -152,6 +162,9 @@ class Replica:
         self._has_secret = False
 
     # -- what is shown
+
+    def leased(self) -> dict[str, float]:
+        return self._part.leased()
 
     def view(self) -> dict[str, Any]:
         """For the page, /health and /metrics."""

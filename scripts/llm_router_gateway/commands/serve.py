@@ -24,7 +24,7 @@ from ..config.addresses import is_postgres
 from ..config.config import Config, ConfigError, Problem
 from ..config.describe import fingerprint
 from ..config.sources import Source
-from ..errors import Unavailable
+from ..errors import GatewayError, Unavailable
 from ..limiter.budgets import LocalBudgets
 from ..limiter.local import LocalLimiter
 from ..management.alerts import SpendAlerts
@@ -36,7 +36,7 @@ from ..management.providers_api import ProvidersApi
 from ..net.client import Pool
 from ..net.router import Route, Router
 from ..net.server import Server, listeners
-from ..policy.budgets import Budgets, utc_text
+from ..policy.budgets import Budgets, day_of, utc_text
 from ..policy.rate_limits import Limiter
 from ..proxy.gateway import Gateway, prepare
 from ..proxy.log import Log, event_line
@@ -47,7 +47,7 @@ from ..store.redaction import Bodies
 from ..store.replicas import Replica
 from ..store.sqlite.file import MEMORY
 from .process import inherited_sockets, new_id, notify, on_signals, raise_file_limit, say
-from .stores import Replicas, Stores, keep_of, open_stores
+from .stores import UNSHARED, Replicas, Stores, keep_of, open_stores
 from .telemetry import Sending
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ FLUSH_S = 0.2  # how long a log line may wait
 MAX_SAID = 50  # members that do not work as they should, for other gateways
 SAY_S = 1.0  # how often what other gateways may know is gathered
 USED_S = 5.0  # how often the last use of keys is stored
+SPENDING_S = 0.5  # how often a gateway hears what others on its database have spent
 LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
+STOPS = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last is Windows's: Ctrl-Break, and what service wrappers send
 UNUSABLE = (ConfigError, StoreUnusable)  # what a process cannot begin with
 AT_START = (
     "host",
@@ -130,6 +132,9 @@ class Backends:
         self.replica = self._join(config, stores)
         self.limiter: Limiter = self.replica.limiter if self.replica is not None else LocalLimiter(time.monotonic)
         self.budgets: Budgets = self.replica.budgets if self.replica is not None else LocalBudgets()
+        # Where nothing counts budgets for all gateways at once, each hears what the others have spent.
+        self._elsewhere = stores.elsewhere if stores is not None and self.replica is None else None
+        self.on_spent = [self.budgets.load]
         self.authenticator = authenticator or Authenticator(config)
         self._listed = listed_names(config)
         self.metrics = Metrics(lambda name: name in self._listed)
@@ -149,11 +154,16 @@ class Backends:
 
         ledger = None
         if stores is not None and is_postgres(config.server.store):
-            ledger = KeyLedger(stores.keys, COMMON)
+            ledger = KeyLedger(stores.keys, stores.engine, COMMON)
         elif stores is not None and stores.engine.path != MEMORY:
             with suppress(Exception):  # a disk that fails: the store says so itself, and tries again
-                ledger = KeyLedger(stores.keys, stores.engine.write(key_rows.ledger_name).result(LEDGER_S))
-        return Share(config.state, ledger=ledger, log=self._log)
+                name = stores.engine.write(key_rows.ledger_name).result(LEDGER_S)
+                ledger = KeyLedger(stores.keys, stores.engine, name)
+        return Share(config.state, ledger=ledger, log=self._log, guess=self.count_processes)
+
+    def count_processes(self) -> int:
+        """How many processes share the limits, by the configuration and the database of gateways."""
+        return self.config.server.workers * (self.others.alive if self.others is not None else 1)
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
         """Counts and stores one finished call."""
@@ -191,6 +201,19 @@ class Backends:
         used = self.authenticator.take_used()
         if used and self.keys is not None:
             self.keys.mark_used(used)
+
+    async def follow_spending(self) -> None:
+        """Hears what keys spend at other gateways on the same database. Runs until it is cancelled, where there may be any."""
+        if self._elsewhere is not None:
+            self._log.info(UNSHARED)
+        while self._elsewhere is not None:
+            now = time.time()
+            with suppress(GatewayError):  # the database is away: the store says so, and goes on
+                found = await self._elsewhere.read(now)
+                if day_of(time.time()) == day_of(now):
+                    for take in self.on_spent:
+                        take(found, now)
+            await asyncio.sleep(SPENDING_S)
 
     def close(self, limit_s: float = CLOSE_S) -> None:
         if self.store is None:
@@ -252,6 +275,11 @@ class GatewayProcess:
         """Requests being answered."""
         return self.gateway.open
 
+    @property
+    def leased(self) -> Mapping[str, float]:
+        """What this gateway has of shared limits and budgets; {} where nothing is shared."""
+        return self.backends.replica.leased() if self.backends.replica is not None else {}
+
     def routes(self, demo: bool) -> Iterable[Route]:
         """The routes of the management API and the monitor page."""
         gateway, backends = self.gateway, self.backends
@@ -274,7 +302,7 @@ class GatewayProcess:
         if config.alerts is None:
             return None
         backends = self.backends
-        return SpendAlerts(config.alerts, self.pool, backends.authenticator.key_by_id, backends.budgets, wall=time.time,
+        return SpendAlerts(config.alerts, self.pool, backends.authenticator.key_by_id, self.shown_budgets, wall=time.time,
                            warn=self.log.warn)  # fmt: skip
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
@@ -302,7 +330,7 @@ class GatewayProcess:
         return {
             "version": __version__, "address": f"{self.config.server.host}:{self.config.server.port}",
             "started_at": utc_text(self._started_at), "open_requests": self.open,
-            "rows_waiting": health.get("rows_waiting", 0), "dropped": health.get("dropped", 0),
+            "rows_waiting": health.get("rows_waiting", 0), "dropped": health.get("dropped", 0), "leases": self.leased,
             "members": [{name: line[name] for name in ("model", "state", "factor", "active", "back_in_s")}
                         for line in lines if line["factor"] < 1 or line["state"] != "ok"][:MAX_SAID],
         }  # fmt: skip
@@ -354,12 +382,14 @@ class GatewayProcess:
     async def look_after(self) -> None:
         """The periodic work: changed files, buffered log lines, the backends. Runs until it is cancelled."""
         next_look = time.monotonic() + RELOAD_S
-        alerts = asyncio.create_task(self.alerts.run()) if self.alerts is not None else None
+        beside = [asyncio.create_task(self.backends.follow_spending())]
+        if self.alerts is not None:
+            beside.append(asyncio.create_task(self.alerts.run()))
         try:
             await self._look(next_look)
         finally:
-            if alerts is not None:
-                alerts.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _look(self, next_look: float) -> None:
         while True:
@@ -417,11 +447,16 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     replica = process.backends.replica
     if replica is not None:
         await replica.start(process.gateway.routing_state, process.backends.authenticator, lambda: process.config)
-    process.server.listen(sockets)
+    try:
+        process.server.listen(sockets)
+    except OSError as wrong:  # another process was quicker
+        process.backends.close()
+        process.say_at_start("error", "problem", [cannot_listen(config, wrong)])
+        return 3
     port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
-    on_signals(loop, {"SIGTERM": process.stop.set, "SIGINT": process.stop.set, "SIGHUP": process.reload})
+    on_signals(loop, {**dict.fromkeys(STOPS, process.stop.set), "SIGHUP": process.reload})
     lines = ready_lines(config, port, demo, process.backends.authenticator.is_open)
     process.say_at_start("info", "listening", lines, host=config.server.host, port=port, version=__version__)
     care = asyncio.create_task(process.look_after())
@@ -429,11 +464,12 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     notify("READY=1")
     await process.stop.wait()
     notify("STOPPING=1")
-    on_signals(loop, {"SIGTERM": process.end_now, "SIGINT": process.end_now})  # a second signal stops at once
+    on_signals(loop, dict.fromkeys(STOPS, process.end_now))  # a second signal stops at once
     await process.drain()
     care.cancel()
     await process.sending.close()
     await process.gateway.offload.close()
+    await process.gateway.key_commands.close()
     await process.pool.close()
     if replica is not None:
         await replica.close()

@@ -89,7 +89,7 @@ def copy_all(source: StoreSource, target: Any, progress: Progress) -> str:
         raise NotCopied(f"other keys of the database are called {', '.join(refused)}: rename or delete them on one side first")
     if not target.add_secret(source.secret):
         say("note: the database signs with its own secret: compactions that callers kept from before cannot be read any more")
-    for table in ("totals", "rollups"):
+    for table in ("totals", "rollups", "label_sums"):
         number = 0
         for found in source.sums(table, SUMS_AT_ONCE):
             number += len(found)

@@ -33,9 +33,14 @@ from ..store.sqlite.file import MEMORY, store_path
 from ..store.sqlite.key_watch import KeyWatch
 
 if TYPE_CHECKING:
+    from ..store.postgres.ledgers import Elsewhere
     from ..store.postgres.overlay import SharedOverlay
 
 SPILL_OFF = "off"
+UNSHARED = (
+    "without [state], gateways on this database hear of each other's spending after about a second: budgets may be exceeded by "
+    "what the others spend until then, and by their calls in progress; rate limits and max_concurrent count in each gateway"
+)  # said at the start and by --check
 
 
 class Watch(Protocol):
@@ -67,6 +72,7 @@ class Stores:
     keys: SqlKeys
     watch: Callable[[Authenticator, Budgets], Watch | None]
     overlay: SharedOverlay | None = None
+    elsewhere: Elsewhere | None = None  # of a database that other gateways write to: what they have spent
 
 
 def keep_of(config: Config) -> Keep:
@@ -123,7 +129,7 @@ def replica_id() -> str:
 
 def postgres_stores(config: Config, source: Source, fingerprint: Callable[[], str], warn: Callable[[str], None]) -> Stores:
     from ..store.postgres.database import PostgresStore
-    from ..store.postgres.ledgers import spent
+    from ..store.postgres.ledgers import Elsewhere, spent
     from ..store.postgres.overlay import SharedOverlay
     from ..store.postgres.watch import ReplicaWatch
     from ..store.sqlite.spill import SpillFile
@@ -144,6 +150,7 @@ def postgres_stores(config: Config, source: Source, fingerprint: Callable[[], st
         return made
 
     stores = of_engine(store, watch, spent=spent)
+    stores.elsewhere = Elsewhere(store)
     if source.overlay_path is not None:
         stores.overlay = SharedOverlay(store, source.overlay_path)
         source.share = stores.overlay.push

@@ -44,7 +44,7 @@ from .process import new_id, on_signals, raise_file_limit, say
 from .telemetry import Sending
 
 TELL_S = 0.2  # how often the home hears of members, and of open requests
-REFUSED, LOST = 4, 5  # exit codes: the home does not take this worker; the home is gone
+REFUSED, LOST = 4, 5  # exit codes: the home does not take this worker, or the address is taken; the home is gone
 FLUSH_LIMIT_S = 10.0  # for the last batch
 
 
@@ -80,7 +80,9 @@ class WorkerProcess:
         self.outbox = Outbox(link, self.authenticator.take_all_used)
         self.log = RemoteLog(self.config.server, self.outbox)
         self.pool = Pool()
-        self.leases = WorkerLeases(link, start.name, welcome["ledger"], self.log.warn)
+        self.leases = WorkerLeases(
+            link, start.name, welcome["ledger"], self.log.warn, self.outbox.flush, welcome["processes"]
+        )  # fmt: skip
         self._urgent = asyncio.Event()
         self.routing_state, self._notes = SharedRoutingState(self._urgent.set), Notes(start.name)
         self.gateway = Gateway(
@@ -103,6 +105,7 @@ class WorkerProcess:
         self.stop = asyncio.Event()
         self._reading = asyncio.Lock()
         self._told_open = 0
+        self._told_leased: Mapping[str, float] = {}
         self.take_routing(welcome["routing"])
         link.handlers = {
             "config": self.take_config, "keys": self.take_keys, "sessions": self.take_sessions, "routing": self.take_routing,
@@ -175,6 +178,10 @@ class WorkerProcess:
         if self.gateway.open != self._told_open:
             self._told_open = self.gateway.open
             self.link.send("open", self._told_open)
+        leased = self.leases.leased()
+        if leased != self._told_leased:
+            self._told_leased = leased
+            self.link.send("leased", leased)
 
     # -- from the first caller to the last record
 
@@ -185,7 +192,11 @@ class WorkerProcess:
             sock.setblocking(False)
         shares = Shares(self.start.shares, self.start.place)
         await self.leases.start()
-        self.server.listen(descriptors, shares)
+        try:
+            self.server.listen(descriptors, shares)
+        except OSError as wrong:  # another gateway was quicker
+            say(f"{self.start.name}: cannot listen: {wrong.strerror}")
+            return REFUSED
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.link.send("ready")
         self.sending.start()
@@ -207,6 +218,7 @@ class WorkerProcess:
     async def end(self) -> int:
         await self.sending.close()
         await self.gateway.offload.close()
+        await self.gateway.key_commands.close()
         await self.pool.close()
         await self.forward.pool.close()
         await self.leases.close()

@@ -47,6 +47,7 @@ from ..cluster.home import Home, HomeParts, SharedAuthenticator, SharedSessions
 from ..cluster.leases import LeaseDesk, note_spending, own_engine
 from ..config.config import Config
 from ..config.sources import Source, from_portable
+from ..errors import GatewayError
 from ..limiter.budgets import LocalBudgets
 from ..net.server import Server, listeners
 from ..net.shares import PLACES, Shares, shared_memory
@@ -64,6 +65,7 @@ READY_S = 60.0  # for a worker to accept callers, on a very busy machine, too
 AGAIN_S = (0.0, 0.2, 1.0, 3.0, 10.0)  # before the next start, by the number of failures in a row
 LOOK_S = 5.0  # between two looks whether workers show signs of life
 TEND_S = 0.1  # between two looks at what other gateways found
+SPENT_S = 5.0  # between two looks at what their keys have spent
 SILENT_END_S = 5.0  # beyond drain_s, for a worker that is to end
 PATH_CHARS = 100  # of a Unix socket: some systems take 103
 UNIX = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
@@ -83,8 +85,24 @@ class Child:
     why: str = ""  # it was ended by the home
 
 
+def remove_stale(parent: str) -> None:
+    """Removes the folders of this user's homes that were killed: they have sockets that nothing listens at."""
+    for folder in Path(parent).glob(f"{PROGRAM}-*"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            link = folder / "link"
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not link.is_socket():
+                continue
+            probe.setblocking(False)
+            try:
+                probe.connect(str(link))
+            except ConnectionRefusedError:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def private_folder() -> str:
     """A folder of this user's own for the sockets, with a path that is short enough for them."""
+    for parent in {tempfile.gettempdir(), "/tmp"}:  # nosec B108  # where it may be made
+        remove_stale(parent)
     made = tempfile.mkdtemp(prefix=f"{PROGRAM}-")  # with mode 0700
     if len(made) < PATH_CHARS - 10:
         return made
@@ -93,15 +111,16 @@ def private_folder() -> str:
 
 
 def unix_listener(path: str) -> socket.socket:
-    """A listening Unix socket that only this user may connect to."""
+    """A listening Unix socket that only this user may connect to. It listens by the time that it has its name."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
-        made.bind(path)
+        made.bind(f"{path}-")
     finally:
         os.umask(mask)
     made.setblocking(False)
     made.listen(1_024)
+    os.rename(f"{path}-", path)
     return made
 
 
@@ -308,10 +327,15 @@ class HomeProcess(GatewayProcess):
         """What the workers share is kept by this process, or by the engine of [state] for all gateways."""
         backends = self.backends
         if backends.replica is None:
-            return LeaseDesk(own_engine(time.time), backends.keys)
+            engine = own_engine(time.time)
+            backends.on_spent.append(engine.hear)
+            return LeaseDesk(engine, backends.keys, backends.store)
         membership = backends.replica.membership
         ledger = membership.ledger.name
-        return LeaseDesk(membership.engine, backends.keys, ledger=ledger, is_common=ledger == COMMON)
+        return LeaseDesk(
+            membership.engine, backends.keys, backends.store, ledger=ledger, is_common=ledger == COMMON,
+            processes=lambda: membership.count,
+        )  # fmt: skip
 
     @cached_property
     def spending(self) -> LocalBudgets:
@@ -324,8 +348,8 @@ class HomeProcess(GatewayProcess):
         return self.spending
 
     def keep(self, call: Call, bodies: Bodies | None) -> None:
-        self.backends.keep(call, bodies)
         note_spending(self.spending, call, time.time())
+        super().keep(call, bodies)
 
     def count_workers(self) -> Mapping[str, int]:
         return {"ready": self.workers.ready, "ended": self.workers.ended} if self.workers is not None else {}
@@ -333,6 +357,10 @@ class HomeProcess(GatewayProcess):
     @property
     def open(self) -> int:
         return self.gateway.open + self.home.open
+
+    @property
+    def leased(self) -> Mapping[str, float]:
+        return self.home.leased
 
     def telemetry_health(self) -> Mapping[str, int]:
         """Of the spans of all workers."""
@@ -376,16 +404,28 @@ class HomeProcess(GatewayProcess):
         replica = self.backends.replica
         if replica is None:
             return
-        if self.backends.keys is not None:
-            now = time.time()
-            self.spending.load(await self.backends.keys.spent(now), now)
+        await self.count_spending()
         await replica.start(self.gateway.routing_state, self.authenticator, lambda: self.config)
         self._sharing = asyncio.create_task(self._share())
 
     async def _share(self) -> None:
+        count_at = time.monotonic() + SPENT_S
         while True:
             await asyncio.sleep(TEND_S)
             self.home.tend()
+            if time.monotonic() >= count_at:
+                await self.count_spending()
+                count_at = time.monotonic() + SPENT_S
+
+    async def count_spending(self) -> None:
+        """What administrators see of keys is what the store's ledger has: with a common one, other gateways' calls as well."""
+        if self.backends.keys is None:
+            return
+        now = time.time()
+        with suppress(GatewayError):  # the store is away: what was known goes on
+            rows = await self.backends.keys.spent(now)
+            self.spending.begin_anew()
+            self.spending.load(rows, now)
 
     async def leave(self) -> None:
         if self._sharing is not None:

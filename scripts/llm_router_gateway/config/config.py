@@ -18,7 +18,9 @@ from ..policy.overrides import NONE, Overrides
 from ..policy.rate_limits import Limit
 from ..wire.registry import UPSTREAMS
 from .alerts import Alerts, read_alerts
+from .base_urls import base_url_of, has_parts
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
+from .key_command import KeyCommand
 from .keys import Key, read_keys_of_file, unmatched
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .reader import ConfigError as ConfigError
@@ -117,6 +119,17 @@ class Provider:
     also: Mapping[str, Provider] = field(default_factory=dict)  # protocol -> the same provider, configured for it
     only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol that such a model speaks)
     secrets: tuple[Secret, ...] = ()  # its keys, and the credentials in added headers: never shown
+    key_command: KeyCommand | None = None  # prints its key; `keys` is empty until then
+
+    @property
+    def lacks_key(self) -> bool:
+        """Whether it needs a key, and nothing in the configuration gives it one."""
+        return self.needs_key and not self.keys and self.key_command is None
+
+    def with_key(self, key: Secret) -> Provider:
+        """The same provider with the key that its command printed."""
+        others = {api: replace(each, keys=(key,), secrets=(key, *each.secrets)) for api, each in self.also.items()}
+        return replace(self, keys=(key,), secrets=(key, *self.secrets), also=others)
 
     def url(self, call: str, model: str = "") -> str:
         """Address of a call: "chat", "stream", "count", "embeddings", "models"; "" if it has none."""
@@ -270,7 +283,8 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         return None
     keys = read_secret(table, "api_key", f"{path}.api_key", reading)
     hints = [values["api_key_env"]] if values["api_key_env"] else list(preset.key_env)
-    if not (values["api_key"] or values["api_key_env"] or values["api_key_file"]):
+    command = read_key_command(values, path, reading)
+    if not (values["api_key"] or values["api_key_env"] or values["api_key_file"] or command):
         keys = first_key(preset.key_env, path, reading)
     api = values["api"] or preset.api
     any_model = name not in reading.listed if values["any_model"] is None else values["any_model"]
@@ -278,9 +292,9 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
     made = Provider(
         name=name, type=values["type"] or (name if preset_of(name) else CUSTOM), api=api,
         base_url=base_url_of(values, preset, api, path, reading),
-        keys=keys, needs_key=not preset.local, key_hint=" or ".join(hints) or "api_key_env",
+        keys=keys, needs_key=not preset.local, key_hint=" or ".join(hints) or preset.key_advice or "api_key_env",
         is_active=values["is_active"], any_model=any_model, families=preset.families,
-        paths=paths_of(api, special["endpoint"], special["endpoint_template"]), headers=special["headers"],
+        paths=paths_of(api, special["endpoint"], special["endpoint_template"], lists=preset.lists), headers=special["headers"],
         auth_header=special["auth_header"] or header,
         auth_scheme=scheme if special["auth_scheme"] is None else special["auth_scheme"],
         versions={name: special[name] for name in VERSION_SETTINGS},
@@ -291,15 +305,17 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         output_gap_timeout_s=special["output_gap_timeout_s"] or server.output_gap_timeout_s,
         quirks={**preset.quirks, **special["quirks"]}, rename=values["rename"],
         overrides=read_overrides(values, path, reading), limit=read_limit(values["limits"], f"{path}.limits", reading),
+        key_command=command,
     )  # fmt: skip
-    return with_other_protocols(made, preset, special["also"], path, reading)
+    return with_other_protocols(made, preset, special["also"], path, reading, has_own_url=bool(values["base_url"]))
 
 
 def with_other_protocols(
-    provider: Provider, preset: Preset, also: Sequence[str] | None, path: str, reading: Reading
+    provider: Provider, preset: Preset, also: Sequence[str] | None, path: str, reading: Reading, *, has_own_url: bool
 ) -> Provider:
     """The provider with the further protocols that it speaks: those of the file, else what is known of the type."""
-    is_known = provider.api == preset.api and provider.base_url == preset.base_url
+    is_whole = bool(preset.parts) and not has_own_url  # its address, with the parts put in
+    is_known = provider.api == preset.api and (provider.base_url == preset.base_url or is_whole)
     for name in also or ():
         if name not in UPSTREAMS:
             reading.bad(f"{path}.settings.also", f'"{name}" is not a protocol of providers; use {", ".join(UPSTREAMS)}')
@@ -327,19 +343,21 @@ def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Prese
     return preset
 
 
+def read_key_command(values: Mapping[str, Any], path: str, reading: Reading) -> KeyCommand | None:
+    """The command that prints the key; a problem where there is a key beside it."""
+    if not values["api_key_command"]:
+        return None
+    beside = next((name for name in ("api_key", "api_key_env", "api_key_file") if values[name]), "")
+    if beside:
+        reading.bad(f"{path}.api_key_command", f"is there beside {beside}: keep one of them")
+    return KeyCommand(values["api_key_command"], values["api_key_command_ttl_s"], values["api_key_command_timeout_s"])
+
+
 def first_key(names: Iterable[str], path: str, reading: Reading) -> tuple[Secret, ...]:
     for name in names:
         if reading.env.get(name, "").strip():
             return read_secret({"api_key_env": name}, "api_key", f"{path}: {name}", reading)
     return ()
-
-
-def base_url_of(values: Mapping[str, Any], preset: Preset, api: str, path: str, reading: Reading) -> str:
-    """The address with a scheme and, when it is only a host, the root of its protocol."""
-    url = values["base_url"] or (preset.base_url if api == preset.api else "")
-    if not url and not any(problem.path == f"{path}.base_url" for problem in reading.problems):
-        reading.bad(f"{path}.base_url", "is missing, and its type has none of its own")
-    return url + UPSTREAMS[api].root if url.count("/") == 2 else url
 
 
 def auth_of(api: str) -> tuple[str, str]:
@@ -353,9 +371,9 @@ def either(names: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def paths_of(api: str, endpoint: str, template: str) -> Mapping[str, str]:
-    """The paths of an api, with the configured chat path."""
-    paths = dict(UPSTREAMS[api].paths)
+def paths_of(api: str, endpoint: str, template: str, *, lists: bool = True) -> Mapping[str, str]:
+    """The paths of an api, with the configured chat path, and without that of a list that is not there."""
+    paths = {call: path for call, path in UPSTREAMS[api].paths.items() if lists or call != "models"}
     chosen = template or endpoint
     if chosen:
         paths["chat"] = chosen
@@ -481,7 +499,7 @@ def check_provider(provider: Provider, path: str, server: Server, reading: Readi
     """What can be wrong with it as a whole."""
     if provider.base_url.split("/")[2:3] == [f"{server.host}:{server.port}"]:
         reading.bad(f"{path}.base_url", f"{provider.base_url} is this gateway itself: give one of them another port")
-    if provider.is_active and provider.needs_key and not provider.keys:
+    if provider.is_active and provider.lacks_key:
         reading.notes.append(f"{provider.name}: no key ({provider.key_hint} is not set); its models answer 503")
 
 
@@ -614,7 +632,8 @@ def implied_document(env: Mapping[str, str], *, local_server: bool = False) -> d
 
     implied_document({"OPENAI_API_KEY": "..."}) -> {"providers": [{"name": "openai", "type": "openai"}]}
     """
-    names = [name for name, preset in PRESETS.items() if any(env.get(key, "").strip() for key in preset.key_env)]
+    names = [name for name, preset in PRESETS.items()
+             if any(env.get(key, "").strip() for key in preset.key_env) and has_parts(preset, env)]  # fmt: skip
     if local_server and LOCAL_SERVER not in names:
         names.append(LOCAL_SERVER)
     return {"providers": [{"name": name, "type": name} for name in names]}

@@ -211,14 +211,17 @@ def telemetry_lines(telemetry: Telemetry | None) -> list[str]:
 
 PROVIDER_KEYS = ("name", "type", "api", "base_url", "is_active", "any_model", "rename")
 SPELLED = {"timeout_s": "timeout", "remote_id": "remote_identifier"}  # ours -> the file's
-SAID_BY = {"# keys": ("api_key",), "limits": ("limits", "rate_limit")}  # a line -> the keys of the file behind it
+SAID_BY = {
+    "# keys": ("api_key", "api_key_command"),
+    "limits": ("limits", "rate_limit"),
+}  # a line -> the keys of the file behind it
 CONFIG_KEYS = frozenset(setting.name for setting in MODEL_CONFIG)
 
 
 def provider_lines(provider: Provider) -> Iterator[str]:
     """One provider, resolved: nothing is left to its preset."""
     special: dict[str, object] = {}
-    for name, value in rows(provider, (*DERIVED, "keys", "secrets", "paths", "overrides", "limit")):
+    for name, value in rows(provider, (*DERIVED, "keys", "secrets", "paths", "overrides", "limit", "key_command")):
         if name in PROVIDER_KEYS:
             yield f"{name} = {toml(value)}"
         elif name == "versions":
@@ -233,8 +236,19 @@ def provider_lines(provider: Provider) -> Iterator[str]:
     yield from limit_lines("limits", provider.limit)
     yield f"settings = {toml(shown)}"
     yield f"# chat calls go to {provider.url('chat')}"
-    state = f"{len(provider.keys)} set" if provider.keys else f"none ({provider.key_hint} is not set)"
-    yield f"# keys: {state if provider.keys or provider.needs_key else 'none, none needed'}"
+    yield f"# keys: {key_state(provider)}"
+
+
+def key_state(provider: Provider) -> str:
+    """Where a provider's key comes from. The arguments of a command may hold secrets."""
+    command = provider.key_command
+    if command is not None:
+        return (
+            f"printed by {command.program} with {len(command.argv) - 1} arguments, used for {command.ttl_s:g} s unless it says"
+        )
+    if provider.keys:
+        return f"{len(provider.keys)} set"
+    return f"none ({provider.key_hint} is not set)" if provider.needs_key else "none, none needed"
 
 
 def model_lines(model: Model) -> Iterator[str]:
@@ -279,7 +293,7 @@ def table_of(title: str, settings: Iterable[Setting]) -> str:
 
 def preset_row(name: str, preset: Preset) -> str:
     other = "".join(f", `{alias}`" for alias, target in ALIASES.items() if target == name)
-    keys = ", ".join(f"`{key}`" for key in preset.key_env) or ("none needed" if preset.local else "")
+    keys = ", ".join(f"`{key}`" for key in preset.key_env) or ("none needed" if preset.local else f"`{preset.key_advice}`")
     return f"| `{name}`{other} | {preset.api} | {preset.base_url or 'yours'} | {keys} |"
 
 

@@ -18,7 +18,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .describe import toml
-from .presets import COMMON_API, LITELLM_ADDRESSES, LITELLM_PRESETS, ONE_API_KINDS, PRESETS
+from .presets import (
+    AZURE_HOST,
+    AZURE_PATH,
+    COMMON_API,
+    LITELLM_ADDRESSES,
+    LITELLM_CLOUDS,
+    LITELLM_PRESETS,
+    ONE_API_KINDS,
+    PRESETS,
+)
 
 Table = dict[str, Any]
 
@@ -250,6 +259,32 @@ def group_of_alias(alias: str, target: Any, groups: list[Table]) -> Table:
     return {**same, "name": alias}
 
 
+def azure_address(base: str) -> Table:
+    """azure_address("https://mine.openai.azure.com/") -> {"resource": "mine"}; of another host the address of its v1 API.
+
+    An address with a path is one of one's own.
+    """
+    parts = urlsplit(base)
+    host = parts.hostname or ""
+    if host.endswith(AZURE_HOST):
+        return {"resource": host.removesuffix(AZURE_HOST)}
+    return {"base_url": base if parts.path.strip("/") or not host else f"{parts.scheme}://{parts.netloc}{AZURE_PATH}"}
+
+
+def litellm_cloud(where: str, word: str, params: Table, base: Any, made: Builder) -> Table:
+    """The settings of a provider in a cloud, but for its key."""
+    kind, names, _, note = LITELLM_CLOUDS[word]
+    if note not in made.notes:
+        made.notes.append(note)
+    parts = {ours: params.get(theirs) for ours, theirs in names.items()}
+    for name, value in parts.items():
+        if isinstance(value, str) and value.startswith("os.environ/"):
+            made.lost.append(f"{where}: {names[name]}, which comes from {value}; set {' or '.join(PRESETS[kind].parts[name])}")
+            parts[name] = None
+    own = azure_address(str(base)) if base else {}
+    return {"type": kind, **parts, **own}
+
+
 def litellm_model(where: str, entry: Table, made: Builder) -> None:
     asked, params = str(entry.get("model_name")), table(entry.get("litellm_params"), f"{where}.litellm_params")
     info = table(entry.get("model_info"), f"{where}.model_info")
@@ -257,17 +292,24 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
     word, _, remote = said.rpartition("/") if "/" not in said else said.partition("/")
     word = params.get("custom_llm_provider") or word or COMMON_API
     base = params.get("api_base") or params.get("base_url") or LITELLM_ADDRESSES.get(word)
-    if word not in LITELLM_PRESETS and not base:
+    cloud = LITELLM_CLOUDS.get(word)
+    if word not in LITELLM_PRESETS and not base and cloud is None:
         made.lost.append(f"{where}: {asked}, as {word} has no address that is known here")
         return
     if "*" in asked or "*" in remote:
         made.lost.append(f"{where}: {asked}, a pattern; a provider without [[models]] takes every name")
         return
-    kind = {"type": LITELLM_PRESETS[word]} if word in LITELLM_PRESETS else {"api": COMMON_API}
+    kind: Table = {"type": LITELLM_PRESETS[word]} if word in LITELLM_PRESETS else {"api": COMMON_API}
+    if cloud is not None:
+        names = [found.expand(to) for pattern, to in cloud[2] if (found := re.fullmatch(pattern, remote))]
+        if not names:
+            made.lost.append(f"{where}: {asked}, as {word} does not serve {remote} in a protocol that is known here")
+            return
+        kind, base, remote = litellm_cloud(f"{where} {asked}", word, params, base, made), None, names[0]
     timeout = {"timeout": params["timeout"]} if isinstance(params.get("timeout"), (int, float)) else {}
     settings = {**timeout, **({"headers": params["extra_headers"]} if params.get("extra_headers") else {})}
     key = secret(params.get("api_key"))
-    provider = made.provider(word, **kind, base_url=base, **key, settings=settings)
+    provider = made.provider(word, **{"base_url": base, **kind}, **key, settings=settings)
     limits = {"max_requests": params.get("rpm"), "per_seconds": 60 if params.get("rpm") else None,
               "tokens_per_minute": params.get("tpm"), "max_concurrent": params.get("max_parallel_requests")}  # fmt: skip
     limits = {key: value for key, value in limits.items() if value}
@@ -277,7 +319,8 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
     member = {key: value for key, value in {"weight": weight, "priority": -int(params.get("order") or 0)}.items() if value}
     made.model(provider, asked, remote or said, member, default_params=defaults, limits=limits, config=price_config(info))
     made.drop(where, entry, {"model_name", "litellm_params", "model_info"})
-    made.drop(f"{where} {asked}", params, LITELLM_PARAMS | SENT_PARAMS)
+    of_cloud = {*cloud[1].values(), "api_version"} if cloud is not None else set()
+    made.drop(f"{where} {asked}", params, LITELLM_PARAMS | SENT_PARAMS | of_cloud)
     made.drop(f"{where} {asked}", info, LITELLM_INFO)
 
 
@@ -306,6 +349,7 @@ def groups_of(answers: Mapping[str, list[Table]], strategy: str, fallbacks: Mapp
 
 
 COMPATIBLE = 50  # whose address holds the version already
+AZURE = 3
 ENABLED = 1
 ONE_API_KNOWN = {
     "id", "type", "key", "status", "name", "weight", "priority", "base_url", "models", "group", "model_mapping", "created_time",
@@ -329,6 +373,9 @@ def one_api_channel(where: str, channel: Table, made: Builder) -> None:
         made.lost.append(f"{where}: type {channel.get('type')} has no address that is known here")
         return
     api, address = (COMMON_API, "") if kind is None else kind if isinstance(kind, tuple) else (PRESETS[kind].api, "")
+    at: Table = {}
+    if base and kind == ONE_API_KINDS[AZURE]:
+        at, base = azure_address(base), ""
     if base and api == COMMON_API and channel.get("type") != COMPATIBLE:
         base = f"{base}/v1" if not re.search(r"/v\d+$", base) else base
     name = str(channel.get("name") or where)
@@ -338,7 +385,7 @@ def one_api_channel(where: str, channel: Table, made: Builder) -> None:
         made.notes.append(f"{where}: its key is not in the file; set {safe}_API_KEY")
     of = {"type": kind} if isinstance(kind, str) else {"api": api}
     active = None if channel.get("status", ENABLED) == ENABLED else False
-    provider = made.provider(name, **of, base_url=base or address, is_active=active,
+    provider = made.provider(name, **{"base_url": base or address, **at}, **of, is_active=active,
                              **({"api_key": keys} if keys else {"api_key_env": f"{safe}_API_KEY"}))  # fmt: skip
     renamed = patch(channel.get("model_mapping"), f"{where}: model_mapping")
     weight, priority = channel.get("weight"), channel.get("priority")

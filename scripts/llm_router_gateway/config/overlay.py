@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .config import listed_providers
+from .presets import PARTS
 from .reader import ConfigError, Problem
 from .settings import MODEL_NAME, NAME
 
@@ -25,7 +26,8 @@ ADDED, CHANGED, REMOVED = "added", "changed", "removed"
 MERGED = frozenset({"settings", "config"})  # tables whose keys are laid over one by one; any other value is replaced whole
 # Ways of saying the same: what the overlay says in one of them hides what the file says in another.
 RIVALS = (
-    frozenset({"api_key", "api_key_env", "api_key_file"}),
+    frozenset({"api_key", "api_key_env", "api_key_file", "api_key_command"}),
+    *(frozenset({"base_url", part}) for part in PARTS),
     frozenset({"limits", "rate_limit"}),
     frozenset({"config.input_usd_per_mtok", "config.cost_per_1k_tokens"}),
     frozenset({"config.output_usd_per_mtok", "config.cost_per_1k_completion_tokens"}),

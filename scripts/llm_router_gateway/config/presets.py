@@ -25,6 +25,10 @@ class Preset:
     quirks: Mapping[str, object] = field(default_factory=dict)
     also: tuple[str, ...] = ()  # further protocols that are spoken at base_url
     only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol in which such a model answers)
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # {part} of base_url -> variables that may hold it
+    hosts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # region -> what its address has in another place
+    lists: bool = True  # whether it has a list of models
+    key_advice: str = ""  # what to set where there is no key, if not one of key_env
 
 
 # Quirks are listed in the wire module of the provider's api.
@@ -40,6 +44,13 @@ TRANSFORMERS: Mapping[str, object] = {**TAGS, "json_schema": False, "reasoning":
 )}  # fmt: skip
 # Models that OpenAI serves in its newer protocol alone: chat completions answer 404 for them.
 NEWER_ALONE = r"(?:o[13]-pro|gpt-5(?:\.\d+)?-pro|gpt-5[\w.]*-codex|codex-mini|computer-use|o[34](?:-mini)?-deep-research)"
+# What a part of an address is, for whoever has to give it.
+PARTS: Mapping[str, str] = {
+    "resource": "the name of the resource, as its address begins with",
+    "region": "the region whose models are called",
+    "project": "the project that is billed, by its id or number",
+}
+VERTEX_HOST = "{region}-aiplatform.googleapis.com"
 CUSTOM = "custom_http"  # what a provider is that names no preset, only its protocol and address
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
@@ -85,6 +96,25 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "aisa": Preset("openai", "https://api.aisa.one/v1", ("AISA_API_KEY",)),
+    # Its v1 API needs no api-version, and takes both keys and Entra's tokens as bearer tokens. A model is a deployment's name.
+    "azure": Preset(
+        "openai", "https://{resource}.openai.azure.com/openai/v1", ("AZURE_OPENAI_API_KEY",), also=("responses",),
+        parts={"resource": ("AZURE_OPENAI_RESOURCE_NAME", "AZURE_RESOURCE_NAME")},
+    ),
+    "bedrock": Preset(
+        "openai", "https://bedrock-runtime.{region}.amazonaws.com/openai/v1", ("AWS_BEARER_TOKEN_BEDROCK",),
+        ("openai.", "us.openai.", "eu.openai.", "global.openai."),
+        parts={"region": ("AWS_REGION", "AWS_DEFAULT_REGION")}, lists=False,
+    ),
+    "vertex": Preset(
+        "openai", f"https://{VERTEX_HOST}/v1/projects/{{project}}/locations/{{region}}/endpoints/openapi", (), ("google/",),
+        parts={"project": ("GOOGLE_CLOUD_PROJECT",), "region": ("GOOGLE_CLOUD_LOCATION",)}, lists=False,
+        hosts={
+            "global": {VERTEX_HOST: "aiplatform.googleapis.com"}, "us": {VERTEX_HOST: "aiplatform.us.rep.googleapis.com"},
+            "eu": {VERTEX_HOST: "aiplatform.eu.rep.googleapis.com"},
+        },
+        key_advice='api_key_command = "gcloud auth print-access-token"',
+    ),
     "ollama": Preset("openai", "http://127.0.0.1:11434/v1", ("OLLAMA_API_KEY",), local=True, quirks=TAGS),
     "vllm": Preset("openai", "http://127.0.0.1:8000/v1", ("VLLM_API_KEY",), local=True, quirks=TOP_K),
     "transformers": Preset("openai", "http://127.0.0.1:8000/v1", local=True, quirks=TRANSFORMERS),
@@ -97,12 +127,13 @@ PRESETS: Mapping[str, Preset] = {
 ALIASES: Mapping[str, str] = {
     "anthropic": "claude", "google": "gemini", "xai": "grok", "moonshot": "kimi", "dashscope": "qwen",
     "zhipu": "glm", "zai": "glm-z", "llamacpp": "llama.cpp", "llama-cpp": "llama.cpp", "lm-studio": "lmstudio",
+    "azure-openai": "azure", "aws-bedrock": "bedrock", "vertex-ai": "vertex",
 }  # fmt: skip
 
 # What OpenTelemetry's conventions call the vendor of a type (gen_ai.provider.name), where that is another word.
 VENDORS: Mapping[str, str] = {
     "claude": "anthropic", "gemini": "gcp.gemini", "grok": "x_ai", "kimi": "moonshot_ai", "glm": "zhipu_ai", "glm-z": "z_ai",
-    "llama.cpp": "llama_cpp",
+    "llama.cpp": "llama_cpp", "azure": "azure.ai.openai", "bedrock": "aws.bedrock", "vertex": "gcp.vertex_ai",
 }  # fmt: skip
 
 KNOWN_URLS = 1_024  # addresses of calls that are remembered
@@ -149,10 +180,25 @@ LITELLM_ADDRESSES = {
     "perplexity": "https://api.perplexity.ai", "cerebras": "https://api.cerebras.ai/v1",
     "nvidia_nim": "https://integrate.api.nvidia.com/v1", "deepinfra": "https://api.deepinfra.com/v1/openai",
 }  # fmt: skip
+# LiteLLM's word for a cloud -> our preset, the parts of its address by LiteLLM's names, (pattern of a model's name, what it is
+# called in this protocol) of those that are served in it, and what to say.
+LITELLM_CLOUDS: Mapping[str, tuple[str, Mapping[str, str], tuple[tuple[str, str], ...], str]] = {
+    "azure": ("azure", {}, ((r"(.+)", r"\1"),), "Azure is called by its v1 API, which needs no api_version"),
+    "bedrock": (
+        "bedrock", {"region": "aws_region_name"}, ((r"(?:converse/|invoke/)?((?:\w+\.)?openai\..+)", r"\1"),),
+        "Bedrock is called by its OpenAI-compatible endpoint, with a Bedrock API key in AWS_BEARER_TOKEN_BEDROCK",
+    ),
+    "vertex_ai": (
+        "vertex", {"project": "vertex_project", "region": "vertex_location"},
+        ((r"(gemini.+)", r"google/\1"), (r"((?:google|openai)/.+)", r"\1")),
+        'Vertex AI is called by its OpenAI-compatible endpoint: add api_key_command = "gcloud auth print-access-token"',
+    ),
+}  # fmt: skip
+AZURE_HOST, AZURE_PATH = ".openai.azure.com", "/openai/v1"
 # type of a channel -> our preset, or (protocol, address); numbers as One API 0.6 and its descendants have them
 ONE_API_KINDS: Mapping[int, str | tuple[str, str]] = {
     1: "openai", 14: "claude", 17: "qwen", 20: "openrouter", 24: "gemini", 25: "kimi", 36: "deepseek", 45: "grok",
     8: ("openai", ""), 16: "glm", 28: ("openai", "https://api.mistral.ai/v1"),
     29: ("openai", "https://api.groq.com/openai/v1"), 30: "ollama", 39: ("openai", "https://api.together.xyz/v1"),
-    50: ("openai", ""),
+    50: ("openai", ""), 3: "azure",
 }  # fmt: skip

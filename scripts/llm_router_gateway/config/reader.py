@@ -82,7 +82,7 @@ def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
     try:
         return setting.read(value)
     except ValueError as wrong:
-        quiet = setting.kind in ("secret", "headers", "header patch", "state url", "webhook") or (
+        quiet = setting.kind in ("secret", "headers", "header patch", "state url", "webhook", "command") or (
             setting.kind in ("url", "proxy") and "@" in str(value)  # it may hold a password
         )
         text = str(wrong) if quiet else f"{shown(value)} {wrong}"

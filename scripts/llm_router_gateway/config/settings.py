@@ -17,6 +17,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from ..wire.registry import SPECS, UPSTREAMS
+from .key_command import read_command, read_label
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
@@ -266,6 +267,8 @@ KINDS: Mapping[str, tuple[Callable[[object], object], str]] = {
     "patterns": (read_patterns, "list of texts with *"),
     "webhook": (read_webhook, "http(s) address, a secret"),
     "shares": (read_shares, "list of numbers"),
+    "command": (read_command, "text, or list of texts"),
+    "label": (read_label, "name"),
     "networks": (read_networks, "list of addresses and networks"),
 }
 
@@ -400,6 +403,24 @@ PROVIDER: tuple[Setting, ...] = (
     Setting("api_key", "secret", (), "the key, or a comma list of them; better api_key_env or api_key_file"),
     Setting("api_key_env", "text", "", "name of the environment variable that holds the key"),
     Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
+    Setting(
+        "api_key_command",
+        "command",
+        (),
+        "program that prints the key, with its arguments; no shell runs it. Alone, or a JSON object with its expiry",
+    ),
+    Setting(
+        "api_key_command_ttl_s",
+        "number",
+        300,
+        "how long such a key is used where the program does not say",
+        low=1,
+        high=31_536_000,
+    ),
+    Setting("api_key_command_timeout_s", "number", 30, "for one run of it", low=0.1, high=600),
+    Setting("resource", "label", "", "of the types whose address has one: the name of the resource"),
+    Setting("region", "label", "", "the same: the region"),
+    Setting("project", "label", "", "the same: the project, by its id or number"),
     Setting("is_active", "bool", True, "false: as if it were not there"),
     Setting("any_model", "bool", None, "accept names that no [[models]] entry lists; true when it has no entry"),
     Setting(

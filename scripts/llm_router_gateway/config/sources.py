@@ -46,6 +46,7 @@ NO_YAML = "is YAML, which needs PyYAML: python3 -m pip install PyYAML, or llm-ro
 LACKING = "the file no longer has what it changes"
 INLINE = {setting.name for setting in (*SERVER, *PROVIDER, *CALLER_KEY, *KEY_SECRET) if setting.kind == "secret"}
 SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
+NO_MODES = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)  # the second is Windows's: no line ends are changed
 MAX_OVERLAY_BYTES = 33_554_432  # a thousand models take a tenth of it
 
 
@@ -130,7 +131,7 @@ def listed(document: Mapping[str, Any], name: str) -> list[Any]:
 def put(path: Path, data: bytes) -> None:
     """The file with these bytes and readable by its owner alone, whole or not at all, also when the power goes."""
     new = path.with_name(f".{path.name}.{token_hex(6)}.tmp")
-    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_MODES, 0o600)
     try:
         with os.fdopen(number, "wb") as file:
             file.write(data)
@@ -267,7 +268,7 @@ class Source:
         if self.path.suffix in YAML_SUFFIXES:
             return self._read_yaml(self.path)
         try:
-            return tomllib.loads(self.path.read_text("utf-8"))
+            return tomllib.loads(self.path.read_text("utf-8-sig"))  # editors of Windows put a mark first
         except OSError as wrong:
             raise ConfigError([Problem(str(self.path), f"cannot be read: {wrong.strerror}")]) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
@@ -287,7 +288,7 @@ class Source:
         path = (self.path.parent if self.path else Path()) / Path(name).expanduser()
         self._secrets.add(path)
         if path not in base.secrets:
-            base.secrets[path] = path.read_text("ascii")
+            base.secrets[path] = path.read_text("utf-8-sig")  # a key that is not ASCII is refused later
         return base.secrets[path]
 
     # -- the overlay's file

@@ -1,7 +1,7 @@
 """The budgets of one process: what each key has spent and has on hold, in its own memory.
 
 books = LocalBudgets()
-books.load(rows, now)                                        what was spent before, from the call log
+books.load(rows, now)                                        what was spent before or elsewhere, from the call log
 hold = await books.hold("key_1", budget, Amount(0.02, 900), now)   counts as spent until it is settled
 await hold.settle(Amount(0.013, 640))
 """
@@ -26,6 +26,8 @@ class Period:
     tokens: float = 0.0
     held_usd: float = 0.0
     held_tokens: float = 0.0
+    more_usd: float = 0.0  # spent before this start, or elsewhere
+    more_tokens: float = 0.0
 
 
 @dataclass(slots=True)
@@ -76,11 +78,14 @@ class LocalBudgets:
         return book["day"], book["month"]
 
     def load(self, rows: Iterable[Spent], now: float) -> None:
-        """What was spent before this start: ("key_1", "day" or "month", usd, tokens), added to what is known."""
+        """All that this process did not spend itself, before this start or elsewhere; instead of what was known of it."""
         for key_id, span, usd, tokens in rows:
             period = self.periods(key_id, now)[SPANS.index(span)]
-            period.usd += usd
-            period.tokens += tokens
+            period.more_usd, period.more_tokens = usd, tokens
+
+    def begin_anew(self) -> None:
+        """Forgets every key."""
+        self._books.clear()
 
     def forget(self, key_id: str) -> None:
         self._books.pop(key_id, None)
@@ -88,8 +93,10 @@ class LocalBudgets:
     def spent(self, key_id: str, now: float) -> dict[str, float | int]:
         """Without what is on hold."""
         day, month = self.periods(key_id, now)
-        return {"usd_day": round(day.usd, 9), "usd_month": round(month.usd, 9),
-                "tokens_day": round(day.tokens), "tokens_month": round(month.tokens)}  # fmt: skip
+        return {
+            "usd_day": round(day.usd + day.more_usd, 9), "usd_month": round(month.usd + month.more_usd, 9),
+            "tokens_day": round(day.tokens + day.more_tokens), "tokens_month": round(month.tokens + month.more_tokens),
+        }  # fmt: skip
 
     def left(self, key_id: str, budget: Budget, now: float) -> Remaining:
         """The tightest of its limits; `why` names the one that is used up furthest."""
@@ -99,11 +106,13 @@ class LocalBudgets:
             for unit, limit in (("USD", getattr(budget, f"usd_per_{span}")), ("tokens", getattr(budget, f"tokens_per_{span}"))):
                 if limit is None:
                     continue
-                held = period.held_usd if unit == "USD" else period.held_tokens
-                free = limit - (period.usd if unit == "USD" else period.tokens) - held
                 if unit == "USD":
+                    held = period.held_usd
+                    free = limit - period.usd - period.more_usd - held
                     usd = min(usd, free)
                 else:
+                    held = period.held_tokens
+                    free = limit - period.tokens - period.more_tokens - held
                     tokens = min(tokens, free)
                 share = free / limit if limit else -math.inf
                 if share < worst:

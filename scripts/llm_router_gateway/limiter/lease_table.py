@@ -16,7 +16,7 @@ Then each account is seeded from the ledger. `limiter/redis_scripts` does the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .leases import (
@@ -69,10 +69,12 @@ class Account:
     until: int  # Unix seconds
     bases: dict[str, Pair] = field(default_factory=dict)  # of each ledger
     rows: dict[str, Row] = field(default_factory=dict)
+    more: Pair = (0, 0)  # spent elsewhere since then, by gateways that have no lease here
+    origin: Pair | None = None  # what of that was in the ledger before
 
     @property
     def spent(self) -> Pair:
-        pairs = [*self.bases.values(), *(row.spent for row in self.rows.values())]
+        pairs = [self.more, *self.bases.values(), *(row.spent for row in self.rows.values())]
         return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
 
     @property
@@ -104,6 +106,9 @@ class LeaseTable:
     epoch: Epoch | None = None
     accounts: dict[str, Account] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)  # holder -> its last sign of life
+    elsewhere: Mapping[str, Pair] | None = (
+        None  # account -> what others have spent by the ledger; None where it is not followed
+    )
 
     # -- epochs
 
@@ -207,7 +212,19 @@ class LeaseTable:
         if self.epoch is None or self.epoch.number != epoch:
             return
         for base in bases:
-            self._account(base.account, base.until, epoch).bases.setdefault(ledger, (base.usd, base.tokens))
+            account = self._account(base.account, base.until, epoch)
+            account.bases.setdefault(ledger, (base.usd, base.tokens))
+            if account.origin is None and self.elsewhere is not None:  # what was heard after it is in the base: counted twice
+                account.origin = self.elsewhere.get(base.account, (0, 0))
+
+    def hear(self, elsewhere: Mapping[str, Pair]) -> None:
+        """What gateways that have no lease here have spent by now, by account."""
+        self.elsewhere = elsewhere
+        for name, account in self.accounts.items():
+            usd, tokens = elsewhere.get(name, (0, 0))
+            if account.origin is None:
+                account.origin = usd, tokens
+            account.more = max(0, usd - account.origin[0]), max(0, tokens - account.origin[1])
 
     # -- holders that died
 
@@ -217,7 +234,7 @@ class LeaseTable:
         if found is None or found.epoch != epoch or self.epoch is None or self.epoch.number != epoch:
             return (0, 0), ()
         rows = [(name, row) for name, row in found.rows.items() if ledger_of(name) == ledger]
-        pairs = [found.bases.get(ledger, (0, 0)), *(row.spent for _, row in rows)]
+        pairs = [found.more, found.bases.get(ledger, (0, 0)), *(row.spent for _, row in rows)]
         silent = [(name, *row.kept) for name, row in rows if any(row.kept) and name not in self.seen]
         return (sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)), tuple(sorted(silent))
 

@@ -42,8 +42,9 @@ from .leases import (
 from .membership import Membership
 
 REPORT_EVERY_S = 0.2
-LOGGED_S = 1.0  # after its end a call is in the log, and in the log's sums
+LOGGED_S = 1.0  # in a new epoch, until this process makes sure that its calls are in the log: as a rule, they are
 MOST_PARTS = 100  # in one report
+SUMS_S = 1.0  # for the log of calls to say what was spent: a request waits for it, and is refused then
 TRIES = 4  # answers without a lease that one hold may lead to: seed, turn of a day, a new epoch
 # Between two looks at the leases of a silent process. It may be cut off and not dead, with calls in progress: these have
 # ended, and are in the log, by the second look.
@@ -141,6 +142,12 @@ class LeasedBudgets:
             result[f"usd_{span}"] = round((usd + purse.spent_usd - purse.reported_usd) / MICRO, 9)
             result[f"tokens_{span}"] = tokens + purse.spent_tokens - purse.reported_tokens
         return result
+
+    def leased(self) -> tuple[int, Pair]:
+        """Of how many keys this process has a lease, and how much in all; what calls have on hold is part of it."""
+        found = [self._shelves[key_id].book.leased for key_id in self._active]
+        usd, tokens = sum(each[0] for each in found), sum(each[1] for each in found)
+        return sum(any(each) for each in found), (usd, tokens)
 
     async def hold(self, key_id: str, budget: Budget, amount: Amount, now: float) -> LeasedHold:
         shelf = self._shelf(key_id, budget, now)
@@ -273,7 +280,10 @@ class LeasedBudgets:
         """Sends the engine the ledger's sums of accounts: (key, account, since, until) each. It takes them once."""
         membership = self._membership
         try:
-            sums = {since: await membership.ledger.sums(since) for since in {since for _, _, since, _ in parts}}
+            async with asyncio.timeout(SUMS_S):
+                sums = {since: await membership.ledger.sums(since) for since in {since for _, _, since, _ in parts}}
+        except TimeoutError:
+            raise EngineAway(f"the log of calls does not say within {SUMS_S:g} s what was spent") from None
         except OSError as wrong:
             raise EngineAway(f"the log of calls cannot say what was spent: {wrong}") from None
         bases = []
@@ -319,7 +329,7 @@ class LeasedBudgets:
                 continue
             purses = shelf.book.news(now_s, membership.count)
             if not membership.is_complete:  # in a new epoch every hold is reported, before anything is granted
-                purses = [purse for purse in shelf.book.purses if purse.held_usd or purse.held_tokens]
+                purses = [purse for purse in shelf.book.purses if purse.held_usd or purse.held_tokens or purse in purses]
             news += [(shelf, purse) for purse in purses]
             if not purses and all(purse.is_idle for purse in shelf.book.purses):
                 self._active.discard(shelf.book.key_id)
@@ -331,8 +341,17 @@ class LeasedBudgets:
                 shelf.busy = task
             await asyncio.shield(task)
         if is_anew and membership.epoch == epoch and now_s - membership.epoch_at >= LOGGED_S:
-            await self._seed_all()
-            membership.is_complete = membership.epoch == epoch
+            await self._complete(epoch)
+
+    async def _complete(self, epoch: int) -> None:
+        """A new epoch grants leases once every process has said that its holds are reported and its calls logged."""
+        membership = self._membership
+        try:
+            await membership.ledger.settle()
+        except OSError:
+            return  # tried again with the next report; the engine waits as long as leases live
+        await self._seed_all()
+        membership.is_complete = membership.epoch == epoch
 
     async def _report(self, news: list[tuple[Shelf, Purse]]) -> BudgetReply:
         membership, now_s = self._membership, self._clock()
@@ -370,7 +389,11 @@ class LeasedBudgets:
             if silent:
                 shelf.stranded[purse.account] = (spent, silent)
             return
-        usd, tokens = (await ledger.sums(purse.since)).get(shelf.book.key_id, (0.0, 0.0))
+        try:
+            usd, tokens = (await ledger.sums(purse.since)).get(shelf.book.key_id, (0.0, 0.0))
+        except OSError:  # the log cannot be read: the leases are looked at again with the next
+            shelf.stranded[purse.account] = (before, before_silent)
+            return
         # The log has all that was spent at the first look, and what the silent ones did not report.
         rest = [max(0, micro(usd) - before[0]), max(0, math.ceil(tokens) - before[1])]
         for holder, kept_usd, kept_tokens in again:

@@ -386,6 +386,15 @@ class Book:
     def purses(self) -> tuple[Purse, ...]:
         return (self.day, self.month, *self.old)
 
+    @property
+    def leased(self) -> Pair:
+        """What this process has of the key's budget now, holds included. A lease is in the day and in the month."""
+        day, month = self.day, self.month
+        return (
+            max(0, day.room_usd + day.held_usd, month.room_usd + month.held_usd),
+            max(0, day.room_tokens + day.held_tokens, month.room_tokens + month.held_tokens),
+        )
+
     def missing(self, limits: Limits, usd: int, tokens: int) -> Pair:
         """How much more must be leased before such a hold fits; NOTHING when it does."""
         day, month = self.day, self.month

@@ -3,7 +3,7 @@
     membership = Membership(engine, holder="common/4f1c...", ledger=ledger, clock=time.monotonic, wall=time.time)
     await membership.beat()                     every BEAT_S, for ever: it is how an engine that was away is found again
     await membership.call(engine.take(ask))     EngineAway at once where three messages in a row had no answer
-    membership.count                            processes that share the limits, as last received
+    membership.count                            processes that share the limits, as last received; before that, a guess
 
 Messages about leases and their order are in `leases`; what an epoch is, in `lease_table`.
 """
@@ -35,6 +35,9 @@ class Ledger(Protocol):
     async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
         """US dollars and tokens of each key's calls that began at `since` or later, in Unix seconds. May raise OSError."""
 
+    async def settle(self) -> None:
+        """Returns once `sums` has every call of this process that ended before. OSError while it has not."""
+
 
 class NoLedger:
     """Where no call is recorded: nothing outlives the engine's memory."""
@@ -47,19 +50,25 @@ class NoLedger:
     async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
         return {}
 
+    async def settle(self) -> None:
+        """There is nothing to wait for."""
+
 
 class Membership:
     """This process, as the engine knows it."""
 
     def __init__(
         self, engine: Engine, *, holder: str, ledger: Ledger, clock: Callable[[], float], wall: Callable[[], float],
-        tell: Callable[[str], None] = lambda text: None,
+        tell: Callable[[str], None] = lambda text: None, guess: Callable[[], int] = lambda: 1,
     ) -> None:  # fmt: skip
-        """`tell` logs what changes: the engine goes away, comes back, or has lost its memory."""
+        """`tell` logs what changes: the engine goes away, comes back, or has lost its memory.
+
+        `guess`: how many processes share the limits, as far as others than the engine know.
+        """
         self.engine, self.holder, self.ledger, self.clock, self.wall, self.tell = engine, holder, ledger, clock, wall, tell
         self.presence = Presence()
         self.epoch = self.tick = 0
-        self.count = 1
+        self._count, self._guess = 0, guess
         self.is_open = False
         self.is_complete = True  # nothing that is leased is unreported in this epoch
         self.epoch_at = -math.inf  # when this process first heard of the epoch
@@ -93,6 +102,10 @@ class Membership:
             for call in self.on_back:
                 call()
         return reply
+
+    @property
+    def count(self) -> int:
+        return max(1, self._count or self._guess())
 
     def why(self) -> str:
         """Why the engine counts as away, for an error's text."""
@@ -130,7 +143,7 @@ class Membership:
         self.hear(reply.epoch, reply.tick, reply.now_ms)
         if reply.epoch == self.epoch:
             self._holders, self.is_open = reply.holders, reply.is_open
-        self.count = max(1, reply.processes)
+        self._count = reply.processes
         return reply
 
     def engine_time(self, now: float) -> float:

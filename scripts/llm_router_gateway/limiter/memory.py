@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from ..policy.budgets import Spent
 from .lease_table import LeaseTable, RateTable
 from .leases import (
     Base,
@@ -28,6 +30,8 @@ from .leases import (
     beat_reply,
     budget_ask,
     budget_reply,
+    micro,
+    periods_at,
     take_ask,
     take_reply,
 )
@@ -70,6 +74,12 @@ class MemoryEngine:
 
     async def write_off(self, account: str, epoch: int, holder: str, spent: Pair) -> None:
         self.table.write_off(account, epoch, holder, spent)
+
+    def hear(self, rows: Iterable[Spent], now: float) -> None:
+        """What gateways that have no lease here have spent today and this month, as `Budgets.load` takes it."""
+        periods = periods_at(now)
+        names = {"day": periods.day, "month": periods.month}
+        self.table.hear({f"{key_id}:{names[span]}": (micro(usd), math.ceil(tokens)) for key_id, span, usd, tokens in rows})
 
     def open_at_once(self) -> None:
         """Begins an epoch that waits for no holder: of a parent whose workers have not begun yet."""

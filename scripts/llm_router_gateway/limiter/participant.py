@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from .leased_budgets import LeasedBudgets
 from .leased_limiter import LeasedLimiter
-from .leases import EngineAway
+from .leases import MICRO, EngineAway
 from .membership import Membership
 
 
@@ -38,6 +38,11 @@ class Participant:
         await self.budgets.report()
         await self.limiter.report()
         await self.budgets.write_off()
+
+    def leased(self) -> dict[str, float]:
+        """What this process has of what is shared: {"keys": 2, "usd": 0.0121, "tokens": 900, "slots": 1}"""
+        keys, (usd, tokens) = self.budgets.leased()
+        return {"keys": keys, "usd": round(usd / MICRO, 6), "tokens": tokens, "slots": self.limiter.slots}
 
     async def leave(self) -> None:
         for task in self.tasks:

@@ -300,7 +300,7 @@ def store_families(health: Mapping[str, Any]) -> Iterator[Family]:
         if field_name in health:
             yield Family(name, kind, text, [("", (), as_number(health[field_name]))])
     if health:
-        yield Family("store_ok", "gauge", "0 while rows cannot be written.", [("", (), int(not health.get("last_error")))])
+        yield Family("store_ok", "gauge", "0 while rows cannot be written.", [("", (), int(not health.get("broken")))])
 
 
 def replica_families(known: Mapping[str, Any]) -> Iterator[Family]:

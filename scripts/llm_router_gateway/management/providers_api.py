@@ -29,12 +29,14 @@ from ..config.sources import Source
 from ..errors import BadRequest, Conflict, GatewayError, NotFound, NotSaved
 from ..net.router import CALLER, Handler, ManagementRequest, ManagementResponse, Route
 from ..policy.rate_limits import Limit
+from ..routing.plan import member_rows
 from ..routing.snapshot import Snapshot
 from ..routing.state import RoutingState
 
 MAX_DEPTH = 32  # of a body; no real settings are nested this deeply
 TRUE = frozenset({"1", "true", "yes", "on"})
-FROM_HERE = ("api_key_env", "api_key_file")  # they name files and variables of this machine: for those who can write on it
+# They name variables and files of this machine, or run something on it: for those who can write on it.
+FROM_HERE = ("api_key_env", "api_key_file", "api_key_command")
 SECRETS = frozenset({"api_key", *FROM_HERE})
 HEADS = frozenset({"headers", "rewrite_header"})  # whose values may be credentials
 SPELLED = {"provider_name": "provider", "provider_id": "provider"}  # what the older server calls it -> the file
@@ -111,7 +113,7 @@ def provider_json(provider: Provider, table: Mapping[str, Any], entry: Entry | N
     return {
         "id": provider.name, "name": provider.name, "type": provider.type, "api": provider.api,
         "base_url": provider.base_url, "is_active": provider.is_active, "any_model": provider.any_model,
-        "has_key": bool(provider.keys), "keys": len(provider.keys), "needs_key": provider.needs_key,
+        "has_key": bool(provider.keys or provider.key_command), "keys": len(provider.keys), "needs_key": provider.needs_key,
         **source_json(entry), "limits": limit_json(provider.limit), "settings": visible_fields(table).get("settings", {}),
         "fields": {name: value for name, value in visible_fields(table).items() if name not in ("name", "settings")},
     }  # fmt: skip
@@ -169,12 +171,15 @@ def monitor_row(model: Model, provider: Provider, entry: Entry | None, report: M
     }  # fmt: skip
 
 
-def group_json(group: Group, reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+ROUTED = ("effective_weight", "share", "is_fallback", "state", "back_in_s")  # of a member, from the router
+
+
+def group_json(group: Group, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A group for the page; `rows` are plan.member_rows, in the order of its members."""
     members = [
-        {"model": member.model, "weight": member.weight,
-         "effective_weight": round(member.weight * float(reports.get(member.model, ABSENT).get("factor", 1.0)), 3),
-         "priority": member.priority, "selector": member.selector.text if member.selector else None}
-        for member in group.members
+        {"model": member.model, "weight": member.weight, "priority": member.priority,
+         "selector": member.selector.text if member.selector else None, **{name: row[name] for name in ROUTED}}
+        for member, row in zip(group.members, rows, strict=True)
     ]  # fmt: skip
     return {"name": group.name, "description": group.description, "strategy": group.strategy, "members": members,
             "fallbacks": list(group.fallbacks)}  # fmt: skip
@@ -282,6 +287,11 @@ def origin_of(provider: Provider) -> str:
     return f"{parts.scheme}://{parts.netloc}".lower() + (f" by {provider.proxy}" if parts.scheme == "http" else "")
 
 
+def command_of(provider: Provider) -> tuple[str, ...]:
+    """The command that prints its key, as one more credential: what it prints goes where the provider is."""
+    return (" ".join(provider.key_command.argv),) if provider.key_command is not None else ()
+
+
 def credential_destinations(config: Config | None) -> set[tuple[str, str]]:
     """(credential, destination), for every key and every header that the configuration adds."""
     if config is None:
@@ -289,7 +299,12 @@ def credential_destinations(config: Config | None) -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     providers = {provider.name: provider for provider in config.providers}
     for provider in config.providers:
-        texts = [*(key.reveal() for key in provider.keys), *provider.headers.values(), *provider.overrides.headers.values()]
+        texts = [
+            *(key.reveal() for key in provider.keys),
+            *command_of(provider),
+            *provider.headers.values(),
+            *provider.overrides.headers.values(),
+        ]
         found |= {(text, origin_of(provider)) for text in texts if text}
     for model in config.models:
         found |= {(text, origin_of(providers[model.provider])) for text in model.overrides.headers.values() if text}
@@ -450,14 +465,15 @@ class ProvidersApi:
         return key is None or bool(not key.only_groups and key.may_model(f"{model.provider}/{model.name}", model.tags))
 
     async def _monitored(self, request: ManagementRequest) -> ManagementResponse:
-        state = self._state()
-        reports = {report["model"]: report for report in self._routing_state.report(state.table, self._clock())}
+        state, now = self._state(), self._clock()
+        reports = {report["model"]: report for report in self._routing_state.report(state.table, now)}
         providers = {provider.name: provider for provider in state.config.providers}
         names = ("name", "type", "api", "base_url", "is_active", "has_key", "needs_key", "source", "changed")
         return self._reply({
             "models": [monitor_row(model, providers[model.provider], self._entry(name), reports.get(name, ABSENT))
                        for model in state.config.models for name in [f"{model.provider}/{model.name}"]],
-            "groups": [group_json(group, reports) for group in state.config.groups],
+            "groups": [group_json(group, member_rows(state.table, self._routing_state, group.name, now))
+                       for group in state.config.groups],
             "providers": [{name: made[name] for name in names}
                           for made in map(self._provider_json, state.config.providers)],
         })  # fmt: skip

@@ -212,14 +212,15 @@ class Exchange:
         return data
 
     def _connection_line(self) -> str:
-        """The connection header of the answer."""
-        if not self.keeps_connection:
+        """The connection header of the answer; what it says is what happens afterwards."""
+        if not self.keeps_connection or self._connection.server.draining:
+            self._keep_alive = False
             return "connection: close\r\n"
         return "" if self._is_chunked else "connection: keep-alive\r\n"  # HTTP/1.0 closes by default
 
     @property
     def keeps_connection(self) -> bool:
-        return self._keep_alive and self.body_done and not self._connection.server.draining
+        return self._keep_alive and self.body_done
 
 
 App = Callable[[Exchange], Awaitable[None]]

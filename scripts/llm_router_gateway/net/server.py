@@ -32,6 +32,7 @@ OVERFLOW = 64  # connections above the budget, each answered with 503
 SPARE_FILES = 64  # descriptors for everything that is no connection
 SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ACCEPT_RETRY_S = 0.05  # between two looks whether there are descriptors again
+RECENT_S = 0.5  # how long a kept connection is left open in a drain after its last answer: proxies use the latest one first
 SILENT_S = 1.0  # after which a connection that never sent a byte makes room for another
 PACE_S = 0.0005  # after a connection, for a process that has more than the others: one of them takes the next
 PROBE_AFTER_S, PROBE_EVERY_S, PROBES = 60, 15, 4  # TCP keep-alive: detects callers that vanished
@@ -58,9 +59,10 @@ def budget(max_connections: int, files: int) -> int:
 
 
 async def listeners(host: str, port: int, *, reuse_port: bool = False) -> list[socket.socket]:
-    """One listening socket for each address of `host`; with port 0 all get the same. OSError when none can be bound.
+    """One socket for each address of `host`; with port 0 all get the same. OSError when none can be bound.
 
-    `reuse_port`: others may listen there too, and the system deals connections out to them.
+    They listen with the server that accepts from them (`Server.listen`): what the system connects before, would wait in vain
+    where another gateway could answer. `reuse_port`: others may listen there too, and the system deals connections out to them.
     """
     infos = await asyncio.get_running_loop().getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     made: list[socket.socket] = []
@@ -87,12 +89,13 @@ def listener(family: int, address: tuple[Any, ...], *, reuse_port: bool = False)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if sys.platform != "win32":  # there it would let others take the port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # without it they could do so by that option of theirs
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         probe_peers(made)
         made.setblocking(False)
         made.bind(address)
-        made.listen(BACKLOG)
     except BaseException:
         made.close()
         raise
@@ -157,9 +160,10 @@ class Server:
         self.draining = False
         self._max_connections = self._budget = max_connections
         self._connections: dict[Connection, None] = {}  # in the order they came
-        self._idle: dict[Connection, None] = {}  # in the order they fell idle
+        self._idle: dict[Connection, float] = {}  # since when; in that order
         self._silent: dict[Connection, float] = {}  # have no whole request, since when; in that order
         self._making: set[asyncio.Task[None]] = set()  # accepted, not yet connections
+        self._listening: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._change: asyncio.Event = asyncio.Event()  # a connection is gone
         self._spare: socket.socket | None = None  # a descriptor for the moment when there is none
@@ -177,7 +181,13 @@ class Server:
         return int(sockets[0].getsockname()[1])
 
     def listen(self, sockets: list[socket.socket], shares: Shares | None = None) -> None:
-        """Accepts from sockets that are open; they are closed with the server. `shares`: other processes do so, too."""
+        """Listens and accepts at sockets that are bound; they are closed with the server. `shares`: other processes do so, too.
+
+        OSError where another process listens there since they were bound.
+        """
+        for each in sockets:
+            each.listen(BACKLOG)
+        self._listening = sockets
         self._budget = budget(self._max_connections, file_limit())
         self._shares = shares
         if shares is not None:
@@ -199,9 +209,13 @@ class Server:
             await self._abort_all()
 
     def _drain(self, connection: Connection) -> None:
-        """One that has just come gets a moment for its request: it is on its way, and nothing else would answer it."""
+        """One that has just come gets a moment for its request: it is on its way, and nothing else would answer it.
+
+        So does one that has just answered: the next request may be written at the moment when it is closed, and a proxy does
+        not send a POST again. Its answer says `connection: close`.
+        """
         loop = asyncio.get_running_loop()
-        left_s = self._silent.get(connection, 0.0) + SILENT_S - loop.time()
+        left_s = max(self._silent.get(connection, 0.0) + SILENT_S, self._idle.get(connection, 0.0) + RECENT_S) - loop.time()
         if left_s > 0:
             loop.call_later(left_s, connection.drain)
         else:
@@ -215,6 +229,11 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
         self._accepting = []
+        for listening in self._listening:
+            with listening, suppress(OSError):  # closing would reset those that the system has connected already
+                while self.open < self._room + OVERFLOW:
+                    self._take(*listening.accept())
+        self._listening = []
         if self._spare is not None:
             self._spare.close()
             self._spare = None
@@ -231,28 +250,31 @@ class Server:
 
     async def _accept(self, listening: socket.socket) -> None:
         """Accepts connections until cancelled. A lack of system resources does not end the loop."""
-        loop = asyncio.get_running_loop()
-        with listening:
-            while True:
-                while self.open >= self._room + OVERFLOW and not self._make_room():
-                    await self._next_change(SILENT_S)
-                try:
-                    sock, address = await accept_from(listening)
-                except OSError as error:
-                    if error.errno in SHORT_OF_FILES:
-                        await self._short_of_files(listening)
-                    continue
-                client = str(address[0]) if address else ""  # a Unix socket's has no address
-                if self._is_crowded(client):
-                    turn_away(sock)
-                    continue
-                task = loop.create_task(self._connect(sock, client))
-                self._making.add(task)
-                task.add_done_callback(self._making.discard)
-                while self.open > self._room and self._make_room():
-                    pass
-                if self._shares is not None:
-                    await self._pace(self._shares)
+        while True:
+            while self.open >= self._room + OVERFLOW and not self._make_room():
+                await self._next_change(SILENT_S)
+            try:
+                sock, address = await accept_from(listening)
+            except OSError as error:
+                if error.errno in SHORT_OF_FILES:
+                    await self._short_of_files(listening)
+                continue
+            self._take(sock, address)
+            if self._shares is not None:
+                await self._pace(self._shares)
+
+    def _take(self, sock: socket.socket, address: Any) -> None:
+        """Makes a connection of one that was accepted, where there is room for its caller."""
+        sock.setblocking(False)
+        client = str(address[0]) if address else ""  # a Unix socket's has no address
+        if self._is_crowded(client):
+            turn_away(sock)
+            return
+        task = asyncio.get_running_loop().create_task(self._connect(sock, client))
+        self._making.add(task)
+        task.add_done_callback(self._making.discard)
+        while self.open > self._room and self._make_room():
+            pass
 
     async def _pace(self, shares: Shares) -> None:
         """Leaves the next connection to another process, where this one has more than its share."""
@@ -339,7 +361,9 @@ class Server:
         self._change.set()
 
     def mark_idle(self, connection: Connection) -> None:
-        self._idle[connection] = None
+        self._idle[connection] = asyncio.get_running_loop().time()
+        if self.draining:
+            self._drain(connection)
 
     def begun(self, connection: Connection) -> None:
         """The head of a request has begun to come: until it is here, the connection is silent as far as we can use it."""

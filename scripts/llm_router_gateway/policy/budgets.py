@@ -190,7 +190,7 @@ class Budgets(Protocol):
         """Books a call without a hold."""
 
     def load(self, rows: Iterable[Spent], now: float) -> None:
-        """Adds what was spent before this start."""
+        """What was spent before this start, or elsewhere; instead of what was known of it."""
 
     def forget(self, key_id: str) -> None: ...
 

@@ -44,7 +44,7 @@ def attribution_of(spec: Spec, fields: Mapping[str, Any], headers: Mapping[str, 
     own = {path.rpartition(".")[2] for path in spec.end_user if path.startswith(f"{spec.labels}.")}
     tags: dict[str, None] = {}
     for tag in (*listed.split(","), *tags_in(labels, own)):
-        text = tag.strip()[:MAX_TAG]
+        text = storable(tag.strip()[:MAX_TAG])
         if text and len(tags) < MAX_TAGS:
             tags[text] = None
     return Attribution(tuple(tags), end_user)
@@ -75,8 +75,13 @@ def end_user_of(spec: Spec, fields: Mapping[str, Any]) -> str:
             value = value.get(rest) if isinstance(value, Mapping) else None
         name = name_in(value)
         if name:
-            return name[:MAX_USER]
+            return storable(name[:MAX_USER])
     return ""
+
+
+def storable(text: str) -> str:
+    """Without what a database cannot hold as text: zero characters, half surrogates. storable("a\\0b") -> "a\ufffdb" """
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def name_in(value: object) -> str:

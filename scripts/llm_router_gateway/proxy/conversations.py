@@ -280,6 +280,7 @@ class Conversations:
         """A failure there goes only to the log: the caller's copy is deleted."""
         try:
             candidate = candidates(context.state.routes, turn.member)[0].speaking(context.call.protocol)
+            candidate = await self._services.key_commands.with_key(candidate)
             provider = candidate.provider
             key = next((each for each in provider.keys if mark_of(each) == turn.key), None)
             if provider.api != context.call.protocol or (key is None and turn.key):

@@ -55,6 +55,7 @@ from .conversations import Conversations
 from .failover import Failover
 from .headers import is_request_id
 from .in_flight import BytesInFlight
+from .key_commands import KeyCommands
 from .log import Log
 from .model_list import LiveLists
 from .offload import LargeBody, Offload, is_large
@@ -118,9 +119,10 @@ class Gateway:
         rng = rng or Random()  # nosec B311  # it shares out requests, and makes no secret
         self.offload = Offload()
         self.bodies = BytesInFlight()
+        self.key_commands = KeyCommands(clock=clock, wall=wall, warn=log.warn)
         self._services = services = Services(
             pool, log, self.routing_state, self.watch, self.authenticator, self.limiter, self.budgets, clock, wall, new_id, rng,
-            self.offload,
+            self.offload, self.key_commands,
         )  # fmt: skip
         upstream, failover = Upstream(pool), Failover(services)
         self._lists = LiveLists(services, upstream)
@@ -143,6 +145,7 @@ class Gateway:
         self.state = prepared.state
         self.authenticator.configure(prepared.state.config, prepared.entries)
         self._lists.forget()
+        self.key_commands.forget()
 
     @property
     def open(self) -> int:

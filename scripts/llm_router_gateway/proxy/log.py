@@ -17,6 +17,7 @@ import math
 import os
 import re
 import select
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -31,6 +32,7 @@ MAX_LINE = 4_000  # characters
 MAX_VALUE = 2_000  # characters of one text in a line of JSON
 MAX_VALUES = 20  # of a list in it
 PIPE_BYTES = 4_096  # a pipe that is writable takes this many without blocking (POSIX PIPE_BUF)
+WINDOWS = sys.platform == "win32"
 DEVICES = "/dev/"  # /dev/stdout is a link to what the process was given
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # line ends, terminal codes, bidi
 
@@ -120,7 +122,7 @@ class Log:
 
     def _open(self) -> int:
         """OSError for a symbolic link, which somebody else may have put there; those of /dev are the system's."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         if not self._path.startswith(DEVICES):
             flags |= getattr(os, "O_NOFOLLOW", 0)
         return os.open(self._path, flags, 0o600)
@@ -202,6 +204,9 @@ class Log:
     def _to_stream(self, data: bytes) -> None:
         """Writes to the terminal or pipe without blocking: one that is not read must not stop the gateway."""
         with suppress(OSError, ValueError):
+            if WINDOWS:  # select() takes sockets alone there, so that a pipe has to be read
+                os.write(self._stream, data)
+                return
             while data and select.select((), (self._stream,), (), 0)[1]:
                 data = data[os.write(self._stream, data[:PIPE_BYTES]) :]
 
@@ -209,12 +214,23 @@ class Log:
         try:
             if os.fstat(self._file).st_size < MAX_FILE_BYTES or self._path.startswith(DEVICES):
                 return
+            if WINDOWS:  # an open file cannot be renamed there
+                self._reopen()
+                return
             os.replace(self._path, self._path + ".1")
             new = self._open()
         except OSError:
             return  # the old file grows on; better than no log
         os.close(self._file)
         self._file = new
+
+    def _reopen(self) -> None:
+        """The same where the file has to be closed first. One that another program holds open grows on."""
+        os.close(self._file)
+        self._file = -1
+        with suppress(OSError):
+            os.replace(self._path, self._path + ".1")
+        self._file = self._open()
 
     def close(self) -> None:
         self.flush()

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..config.config import Model
 from ..config.groups import Group
-from ..errors import GatewayError, UnknownModel
+from ..errors import GatewayError, NotFound, UnknownModel
 from ..routing.permissions import Rights
 from ..routing.plan import Table
 from ..routing.resolve import Candidate, Routes
@@ -174,9 +174,12 @@ class LiveLists:
             self._learn(candidate.provider.name, await self._listing(candidate))
 
     async def _listing(self, candidate: Candidate) -> Any:
-        check_key(candidate)
-        headers = upstream_headers(candidate, (), self._services.new_id(), same=False)
+        if not candidate.url("models"):
+            raise NotFound(f"{candidate.provider.name} has no list of models")
         async with asyncio.timeout(LIST_TIMEOUT_S):
+            candidate = await self._services.key_commands.with_key(candidate)
+            check_key(candidate)
+            headers = upstream_headers(candidate, (), self._services.new_id(), same=False)
             return json.loads(await self._upstream.get(Outgoing(candidate, candidate.url("models"), headers, b"")))
 
     def _learn(self, provider: str, listing: Any) -> None:

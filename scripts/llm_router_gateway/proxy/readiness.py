@@ -40,7 +40,7 @@ class Readiness:
 
 def readiness(config: Config, store: Mapping[str, Any] | None, *, is_refused: bool) -> Readiness:
     """`store`: its health, None where nothing is stored. `is_refused`: a newer configuration is invalid, this one is in use."""
-    usable = sum(provider.is_active and bool(provider.keys or not provider.needs_key) for provider in config.providers)
+    usable = sum(provider.is_active and not provider.lacks_key for provider in config.providers)
     is_bridged = store is not None and bool(store.get("bridged"))
     is_broken = store is not None and bool(store.get("broken")) and not is_bridged
     checks = {

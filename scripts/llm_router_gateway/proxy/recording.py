@@ -140,7 +140,7 @@ def bodies_of(context: RequestContext) -> Bodies | None:
     if not server.log_bodies or not isinstance(heard, RecordedExchange):
         return None
     own = credentials.credential(context.headers, context.query)
-    keys = {key.reveal() for key in secrets_in(context.state.config)} | {own, own.strip()}
+    keys = {key.reveal() for key in (*secrets_in(context.state.config), *context.printed_keys)} | {own, own.strip()}
     secrets = tuple(key.encode() for key in sorted(keys, key=len, reverse=True) if key)
     return Bodies(heard.request, heard.response, server.log_body_bytes, secrets)
 

@@ -9,12 +9,15 @@ from ..errors import CONTEXT, GatewayError
 from ..wire.registry import SPECS
 from ..wire.token_estimate import input_tokens
 from .headers import without_secrets
+from .mask import mask_of
 from .request import RequestContext
 
 
 def for_caller(error: GatewayError, context: RequestContext) -> GatewayError:
     if error.code == CONTEXT:
         error.message = context_overflow_text(error, context)
+    mask = mask_of(tuple(context.printed_keys))
+    error.message, error.code = mask.text(error.message), mask.text(error.code)
     return without_secrets(error, context.state.config.providers)
 
 

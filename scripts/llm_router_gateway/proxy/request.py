@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import json_body
 from ..access import browser
+from ..config.settings import Secret
 from ..errors import GatewayError
 from ..json_body import Body
 from ..net.caller import ANONYMOUS, Caller
@@ -131,6 +132,7 @@ class RequestContext:
     converts_for: str = ""  # the member that refused the body as it is, and gets it converted
     converted: Collection[str] = ()  # models that are known to refuse it
     sent: bool = False  # to the last member, as far as is known
+    printed_keys: list[Secret] = field(default_factory=list)  # of providers whose key a command prints
     charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     attempts: list[AttemptRecord] = field(default_factory=list)  # those that reached an upstream, at their ends
     trace: Trace | None = None  # where traces are sent

@@ -19,6 +19,7 @@ from ..policy.budgets import Budgets
 from ..policy.rate_limits import Limiter
 from ..routing.plan import RoutingState
 from ..routing.resolve import Candidate
+from .key_commands import KeyCommands
 from .log import Log
 from .offload import Offload
 from .streaming import Watch
@@ -44,6 +45,7 @@ class Services:
     new_id: Callable[[], str]
     rng: Random
     offload: Offload
+    key_commands: KeyCommands
     # Models whose upstream refuses bodies of another protocol that others of its own protocol take (`carried` of a Spec).
     converted: set[str] = field(default_factory=set)
 

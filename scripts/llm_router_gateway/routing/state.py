@@ -131,7 +131,7 @@ class RoutingState:
         known, candidate = self.health(name), target.candidate
         if candidate is None and name not in table.targets():
             return None  # left over from an earlier configuration
-        keyless = candidate is not None and candidate.provider.needs_key and not candidate.provider.keys
+        keyless = candidate is not None and candidate.provider.lacks_key
         return {
             "model": name, "provider": name.partition("/")[0],
             "state": "off" if candidate is None else "no_key" if keyless else circuit_breaker.state(known, now),
@@ -152,7 +152,10 @@ class RoutingState:
 class Attempt:
     """One try of one member. `succeed`, `fail` or `end` ends it; ending twice does no harm."""
 
-    __slots__ = ("_routing_state", "_rules", "_started_at", "_tried_keys", "candidate", "ended", "key", "limited", "target")
+    __slots__ = (
+        "_routing_state", "_rules", "_started_at", "_tried_keys", "candidate", "ended", "is_renewed", "key", "limited",
+        "target",
+    )  # fmt: skip
 
     def __init__(self, target: Target, routing_state: RoutingState, rules: Rules, now: float) -> None:
         if target.candidate is None:
@@ -162,7 +165,7 @@ class Attempt:
         self._started_at = now
         self._tried_keys: list[Secret] = []
         self.key = routing_state.key_for(self.candidate, now)
-        self.ended = False
+        self.ended = self.is_renewed = False  # is_renewed: its command has printed another key
         self.limited: RateLimited | None = None  # set when its limits refused the request after all
         routing_state.active[target.name] = routing_state.active.get(target.name, 0) + 1
         known = routing_state.healths.get(target.name)

@@ -10,19 +10,22 @@ As one whole number they are added without looking at any bin. b"" counts nothin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 
 RATIO = 1.1
 LAST_BIN = 190  # 1.1 ** 190 ms is 20 hours: longer times are counted there
 COUNT_BYTES = 4
 COUNT_BITS = 8 * COUNT_BYTES
 MAX_COUNT = 0xFFFFFFFF
-_LOG = math.log(RATIO)
+_BOUNDS = [math.pow(RATIO, number - 1e-9) for number in range(1, LAST_BIN + 1)]  # where bins begin, but for the first
+_ONES = [1 << (COUNT_BITS * number) for number in range(LAST_BIN + 1)]  # a time in each bin
 
 
 def bin_of(ms: float) -> int:
     """bin_of(0.2) -> 0, bin_of(1.0) -> 0, bin_of(1.1) -> 1, bin_of(1000) -> 72"""
-    return min(LAST_BIN, int(math.log(ms) / _LOG + 1e-9)) if ms > 1.0 else 0
+    return bisect_right(_BOUNDS, ms)
 
 
 def middle(number: int) -> float:
@@ -53,12 +56,27 @@ def number_of(bins: bytes) -> int:
     return int.from_bytes(bins[1:], "little") << (COUNT_BITS * bins[0]) if bins else 0
 
 
+def number_of_times(times_ms: Iterable[float]) -> int:
+    """number_of(of(times_ms))"""
+    return sum(_ONES[bisect_right(_BOUNDS, ms)] for ms in times_ms)
+
+
 def from_number(number: int) -> bytes:
     if not number:
         return b""
     first = ((number & -number).bit_length() - 1) // COUNT_BITS
     number >>= COUNT_BITS * first
     return bytes((first,)) + number.to_bytes((number.bit_length() + COUNT_BITS - 1) // COUNT_BITS * COUNT_BYTES, "little")
+
+
+def counts_from_zero(bins: bytes) -> list[int]:
+    """counts_from_zero(of([1.15, 1.3])) -> [0, 1, 1]"""
+    return [0] * bins[0] + list(struct.unpack_from(f"<{len(bins) // COUNT_BYTES}I", bins, 1)) if bins else []
+
+
+def number_of_counts(counts: Sequence[int]) -> int:
+    """number_of(bins), from counts_from_zero(bins)."""
+    return int.from_bytes(struct.pack(f"<{len(counts)}I", *counts), "little")
 
 
 def add_counts(one: bytes, other: bytes) -> bytes:

@@ -31,6 +31,7 @@ MAX_WAITING_BYTES = 67_108_864  # of their bodies; then calls go without
 MAX_NOTES = 100
 RETRY_S = 1.0  # between two attempts at a store that failed
 MAX_REST_S = 30.0  # without a call: the store is looked after
+SETTLE_S = 0.5  # for calls that wait to be stored; who waits for them tries again
 FLUSH_PAUSE_S = 0.02  # between two looks whether a store that failed works now
 
 Result = TypeVar("Result")
@@ -106,6 +107,16 @@ class Recorder:
             if self.broken:
                 time.sleep(FLUSH_PAUSE_S)
         return True
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what the log says is all that there is to say: nothing waits for the end of an outage."""
+        return not self.broken
+
+    async def settle(self) -> None:
+        """Returns once every call that was added before is stored. OSError where that takes longer than SETTLE_S."""
+        if not await asyncio.to_thread(self.flush, SETTLE_S) or not self.is_current:
+            raise OSError(f"calls wait to be stored{self.broken and ': '}{self.broken}")
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Writes what waits, and counts as dropped what cannot be."""

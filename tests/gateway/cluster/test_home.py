@@ -107,6 +107,25 @@ def test_a_batch_counts_once_and_a_record_that_cannot_be_read_costs_no_other() -
     in_a_house(body)
 
 
+def test_what_workers_have_leased_is_summed_up_and_goes_with_them() -> None:
+    async def body(house: House) -> None:
+        assert house.home.leased == {}
+        links = []
+        for name, usd in (("worker-1", 0.1), ("worker-2", 0.2)):
+            link, welcome = await house.worker(name)
+            assert welcome["processes"] == 1 and await link.call("settle") is True
+            link.send("leased", {"keys": 1, "usd": usd, "tokens": 0, "slots": 2})
+            assert await link.call("sums", 0) == {}  # messages are handled in their order
+            links.append(link)
+        assert house.home.leased == {"keys": 2, "usd": 0.3, "tokens": 0, "slots": 4}
+        links[0].close()
+        while len(house.home.workers) == 2:
+            await asyncio.sleep(0)
+        assert house.home.leased["usd"] == 0.2
+
+    in_a_house(body)
+
+
 def test_keys_and_logins_are_in_force_everywhere_once_in_force_returns() -> None:
     async def body(house: House) -> None:
         heard: list[Any] = []

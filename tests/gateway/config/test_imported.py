@@ -118,8 +118,56 @@ def test_litellms_prices_limits_parameters_and_keys_are_carried() -> None:
 
 def test_what_litellm_has_and_we_do_not_is_listed() -> None:
     lost = from_litellm(LITELLM).lost
-    assert "litellm_settings: drop_params" in lost and "model_list[1] gpt: api_version" in lost
-    assert any("cloud, as bedrock has no address" in line for line in lost)
+    assert "litellm_settings: drop_params" in lost
+    assert any("cloud, as bedrock does not serve claude in a protocol" in line for line in lost)
+
+
+CLOUDS = {
+    "azure/mine": ({"api_base": "https://my-resource.openai.azure.com/", "api_version": "2024-10-21"},
+                   {"type": "azure", "resource": "my-resource"}, "mine"),
+    "azure/other": ({"api_base": "https://my-resource.services.ai.azure.com"},
+                    {"type": "azure", "base_url": "https://my-resource.services.ai.azure.com/openai/v1"}, "other"),
+    "azure/proxied": ({"api_base": "https://x.example.com/v1"}, {"type": "azure", "base_url": "https://x.example.com/v1"},
+                      "proxied"),
+    "bedrock/openai.gpt-oss-120b-1:0": ({"aws_region_name": "us-west-2"}, {"type": "bedrock", "region": "us-west-2"},
+                                        "openai.gpt-oss-120b-1:0"),
+    "bedrock/converse/us.openai.gpt-5.4": ({"aws_region_name": "us-east-2"}, {"type": "bedrock", "region": "us-east-2"},
+                                           "us.openai.gpt-5.4"),
+    "vertex_ai/gemini-3.5-flash": ({"vertex_project": "p", "vertex_location": "global"},
+                                   {"type": "vertex", "project": "p", "region": "global"}, "google/gemini-3.5-flash"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_litellms_clouds_are_called_by_their_compatible_endpoints(name: str) -> None:
+    params, settings, remote = CLOUDS[name]
+    found = from_litellm({"model_list": [{"model_name": "x", "litellm_params": {"model": name, "api_key": KEY, **params}}]})
+    [provider], [model] = found.document["providers"], found.document["models"]
+    assert provider == {"name": name.partition("/")[0], "api_key": KEY, **settings}
+    assert (model["remote_identifier"], found.lost, len(found.notes)) == (remote, [], 1)
+    assert config.parse(found.document).providers[0].url("chat").endswith("/chat/completions")
+
+
+def test_a_part_of_a_clouds_address_that_is_in_a_variable_of_litellms_is_asked_for() -> None:
+    params = {
+        "model": "bedrock/openai.gpt-oss-20b-1:0",
+        "aws_region_name": from_env("MY_REGION"),
+        "aws_access_key_id": "made-up",
+    }
+    lost = from_litellm({"model_list": [{"model_name": "x", "litellm_params": params}]}).lost
+    assert lost[0].endswith("aws_region_name, which comes from os.environ/MY_REGION; set AWS_REGION or AWS_DEFAULT_REGION")
+    assert "aws_access_key_id" in lost[1]
+
+
+@pytest.mark.parametrize("name", ["vertex_ai/claude-sonnet-4-5", "bedrock/anthropic.claude-sonnet-4-5"])
+def test_what_a_cloud_does_not_serve_in_this_protocol_is_listed(name: str) -> None:
+    assert "does not serve" in from_litellm({"model_list": [{"model_name": "x", "litellm_params": {"model": name}}]}).lost[0]
+
+
+def test_one_apis_channel_of_azure_is_its_v1_api() -> None:
+    channel = {"id": 2, "type": 3, "name": "eu", "key": KEY, "base_url": "https://mine.openai.azure.com", "models": "gpt-4o"}
+    [provider] = from_one_api([channel]).document["providers"]
+    assert provider == {"name": "eu", "type": "azure", "resource": "mine", "api_key": KEY}
 
 
 ONE_API = {"success": True, "data": [

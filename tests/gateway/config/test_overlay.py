@@ -101,6 +101,9 @@ def test_what_the_overlay_says_in_one_way_hides_what_the_file_says_in_another() 
     assert (model(config, "openai/big").limit.max_requests, model(config, "openai/big").input_usd_per_mtok) == (9, 7)
     assert [key.reveal() for key in config.providers[0].keys] == ["mine"]
     assert lay_over({"api_key_file": "x"}, {"api_key": "y"}) == {"api_key": "y"}
+    assert lay_over({"api_key_command": "x"}, {"api_key": "y"}) == {"api_key": "y"}
+    assert lay_over({"region": "x", "project": "p"}, {"base_url": "y"}) == {"base_url": "y"}
+    assert lay_over({"base_url": "y", "project": "p"}, {"region": "x"}) == {"region": "x", "project": "p"}
     assert lay_over({"limits": {"max_concurrent": 1}}, {"limits": {}}) == {"limits": {}}  # no limit any more
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import GatewayError, NoCredit, RateLimited, Unavailable
+from llm_router_gateway.limiter import leased_budgets
 from llm_router_gateway.limiter.leased_budgets import AWAY, LeasedBudgets
 from llm_router_gateway.limiter.leased_limiter import LeasedLimiter, divided
 from llm_router_gateway.limiter.leases import LEASE_S, EngineAway, periods_at
@@ -30,10 +31,20 @@ class CommonLedger:
         self.name, self.is_common = "common", True
         self.found: dict[str, tuple[float, float]] = {}
         self.since: list[int] = []
+        self.is_late = False  # calls wait to be stored
 
     async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
         self.since.append(since)
         return self.found
+
+    async def settle(self) -> None:
+        if self.is_late:
+            raise OSError("calls wait to be stored")
+
+
+class UnreadableLedger(CommonLedger):
+    async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
+        raise OSError("the server is away")
 
 
 class Town:
@@ -74,12 +85,15 @@ class Town:
 
 
 class Process:
-    def __init__(self, town: Town, number: int, skew_s: float, ledger: CommonLedger) -> None:
+    def __init__(
+        self, town: Town, number: int, skew_s: float, ledger: CommonLedger, guess: Callable[[], int] = lambda: 1
+    ) -> None:  # fmt: skip
         self.town, self.skew_s = town, skew_s
         name = f"{ledger.name}/p{number}"
         self.membership = Membership(
-            DistantEngine(town.send), holder=name, ledger=ledger, clock=lambda: town.now, wall=self.wall, tell=town.log.append
-        )
+            DistantEngine(town.send), holder=name, ledger=ledger, clock=lambda: town.now, wall=self.wall, tell=town.log.append,
+            guess=guess,
+        )  # fmt: skip
         self.budgets, self.limiter = LeasedBudgets(self.membership), LeasedLimiter(self.membership)
 
     def wall(self) -> float:
@@ -144,6 +158,20 @@ def test_most_holds_need_no_message() -> None:
         for _ in range(1_000):
             await (await first.hold(budget=large)).settle(CENT)
         assert len(town.sent) <= 30
+
+    run(test)
+
+
+def test_what_a_process_has_leased_is_the_sum_of_its_rooms_and_holds() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        assert first.budgets.leased() == (0, (0, 0))
+        hold = await first.hold(Amount(0.3, 10))
+        count, (usd, tokens) = first.budgets.leased()
+        assert count == 1 and 300_000 <= usd <= 350_000 and tokens == 0  # which have no limit here
+        await hold.settle(Amount(0.2, 10))
+        await town.pass_time(2.0)  # what is idle goes back
+        assert first.budgets.leased() == (0, (0, 0))
 
     run(test)
 
@@ -281,6 +309,37 @@ def test_after_a_loss_of_memory_holds_are_reported_and_the_ledger_says_the_rest(
     run(test)
 
 
+def test_after_a_loss_of_memory_nothing_is_granted_before_every_call_is_in_the_ledger() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        late = CommonLedger()
+        late.is_late = True
+        first.membership.ledger = late  # what this one's calls cost waits to be stored
+        await (await first.hold(Amount(0.6))).settle(Amount(0.6))
+        town.home.table.__init__()  # type: ignore[misc]  # FLUSHALL
+        await town.pass_time(10.0)
+        assert (await failure(second.hold())).status == 503
+        late.is_late, town.ledger.found = False, {"k": (0.6, 0.0)}
+        await town.pass_time(1.0)
+        assert await second.spend_all() == 40
+
+    run(test)
+
+
+def test_a_process_whose_calls_wait_to_be_stored_gives_back_what_it_does_not_need() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        late = CommonLedger()
+        late.is_late = True
+        third = await town.process(ledger=late)
+        await (await third.hold(Amount(0.3))).settle(Amount(0.3))
+        await town.pass_time(4.0)
+        assert not third.membership.is_complete
+        assert await first.spend_all() + await second.spend_all() == 70
+
+    run(test)
+
+
 def test_where_each_replica_has_a_ledger_of_its_own_all_of_them_are_counted() -> None:
     async def test(town: Town) -> None:
         for usd in (0.4, 0.5):
@@ -291,6 +350,35 @@ def test_where_each_replica_has_a_ledger_of_its_own_all_of_them_are_counted() ->
         first, second = town.processes
         await town.pass_time(3.0)
         assert await first.spend_all() + await second.spend_all() == 10
+
+    run(test)
+
+
+def test_what_gateways_without_a_lease_here_spend_is_heard_from_the_ledger_and_counts_once() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        town.home.hear([("k", "day", 0.2, 0.0), ("k", "month", 0.2, 0.0)], NOON)
+        town.ledger.found = {"k": (0.3, 0.0)}  # a tenth of it was spent since it was heard
+        await (await first.hold()).settle(CENT)
+        await town.pass_time(2.0)
+        for usd in (0.2, 0.5, 0.5):
+            town.home.hear([("k", "day", usd, 0.0), ("k", "month", usd, 0.0)], NOON)
+        assert await first.spend_all() + await second.spend_all() == 39
+        town.home.hear([("k", "day", 0.2, 0.0)], NOON)  # a reading that is behind takes nothing back that was spent here
+        assert (await failure(second.hold(Amount(0.4)))).status == 402
+
+    run(test)
+
+
+def test_a_home_that_has_heard_nothing_when_a_budget_begins_counts_from_what_it_hears_first() -> None:
+    async def test(town: Town) -> None:
+        town.ledger.found = {"k": (0.5, 0.0)}
+        first, _ = await opened(town)
+        await (await first.hold()).release()
+        for usd in (0.5, 0.7):
+            town.home.hear([("k", "day", usd, 0.0), ("k", "month", usd, 0.0)], NOON)
+        await town.pass_time(2.0)
+        assert await first.spend_all() == 30
 
     run(test)
 
@@ -322,6 +410,46 @@ def test_a_dead_processes_lease_comes_back_when_the_log_has_said_what_it_spent()
         await second.budgets.write_off()
         town.now += 1
         assert 28 <= await second.spend_all() <= 30
+
+    run(test)
+
+
+def test_no_request_waits_for_a_log_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leased_budgets, "SUMS_S", 0.01)
+
+    class SilentLedger(CommonLedger):
+        async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
+            await asyncio.Event().wait()
+            return {}
+
+    async def test(town: Town) -> None:
+        first = await town.process(ledger=SilentLedger())
+        await town.pass_time(3.0)
+        refused = await failure(first.hold())
+        assert (refused.status, refused.code) == (503, AWAY) and "does not say within" in refused.message
+        assert not first.membership.presence.failures, "the engine is there"
+
+    run(test)
+
+
+def test_a_dead_processes_lease_waits_for_a_log_that_cannot_be_read() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        await first.hold(Amount(0.4))
+        town.processes.remove(first)
+        await (await second.hold()).settle(CENT)
+        await town.pass_time(LEASE_S + 5)
+        await second.budgets.write_off()
+        readable, second.membership.ledger = second.membership.ledger, UnreadableLedger()
+        for _ in range(2):
+            town.now += 601
+            await town.pass_time(0.5)
+            await second.budgets.write_off()
+        second.membership.ledger = readable
+        town.now += 601
+        await town.pass_time(0.5)
+        await second.budgets.write_off()
+        assert await second.spend_all() >= 95, "the log has none of what was on hold"
 
     run(test)
 
@@ -431,6 +559,22 @@ async def failure_of_slot(process: Process, limit: Limit) -> GatewayError | None
     return None
 
 
+def test_a_request_that_comes_when_the_message_about_its_slots_is_just_over_sends_the_next() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        limit = [("key:k", Limit(max_concurrent=2))]
+        taken = [await first.limiter.acquire(limit, tokens=lambda: 0)]
+        over = asyncio.ensure_future(asyncio.sleep(0))
+        await over
+        first.limiter._taking["key:k"] = over  # type: ignore[assignment]  # its callbacks come in the next turn of the loop
+        taken.append(await first.limiter.acquire(limit, tokens=lambda: 0))
+        assert (await failure(first.limiter.acquire(limit, tokens=lambda: 0))).status == 429
+        for each in taken:
+            await each.release()
+
+    run(test)
+
+
 def test_a_request_that_waited_in_vain_for_a_slot_gets_an_error_that_says_so() -> None:
     async def test(town: Town) -> None:
         first, second = await opened(town)
@@ -471,6 +615,24 @@ def test_a_single_lost_message_lets_the_request_go_on_by_this_processes_own_coun
             assert await granted(first.limiter, Limit(100, 60), 1) == 1
         town.is_away = False
         assert first.membership.presence.is_away == (fails == 3)
+
+    run(test)
+
+
+def test_a_process_that_begins_without_the_engine_divides_by_what_others_know() -> None:
+    async def test(town: Town) -> None:
+        town.is_away = True
+        late = Process(town, 0, 0.0, town.ledger, guess=lambda: 4)
+        for _ in range(3):
+            with pytest.raises(EngineAway):
+                await late.membership.beat()
+        limit = [("key:k", Limit(40, 3_600))]
+        for _ in range(10):
+            await (await late.limiter.acquire(limit, tokens=lambda: 0)).release()
+        await failure(late.limiter.acquire(limit, tokens=lambda: 0))
+        town.is_away = False
+        await late.membership.beat()
+        assert late.membership.count == 1
 
     run(test)
 

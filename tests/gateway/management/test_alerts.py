@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import pytest
 from configs import parse, problems
 from fakes import Pool
 from fakes import Upstream as Answer
+from quick import slow
 from running import PLAIN, Process, Upstream, http, made_up, sends, until
 from storing import call
 
@@ -165,14 +165,16 @@ def test_the_configuration_hides_the_address_and_knows_soft_budgets() -> None:
     assert read_json(terms_json(key)).soft_budget == key.soft_budget
 
 
-def test_from_end_to_end_a_call_is_not_held_up(start: Callable[..., Process], upstream: Upstream, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, *slow(2)])
+def test_from_end_to_end_a_call_is_not_held_up(start: Callable[..., Process], upstream: Upstream, workers: int) -> None:
     key, hook = made_up("caller"), Upstream()
     hook.act = sends(http(b"ok"))
     upstream.does(
         sends(http(json.dumps({**PLAIN["openai"], "usage": {"prompt_tokens": 50, "completion_tokens": 40}}).encode()))
     )
     gateway = start(
-        f'[alerts]\nwebhook = "{hook.url}/T0"\n[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{upstream.url}/v1"\n'
+        f'[server]\nworkers = {workers}\n[alerts]\nwebhook = "{hook.url}/T0"\n'
+        f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{upstream.url}/v1"\n'
         'api_key = "x"\n[[models]]\nname = "m"\nprovider = "up"\n'
         f'[[keys]]\nname = "ci"\nkey = "{key}"\nsoft_budget = {{ tokens_per_day = 100 }}\n'
     )

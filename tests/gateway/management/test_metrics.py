@@ -185,7 +185,7 @@ def test_counters_never_fall() -> None:
 def test_the_moment_is_reported_as_it_is() -> None:
     members = [{"model": "up/m", "state": "open", "factor": 0.5, "active": 2, "consecutive_failures": 3, "back_in_s": 1.5},
                {"model": "up/m", "state": "twice"}]  # fmt: skip
-    store = {"path": "x", "rows_waiting": 3, "written": 10, "dropped": 1, "last_error": "disk full", "bytes": 4096}
+    store = {"path": "x", "rows_waiting": 3, "written": 10, "dropped": 1, "broken": "disk full", "bytes": 4096}
     found = shown(Metrics(), open_requests=4, members=members, store=store, version="1.2", started_at=1000.5)
     assert of(found, "open_requests") == 4
     assert of(found, "member_health_factor", model="up/m") == 0.5
@@ -193,6 +193,8 @@ def test_the_moment_is_reported_as_it_is() -> None:
     assert of(found, "member_active_requests") == 2 and of(found, "member_consecutive_failures") == 3
     assert of(found, "store_rows_written_total") == 10 and of(found, "store_rows_dropped_total") == 1
     assert of(found, "store_rows_waiting") == 3 and of(found, "store_bytes") == 4096 and of(found, "store_ok") == 0
+    mended = shown(Metrics(), store={**store, "broken": "", "last_error": "disk full"})
+    assert of(mended, "store_ok") == 1, "what was wrong once is not wrong for ever"
     assert of(found, "build_info", version="1.2") == 1 and of(found, "start_time_seconds") == 1000.5
 
 

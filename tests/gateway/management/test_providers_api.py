@@ -68,8 +68,8 @@ weight = 70
 class Office:
     """A ProvidersApi over a file, and what it did."""
 
-    def __init__(self, path: Path, env: dict[str, str] | None = None) -> None:
-        path.write_text(FILE)
+    def __init__(self, path: Path, env: dict[str, str] | None = None, file: str = FILE) -> None:
+        path.write_text(file)
         self.source = Source(str(path), flags={}, env=env or {})
         self.state: Snapshot = snapshot_of(self.source.load())
         self.taken: list[Config] = []
@@ -259,11 +259,38 @@ def test_a_variables_key_goes_to_its_own_vendor_only(office: Office) -> None:
     assert office.config.providers[2].keys[0].reveal() == OTHER
 
 
-def test_variables_and_files_of_this_machine_are_named_in_the_file_alone(office: Office) -> None:
-    for field, value in (("api_key_file", "/etc/hostname"), ("api_key_env", "XAI_API_KEY")):
+def test_variables_files_and_commands_of_this_machine_are_named_in_the_file_alone(office: Office) -> None:
+    for field, value in (("api_key_file", "/etc/hostname"), ("api_key_env", "XAI_API_KEY"), ("api_key_command", ["id"])):
         body = {"name": "mine", "api": "openai", "base_url": "https://thief.example", field: value}
         assert problems(office.does("POST", "providers", body)) == [field]
         assert problems(office.does("PATCH", "providers/office", {field: value})) == [field]
+
+
+def test_what_a_command_prints_goes_to_its_own_address_only(tmp_path: Path) -> None:
+    office = Office(tmp_path / "router.toml", file='[[providers]]\nname = "claude"\napi_key_command = "print-it"\n')
+    assert office.does("GET", "providers/claude").body["has_key"] is True
+    assert "print-it" not in json.dumps(office.does("GET", "providers/claude").body)
+    moved = office.does("PATCH", "providers/claude", {"base_url": "https://thief.example"})
+    assert problems(moved) == ["providers.claude.api_key"]
+    own = {"base_url": "https://thief.example", "api_key": "of-its-own"}  # in the place of the command
+    assert office.does("PATCH", "providers/claude", own).status == 200
+    assert office.config.providers[0].key_command is None
+
+
+def test_a_provider_in_a_cloud_is_added_with_the_parts_of_its_address(office: Office) -> None:
+    made = office.does("POST", "providers", {"name": "azure", "resource": "mine", "api_key": "of-its-own"})
+    assert (made.status, made.body["base_url"]) == (201, "https://mine.openai.azure.com/openai/v1")
+    assert made.body["fields"]["resource"] == "mine"
+    assert problems(office.does("PATCH", "providers/azure", {"resource": "thief"})) == ["providers.azure.api_key"]
+    assert problems(office.does("POST", "providers", {"name": "bedrock", "api_key": "x"})) == ["providers.bedrock.region"]
+    moved = office.does("PATCH", "providers/azure", {"base_url": "https://thief.example/v1"})
+    assert problems(moved) == ["providers.azure.api_key"]
+
+
+def test_a_variables_key_goes_to_no_resource_that_somebody_names(tmp_path: Path) -> None:
+    """Anybody may register a resource of Azure's: its address is no proof of whose it is."""
+    office = Office(tmp_path / "router.toml", env={"AZURE_OPENAI_API_KEY": KEY})
+    assert problems(office.does("POST", "providers", {"name": "azure", "resource": "thief"})) == ["providers.azure.api_key"]
 
 
 def test_no_answer_repeats_a_secret(office: Office) -> None:
@@ -362,7 +389,8 @@ def test_the_page_gets_models_groups_and_providers(office: Office) -> None:
     assert (off["is_active"], off["limits"]) == (False, None)
     assert told["groups"] == [{
         "name": "all", "description": "", "strategy": "roundrobin", "fallbacks": ["office/vendor/small"],
-        "members": [{"model": "openai/big", "weight": 70, "effective_weight": 70.0, "priority": 0, "selector": None}],
+        "members": [{"model": "openai/big", "weight": 70, "priority": 0, "selector": None, "effective_weight": 70.0,
+                     "share": 1.0, "is_fallback": False, "state": "ok", "back_in_s": 0.0}],
     }]  # fmt: skip
     assert told["providers"][1] == {
         "name": "office", "type": "custom_http", "api": "openai", "base_url": "http://10.0.0.7:9000/v1", "is_active": False,

@@ -119,6 +119,17 @@ def test_a_restart_begins_with_what_the_log_says_was_spent() -> None:
     assert books.spent("k", NOON) == {"usd_day": 1.5, "usd_month": 4.0, "tokens_day": 100, "tokens_month": 900}
 
 
+def test_what_others_spend_is_heard_again_and_again_and_counts_once() -> None:
+    books = LocalBudgets()
+    now_of(books.spend("k", Amount(usd=1, tokens=10), NOON))
+    for usd in (1.5, 2.0, 2.0):
+        books.load([("k", "day", usd, 100.0), ("k", "month", usd, 100.0)], NOON)
+    assert books.spent("k", NOON)["usd_day"] == 3.0 and books.spent("k", NOON)["tokens_month"] == 110
+    assert books.left("k", Budget(usd_per_day=4, tokens_per_month=110), NOON) == Remaining(
+        usd=1.0, tokens=0, why="110 tokens a month", again_at=next_start("month", NOON))  # fmt: skip
+    assert books.spent("k", NOON + DAY)["usd_day"] == 0.0
+
+
 @pytest.mark.parametrize(
     ("left", "given", "wanted", "price", "room"),
     [
@@ -305,6 +316,6 @@ def test_a_call_goes_on_after_a_reset_and_a_refusal_names_the_configured_budget(
         Allowance(key, books, lambda: now).check()
     fresh = replace(key, reset=SPENT)
     Allowance(fresh, books, lambda: now).check()
-    books.load([("key_1", "day", 0.0, 100)], now)
+    books.load([("key_1", "day", 0.0, 200)], now)
     with pytest.raises(NoCredit, match="100 tokens a day"):
         Allowance(fresh, books, lambda: now).check()

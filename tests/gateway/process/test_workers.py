@@ -37,6 +37,9 @@ from running import (
 )
 from spread import Kept, connections, recorded, to_every_worker, total, workers_of
 
+from llm_router_gateway import PROGRAM
+from llm_router_gateway.commands.workers import remove_stale, unix_listener
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are found in /proc")
 
 Start = Callable[..., Process]
@@ -462,6 +465,18 @@ def test_workers_end_when_the_home_is_killed(start: Start, upstream: Upstream) -
         pids = workers_of(gateway.pid)
         gateway.signal(signal.SIGKILL)
         until(lambda: not any(is_running(pid) for pid in pids), "they end")
+
+
+def test_folders_of_homes_that_were_killed_are_removed_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{PROGRAM}-{each}" for each in ("dead", "alive", "starting")] + ["another"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)  # short paths for the sockets
+    with unix_listener(f"{names[0]}/link"), unix_listener(f"{names[3]}/link"):
+        pass  # closed without a word, as by a kill
+    with unix_listener(f"{names[1]}/link"):
+        remove_stale(".")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
 
 
 def is_running(pid: int) -> bool:

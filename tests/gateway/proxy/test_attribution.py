@@ -46,3 +46,8 @@ def test_what_a_caller_sends_is_bounded() -> None:
     fields = {"user": "u" * 999, "metadata": {"tags": [f"{number}-{'x' * 999}" for number in range(99)]}}
     found = attribution_of(SPECS["openai"], fields, {}, HEADER)
     assert len(found.tags) == MAX_TAGS and max(map(len, found.tags)) == MAX_TAG and len(found.end_user) == MAX_USER
+
+
+def test_tags_and_users_are_text_that_a_database_can_hold() -> None:
+    fields = {"user": "u\0\ud800", "metadata": {"tags": ["a\0b"]}}
+    assert attribution_of(SPECS["openai"], fields, {}, HEADER) == (("a\ufffdb",), "u\ufffd?")

@@ -6,8 +6,9 @@
     store.close()                          what the server did not take is in the file, for the next start
 
 Every batch has a number of its writer, which is stored with it: a batch whose commit may have been lost is sent again and is
-known by it. While the server is away batches go to the file under their numbers, and are carried over when it is back, before
-this writer goes on under a new name; so each call is stored once, whatever happened in between. Connecting is tried for ever.
+known by it. While the server is away batches go to the file under their numbers, and are carried over when it is back; what
+comes behind a batch of the file has a new writer's name, since of one name only higher numbers are taken. So each call is
+stored once, whatever happened in between. Connecting is tried for ever.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ SPILL_AFTER_S = 2.0  # of trying, before what waits goes to the file
 SPILL_CALLS = 10_000  # so many that wait do so at once
 MAX_JUMP_S = 86_400  # how far a clock that was set forward may age what is kept
 READERS = 2
+CARRY_S = 3.0  # after an outage, for the other gateways to carry over what they kept: they look for the server each second
+SPENDING_DAYS = 40  # of a month, and what clocks that differ add to it
 
 
 class PostgresStore(Recorder):
@@ -55,12 +58,15 @@ class PostgresStore(Recorder):
         self._spill, self._wall = spill, wall
         self._began = wall(), clock()
         self._writer, self._number = token_hex(8), 0  # of the batch that was taken last
+        self._booked = {self._writer: 0}  # of each name that this process has had, the last batch in `stored_spending`
+        self.stored_spending: dict[str, dict[str, tuple[float, int]]] = {}  # day -> key -> what its calls cost that are stored
         self._is_clean = False  # the batch was changed to what the server can hold
         self._suspects = 0  # calls at the front of those that wait, to be stored one by one
         self._was_there = False  # since the start: keys and tables were read
         self._away_at: float | None = None  # since when batches cannot be written
+        self._back_at = float("-inf")  # when the last outage ended
         self._db: Session | None = None
-        self._ids = rows.Ids()
+        self._ids, self._labels = rows.Ids(), rows.Labels()
         self._days: set[int] = set()  # whose partitions are known to be there
         self._bytes = 0
         self._readers = ThreadPoolExecutor(READERS, "store-reader")
@@ -106,6 +112,12 @@ class PostgresStore(Recorder):
             "dropped": self.dropped, "last_error": self.last_error, "bytes": self._bytes, "spilled": spilled,
             "bridged": bool(self.broken) and self._spill is not None and self._was_there,
         }  # fmt: skip
+
+    @property
+    def is_current(self) -> bool:
+        """False while calls of an outage may be in this gateway's file, or in another's."""
+        spilled = self._spill is not None and self._spill.waiting
+        return not self.broken and not spilled and self._clock() >= self._back_at + CARRY_S
 
     # -- reading, in threads of its own
 
@@ -210,6 +222,7 @@ class PostgresStore(Recorder):
         if self.broken:
             dropped = f"; {self.dropped} were dropped" if self.dropped else ""
             self.notes.append(f"calls are stored again in {self.path}{dropped}")
+            self._back_at = self._clock()
         self.broken, self._try_at, self._away_at = "", 0.0, None
 
     def _failed(self, wrong: BaseException) -> None:
@@ -241,10 +254,12 @@ class PostgresStore(Recorder):
         self._take_batch()
         calls = [call for call, _ in self._batch]
         texts = [bodies_row(place, call, bodies) for place, (call, bodies) in enumerate(self._batch) if bodies]
+        began = self._clock()
         try:
             self._store(db, self._writer, self._number, calls, texts)
         except Exception as wrong:
             if is_away(wrong):
+                self._away_at = self._away_at or began  # a server that answers nothing has been away for that long
                 self._failed(wrong)
                 return False
             self._refused(wrong)
@@ -271,6 +286,7 @@ class PostgresStore(Recorder):
 
     def _store(self, db: Session, writer: str, number: int, calls: Sequence[Call], texts: Sequence[rows.Text]) -> None:
         """A batch in one transaction, unless it is stored already."""
+        sums = rows.sums_of(calls)
         with db.within(BATCH_S + len(calls) / 1_000):
             days = rows.days_of(calls) - self._days
             if days:
@@ -279,7 +295,22 @@ class PostgresStore(Recorder):
                 self._days |= days
             with db.raw.transaction():
                 if rows.is_new(db, writer, number):
-                    rows.put(db, self._ids, calls, texts)
+                    rows.put(db, self._ids, self._labels, calls, texts, sums)
+        if number > self._booked.get(writer, number):
+            self._booked[writer] = number
+            if writer != self._writer:  # from the file: nothing further comes under that name
+                del self._booked[writer]
+            self._book(rows.spent_by(sums["totals"]))
+
+    def _book(self, spent: Sequence[rows.Spending]) -> None:
+        """Remembers what this process's stored calls cost, as long as a month may need it."""
+        booked = self.stored_spending
+        for (day, key_id), (usd, tokens) in spent:
+            of_day = booked.setdefault(day, {})
+            have_usd, have_tokens = of_day.get(key_id, (0.0, 0))
+            of_day[key_id] = have_usd + usd, have_tokens + tokens
+        while len(booked) > SPENDING_DAYS:
+            del booked[min(booked)]
 
     # -- while the server is away
 
@@ -297,8 +328,9 @@ class PostgresStore(Recorder):
                 self._say_once(self.last_error)
                 return
             self._batch_done()
-        if not self.waiting:
-            self._writer, self._number = token_hex(8), 0  # those in the file come under the name of now, one after the other
+            # The file may fail at the next batch, and the server be back for it before this one is carried over.
+            self._writer, self._number = token_hex(8), 0
+            self._booked[self._writer] = 0
 
     def _say_once(self, text: str) -> None:
         if text not in self.notes:

@@ -23,9 +23,11 @@ from typing import Any
 
 from ...config.addresses import masked, without_password
 from ...errors import Unavailable
-from ..histogram import COUNT_BITS, LAST_BIN, RATIO
-from ..queries import MAX_ROWS, TIMED, Dialect, Summed
+from ..histogram import COUNT_BITS, LAST_BIN, RATIO, number_of_counts
+from ..queries import MAX_ROWS, TIMED, Dialect, Summed, count_rows
+from ..query import DAY_S, Page
 from ..recorder import StoreUnusable
+from ..rollups import ALL
 
 INSTALL = "pip install 'llm-router-client[cluster]'"
 CONNECT_S = 5  # for one host of the address
@@ -208,20 +210,16 @@ def bin_of(db: Any, column: str) -> str:
 
 
 def spreads(db: Any, summed: Summed) -> Iterator[tuple[str, int, int, int]]:
-    """See `queries.Dialect`: of `totals` a row for each bin, of pairs their calls."""
-    found = spreads_of_calls(db, summed) if summed.table == "rollups" else spreads_of_table(db, summed)
-    for named, at_s, is_first, number, count in found:
-        spread = count << (COUNT_BITS * number)
-        yield (named, at_s, 0, spread) if is_first else (named, at_s, spread, 0)
+    """See `queries.Dialect`: of pairs those of their calls, of all else those that are kept."""
+    if summed.table == "rollups":
+        yield from spreads_of_calls(db, summed)
+        return
+    sql = f"SELECT {summed.by}, {summed.at}, duration_bins, first_bins FROM {summed.table} WHERE {summed.bounded}"  # nosec B608
+    for named, at_s, durations, firsts in db.execute(sql, summed.bounds):
+        yield named, at_s, number_of_counts(durations), number_of_counts(firsts)
 
 
-def spreads_of_table(db: Any, summed: Summed) -> Any:
-    sql = (f"SELECT {summed.by}, {summed.at}, is_first, bin, sum(n)::bigint FROM {summed.table}_spread "  # nosec B608
-           f"WHERE {summed.bounded} GROUP BY 1, 2, 3, 4")  # fmt: skip
-    return db.execute(sql, summed.bounds)
-
-
-def spreads_of_calls(db: Any, summed: Summed) -> Iterator[tuple[str, int, bool, int, int]]:
+def spreads_of_calls(db: Any, summed: Summed) -> Iterator[tuple[str, int, int, int]]:
     part = summed.part
     at = f"started_ms / {1_000 * part.step_s} * {part.step_s}" if summed.each_step else "0"
     newest = (f"SELECT * FROM calls WHERE started_ms >= ? AND started_ms < ? AND {TIMED} AND {summed.condition} "  # nosec B608
@@ -231,8 +229,33 @@ def spreads_of_calls(db: Any, summed: Summed) -> Iterator[tuple[str, int, bool, 
         sql = (f"SELECT {summed.by}, {at}, {bin_of(db, column)}, count(*) FROM ({newest}) AS newest "  # nosec B608
                f"WHERE {column} IS NOT NULL GROUP BY 1, 2, 3")  # fmt: skip
         for named, at_s, number, count in db.execute(sql, values):
-            yield named, at_s, is_first, number, count
+            spread = count << (COUNT_BITS * number)
+            yield (named, at_s, 0, spread) if is_first else (named, at_s, spread, 0)
 
 
+def count(db: Any, page: Page) -> int:
+    """The calls within a page's bounds: whole days from their sums, which are there as long as their calls."""
+    oldest = db.execute("SELECT started_ms FROM calls ORDER BY started_ms LIMIT 1").fetchone()
+    if oldest is None:
+        return 0
+    low, high = oldest[0] // DAY_MS, None if page.to_ms is None else page.to_ms // DAY_MS
+    if page.from_ms is not None:
+        low = max(low, -(-page.from_ms // DAY_MS))
+    if high is not None and high <= low:
+        return count_rows(db, page)
+    bounds, days = "at_s >= ?", [low * DAY_S]
+    if high is not None:
+        bounds, days = bounds + " AND at_s < ?", [*days, high * DAY_S]
+    found = int(db.execute(f"{COUNTED} AND {bounds}", (DAY_S, *days)).fetchone()[0])
+    if page.from_ms is not None:
+        found += count_rows(db, Page(from_ms=page.from_ms, to_ms=low * DAY_MS))
+    if high is not None:
+        found += count_rows(db, Page(from_ms=high * DAY_MS, to_ms=page.to_ms))
+    return found
+
+
+DAY_MS = 1_000 * DAY_S
+COUNTED = ("SELECT coalesce(sum(calls), 0) FROM totals WHERE step_s = ? "  # nosec B608  # of constants
+           f"AND provider = '{ALL}' AND model = '{ALL}' AND key_id = '{ALL}'")  # fmt: skip
 TAGS = "LATERAL (SELECT value FROM jsonb_array_elements_text(calls.tags::jsonb) AS each (value))"
-Session.dialect = Dialect(bin_of, spreads, "ILIKE", (PAIR_STEP_S,), has_key_index=True, has_label_sums=False, tags=TAGS)
+Session.dialect = Dialect(bin_of, spreads, "ILIKE", (PAIR_STEP_S,), has_key_index=True, tags=TAGS, count=count)

@@ -8,8 +8,9 @@ Steps that this version does not know are left alone.
 
 Times are Unix milliseconds (`*_ms`) or seconds (`*_s`), UTC. `calls` and `bodies` have a partition for each UTC day, made by
 `partitions`. `totals` has the sums of all calls, of each model and of each key, in steps of a minute, an hour and a day;
-`rollups` those of a model and a key together, in hours. `totals_spread` has the histograms of `totals`, a row for each bin that
-counts something. `shard` keeps gateways that write at the same moment from waiting for each other: reading sums over it.
+`rollups` those of a model and a key together, in hours; `label_sums` those of each tag and each end user, in days (`provider`
+is the kind of label there, `model` the label). Histograms are arrays of the counts of bins from the first one on. `shard` keeps
+gateways that write at the same moment from waiting for each other: reading sums over it.
 """
 
 from __future__ import annotations
@@ -109,6 +110,25 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         """CREATE TABLE copied (
             source text NOT NULL, first_id bigint NOT NULL, last_id bigint NOT NULL, from_ms bigint NOT NULL,
             to_ms bigint NOT NULL, PRIMARY KEY (source, first_id))""",
+    )),
+    # A histogram is one value of its row, not a row for each bin: there are a hundred times fewer rows to write and to read.
+    # `totals_spread` is not used any more.
+    ("m006_bins", (
+        """ALTER TABLE totals ADD COLUMN duration_bins integer[] NOT NULL DEFAULT '{}',
+            ADD COLUMN first_bins integer[] NOT NULL DEFAULT '{}'""",
+        """CREATE FUNCTION bins_add(one integer[], other integer[]) RETURNS integer[] LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+            FOR bin IN 1 .. cardinality(other) LOOP one[bin] := coalesce(one[bin], 0) + other[bin]; END LOOP;
+            RETURN one; END $$""",
+    )),
+    ("m007_labels", (
+        f"CREATE TABLE label_sums {SUMMED}",
+        "ALTER TABLE label_sums ADD COLUMN duration_bins integer[] NOT NULL, ADD COLUMN first_bins integer[] NOT NULL",
+    )),
+    # Which of the errors are the callers' own; those from before are not told apart. May be null: the version before stages its
+    # sums in a table that is LIKE this one, without its default.
+    ("m008_caller_errors", tuple(
+        f"ALTER TABLE IF EXISTS {table} ADD COLUMN caller_errors bigint DEFAULT 0"
+        for table in ("totals", "rollups", "label_sums")
     )),
 )  # fmt: skip
 

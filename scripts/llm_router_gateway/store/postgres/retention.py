@@ -56,9 +56,9 @@ def drop_oldest(session: Session, max_bytes: float, today: str) -> list[str]:
 
 
 def forget_sums(session: Session, step_s: int, before_s: float) -> int:
-    """Some of the oldest sums of a step, with their histograms."""
+    """Some of the oldest sums of a step."""
     count, before = 0, math.ceil(max(0.0, before_s))
-    for table in ("totals", "rollups", "totals_spread"):
+    for table in ("totals", "rollups", "label_sums"):
         sql = (f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE step_s = ? AND at_s < ? "  # nosec B608
                "LIMIT ?))")  # fmt: skip
         count += session.execute(sql, (step_s, before, ROWS)).rowcount

@@ -1,23 +1,24 @@
 """What a batch of calls is in PostgreSQL: its rows and texts by binary COPY, its sums and histograms, what its keys spent.
 
     ids = Ids()
-    put(session, ids, calls, texts)      within a transaction of the caller's; `texts` are rows of `bodies` that begin with the
-                                         call's place in the batch
-    is_new(session, "5f1c...", 17)    -> False for a batch of that writer that is stored already
+    put(session, ids, Labels(), calls, texts)   within a transaction of the caller's; `texts` are rows of `bodies` that begin
+                                                with the call's place in the batch
+    is_new(session, "5f1c...", 17)   -> False for a batch of that writer that is stored already
 
 Sums are added under the lock of a shard: gateways that commit at the same moment take different ones, and none waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ...policy.budgets import DAY_S
 from ...policy.budgets import day_of as day_text
 from .. import histogram
 from ..call import SUMS, Call
-from ..rollups import STEPS_S, fold, rollups, totals
+from ..rollups import MAX_LABELS, Row, alone, label_sums, minutes, rows_of
 from . import partitions
 from .driver import PAIR_STEP_S, Session
 from .migrations import ID_BLOCK
@@ -37,35 +38,37 @@ BODY_TYPES = ["int8", "int8", "bytea", "bytea", "int2", "int2"]
 _KEY = ("step_s", "at_s", "provider", "model", "key_id")
 _KEY_TYPES = ["int4", "int8", "text", "text", "text"]
 _FLOATS = frozenset({"cost_usd", "duration_ms", "first_ms"})
-COPY_SUMS = f"COPY new_sums (of_pair, {', '.join((*_KEY, *SUMS))}) FROM STDIN (FORMAT BINARY)"
-SUM_TYPES = ["bool", *_KEY_TYPES, *("float8" if name in _FLOATS else "int8" for name in SUMS)]
-COPY_SPREAD = f"COPY new_spread ({', '.join(_KEY)}, is_first, bin, n) FROM STDIN (FORMAT BINARY)"
-SPREAD_TYPES = [*_KEY_TYPES, "bool", "int2", "int8"]
-# Filled and read within one transaction, and empty after it.
+_BINS = ("duration_bins", "first_bins")
+COPY_SUMS = f"COPY new_sums (target, {', '.join((*_KEY, *SUMS, *_BINS))}) FROM STDIN (FORMAT BINARY)"
+SUM_TYPES = ["text", *_KEY_TYPES, *("float8" if name in _FLOATS else "int8" for name in SUMS), "text", "text"]
+# Filled and read within one transaction, and empty after it. Histograms are texts there: "{0,0,7}".
 STAGING = (
-    "CREATE TEMP TABLE IF NOT EXISTS new_sums (of_pair boolean, LIKE totals) ON COMMIT DELETE ROWS",
+    """CREATE TEMP TABLE IF NOT EXISTS new_sums (target text, LIKE rollups, duration_bins text, first_bins text)
+        ON COMMIT DELETE ROWS""",
     "ALTER TABLE new_sums ALTER COLUMN shard DROP NOT NULL",
-    "CREATE TEMP TABLE IF NOT EXISTS new_spread (LIKE totals_spread) ON COMMIT DELETE ROWS",
-    "ALTER TABLE new_spread ALTER COLUMN shard DROP NOT NULL",
 )
 
 
-def add_to(table: str, staged: str, keys: Sequence[str], values: Sequence[str], condition: str = "TRUE") -> str:
-    """The statement that adds what was staged for a table to its rows; its parameter is the shard."""
-    return (f"INSERT INTO {table} AS old (shard, {', '.join((*keys, *values))}) "  # nosec B608  # of constants only
-            f"SELECT ?, {', '.join((*keys, *values))} FROM {staged} WHERE {condition} ON CONFLICT ({', '.join(keys)}, shard) "
-            f"DO UPDATE SET {', '.join(f'{name} = old.{name} + excluded.{name}' for name in values)}")  # fmt: skip
+def add_to(table: str) -> str:
+    """The statement that adds what was staged for a table to its rows; its parameters are the shard and the table's name."""
+    bins = [] if table == "rollups" else _BINS
+    into = ", ".join((*_KEY, *SUMS, *bins))
+    found = ", ".join((*_KEY, *SUMS, *(f"{name}::integer[]" for name in bins)))
+    both = [*(f"{name} = old.{name} + excluded.{name}" for name in SUMS),
+            *(f"{name} = bins_add(old.{name}, excluded.{name})" for name in bins)]  # fmt: skip
+    return (f"INSERT INTO {table} AS old (shard, {into}) SELECT ?, {found} FROM new_sums WHERE target = ? "  # nosec B608
+            f"ON CONFLICT ({', '.join(_KEY)}, shard) DO UPDATE SET {', '.join(both)}")  # fmt: skip
 
 
-ADDING = (
-    add_to("totals", "new_sums", _KEY, SUMS, "NOT of_pair"), add_to("rollups", "new_sums", _KEY, SUMS, "of_pair"),
-    add_to("totals_spread", "new_spread", (*_KEY, "is_first", "bin"), ("n",)),
-)  # fmt: skip
+ADD_SUMS = {table: add_to(table) for table in ("totals", "rollups", "label_sums")}
+KNOWN_LABELS = "SELECT DISTINCT model FROM label_sums WHERE step_s = ? AND at_s = ? AND provider = ?"
+MAX_LABEL_DAYS = 16  # whose labels a writer remembers
 ADD_SPENT = """INSERT INTO ledgers AS old (day, key_id, shard, usd, tokens) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (day, key_id, shard) DO UPDATE SET usd = old.usd + excluded.usd, tokens = old.tokens + excluded.tokens"""
 MARK = """INSERT INTO writers AS old (id, last) VALUES (?, ?)
     ON CONFLICT (id) DO UPDATE SET last = excluded.last, at = now() WHERE old.last < excluded.last"""
 
+Sums = Mapping[str, Sequence[Row]]  # rows of `rollups.rows_of`, by their table
 Text = tuple[Any, ...]  # (place in the batch, started_ms, request, response, request_cut, response_cut)
 
 
@@ -83,6 +86,23 @@ class Ids:
                 self._left.extend(range(first, first + ID_BLOCK))
         taken, self._left = self._left[:count], self._left[count:]
         return taken
+
+
+class Labels:
+    """Which tags and end users have sums of a day, so that their number stays bounded. It only grows: it is remembered."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str], set[str]] = {}
+
+    def known(self, session: Session, at_s: int, kind: str, labels: Iterable[str]) -> set[str]:
+        have = self._known.get((at_s, kind), set())
+        if len(have) >= MAX_LABELS or have.issuperset(labels):
+            return have
+        if len(self._known) >= MAX_LABEL_DAYS:
+            self._known.clear()
+        found = {label for (label,) in session.execute(KNOWN_LABELS, (DAY_S, at_s, kind))}
+        self._known[at_s, kind] = found
+        return found
 
 
 def clean(call: Call) -> Call:
@@ -105,10 +125,12 @@ def copy(session: Session, statement: str, types: Sequence[str], rows: Iterable[
             write(row)
 
 
-def put(session: Session, ids: Ids, calls: Sequence[Call], texts: Sequence[Text]) -> list[int]:
-    """Everything that a batch adds; the ids of its calls."""
+def put(
+    session: Session, ids: Ids, labels: Labels, calls: Sequence[Call], texts: Sequence[Text], sums: Sums | None = None
+) -> list[int]:
+    """Everything that a batch adds; the ids of its calls. `sums`: those of `sums_of`, where they are known."""
     numbers = put_calls(session, ids, calls, texts)
-    add_sums(session, *sums_of(calls))
+    add_sums(session, {**(sums or sums_of(calls)), "label_sums": label_sums(calls, partial(labels.known, session))})
     return numbers
 
 
@@ -121,32 +143,30 @@ def put_calls(session: Session, ids: Ids, calls: Sequence[Call], texts: Sequence
     return numbers
 
 
-Sum = tuple[Any, ...]  # a row of store.rollups
-
-
-def sums_of(calls: Iterable[Call]) -> tuple[list[Sum], list[Sum]]:
+def sums_of(calls: Iterable[Call]) -> Sums:
     """The rows of `rollups` (without histograms) and of `totals` that calls add up to."""
-    minute_s, *larger = STEPS_S
-    minutes = rollups(calls, (minute_s,))
-    alone = totals(minutes)
-    pairs = fold(((*row[:-2], b"", b"") for row in minutes), PAIR_STEP_S)
-    return pairs, [*alone, *(row for step_s in larger for row in fold(alone, step_s))]
+    pairs = minutes(calls)
+    bare = {key: (numbers, 0, 0) for key, (numbers, _, _) in pairs.items()}
+    return {"totals": rows_of(alone(pairs)), "rollups": rows_of(bare, (PAIR_STEP_S,))}
 
 
-def add_sums(session: Session, pairs: Sequence[Sum], alone: Sequence[Sum]) -> None:
-    """Adds rows of sums to those that are there. Last in a transaction: what it locks, others may be waiting for."""
-    marked = [(is_pair, row) for is_pair, rows in ((False, alone), (True, pairs)) for row in rows]
-    copy(session, COPY_SUMS, SUM_TYPES, ((is_pair, *row[:5], *whole(row[5:-2])) for is_pair, row in marked))
-    copy(session, COPY_SPREAD, SPREAD_TYPES, (
-        (*row[:5], is_first, number, count) for row in alone
-        for is_first, bins in ((False, row[-2]), (True, row[-1])) for number, count in histogram.counts(bins)
+def add_sums(session: Session, sums: Sums) -> None:
+    """Adds rows, by their table, to those that are there. Last in a transaction: what it locks, others may be waiting for."""
+    copy(session, COPY_SUMS, SUM_TYPES, (
+        (table, *row[:5], *whole(row[5:-2]), array_text(row[-2]), array_text(row[-1]))
+        for table, rows in sums.items() for row in rows
     ))  # fmt: skip
     shard = own_shard(session)
-    for statement in ADDING:
-        session.execute(statement, (shard,))
-    spent = spent_by(alone)
+    for table in [table for table, rows in sums.items() if rows]:
+        session.execute(ADD_SUMS[table], (shard, table))
+    spent = spent_by(sums.get("totals", ()))
     if spent:
         session.executemany(ADD_SPENT, [(day, key_id, shard, *amounts) for (day, key_id), amounts in spent])
+
+
+def array_text(bins: bytes) -> str:
+    """A histogram as PostgreSQL reads an array: "{0,0,7}"."""
+    return "{" + ",".join(map(str, histogram.counts_from_zero(bins))) + "}"
 
 
 _IS_FLOAT = tuple(name in _FLOATS for name in SUMS)
@@ -168,10 +188,13 @@ def own_shard(session: Session) -> int:
     return shard
 
 
-def spent_by(alone: Iterable[Sum]) -> list[tuple[tuple[str, str], tuple[float, int]]]:
+Spending = tuple[tuple[str, str], tuple[float, int]]
+
+
+def spent_by(rows: Iterable[Row]) -> list[Spending]:
     """(("2026-11-29", "key_1"), (usd, tokens)), in the order of their keys."""
     found: dict[tuple[str, str], tuple[float, int]] = {}
-    for row in alone:
+    for row in rows:
         step_s, at_s, key_id = row[0], row[1], row[4]
         if step_s != DAY_S or key_id in ("", "*"):
             continue

@@ -62,14 +62,13 @@ class CopyTarget:
                 refused.append(str(key[1]))
         return refused
 
-    def add_sums(self, part: str, number: int, found: Sequence[Row]) -> bool:
-        is_pair = part == "rollups"
-        kept = [row for row in found if not is_pair or row[0] == PAIR_STEP_S]
+    def add_sums(self, table: str, number: int, found: Sequence[Row]) -> bool:
+        kept = [row for row in found if table != "rollups" or row[0] == PAIR_STEP_S]
         with self._db.raw.transaction():
-            if not rows.is_new(self._db, self._writer(part), number):
+            if not rows.is_new(self._db, self._writer(table), number):
                 return False
             if kept:
-                rows.add_sums(self._db, kept if is_pair else [], [] if is_pair else kept)
+                rows.add_sums(self._db, {table: kept})
         return True
 
     def add_turns(self, turns: Sequence[Row], items: Sequence[Row]) -> None:

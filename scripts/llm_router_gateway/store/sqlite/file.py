@@ -48,13 +48,13 @@ def lock(path: str) -> int | None:
     refuse_links(path)
     found = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | NOT_THROUGH_LINKS, 0o600)
     try:
-        if os.name == "nt":
+        try:
+            import fcntl
+        except ImportError:  # Windows
             import msvcrt
 
             msvcrt.locking(found, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         else:
-            import fcntl
-
             fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(found)

@@ -18,7 +18,7 @@ from llm_router_gateway.commands import store_copy as store
 from llm_router_gateway.store import queries, turn_rows
 from llm_router_gateway.store.conversations import Turn, text_of
 from llm_router_gateway.store.postgres import driver, target
-from llm_router_gateway.store.query import DAY_S, Page, Span, Where
+from llm_router_gateway.store.query import BY, DAY_S, Page, Span, Where
 from llm_router_gateway.store.redaction import Bodies
 from llm_router_gateway.store.sqlite import file
 
@@ -29,7 +29,8 @@ SPAN = Span((NOW_S // DAY_S - 30) * DAY_S, (NOW_S // DAY_S + 1) * DAY_S, DAY_S)
 def origin(folder: Path, count: int = 3_000) -> Shelf:
     """A file with calls, texts, keys and a conversation; closed."""
     made = Shelf(folder, random_calls(3, count, 20 * DAY_S), batch=500)
-    made.add([call(request_id="text"), call(request_id="zero", asked="a\0b")], Bodies(b"question", b"answer", 100))
+    made.add([call(request_id="text", tags='["nightly"]'), call(request_id="zero", asked="a\0b", end_user="u-1")],
+             Bodies(b"question", b"answer", 100))  # fmt: skip
     for name in ("ann", "ben"):
         made.db.execute(KEY, (f"key_{name}", name, name.encode()))
     turn = Turn("resp_1", "key_ann", "", 5.0, "p/m", "mark", text_of({"id": "resp_1"}), ("msg_1",))
@@ -54,10 +55,10 @@ def read(address: str, work: Any) -> Any:
 
 def answers(db: Any) -> list[Any]:
     """What the page would show, without the ids."""
-    shown: list[Any] = [queries.statistics(db, SPAN, Where(), by, 20) for by in ("model", "provider", "key")]
+    shown: list[Any] = [queries.statistics(db, SPAN, Where(), by, 20) for by in BY]
     shown.append(queries.series(db, SPAN, Where(key="k1")))
     listed = queries.find_page(db, Page(limit=50), Where(), float)
-    for each in [*listed["items"], *(one for answer in shown[:3] for one in answer["recent_errors"])]:
+    for each in [*listed["items"], *(one for answer in shown[: len(BY)] for one in answer["recent_errors"])]:
         each["id"] = 0
         each["asked"] = each["asked"].replace("\0", "\ufffd")
     return [*shown, sorted(map(str, listed["items"])), listed["total"]]

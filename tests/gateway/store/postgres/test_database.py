@@ -25,8 +25,9 @@ from llm_router_gateway.store.sqlite.spill import SpillFile
 if missing():
     pytest.skip(f"{missing()}; what a store promises is tested over SQLite alone", allow_module_level=True)
 
-from llm_router_gateway.store.postgres import database, driver, migrations, partitions, retention, rows
+from llm_router_gateway.store.postgres import database, driver, ledgers, migrations, partitions, retention, rows
 from llm_router_gateway.store.postgres.database import PostgresStore
+from llm_router_gateway.store.postgres.ledgers import Elsewhere
 
 AT_S = AT_MS / 1_000
 Opened = Callable[..., PostgresStore]
@@ -62,7 +63,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
 
 def add(to: PostgresStore, count: int, first: int = 0, **changes: Any) -> None:
     for number in range(first, first + count):
-        to.add(call(request_id=f"r{number}", **changes))
+        to.add(call(request_id=f"r{number}", end_user=f"u-{number % 3}" if number % 2 else "", **changes))
 
 
 def run(address: str, statement: str, *values: Any) -> list[Any]:
@@ -90,6 +91,9 @@ def sums_are_those_of_the_calls(address: str) -> None:
         assert summed == counted, step_s
     spent = run(address, "SELECT round(sum(usd)::numeric, 6) FROM ledgers")[0]
     assert spent == (counted[2],)
+    labelled = run(address, "SELECT coalesce(sum(calls), 0), "
+                            "coalesce(sum((SELECT sum(n) FROM unnest(duration_bins) AS n)), 0) FROM label_sums")[0]  # fmt: skip
+    assert labelled == run(address, "SELECT count(*), count(*) FROM calls WHERE end_user <> ''")[0]
 
 
 def test_what_is_added_is_stored_as_it_was(postgres: PostgresServer, opened: Opened) -> None:
@@ -212,6 +216,49 @@ def test_what_the_server_did_not_take_before_the_stop_is_carried_over_by_the_nex
     sums_are_those_of_the_calls(address)
 
 
+def test_a_file_that_fails_while_the_server_is_away_costs_no_batch_that_it_has(
+    own_server: PostgresServer, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, tried = SpillFile.put, list[int]()
+
+    def fails_from_the_second_on(file: SpillFile, writer: str, number: int, batch: Any) -> None:
+        tried.append(number)
+        if len(tried) > 1:
+            raise OSError("no space left on device")
+        put(file, writer, number, batch)
+
+    monkeypatch.setattr(SpillFile, "put", fails_from_the_second_on)
+    monkeypatch.setattr(database, "BATCH", 2)
+    store = opened(own_server.database(), "spill.db")
+    own_server.kill()
+    add(store, 6)
+    until(lambda: store.health()["spilled"] == 2 and len(tried) > 2)
+    own_server.start()
+    until(lambda: not store.health()["rows_waiting"] and not store.broken)
+    assert sorted(ids(store.address)) == names(0, 6)
+    sums_are_those_of_the_calls(store.address)
+
+
+def test_calls_of_an_outage_may_be_with_another_gateway_for_some_seconds(
+    own_server: PostgresServer, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "CARRY_S", 1.0)
+    store = opened(own_server.database(), "spill.db")
+    add(store, 2)
+    asyncio.run(store.settle())
+    assert sorted(ids(store.address)) == names(0, 2)
+    own_server.kill()
+    add(store, 2, 2)
+    until(lambda: store.health()["spilled"] == 2)
+    with pytest.raises(OSError, match="calls wait to be stored"):
+        asyncio.run(store.settle())
+    own_server.start()
+    until(lambda: not store.health()["rows_waiting"] and not store.broken)
+    assert not store.is_current, "another gateway may have a file, too"
+    until(lambda: store.is_current)
+    asyncio.run(store.settle())
+
+
 def test_two_gateways_with_one_configuration_have_a_file_each(tmp_path: Path) -> None:
     path = str(tmp_path / "spill.db")
     one, two = SpillFile(path), SpillFile(path)
@@ -267,6 +314,56 @@ def test_gateways_that_write_at_the_same_moment_wait_for_none_and_sum_up_right(
     sums_are_those_of_the_calls(address)
 
 
+def test_a_gateway_hears_what_the_others_and_its_earlier_runs_have_spent_and_not_its_own(
+    postgres: PostgresServer, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = postgres.database()
+
+    def spent(at: Elsewhere) -> dict[str, float]:
+        return {span: usd for key_id, span, usd, _ in asyncio.run(at.read(AT_S)) if key_id == "k"}
+
+    earlier = opened(address)
+    add(earlier, 4)  # a quarter of a dollar each
+    add(earlier, 8, 100, started_ms=AT_MS - 86_400_000)
+    assert earlier.flush(30)
+    one, two = opened(address), opened(address)
+    here = Elsewhere(one)
+    assert spent(here) == {"day": 1.0, "month": 3.0}
+    add(one, 3, 200)
+    add(two, 2, 300)
+    assert one.flush(30) and two.flush(30)
+    assert spent(here) == {"day": 1.5, "month": 3.5} and spent(Elsewhere(two)) == {"day": 1.75, "month": 3.75}
+    add(one, 4, 400, started_ms=AT_MS - 86_400_000)  # as they come from a file
+    add(two, 4, 500, started_ms=AT_MS - 86_400_000)
+    assert one.flush(30) and two.flush(30)
+    assert spent(here) == {"day": 1.5, "month": 3.5}, "earlier days are read now and then"
+    monkeypatch.setattr(ledgers, "MONTH_EVERY_S", 0.0)
+    assert spent(here) == {"day": 1.5, "month": 4.5}
+
+
+def test_a_batch_that_is_carried_over_is_the_gateways_own_and_booked_once(
+    own_server: PostgresServer, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(own_server.database(), spill="calls.db")
+    add(store, 2)
+    assert store.flush(30)
+    own_server.kill()
+    add(store, 2, 10)
+    until(lambda: store.health()["spilled"] == 2, "the calls are in the file")
+    forget = store._spill.forget
+
+    def fail(batch: Any) -> None:
+        monkeypatch.setattr(store._spill, "forget", forget)
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(store._spill, "forget", fail)
+    own_server.start()
+    until(lambda: not store.health()["spilled"] and not store.broken, "they are in the database")
+    assert [usd for _, _, usd, _ in asyncio.run(Elsewhere(store).read(AT_S))] == [0.0, 0.0]
+    assert len(ids(store.address)) == 4
+    sums_are_those_of_the_calls(store.address)
+
+
 def test_migrations_are_made_once_by_gateways_that_start_together(postgres: PostgresServer) -> None:
     address, done, wrong = postgres.database(), list[str](), list[BaseException]()
 
@@ -301,7 +398,8 @@ def test_a_newer_versions_steps_are_reported_and_left_alone(postgres: PostgresSe
 def test_days_are_dropped_whole_and_what_is_young_stays(postgres: PostgresServer, opened: Opened) -> None:
     store = opened(postgres.database(), keep=Keep(days=3, bodies_days=1))
     for age in range(6):
-        store.add(call(request_id=f"d{age}", started_ms=AT_MS - age * DAY_S * 1_000), Bodies(b"x", b"y", 10))
+        at_ms = AT_MS - age * DAY_S * 1_000
+        store.add(call(request_id=f"d{age}", started_ms=at_ms, tags='["nightly"]'), Bodies(b"x", b"y", 10))
     assert store.flush(30)
     with driver.Guard() as guard:
         db = driver.connect(store.address, "test", guard)
@@ -310,8 +408,8 @@ def test_days_are_dropped_whole_and_what_is_young_stays(postgres: PostgresServer
         db.close()
     assert sorted(ids(store.address)) == ["d0", "d1", "d2", "d3"]
     assert run(store.address, "SELECT count(*) FROM bodies") == [(2,)]
-    for table in ("totals", "totals_spread"):
-        assert run(store.address, f"SELECT count(DISTINCT at_s) FROM {table} WHERE step_s = 60") == [(2,)]
+    assert run(store.address, "SELECT count(DISTINCT at_s) FROM totals WHERE step_s = 60") == [(2,)]
+    assert run(store.address, "SELECT count(DISTINCT at_s) FROM label_sums") == [(4,)]
     store.add(call(request_id="late", started_ms=AT_MS - 5 * DAY_S * 1_000))  # its day is made again
     assert store.flush(30) and "late" in ids(store.address)
 
