@@ -22,7 +22,7 @@ from ..config.config import Config, ConfigError
 from ..config.settings import SERVER
 from ..config.sources import Source
 from ..proxy.log import event_line
-from .program import as_typed, typed
+from .program import as_typed, typed, write_utf8
 
 EXIT_CODES = {
     0: "served and stopped, or success",
@@ -101,6 +101,7 @@ def load(source: Source, *, serves: bool = False) -> Config | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of one command line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    write_utf8()
     try:
         if arguments[:1] == ["convert"]:
             from . import convert

@@ -24,7 +24,7 @@ from ..wire import ir
 from ..wire.pipes import EventBytes
 from ..wire.registry import SPECS, wire
 from ..wire.sse import Event
-from .answers import is_event_stream, media_type, parse_or_none
+from .answers import is_event_stream, media_type, parse_or_none, renaming_of
 from .failover import Failover
 from .headers import caller_headers
 from .mask import mask_of
@@ -95,7 +95,8 @@ class RelayedCalls:
                 data = await response.read(MAX_ANSWER_BYTES)
                 made = await receive_relayed(self._services, context, outgoing, data)
                 attempt.mark_output(self._clock())
-                return headers, made
+                renaming = renaming_of(context)
+                return headers, made if renaming is None else renaming.whole(made)
             await self._pour(context, outgoing, response, attempt, headers)
             return None
         finally:

@@ -6,7 +6,7 @@
 
 Tokens: `input` is all that was read, `cached` and `cache_write` are parts of it; `output` is all that was written, `reasoning`
 a part of it. None: unknown. A call is a success when `error` is empty; a caller that went away is neither that nor an
-error. Latency is that of successes, without those that only count tokens.
+error. Latency is that of successes, without those that only count tokens and those that the cache answered.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..wire.ir import Usage
-from ..wire.spec import RELAYED_KINDS
+from ..wire.spec import CREATING_KINDS, RELAYED_KINDS
+from .pricing import CACHE
 
-KINDS = frozenset({"chat", "count", "embeddings", "invoke"}) | RELAYED_KINDS
+KINDS = frozenset({"chat", "count", "embeddings", "invoke"}) | RELAYED_KINDS | CREATING_KINDS
+# Of a provider these are no fault of the caller: a refused key, an empty account, an unknown model, a limit, its own timeout.
+PROVIDER_4XX = (401, 402, 403, 404, 408, 429)
 COMPLETE, ERROR, CLIENT_GONE, CUT, REFUSED = "complete", "error", "client_gone", "cut", "refused"  # how a call ended
 MAX_NAME = 200  # characters of a name that callers choose
 MAX_MESSAGE = 1_000  # of an error's text
@@ -52,7 +55,7 @@ class Call(NamedTuple):
     cache_write_tokens: int | None
     reasoning_tokens: int | None
     cost_usd: float | None
-    cost_source: str  # upstream, prices, ""
+    cost_source: str  # upstream, prices, estimated, cache, ""
     key_id: str
     key_name: str
     client: str
@@ -63,7 +66,15 @@ class Call(NamedTuple):
     @property
     def is_timed(self) -> bool:
         """Whether its times are among the latencies."""
-        return not self.error and self.kind != "count"
+        return not self.error and self.kind != "count" and self.cost_source != CACHE
+
+    @property
+    def is_caller_error(self) -> bool:
+        """Whether it failed for what the caller sent or may do: refused here, or sent back by a provider as wrong."""
+        if not self.error or self.ended == CLIENT_GONE:
+            return False
+        is_4xx = 400 <= self.status < 500 and (not self.attempts or self.status not in PROVIDER_4XX)
+        return self.ended == REFUSED or is_4xx
 
 
 COLUMNS = ", ".join(Call._fields)
@@ -103,7 +114,7 @@ def view(number: int, call: Call) -> dict[str, Any]:
         "upstream_protocol": call.upstream_protocol, "stream": bool(call.stream), "asked": call.asked,
         "served": call.served, "provider": call.provider, "model": call.model, "attempts": call.attempts,
         "failed": json.loads(call.failed), "status": call.status, "error": call.error, "message": call.message,
-        "ended": call.ended, "finish": call.finish,
+        "is_caller_error": call.is_caller_error, "ended": call.ended, "finish": call.finish,
         "tokens": {"input": call.input_tokens, "output": call.output_tokens, "cached": call.cached_tokens,
                    "cache_write": call.cache_write_tokens, "reasoning": call.reasoning_tokens,
                    "total": sum(known) if known else None},
@@ -116,6 +127,7 @@ def view(number: int, call: Call) -> dict[str, Any]:
 SUMS = (
     "calls", "success", "errors", "client_gone", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
     "reasoning_tokens", "cost_usd", "unpriced", "timed", "duration_ms", "firsts", "first_ms",
+    "caller_errors",
 )  # fmt: skip
 
 
@@ -128,6 +140,7 @@ def counts_of(call: Call) -> tuple[float, ...]:
         call.input_tokens or 0, call.output_tokens or 0, call.cached_tokens or 0, call.cache_write_tokens or 0,
         call.reasoning_tokens or 0, call.cost_usd or 0.0, timed and call.cost_usd is None,
         timed, call.duration_ms if timed else 0.0, has_first, (call.first_ms or 0.0) if has_first else 0.0,
+        call.is_caller_error,
     )  # fmt: skip
 
 
