@@ -2936,7 +2936,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter's last flush goes nowhere
         if not isinstance(error, BrokenPipeError):
-            console.note(f"error: the output could not be written: {error.strerror or error}")
+            what = on_one_line(error.filename) if isinstance(error.filename, str) else "the output"
+            console.note(f"error: {what} could not be written: {error.strerror or error}")
         return 141 if isinstance(error, BrokenPipeError) else 1
 
 

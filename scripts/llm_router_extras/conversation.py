@@ -120,7 +120,11 @@ class Conversation:
 def own_conversation() -> Path:
     """The file of --continue, in the user's state directory; its folder is made where there is none."""
     path = Path(own_file("", "XDG_STATE_HOME", ".local/state", "conversation.json"))
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        why, step = error.strerror or error, "Set XDG_STATE_HOME to a folder that you can write to."
+        raise UsageError(f"{path.parent}, where --continue keeps its file, cannot be made: {why}", next_step=step) from None
     return path
 
 

@@ -79,6 +79,13 @@ def test_continue_goes_on_and_new_begins_anew(cli: Any, state: Path) -> None:
     assert cli("chat", "x", "--continue", "--messages-file", "other.json", "--demo").code == 2
 
 
+def test_a_state_folder_that_cannot_be_made_is_named_before_anything_is_sent(cli: Any, state: Path) -> None:
+    state.parent.write_bytes(b"")  # a file in its place
+    failed = cli("chat", "one", "--continue", "--demo", "--json")
+    assert failed.code == 2 and failed.json["error"]["code"] == "usage"
+    assert str(state) in failed.json["error"]["message"] and "XDG_STATE_HOME" in failed.json["error"]["next_step"]
+
+
 def talk(cli: Any, *lines: str, words: List[str] = []) -> Any:  # noqa: B006  (it is never changed)
     return cli("talk", "--demo", *words, stdin="\n".join(lines).encode())
 
