@@ -398,6 +398,23 @@ def test_a_home_that_has_heard_nothing_when_a_budget_begins_counts_from_what_it_
     run(test)
 
 
+def test_a_budget_that_begins_after_it_was_heard_of_counts_what_others_spend_from_then_on() -> None:
+    async def test(town: Town) -> None:
+        town.home.hear([("k", "day", 0.4, 0.0), ("k", "month", 0.4, 0.0), ("other", "day", 9.0, 0.0)], NOON)
+        town.home.hear([], NOON)
+        town.ledger.found = {"k": (0.4, 0.0)}
+        first, _ = await opened(town)
+        assert first.budgets.left("k", DOLLAR, first.wall()).usd == pytest.approx(1.0)
+        await (await first.hold()).release()
+        town.home.hear([("k", "day", 0.7, 0.0), ("k", "month", 0.7, 0.0)], NOON)
+        await town.pass_time(2.0)
+        assert await first.spend_all() == 30
+        town.home.hear([("k", "day", 0.1, 0.0)], NOON + 86_400)
+        assert set(town.home.table.elsewhere or ()) == {"k:2026-09", "k:2026-09-22"}
+
+    run(test)
+
+
 def test_a_process_that_goes_down_gives_everything_back() -> None:
     async def test(town: Town) -> None:
         first, second = await opened(town)
