@@ -100,6 +100,12 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         f"ALTER TABLE {table} ADD COLUMN caller_errors INTEGER NOT NULL DEFAULT 0"
         for table in ("rollups", "totals", "label_sums")
     )),
+    # All that the page counts of errors is in the index: no call is read for it.
+    ("m007_failed_calls", (
+        "DROP INDEX IF EXISTS calls_errors",
+        """CREATE INDEX calls_failed ON calls (started_ms, error, ended, status, attempts, provider, model, key_id)
+            WHERE error <> ''""",
+    )),
 )  # fmt: skip
 
 
