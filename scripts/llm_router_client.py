@@ -2356,7 +2356,8 @@ class EventMask:
     """A stream's events without the key, also where several bring it: what may be its beginning waits for the next one."""
 
     def __init__(self, key: Secret | None) -> None:
-        self._key, self._held = key, dict[Any, JSON]()  # what waits, by kind and call
+        self._key = key
+        self._held: dict[Any, JSON] = {}  # what waits, by kind and call
 
     def feed(self, event: JSON) -> Turns:
         field = "arguments" if event["type"] == "tool_call" else "text"
@@ -2364,8 +2365,7 @@ class EventMask:
             return [*self.close(), event]
         kind = event["type"], event.get("index")
         text = self._key.hide(self._held.pop(kind, {field: ""})[field] + event[field])
-        at = self._key.begins_at(text)
-        if at < len(text):
+        if (at := self._key.begins_at(text)) < len(text):
             self._held[kind] = {**event, field: text[at:]}
         return [{**event, field: text[:at]}] if at else []
 

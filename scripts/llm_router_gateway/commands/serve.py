@@ -129,6 +129,7 @@ class Backends:
         self.calls = stores.calls if stores is not None else None
         self.conversations = stores.conversations if stores is not None else None
         self.keys = stores.keys if stores is not None else None
+        self.owned = stores.owned if stores is not None else None
         self.replica = self._join(config, stores)
         self.limiter: Limiter = self.replica.limiter if self.replica is not None else LocalLimiter(time.monotonic)
         self.budgets: Budgets = self.replica.budgets if self.replica is not None else LocalBudgets()
@@ -246,7 +247,7 @@ class GatewayProcess:
         self.gateway = Gateway(
             config, self.pool, self.log, clock=time.monotonic, call_later=asyncio.get_running_loop().call_later,
             new_id=new_id, authenticator=self.backends.authenticator, limiter=self.backends.limiter,
-            budgets=self.backends.budgets, kept=self.backends.conversations,
+            budgets=self.backends.budgets, kept=self.backends.conversations, owned=self.backends.owned,
         )  # fmt: skip
         self.gateway.on_call = self.keep
         self._started_at = time.time()

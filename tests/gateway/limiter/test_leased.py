@@ -326,6 +326,21 @@ def test_after_a_loss_of_memory_nothing_is_granted_before_every_call_is_in_the_l
     run(test)
 
 
+def test_a_process_that_left_is_not_waited_for_when_the_engine_loses_its_memory_again() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        town.home.table.__init__()  # type: ignore[misc]  # FLUSHALL
+        await town.pass_time(1.0)
+        await first.budgets.close()
+        town.processes.remove(first)
+        await town.pass_time(3.0)
+        town.home.table.__init__()  # type: ignore[misc]
+        await town.pass_time(4.0)
+        assert second.membership.is_open and await second.spend_all() == 100
+
+    run(test)
+
+
 def test_a_process_whose_calls_wait_to_be_stored_gives_back_what_it_does_not_need() -> None:
     async def test(town: Town) -> None:
         first, second = await opened(town)

@@ -130,8 +130,17 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         f"ALTER TABLE IF EXISTS {table} ADD COLUMN caller_errors bigint DEFAULT 0"
         for table in ("totals", "rollups", "label_sums")
     )),
+    ("m009_owned", (
+        """CREATE TABLE owned (
+            owner text NOT NULL, kind text NOT NULL, id text NOT NULL, created_s float8 NOT NULL,
+            provider text NOT NULL, key text NOT NULL, label text NOT NULL, value text NOT NULL,
+            PRIMARY KEY (owner, kind, id))""",
+        "CREATE INDEX owned_listed ON owned (owner, kind, created_s, id)",
+        "CREATE INDEX owned_created ON owned (created_s)",
+        "CREATE INDEX owned_named ON owned (id)",
+    )),
     # All that the page counts of errors is in the index: no call is read for it.
-    ("m009_failed_calls", (
+    ("m010_failed_calls", (
         "DROP INDEX IF EXISTS calls_errors",
         """CREATE INDEX calls_failed ON calls (started_ms, error, ended, status, attempts, provider, model, key_id)
             WHERE error <> ''""",
