@@ -2356,7 +2356,8 @@ class EventMask:
     """A stream's events without the key, also where several bring it: what may be its beginning waits for the next one."""
 
     def __init__(self, key: Secret | None) -> None:
-        self._key, self._held = key, dict[Any, JSON]()  # what waits, by kind and call
+        self._key = key
+        self._held: dict[Any, JSON] = {}  # what waits, by kind and call
 
     def feed(self, event: JSON) -> Turns:
         field = "arguments" if event["type"] == "tool_call" else "text"
