@@ -1170,36 +1170,36 @@ def run_evaluate(args: Namespace, console: c.Console) -> int:
 
 
 def add_pace(parser: c.Parser) -> None:
-    parser.add_argument("--concurrency", metavar="N", type=int, help="requests underway (8); fewer while limited")
+    parser.add_argument("--concurrency", metavar="N", type=int, help="parallel requests (8); fewer after rate limits")
     parser.add_argument("--patience", metavar="X", type=float, help="longest wait without an answer (3600 s)")
 
 
 def add_run(parser: c.Parser) -> None:
     parser.add_argument("--input", metavar="FILE", action=c.Once, help="JSON Lines: a message, messages or body each")
-    parser.add_argument("--output", metavar="FILE", action=c.Once, help="answers, one a line; go on where it ends")
-    parser.add_argument("--ordered", action="store_true", help="bring them into the input's order at the end")
-    parser.add_argument("--retry-failed", action="store_true", help="ask failed lines again")
-    parser.add_argument("--keep-going", action="store_true", help="no stop at a refused key, no credit, an outage")
-    parser.add_argument("--strict", action="store_true", help="an answer cut at the token limit has failed")
-    parser.add_argument("--stream", action="store_true", help="ask for streams: a stall is noticed sooner")
+    parser.add_argument("--output", metavar="FILE", action=c.Once, help="answers, one a line; an existing file is continued")
+    parser.add_argument("--ordered", action="store_true", help="sort answers by input order at the end")
+    parser.add_argument("--retry-failed", action="store_true", help="send failed lines again")
+    parser.add_argument("--keep-going", action="store_true", help="do not stop at a refused key, no credit, an outage")
+    parser.add_argument("--strict", action="store_true", help="count an answer cut at the token limit as failed")
+    parser.add_argument("--stream", action="store_true", help="request streams, to notice stalls sooner")
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tell each failed line as it comes")
+    parser.add_argument("-v", "--verbose", action="store_true", help="report each failed line at once")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the first request; send nothing")
     add_pace(parser)
-    parser.take("model", "context", "parameters", "cost", "endpoint", but=["--task", "--prefer", "--detail"])
+    parser.take("model", "context", "API parameters", "cost", "endpoint", but=["--task", "--prefer", "--detail"])
     parser.set_defaults(**dict.fromkeys(FROM_LINES), repeat=None)
 
 
 def add_evaluate(parser: c.Parser) -> None:
     parser.add_argument("--input", metavar="FILE", action=c.Once, help="JSON Lines: a message, messages or body each")
     parser.add_argument("--models", metavar="A,B", help="at most 8, each once")
-    parser.add_argument("--repeat", metavar="N", type=int, help="ask every line so often (1)")
+    parser.add_argument("--repeat", metavar="N", type=int, help="send every line N times (1)")
     parser.add_argument("--json", action="store_true", help="figures as one JSON object")
     parser.add_argument("--csv", action="store_true", help="figures as CSV")
     parser.add_argument("--markdown", action="store_true", help="figures as a table")
-    parser.add_argument("--dry-run", action="store_true", help="print the number of questions and the first; send nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the number of requests and the first; send nothing")
     add_pace(parser)
-    parser.take("context", "parameters", "cost", "endpoint", but=["--detail", "--cache"])
+    parser.take("context", "API parameters", "cost", "endpoint", but=["--detail", "--cache"])
     parser.set_defaults(**dict.fromkeys(FROM_LINES), fallback=None, keep_going=False, strict=False, verbose=False)
 
 

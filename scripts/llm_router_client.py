@@ -12,8 +12,7 @@ One file, standard library only, Python 3.9 or newer: a library (LLMRouterClient
 Environment: SETTINGS below, and by convention SSL_CERT_FILE, HTTPS_PROXY, NO_PROXY. Exit codes: EXIT_CODES below.
 
 An answer is complete only when the server said so: a finish reason or [DONE] arrived. Everything else is an error that
-keeps the text so far. What takes long to import is imported where it is needed: urllib.request, with the first request,
-takes more time than all else that a command does.
+keeps the text so far. What takes long to import (urllib.request above all) is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -96,8 +95,7 @@ EXIT_CODES = {
     130: "interrupted",
     141: "closed pipe",
 }
-# For `models --offline`, and where the live list cannot be had; always marked as such. What the default endpoint's page and the
-# packages openai 3.57, anthropic 2.14 and google-genai 3.6 name, but for models that their vendors have shut down.
+# For `models --offline`: from the default endpoint's page and the packages openai 3.57, anthropic 2.14 and google-genai 3.6.
 BUILTIN_MODELS = (
     "gpt-6.2-sol", "gpt-5.5", "gpt-5.4", "gpt-5.4-mini", "gpt-4.1", "gpt-4o", "gpt-4o-mini", "claude-opus-5-5",
     "claude-sonnet-5-5", "claude-haiku-5-5", "gemini-4-argon", "gemini-4-carbon", "gemini-3.8-flash", "gemini-3.5-flash",
@@ -206,7 +204,7 @@ class UnknownModelError(LLMRouterError, code="model_not_found"):
 
 
 class RateLimitError(LLMRouterError, code="rate_limited"):
-    """Too many requests for now; retry_after_s says for how long, when the server told."""
+    """Too many requests for now; retry_after_s says for how long, if the server said so."""
 
 
 class ServerError(LLMRouterError, code="server_error"):
@@ -445,7 +443,7 @@ def with_system(system: str | None, *messages: JSON) -> Turns:
 
 
 def image_type(data: bytes) -> str:
-    """The media type told by the first bytes; "" for anything but PNG, JPEG, GIF and WebP."""
+    """The media type by the first bytes; "" for anything but PNG, JPEG, GIF and WebP."""
     for start, kind in ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif")):
         if data.startswith(start):
             return f"image/{kind}"
@@ -750,14 +748,14 @@ def stated_cost(usage: JSON) -> Any:
 
 
 class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typing at run time
-    """The API's JSON, unchanged, and what a caller wants to know of it as attributes.
+    """The API's JSON, unchanged, with common fields as attributes.
 
     text, reasoning, finish_reason, complete (the server ended it), tool_calls (see Reader.tool_calls), usage, tokens,
     cost (USD, None where unknown), cost_source ("endpoint", "estimated" by our prices, or "cache" for one that was `cached`),
-    credits_remaining (None unless the server told), model (as the server names it), model_requested, model_used,
+    credits_remaining (None unless reported), model (as the server names it), model_requested, model_used,
     request_id, latency_s, first_s (until the first output of a stream), warnings, raw (the body as it came, not streamed),
     attempts [{"model", "cause" ("ok" or an error's code), "status", "seconds", "maybe_billed"}], data (the
-    JSON value that fits the schema asked for), route (see choose; None where a model was named); of run_tools() also calls
+    JSON value that fits the requested schema), route (see choose; None where a model was named); of run_tools() also calls
     [{"round", "id", "name", "arguments", "result", "error"}] and messages, the turns with the answer.
     """
 
@@ -873,9 +871,9 @@ OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connect
 
 
 def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remaining_s: float, rng: float) -> float | None:
-    """Seconds until the same model is asked again, None for not at all; `rng` is in [0, 1).
+    """Seconds until the same model is tried again, None for never; `rng` is in [0, 1).
 
-    Retry-After where the server told, else min(0.5 * 2**retries, 8) shortened by up to a quarter, as the vendors' SDKs.
+    Retry-After if given, else min(0.5 * 2**retries, 8) shortened by up to a quarter, as the vendors' SDKs.
     """
     if not error.retryable or retries >= max_retries:
         return None
@@ -1084,7 +1082,7 @@ class Response:
         self.will_close = not framed or "close" in asked or (lines[0].startswith(b"HTTP/1.0") and "keep-alive" not in asked)
 
     def arm(self, waiting: str, seconds: float | None) -> None:
-        """Start the clock anew, see ClockedSocket.arm()."""
+        """Restart the clock, see ClockedSocket.arm()."""
         self._sock.arm(waiting, seconds)
 
     def isclosed(self) -> bool:
@@ -1102,7 +1100,7 @@ class Response:
         """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
         coding, decoder = self.headers.get("content-encoding", "identity").strip().lower(), None
         if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-            raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which nobody asked for")
+            raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which was not requested")
         if coding in ("identity", ""):
             yield from self._framed()
             return
@@ -1242,7 +1240,7 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
         return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
     try:
         if name == "gaierror":
-            socket.socket().close()  # a name look-up hides that a sandbox lets nobody have a socket
+            socket.socket().close()  # a name look-up hides that a sandbox forbids sockets
     except PermissionError as refused:
         error = refused
     if isinstance(error, PermissionError):
@@ -1321,7 +1319,7 @@ class Transport:
         return response
 
     def _take(self, endpoint: Endpoint) -> Any:
-        """An idle connection that was neither closed nor sent what nobody asked for; None where there is none."""
+        """An idle connection that was neither closed nor sent unrequested bytes; None if there is none."""
         import select
 
         idle = self.idle.get(endpoint.url, [])
@@ -1439,7 +1437,8 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
         with open(real, "rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
+        step = f"Check the path; it starts in {os.getcwd()}."
+        raise UsageError(f"cannot read {name}: {error.strerror or error}", next_step=step) from None
     if len(data) > limit:
         raise SafetyError(f"{name} is over the limit of {limit} bytes")
     return data
@@ -1460,7 +1459,7 @@ def config_file() -> str:
 
 
 def extra(module: str, needed_by: str = "") -> Any:
-    """extra("cache", "--cache"): the module llm_router_extras.cache, imported when it is first asked for.
+    """extra("cache", "--cache"): the module llm_router_extras.cache, imported at its first use.
 
     Where the folder is not beside this file it is a UsageError that says what needs it; without needed_by, None.
     """
@@ -1469,7 +1468,7 @@ def extra(module: str, needed_by: str = "") -> Any:
     here = os.path.dirname(os.path.realpath(__file__))
     if here not in sys.path:
         sys.path.append(here)  # which python3 -I leaves out
-    sys.modules.setdefault("llm_router_client", sys.modules[__name__])  # else they would load this file, and its classes, anew
+    sys.modules.setdefault("llm_router_client", sys.modules[__name__])  # else they would load this file, and its classes, twice
     try:
         return import_module(f"llm_router_extras.{module}")
     except ModuleNotFoundError as error:
@@ -1605,7 +1604,7 @@ class Call:
     close(), or leaving a `with` block, hangs up.
 
     Events pass five generators: _run (the call) <- _models (fallback) <- _attempts (retries) <- _response (nothing is handed
-    over before the first output) <- _events (of the bytes). What llm_router_extras adds hears of each attempt, see there.
+    over before the first output) <- _events (of the bytes). Collaborators of llm_router_extras see each attempt.
     """
 
     def __init__(
@@ -1625,7 +1624,7 @@ class Call:
         self.model_used = self.models[0]
         self.response: Answer | None = None
         self.last: Answer | None = None  # what there is of the answer, also after an error
-        self.handed_over = False  # output has gone to the caller: what fails from now on cannot be asked again
+        self.handed_over = False  # output has gone to the caller: no retry from now on
         self.outcome = "interrupted"
         self.mended = False  # the body lost a field that the endpoint refused
         self._costs: list[float] = []  # of the attempts, as far as they are known
@@ -1672,7 +1671,7 @@ class Call:
         return answer
 
     def _run(self) -> Iterator[JSON]:
-        """The call's events; however it ends, the collaborators hear of it."""
+        """The call's events; the collaborators see its end, whatever it is."""
         try:
             yield from self._models()
             self.outcome, self.response = "ok", self.last
@@ -1875,7 +1874,7 @@ class LLMRouterClient:
     timeout_s    first_event_timeout_s and progress_timeout_s in one
     deadline_s   600, one call with all its attempts; connect_timeout_s 10; progress_timeout_s 60 between data events;
                  first_event_timeout_s 120 for streams (a plain answer comes whole: bounded only where this is given)
-    max_retries  2 more requests for each model; retry_timeouts also after a read time-out, which may bill twice
+    max_retries  2 more requests for each model; retry_timeouts also after a read timeout, which may bill twice
     lenient_end  accept a stream that just ends, for servers that never say so
     allow_paths  directories, besides the working one, from which a str path may be uploaded
     cache_ttl_s  whole answers are kept, and up to this age given again; each call takes it, too
@@ -1932,7 +1931,7 @@ class LLMRouterClient:
 
         `fallback` names the models tried next where this one is limited, failing, unknown, out of credit, filtered or
         empty. Without a model LLM_ROUTER_MODEL counts, else "auto": see route() for this, `task` and `prefer`. Where
-        response_format has a schema, the answer is checked, asked for once more, and .data; else it is a BadUpstreamError.
+        response_format has a schema, the answer is checked, corrected once, and .data; else it is a BadUpstreamError.
         The other arguments travel in the request's body: those in PARAMETERS where they are not None, any other as it is.
         """
         body = {name: value for name, value in body.items() if value is not None or name not in PARAMETERS}
@@ -1961,7 +1960,7 @@ class LLMRouterClient:
         self, models: Names, message: str | Turns, *, system: str | None = None, max_workers: int = 8,
         stream: bool = False, **parameters: Any,
     ) -> dict[str, JSON]:  # fmt: skip
-        """Ask all models at once -> {model: result} in the order asked; a failure is a result, too.
+        """Ask all models at once -> {model: result} in the given order; a failure is a result, too.
 
         result: {"model_used", "success", "response" (text; "" where none came), "latency" (s), "ttft" (s; None unless
         stream=True), "tokens", "cost" (USD or None), "cost_source", "cached", "finish_reason", "warnings", "error" (None,
@@ -2071,7 +2070,7 @@ class LLMRouterClient:
         return self._key[0].hide(text) if self._key and self._key[0] else text
 
     def collaborators(self, call: Call, cache_ttl_s: float | None) -> list[Any]:
-        """What llm_router_extras adds to a call, as far as it was asked for."""
+        """What llm_router_extras adds to a call, as far as it was requested."""
         schema = schema_of(call.body)
         if schema is None and cache_ttl_s is None and not self.budget and not self.usage_path and not config_file():
             return []
@@ -2146,7 +2145,7 @@ REPEATED: JSON = {"action": "append"}
 
 
 class Once(argparse.Action):
-    """An option that says what is asked: of two, one would be lost."""
+    """An option that may be given once: a second value would replace the first."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
         if getattr(namespace, self.dest) is not None:
@@ -2161,24 +2160,24 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "-p --prompt": {"metavar": "TEXT", "action": Once, "dest": "message", "help": "the same as --message"},
     },
     "model": {
-        "-m --model": {**WORD, "help": "else LLM_ROUTER_MODEL, else auto: one is chosen"},
-        "--fallback": {"metavar": "A,B", "help": "models tried next where this one cannot answer"},
-        "--task": {**WORD, "help": "choose for code, creative, fast, vision, chinese, reasoning"},
-        "--prefer": {**WORD, "help": "choose for cost, speed or quality"},
+        "-m --model": {**WORD, "help": "model to ask; else LLM_ROUTER_MODEL, else one is chosen"},
+        "--fallback": {"metavar": "A,B", "help": "models to try next if this one cannot answer"},
+        "--task": {**WORD, "help": "choose a model for code, creative, fast, vision, chinese, reasoning"},
+        "--prefer": {**WORD, "help": "choose a model by cost, speed or quality"},
     },
     "question": {
         "--message": {"metavar": "TEXT", "action": Once, "help": "what to ask; - reads standard input"},
         "--message-file": {**FILE, "action": Once, "help": "the same from a UTF-8 file"},
         "--messages": {"metavar": "JSON", "action": Once, "help": "the turns so far, a JSON list"},
         "--messages-file": {**FILE, "action": Once, "help": "the same from a file"},
-        "--stdin": {**SWITCH, "help": "put what is piped in after the message"},
+        "--stdin": {**SWITCH, "help": "append what is piped in to the message"},
     },
     "context": {
-        "-s --system": {"metavar": "TEXT", "action": Once, "help": "instruction before all turns"},
-        "--body-file": {**FILE, "action": Once, "help": "JSON object merged under the flags"},
-        "--allow-path": {"metavar": "DIR", **REPEATED, "help": "files may also lie in DIR (repeatable)"},
+        "-s --system": {"metavar": "TEXT", "action": Once, "help": "system prompt, before all turns"},
+        "--body-file": {**FILE, "action": Once, "help": "JSON object of further fields; options win"},
+        "--allow-path": {"metavar": "DIR", **REPEATED, "help": "also allow files in DIR (repeatable)"},
     },
-    "parameters": {
+    "API parameters": {
         "-t --temperature": NUMBER,
         "--max-tokens": WHOLE,
         "--top-p": NUMBER,
@@ -2187,17 +2186,17 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--functions": FILE,
         "--function-call": WORD,
         "--detail": {"metavar": "LEVEL"},
-        "--stop": {"metavar": "TEXT", **REPEATED, "help": "(repeatable)"},
+        "--stop": {"metavar": "TEXT", **REPEATED, "help": "stop at TEXT (repeatable)"},
         "--tools": {**FILE, "help": "JSON list; calls are printed, never executed"},
         "--tool-choice": {**WORD, "help": "auto, none, required, a function, or JSON"},
         "--response-format": {**WORD, "help": "json, or a JSON object"},
-        "--schema": {**FILE, "help": "JSON schema; the answer is checked, mended once, else exit 9"},
+        "--schema": {**FILE, "help": "JSON schema of the answer: checked, corrected once, else exit 9"},
     },
     "cost": {
-        "--cache": {"metavar": "AGE", "help": "give an answer of that age again: 30m, 24h, 7d"},
+        "--cache": {"metavar": "AGE", "help": "reuse an answer not older than 30m, 24h, 7d"},
         "--max-cost": {**NUMBER, "help": "USD, all attempts together; needs prices"},
         "--usage-log": {**SWITCH, "help": "record the call without its text; see `usage`"},
-        "--session": {**WORD, "help": "its name there, else LLM_ROUTER_SESSION"},
+        "--session": {**WORD, "help": "name in the usage log, else LLM_ROUTER_SESSION"},
     },
     "list": {
         "--search": {"metavar": "TEXT", "help": "names with TEXT in them, or a family"},
@@ -2208,12 +2207,12 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--base-url": {"metavar": "URL", "help": "another OpenAI-compatible endpoint"},
         "--demo": {**SWITCH, "help": "use the mock server: no key, no network"},
         "--timeout": {**NUMBER, "help": "total, all attempts together (600 s)"},
-        "--connect-timeout": {**NUMBER, "help": "(10 s)"},
+        "--connect-timeout": {**NUMBER, "help": "to connect (10 s)"},
         "--first-event-timeout": {**NUMBER, "help": "until a stream's first event (120 s)"},
         "--progress-timeout": {**NUMBER, "help": "between events (60 s)"},
         "--retries": {**WHOLE, "help": "after the first request, per model (2)"},
         "--retry-timeouts": {**SWITCH, "help": "retry timeouts, too; may bill twice"},
-        "--lenient-end": {**SWITCH, "help": "accept a stream that just ends"},
+        "--lenient-end": {**SWITCH, "help": "accept a stream without an end mark"},
         "--ca-file": {**FILE, "help": "trust these certificates, too"},
         "--header": {"metavar": "LINE", **REPEATED, "help": "'Name: value' (repeatable)"},
     },
@@ -2229,14 +2228,14 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--force": {**SWITCH, "help": "let --output replace a file"},
         "--strict": {**SWITCH, "help": "exit 10 where the token limit cut the answer"},
         "--append": {**SWITCH, "help": "add the turn to the --messages-file"},
-        "--continue": {**SWITCH, "dest": "go_on", "help": "go on with your conversation, and keep it"},
-        "--new": {**SWITCH, "help": "with --continue: begin it anew"},
+        "--continue": {**SWITCH, "dest": "go_on", "help": "continue the saved conversation"},
+        "--new": {**SWITCH, "help": "with --continue: start a new one"},
     },
     "comparison": {
         "--models": {"metavar": "A,B", "help": "at most 8, each once"},
         "--stream": {**SWITCH, "help": "measure the time to the first text, too"},
         "--markdown": {**SWITCH, "help": "a table"},
-        "--require-all": {**SWITCH, "help": "fail where any model fails"},
+        "--require-all": {**SWITCH, "help": "fail if any model fails"},
     },
 }
 DESTINATIONS = [flags.split()[-1][2:].replace("-", "_") for section in OPTIONS.values() for flags in section]
@@ -2389,7 +2388,7 @@ def on_one_line(value: object) -> str:
 def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
     """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
 
-    `model` is the one asked for; model_used is None where nothing came.
+    `model` is the requested one; model_used is None if nothing arrived.
     """
     given = answer if answer is not None else Answer(Reader(), complete=False)
     said, whole = error or given, given.complete and (error is None or error.response is given)  # not_written: it is whole
@@ -2410,7 +2409,7 @@ class Console:
     def __init__(self, as_json: bool) -> None:
         self.as_json, self.ndjson = as_json, False
         self.printed = False  # answer text has gone to stdout
-        self.model = ""  # the model asked for, once it is known
+        self.model = ""  # the requested model, once it is known
         self.hide: Callable[[str], str] = lambda text: text
         self.closers: list[Callable[[], None]] = []
         self.waiting: Any = None  # the sign on a terminal that an answer is waited for
@@ -2442,7 +2441,7 @@ class Console:
             sys.stderr.buffer.write(f"llm-router: {clean(self.hide(text))}\n".encode("utf-8", "replace"))
             sys.stderr.buffer.flush()
         except (OSError, AttributeError):
-            pass  # nobody listens; the exit code still tells
+            pass  # stderr is closed; the exit code remains
 
     def result(self, value: JSON) -> None:
         self.out(dump_json({"type": "result", **value} if self.ndjson else value))
@@ -2455,7 +2454,7 @@ class Console:
             self.out(text)
 
     def fail(self, error: LLMRouterError) -> int:
-        """Show an error in the form that was asked for, and the incomplete answer with it; the exit code."""
+        """Print an error in the requested form, and the incomplete answer with it; the exit code."""
         partial = error.response
         if self.as_json:
             self.result(envelope(partial, error, self.model))
@@ -2650,7 +2649,7 @@ def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespa
 
 
 def show_answer(answer: Answer, args: argparse.Namespace, console: Console, output: str, asked: Sequence[JSON] = ()) -> int:
-    """Add a whole answer to its conversation, print it in the form that was asked for; the exit code."""
+    """Add a whole answer to its conversation, print it in the requested form; the exit code."""
     error, cut = None, "the answer was cut at the token limit" if answer.finish_reason == "length" else ""
     try:
         if cut and (args.strict or args.talk):
@@ -2695,7 +2694,7 @@ def run_chat(args: argparse.Namespace, console: Console) -> int:
     client = open_client(args, console)
     if is_dry(args, console, client, {"stream": args.stream, **request}):
         return 0
-    client.key()  # a missing key is told before what would be uploaded
+    client.key()  # a missing key is reported before files are read
     for upload in args.uploads:
         console.note(f"sending {upload} to {client.endpoint.host}")
     request["fallback"] = args.fallback
@@ -2818,7 +2817,7 @@ class Command:
         self.summary, self.sections, self.run, self.examples = summary, sections, run, examples
 
 
-ASKING = ("question", "context", "parameters", "cost", "endpoint", "output")
+ASKING = ("question", "context", "API parameters", "cost", "endpoint", "output")
 COMMANDS = {
     "chat": Command("ask a model", ("model", *ASKING, "answer"), run_chat,
                     '--demo --message "Hello, world!"',
@@ -2835,14 +2834,14 @@ COMMANDS = {
     "route": Command("show which model would be chosen, and why; sends nothing", (), "routing",
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
     "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
-    "cache": Command("show or empty the cache of --cache", (), "cache", "stats", "clear --json"),
-    "usage": Command("sum up the recorded calls", (), "usage", "--by model --since 7d", "--by day --csv"),
-    "prices": Command("your own price list, from LiteLLM's", (), "prices", "list", "import model_prices.json --search gpt"),
-    "mcp": Command("these powers as tools for an agent without a shell", (), "mcp", "--demo", "-m gpt-5.4 --max-cost 1"),
-    "skill": Command("give this tool to an agent as a skill", (), "skill", "check", "install --agent claude --project"),
+    "cache": Command("show or clear the cache of --cache", (), "cache", "stats", "clear --json"),
+    "usage": Command("sum up the usage log", (), "usage", "--by model --since 7d", "--by day --csv"),
+    "prices": Command("show or import prices of models", (), "prices", "list", "import model_prices.json --search gpt"),
+    "mcp": Command("serve chat, vision, compare and models as MCP tools", (), "mcp", "--demo", "-m gpt-5.4 --max-cost 1"),
+    "skill": Command("install this tool as a skill of an agent", (), "skill", "check", "install --agent claude --project"),
     "docs": Command("show the pages that come with this program", (), "pages", "", "security"),
-    "completion": Command("print a shell's completion of these commands", (), "completion", "bash", "fish"),
-    "man": Command("print a manual page of them", (), "manual", ""),
+    "completion": Command("print a completion script for a shell", (), "completion", "bash", "fish"),
+    "man": Command("print a manual page", (), "manual", ""),
 }  # fmt: skip
 
 
@@ -2908,8 +2907,8 @@ def run(words: list[str], console: Console) -> int:
     elif command in ("--help", "-h", "help"):
         console.out(help_text())
     elif command not in COMMANDS:
-        what = f"unknown command {command[:40]!r}" if command else "no command given"
-        raise UsageError(what, next_step=f"{near(command, list(COMMANDS))}Commands: {', '.join(COMMANDS)}; see --help.")
+        step = f"{near(command, list(COMMANDS))}A question goes after `chat`. Commands: {', '.join(COMMANDS)}; see --help."
+        raise UsageError(f"unknown command {command[:40]!r}" if command else "no command given", next_step=step)
     elif "--help" in words or "-h" in words:
         console.out(parser_of(command).format_help())
     else:
@@ -2944,5 +2943,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 # -------------------------------------------------------------------------------------------------------------- guard
 
 if __name__ == "__main__":
-    # All is written and closed by now: what the interpreter would do before its end costs 2 ms, and nobody sees it.
+    # Everything is written and closed: the interpreter's own shutdown would only cost 2 ms.
     os._exit(main())

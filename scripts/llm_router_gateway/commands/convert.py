@@ -55,10 +55,10 @@ def parser() -> argparse.ArgumentParser:
         "exit codes: 0 converted, 1 the request cannot be converted, 2 usage error or configuration"),
     )  # fmt: skip
     made.add_argument("--from", dest="source", required=True, choices=tuple(SPECS), help="the protocol of the request")
-    made.add_argument("--to", required=True, metavar="WHERE", help="a protocol, a preset, a model of the file")
+    made.add_argument("--to", required=True, metavar="WHERE", help="a protocol, a preset, or a model of the configuration")
     made.add_argument("-m", "--model", default="", help="the model's name; else the request's")
-    made.add_argument("--stream", action="store_true", help="as a stream, where the request does not say (Gemini)")
-    made.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml")
+    made.add_argument("--stream", action="store_true", help="treat it as a stream, where the request does not say (Gemini)")
+    made.add_argument("-c", "--config", default="", metavar="FILE", help="configuration (default: router.toml here)")
     return made
 
 

@@ -43,10 +43,10 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("-m", "--model", default="", help="a model, a group, tag:a,b or task:NAME; else the request's")
     made.add_argument("--from", dest="source", default=DEFAULT, choices=tuple(SPECS), help="the protocol of the request")
-    made.add_argument("--stream", action="store_true", help="as a stream, where the request does not say (Gemini)")
+    made.add_argument("--stream", action="store_true", help="treat it as a stream, where the request does not say (Gemini)")
     made.add_argument("-H", "--header", action="append", default=[], metavar="NAME:VALUE", help="a header of the request")
-    made.add_argument("--key", default="", metavar="NAME", help="as with this one of [[keys]]")
-    made.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml")
+    made.add_argument("--key", default="", metavar="NAME", help="as a caller with this key of [[keys]]")
+    made.add_argument("-c", "--config", default="", metavar="FILE", help="configuration (default: router.toml here)")
     made.add_argument("--json", action="store_true", help="everything, for programs")
     return made
 

@@ -32,7 +32,7 @@ from ..proxy.log import escaped
 from ..store.keys import KeyRepository, Row
 from ..store.recorder import StoreUnusable
 from ..store.sql_keys import SqlKeys
-from ..store.sqlite.file import StoreBroken
+from ..store.sqlite.file import StoreBroken, store_path
 from ..store.sqlite.keys import KeyFile
 from .program import as_typed, typed
 
@@ -42,14 +42,18 @@ examples:
   KEY=$(python3 scripts/llm_router_gateway keys create --name laptop --models 'openai/*' --usd-per-day 5)
   python3 scripts/llm_router_gateway keys list -c router.toml
 
-exit codes: 0 done, 1 no such key, a name that is taken, a value that cannot be, or a store that cannot be used,
-2 usage error or configuration
+Without -c the store of router.toml in the working directory is used.
+
+exit codes: 0 done, 1 no such key, a name already in use, an invalid value, or an unusable store,
+2 usage or configuration error
 """
 LISTS = {"models": "allowed_models", "groups": "allowed_groups", "providers": "allowed_providers", "tags": "allowed_tags"}
-ONE = {"show": "all of one key", "disable": "refuse it from now on", "enable": "take it again",
-       "delete": "forget it; its calls stay in the log", "rotate": "another secret; the old one ends",
-       "reset": "let its spending begin at nothing"}  # fmt: skip
-BUDGETS = ("usd_per_day", "usd_per_month", "tokens_per_day", "tokens_per_month")
+ONE = {"show": "show all fields of a key", "disable": "refuse a key from now on", "enable": "accept a disabled key again",
+       "delete": "delete a key; its calls stay in the log", "rotate": "give a key a new secret; the old one stops working",
+       "reset": "set a key's spending of the day and month to zero"}  # fmt: skip
+BUDGETS = {"usd_per_day": "budget in US dollars, each day (UTC)", "usd_per_month": "budget in US dollars, each calendar month",
+           "tokens_per_day": "budget in tokens, input and output, each day (UTC)",
+           "tokens_per_month": "budget in tokens, each calendar month"}  # fmt: skip
 
 
 class CommandFailed(Exception):
@@ -64,13 +68,13 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(f"{typed()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Callers' keys in the gateway's store.")  # fmt: skip
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml, whose store it is")
-    shared.add_argument("--store", default="", metavar="FILE", help="the store itself, in its place; or postgresql://...")
-    shared.add_argument("--json", action="store_true", help="for programs")
+    shared.add_argument("-c", "--config", default="", metavar="FILE", help="configuration whose store is used")
+    shared.add_argument("--store", default="", metavar="FILE", help="the store itself: a file, or postgresql://...")
+    shared.add_argument("--json", action="store_true", help="print JSON")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    create = commands.add_parser("create", parents=[shared], allow_abbrev=False, help="make a key and print it")
+    create = commands.add_parser("create", parents=[shared], allow_abbrev=False, help="create a key and print it")
     add_terms(create)
-    commands.add_parser("list", parents=[shared], allow_abbrev=False, help="a line for each key")
+    commands.add_parser("list", parents=[shared], allow_abbrev=False, help="print a line for each key")
     for name, text in ONE.items():
         one = commands.add_parser(name, parents=[shared], allow_abbrev=False, help=text)
         one.add_argument("key", metavar="KEY", help="its name or id")
@@ -86,15 +90,21 @@ def add_terms(create: argparse.ArgumentParser) -> None:
     create.add_argument("--monitor", action="store_true", help="may read statistics and /metrics, and nothing else")
     create.add_argument("--admin", action="store_true", help="may see the monitor and change keys, providers, models")
     for name in LISTS:
-        create.add_argument(f"--{name}", default=None, metavar="A,B", help=f"{name} it may use, with *")
-    create.add_argument("--param", action="append", default=[], metavar="NAME=MAX", help="the most of a parameter, or MIN..MAX")
-    create.add_argument("--requests", default=None, metavar="N/SECONDS", help="requests in a window: 60/60")
-    create.add_argument("--tokens-per-minute", default=None, help="input and output together")
-    create.add_argument("--max-concurrent", type=int, default=None, help="concurrent requests")
-    for name in BUDGETS:
+        create.add_argument(f"--{name}", default=None, metavar="A,B", help=f"{name} it may use; * stands for any characters")
+    create.add_argument(
+        "--param", action="append", default=[], metavar="NAME=MAX", help="bound of a parameter: NAME=MAX or NAME=MIN..MAX"
+    )
+    create.add_argument("--requests", default=None, metavar="N/SECONDS", help="rate limit: 60/60 is 60 requests in 60 seconds")
+    create.add_argument(
+        "--tokens-per-minute", default=None, metavar="N", help="rate limit on tokens, input and output together"
+    )
+    create.add_argument("--max-concurrent", type=int, default=None, metavar="N", help="most requests at the same time")
+    for name, text in BUDGETS.items():
         kind: Callable[[str], Any] = float if name.startswith("usd") else str
-        create.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None, help="its budget")
-    create.add_argument("--network", action="append", default=[], metavar="CIDR", help="addresses it may be used from")
+        create.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None, metavar="N", help=text)
+    create.add_argument(
+        "--network", action="append", default=[], metavar="CIDR", help="network it may be used from (repeatable)"
+    )
 
 
 def number(text: str) -> float:
@@ -159,7 +169,7 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------------------------- the store
 
 
-def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str]) -> str:
+def place_of(options: argparse.Namespace) -> str:
     """The store's file, or the address of its database. ConfigError, and CommandFailed for a name that the file has."""
     if options.store:
         return str(options.store)
@@ -171,7 +181,9 @@ def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str])
         return config.server.store
     place = store_path(config.server.store, str(source.path or ""))
     if place in ("", ":memory:"):
-        raise CommandFailed("there is no store in a file: write a router.toml, or set [server] store to a path")
+        raise CommandFailed(
+            "there is no store in a file: write a router.toml or name one with -c FILE, or name the store with --store FILE"
+        )
     return place
 
 
@@ -304,11 +316,10 @@ def opened(place: str, *, creates: bool) -> Iterator[KeyRepository]:
         yield SqlKeys(file.transact, place)
 
 
-def run(argv: Sequence[str], store_path: Callable[[str, str], str]) -> int:
-    """`store_path` says where a configuration has its store."""
+def run(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     try:
-        place = place_of(options, store_path)
+        place = place_of(options)
         with opened(place, creates=options.command == "create") as keys:
             return asyncio.run(COMMANDS[options.command](options, keys, time.time()))
     except ConfigError as error:

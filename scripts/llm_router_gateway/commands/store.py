@@ -33,7 +33,7 @@ Keys are as they were when the backup was made: one that was deleted since works
 exit codes: 0 done, 1 there is no such store or copy, it cannot be used, or the gateway runs, 2 usage or configuration error
 """
 POSTGRES = "calls and keys are in PostgreSQL: use its own tools (pg_dump, pg_restore)"
-NO_FILE = "there is no store in a file: write a router.toml, or set [server] store to a path"
+NO_FILE = "there is no store in a file: write a router.toml or name one with -c FILE, or name the store with --store FILE"
 
 
 def say(text: str) -> None:
@@ -46,8 +46,8 @@ def parser() -> argparse.ArgumentParser:
                                    description="Backup and restore of the gateway's store; a copy to PostgreSQL.")  # fmt: skip
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("file", metavar="FILE", help="the copy")
-    shared.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml, whose store it is")
-    shared.add_argument("--store", default="", metavar="FILE", help="the store itself, in its place")
+    shared.add_argument("-c", "--config", default="", metavar="FILE", help="configuration whose store is used")
+    shared.add_argument("--store", default="", metavar="FILE", help="the store itself")
     shared.add_argument("--json", action="store_true", help="for programs")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     backup = commands.add_parser("backup", parents=[shared], allow_abbrev=False, help="copy the store, also while it is in use")
