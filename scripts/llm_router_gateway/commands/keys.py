@@ -323,7 +323,7 @@ def run(argv: Sequence[str]) -> int:
         with opened(place, creates=options.command == "create") as keys:
             return asyncio.run(COMMANDS[options.command](options, keys, time.time()))
     except ConfigError as error:
-        say(str(error))
+        say(f"the configuration cannot be used: {error}")
         return USAGE
     except GatewayError as error:
         say(error.message)

@@ -164,7 +164,7 @@ def run(arguments: Sequence[str]) -> int:
         config = Source(options.config, flags={}, env=os.environ).load()
         prices = read_data_file(Path(options.prices)) if options.prices else {}
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"the configuration cannot be used: {error}\n")
         return 2
     chosen = [each for each in config.providers if each.is_active and options.provider in ("", each.name)]
     if not chosen or not isinstance(prices, dict):

@@ -356,7 +356,7 @@ class GatewayProcess:
                 except ConfigError as error:
                     self.gateway.is_config_refused = True
                     for problem in error.problems:
-                        self.log.error(f"{self.source.name} not taken over: {problem}")
+                        self.log.error(f"{self.source.name} not reloaded: {problem}")
 
     def load(self) -> Config:
         """The configuration as it is now. In a thread. ConfigError."""
@@ -377,7 +377,7 @@ class GatewayProcess:
         for note in config.notes:
             self.log.warn(f"note: {note}")
         count = f"{counted(len(config.providers), 'provider')}, {counted(len(config.models), 'listed model')}"
-        self.log.info(f"{self.source.name} taken over: {count}{late and f'; at the next start: {late}'}")
+        self.log.info(f"{self.source.name} reloaded: {count}{late and f'; at the next start: {late}'}")
 
     async def look_after(self) -> None:
         """The periodic work: changed files, buffered log lines, the backends. Runs until it is cancelled."""
@@ -404,7 +404,7 @@ class GatewayProcess:
 
     async def drain(self) -> None:
         """Refuses new requests; open ones may finish until the limit, then their streams get an error event."""
-        self.log.info(f"stopping: {self.gateway.open} open requests have {self.config.server.drain_s:g} s")
+        self.log.info(f"stopping: {self.gateway.open} open requests, waiting up to {self.config.server.drain_s:g} s")
         limit = asyncio.get_running_loop().call_later(
             self.config.server.drain_s, self.gateway.end_all, Unavailable("the gateway is going down")
         )

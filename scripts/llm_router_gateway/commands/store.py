@@ -92,7 +92,7 @@ def run(argv: Sequence[str]) -> int:
             kept = f"; the store that was there is kept as {aside}" if aside else ""
             say(f"{place} is restored from {options.file}: {summary(facts)}{kept}")
     except ConfigError as error:
-        say(str(error))
+        say(f"the configuration cannot be used: {error}")
         return USAGE
     except StoreBroken as error:
         say(str(error))

@@ -135,7 +135,7 @@ def run(argv: Sequence[str]) -> int:
         run_copy(options)
         return DONE
     except ConfigError as error:
-        say(str(error))
+        say(f"the configuration cannot be used: {error}")
         return USAGE
     except KeyboardInterrupt:
         say("interrupted: the same command goes on where it stopped")

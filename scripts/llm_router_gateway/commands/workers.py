@@ -502,7 +502,7 @@ async def serve_from(process: HomeProcess, sockets: list[list[socket.socket]], f
     for sock in (each for some in sockets for each in some):
         sock.close()  # once the workers have closed theirs, too, new callers are refused at once
     await process.home.refresh()
-    process.log.info(f"stopping: {process.open} open requests have {process.config.server.drain_s:g} s")
+    process.log.info(f"stopping: {process.open} open requests, waiting up to {process.config.server.drain_s:g} s")
     process.log.flush()
     await workers.end()
     await process.server.drain(1.0)

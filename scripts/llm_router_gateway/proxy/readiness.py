@@ -44,7 +44,7 @@ def readiness(config: Config, store: Mapping[str, Any] | None, *, is_refused: bo
     is_bridged = store is not None and bool(store.get("bridged"))
     is_broken = store is not None and bool(store.get("broken")) and not is_bridged
     checks = {
-        "config": "the last change is invalid and was not taken over" if is_refused else "ok",
+        "config": "the last change is invalid and was not loaded" if is_refused else "ok",
         "store": "off" if store is None else "failing" if is_broken else "away" if store.get("broken") else "ok",
         "providers": f"{usable} of {len(config.providers)} usable",
     }

@@ -150,7 +150,7 @@ def test_the_health_check_of_the_container_goes_by_readiness(start: Callable[...
 
     assert code(gateway.port) == 0
     gateway.write('[[providers]]\nname = "openai"\n')
-    gateway.logged("taken over")
+    gateway.logged("reloaded")
     assert gateway.get("/health/ready").status == 503
     assert code(gateway.port) == 1
 

@@ -1,4 +1,4 @@
-"""What is changed through the API at one gateway, taken over by all: the overlay's file of each is a copy of the database's.
+"""What is changed through the API at one gateway, applied by all: the overlay's file of each is a copy of the database's.
 
     shared = SharedOverlay(store, path)
     shared.pull()          the file as the database has it, or the database as the file, where it has none yet; blocks
@@ -78,4 +78,4 @@ async def follow(shared: SharedOverlay, warn: Any) -> None:
     try:
         await asyncio.to_thread(shared.pull)
     except OSError as wrong:
-        warn(f"changes of providers and models at other gateways cannot be taken over: {wrong}")
+        warn(f"changes of providers and models at other gateways cannot be applied: {wrong}")
