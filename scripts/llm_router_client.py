@@ -2278,10 +2278,10 @@ class Parser(argparse.ArgumentParser):
         hint = near(word, [*self.options, *self.words]) or ("" if word[:1] == "-" else "Text goes after --message. ")
         return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
 
-    def joined(self, words: Sequence[str]) -> Iterator[str]:
+    def join_values(self, words: Sequence[str]) -> Iterator[str]:
         """Each value joined to its option, as argparse would take one that begins with a dash for an option of its own.
 
-        joined(["-m", "a", "--message", "-hi", "--json"]) -> "--model=a", "--message=-hi", "--json"
+        join_values(["-m", "a", "--message", "-hi", "--json"]) -> "--model=a", "--message=-hi", "--json"
         """
         left = list(words[::-1])
         while left:
@@ -2320,7 +2320,7 @@ class Parser(argparse.ArgumentParser):
 
         parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False; .talk is for --append
         """
-        args, rest = self.parse_known_args(list(self.joined(words)))
+        args, rest = self.parse_known_args(list(self.join_values(words)))
         if rest:  # a second word without a dash
             choice = " or ".join(f"`{self.command} {word}`" for word in self.words)
             raise UsageError(f"{self.command} does one thing at a time", next_step=f"Write {choice}.")

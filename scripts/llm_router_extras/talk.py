@@ -55,9 +55,9 @@ class Talk:
         self.turns: Turns = []
         self.images: Turns = []
         if args.go_on:
-            self.turns = self._kept()
+            self.turns = self._load_turns()
 
-    def _kept(self) -> Turns:
+    def _load_turns(self) -> Turns:
         """The turns of --continue, of which its instruction is ours unless another is given."""
         kept = Conversation(own_conversation())
         kept.close()

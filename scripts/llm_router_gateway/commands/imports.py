@@ -19,12 +19,12 @@ from typing import Any
 from ..config.config import ConfigError, parse
 from ..config.imported import READERS, Imported, Wrong, toml_text
 from ..config.sources import read_data_file
-from .program import as_typed, typed
+from .program import as_typed, program_name
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        f"{typed()} import", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"{program_name()} import", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Prints another router's configuration as a router.toml; what cannot be carried over is listed on stderr.",
         epilog=as_typed("examples:\n"
         "  python3 scripts/llm_router_gateway import litellm config.yaml > router.toml\n"

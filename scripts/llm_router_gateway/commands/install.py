@@ -27,7 +27,7 @@ from ..config.config import ConfigError
 from ..config.sources import OVERLAY_VARIABLE, Source
 from . import install_cluster
 from .dashboards import alerts, dashboard
-from .program import typed
+from .program import program_name
 
 PACKAGE = Path(__file__).absolute().parents[1]
 NAME = "llm-router"
@@ -297,7 +297,7 @@ PLACED: Mapping[str, Callable[[Place, bool], tuple[str, list[str]]]] = {
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        f"{typed()} install", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"{program_name()} install", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description=EXPLAINED, epilog="exit codes:\n  0  printed\n  2  usage error",
     )  # fmt: skip
     made.add_argument("what", nargs="?", choices=(*PLACED, *WATCHING), help="what to print")
@@ -318,7 +318,7 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     if options.what in WATCHING:
         make, what_to_do = WATCHING[options.what]
-        return printed(make(), what_to_do)
+        return print_file(make(), what_to_do)
     place, note = place_of(options.config, options.user)
     try:
         text, steps = PLACED[options.what](place, options.cluster)
@@ -327,10 +327,10 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     if note:
         sys.stderr.write(f"note: {note}\n")
-    return printed(text, steps)
+    return print_file(text, steps)
 
 
-def printed(text: str, steps: Sequence[str]) -> int:
+def print_file(text: str, steps: Sequence[str]) -> int:
     """The file, and what to do with it."""
     sys.stdout.write(text)
     for number, step in enumerate(steps, 1):

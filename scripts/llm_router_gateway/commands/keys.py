@@ -28,13 +28,13 @@ from ..errors import GatewayError
 from ..limiter.budgets import LocalBudgets
 from ..management.keys_api import new_secret, stored_key
 from ..policy.budgets import Spent
-from ..proxy.log import escaped
+from ..proxy.log import escape
 from ..store.keys import KeyRepository, Row
 from ..store.recorder import StoreUnusable
 from ..store.sql_keys import SqlKeys
 from ..store.sqlite.file import StoreBroken, store_path
 from ..store.sqlite.keys import KeyFile
-from .program import as_typed, typed
+from .program import as_typed, program_name
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -65,7 +65,7 @@ class CommandFailed(Exception):
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(f"{typed()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
+    made = argparse.ArgumentParser(f"{program_name()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Callers' keys in the gateway's store.")  # fmt: skip
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="configuration whose store is used")
@@ -216,7 +216,7 @@ def line(item: Mapping[str, Any], now: float) -> list[str]:
 
 
 def say(text: str) -> None:
-    sys.stderr.write(escaped(text) + "\n")
+    sys.stderr.write(escape(text) + "\n")
 
 
 async def run_create(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
@@ -241,7 +241,7 @@ async def run_list(options: argparse.Namespace, keys: KeyRepository, now: float)
     cells = [line(item, now) for item in found]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if cells else []
     for each in cells:
-        sys.stdout.write(escaped("  ".join(map(str.ljust, each, widths)).rstrip()) + "\n")
+        sys.stdout.write(escape("  ".join(map(str.ljust, each, widths)).rstrip()) + "\n")
     if not found:
         say(f"{keys.place} holds no key")
     return DONE
@@ -253,7 +253,7 @@ async def run_show(options: argparse.Namespace, keys: KeyRepository, now: float)
         sys.stdout.write(json.dumps(item, indent=2) + "\n")
         return DONE
     for name, value in item.items():
-        sys.stdout.write(escaped(f"{name}: {value if isinstance(value, str) else json.dumps(value)}") + "\n")
+        sys.stdout.write(escape(f"{name}: {value if isinstance(value, str) else json.dumps(value)}") + "\n")
     return DONE
 
 
@@ -303,7 +303,7 @@ COMMANDS: Mapping[str, Command] = {
 
 
 @contextmanager
-def opened(place: str, *, creates: bool) -> Iterator[KeyRepository]:
+def open_keys(place: str, *, creates: bool) -> Iterator[KeyRepository]:
     """The keys of a store. StoreBroken, StoreUnusable."""
     if is_postgres(place):
         from ..store.postgres.ledgers import spent
@@ -320,7 +320,7 @@ def run(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     try:
         place = place_of(options)
-        with opened(place, creates=options.command == "create") as keys:
+        with open_keys(place, creates=options.command == "create") as keys:
             return asyncio.run(COMMANDS[options.command](options, keys, time.time()))
     except ConfigError as error:
         say(f"the configuration cannot be used: {error}")

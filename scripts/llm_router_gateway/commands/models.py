@@ -25,7 +25,7 @@ from ..proxy.answers import parse_answer
 from ..proxy.key_commands import KeyCommands
 from ..routing.resolve import Candidate
 from .check import LIMIT_S, fetch
-from .program import as_typed, typed
+from .program import as_typed, program_name
 
 NO_CHAT = ("embed", "rerank", "moderation", "whisper", "tts", "dall-e", "image-1", "realtime", "transcribe", "sora")
 MAX_USD = 10_000.0  # a million tokens; OpenRouter writes -1 where a price is not fixed
@@ -33,7 +33,7 @@ MAX_USD = 10_000.0  # a million tokens; OpenRouter writes -1 where a price is no
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        f"{typed()} models", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"{program_name()} models", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Fetches every provider's list of models, and prints the [[models]] entries that the configuration lacks.",
         epilog=as_typed("examples:\n"
         "  python3 scripts/llm_router_gateway models refresh -c router.toml --provider openrouter --search qwen\n"

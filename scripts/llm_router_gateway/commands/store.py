@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from ..config.addresses import is_postgres
 from ..config.config import ConfigError
 from ..config.sources import Source
-from ..proxy.log import escaped
+from ..proxy.log import escape
 from ..store.sqlite.backup import Facts, back_up, restore
 from ..store.sqlite.file import MEMORY, StoreBroken, store_path
-from .program import as_typed, typed
+from .program import as_typed, program_name
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -37,18 +37,18 @@ NO_FILE = "there is no store in a file: write a router.toml or name one with -c 
 
 
 def say(text: str) -> None:
-    sys.stderr.write(escaped(text) + "\n")
+    sys.stderr.write(escape(text) + "\n")
 
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(f"{typed()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
+    made = argparse.ArgumentParser(f"{program_name()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Backup and restore of the gateway's store; a copy to PostgreSQL.")  # fmt: skip
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("file", metavar="FILE", help="the copy")
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="configuration whose store is used")
     shared.add_argument("--store", default="", metavar="FILE", help="the store itself")
-    shared.add_argument("--json", action="store_true", help="for programs")
+    shared.add_argument("--json", action="store_true", help="print JSON")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     backup = commands.add_parser("backup", parents=[shared], allow_abbrev=False, help="copy the store, also while it is in use")
     backup.add_argument("--force", action="store_true", help="replace a copy of this name")
@@ -98,6 +98,6 @@ def run(argv: Sequence[str]) -> int:
         say(str(error))
         return NOT_DONE
     if options.json:
-        told = {"store": place, "file": options.file, **facts._asdict(), **({"kept_as": aside} if aside else {})}
-        sys.stdout.write(json.dumps(told) + "\n")
+        result = {"store": place, "file": options.file, **facts._asdict(), **({"kept_as": aside} if aside else {})}
+        sys.stdout.write(json.dumps(result) + "\n")
     return DONE

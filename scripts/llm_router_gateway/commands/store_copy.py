@@ -21,7 +21,7 @@ from ..config.sources import Source
 from ..store.recorder import StoreUnusable
 from ..store.sqlite.file import StoreBroken
 from ..store.sqlite.source import StoreSource
-from .program import as_typed, typed
+from .program import as_typed, program_name
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 SUMS_AT_ONCE, TURNS_AT_ONCE = 2_000, 50
@@ -42,7 +42,7 @@ class NotCopied(Exception):
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(f"{typed()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
+    made = argparse.ArgumentParser(f"{program_name()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Stores of calls, keys and conversations.")  # fmt: skip
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     copy = commands.add_parser("copy", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
@@ -97,12 +97,12 @@ def copy_all(source: StoreSource, target: Any, progress: Progress) -> str:
             progress.tell(f"sums ({table})", number, number)
     for turns in source.turns(TURNS_AT_ONCE):
         target.add_turns(turns, source.items([turn[0] for turn in turns]))
-    expected = source.counted()
+    expected = source.totals()
     after = target.done("calls")
     for batch in source.calls(after, CALLS_AT_ONCE):
         target.add_calls(batch.last_id, batch.calls, batch.texts)
         progress.tell("calls", batch.last_id, expected[0])
-    found = target.counted()
+    found = target.totals()
     if not are_equal(expected, found):
         raise NotCopied(f"the copy is not the same: {described(expected)} in the file, {described(found)} in the database. "
                         "keep_days or max_store_bytes of a gateway on it may have removed the oldest days")  # fmt: skip

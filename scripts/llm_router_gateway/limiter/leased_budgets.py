@@ -197,7 +197,7 @@ class LeasedBudgets:
         return shelf
 
     def _begin_anew(self) -> None:
-        """The engine's memory begins anew: leases that were not used are given up, holds are reported."""
+        """The engine's memory is empty: unused leases are given up, holds are reported."""
         for shelf in self._shelves.values():
             for purse in shelf.book.purses:
                 purse.begin_anew()
@@ -255,7 +255,7 @@ class LeasedBudgets:
         book, membership, now_s = shelf.book, self._membership, self._clock()
         parts = book.parts(book.limits)
         need = book.missing(book.limits, *pair)
-        want = book.wanted(need, pair, now_s, shelf.waiting, membership.count)
+        want = book.next_size(need, pair, now_s, shelf.waiting, membership.count)
         epoch = membership.epoch
         reply = await self._send(parts, need, want)
         shelf.answered_at = self._clock()

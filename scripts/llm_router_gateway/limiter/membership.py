@@ -1,7 +1,7 @@
 """One process among those that share an engine: its signs of life, its epoch, and whether the engine answers.
 
     membership = Membership(engine, holder="common/4f1c...", ledger=ledger, clock=time.monotonic, wall=time.time)
-    await membership.beat()                     every BEAT_S, for ever: it is how an engine that was away is found again
+    await membership.beat()                     every BEAT_S, without end: this is how a returning engine is found
     await membership.call(engine.take(ask))     EngineAway at once where three messages in a row had no answer
     membership.count                            processes that share the limits, as last received; before that, a guess
 

@@ -277,9 +277,9 @@ class LargeBody:
         self, changes: Mapping[str, Any], dropped: frozenset[str], lost: list[str], protocol: str, seal: ir.Seal | None = None
     ) -> bytes:
         """The body's bytes, with `changes` in their place and `dropped` left out; see large_jobs.changed."""
-        return await self.written(lost, "changed", changes, dropped, protocol, seal) or self.data
+        return await self.write_job(lost, "changed", changes, dropped, protocol, seal) or self.data
 
-    async def written(self, lost: list[str], job: str, *arguments: Any) -> bytes:
+    async def write_job(self, lost: list[str], job: str, *arguments: Any) -> bytes:
         """The bytes that a job made, which names what it lost."""
         named, data = await self._offload.run(self, job, *arguments)
         for name in named:
@@ -307,7 +307,7 @@ class LargeBody:
         more: Mapping[str, Any],
     ) -> bytes:  # fmt: skip
         """The bytes of what was converted, with `changes`; with `counts`, those of the call that counts its tokens."""
-        return await self.written(lost, "finish", wish, changes, dropped, counts, more)
+        return await self.write_job(lost, "finish", wish, changes, dropped, counts, more)
 
     async def select(
         self, texts: list[str], names: list[str], variables: Mapping[str, Any]

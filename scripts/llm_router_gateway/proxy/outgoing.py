@@ -35,7 +35,7 @@ CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in
 CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls that overrides apply to
 
 
-NO_REQUEST = ir.Request("", ())  # of what is written anew and no chat
+NO_REQUEST = ir.Request("", ())  # of rewritten answers that are no chat
 
 
 class Outgoing(NamedTuple):

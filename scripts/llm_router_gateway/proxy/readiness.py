@@ -6,7 +6,7 @@
 Anybody may call them, so they name no provider, path, address or key: the log and `GET /health/models` do.
 A store that is away and bridged (its calls wait on this machine, its keys are known) is no reason: every gateway would be
 taken away at once, and each could go on. A provider is usable when it is switched on and has the key that it needs. Whether it
-answers at this moment is not asked: with every upstream down, a gateway that is still reachable gives its callers a better
+answers at this moment is not checked: with every upstream down, a gateway that is still reachable gives its callers a better
 error than none.
 """
 

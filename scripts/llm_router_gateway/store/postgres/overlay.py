@@ -4,7 +4,7 @@
     shared.pull()          the file as the database has it, or the database as the file, where it has none yet; blocks
     shared.push(data)      before the file is written: OSError, and nothing changed, when another gateway was first; blocks
 
-A gateway reads its file anew when it changes, as it does after an editor. Without a file there is nothing to share.
+A gateway reloads its file when it changes, as it does after an editor. Without a file there is nothing to share.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class SharedOverlay:
 
 
 async def follow(shared: SharedOverlay, warn: Any) -> None:
-    """Takes over what another gateway changed; what goes wrong is told, and tried again with the next change."""
+    """Applies what another gateway changed; a failure is reported, and tried again with the next change."""
     try:
         await asyncio.to_thread(shared.pull)
     except OSError as wrong:
