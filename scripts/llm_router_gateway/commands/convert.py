@@ -19,7 +19,7 @@ from ..config.config import Config, ConfigError, parse
 from ..config.presets import PRESETS, preset_of
 from ..config.settings import Secret
 from ..config.sources import Source
-from ..errors import GatewayError
+from ..errors import BadRequest, GatewayError
 from ..json_body import read_body
 from ..proxy.key_commands import keyed
 from ..proxy.outgoing import Outgoing, chat_call, convert_request, relay_request
@@ -88,6 +88,8 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
     wanted = body.fields.get("model")
     wanted = wanted if isinstance(wanted, str) else ""
     config, candidate = target(options, wanted)
+    if not candidate.remote_id:
+        raise BadRequest("model is missing: give --model or name one in the request")
     if candidate.provider.key_command is not None:  # a dry run does not run it
         candidate = keyed(candidate, Secret(MASK))
     record = Record("dry-run", "POST", "", "", 0.0, options.source, wanted or candidate.remote_id, candidate.name)
@@ -121,7 +123,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         out, record = outgoing(options, sys.stdin.buffer.read())
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"the configuration cannot be used: {error}\n")
         return 2
     except GatewayError as error:
         sys.stderr.write(f"{error.status} {error.code}: {error.message}\n")

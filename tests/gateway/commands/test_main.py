@@ -1,5 +1,6 @@
 """main: flags from the table, exit codes, and what is said before anything is served."""
 
+import io
 import os
 import subprocess
 import sys
@@ -110,3 +111,11 @@ def test_every_command_of_the_help_text_exists(name: str, capsys: pytest.Capture
         cli.main([name, "--help"])
     assert end.value.code == 0
     assert f"gateway {name}" in capsys.readouterr().out
+
+
+def test_a_conversion_without_a_model_says_how_to_name_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"messages": []}')))
+    assert cli.main(["convert", "--from", "anthropic", "--to", "gemini"]) == 1
+    assert "give --model" in capsys.readouterr().err
