@@ -636,7 +636,7 @@ class Tally:
         self.codes: Dict[str, int] = {}
         self.started = time.monotonic()
         self._marks: List[Tuple[float, int]] = [(self.started, 0)]  # (when, how many were done), the last minute
-        self._drawn_at, self._drawn = 0.0, False
+        self._drawn_at, self._drawn = 0.0, 0
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
 
     def count(self, done: Done) -> None:
@@ -672,14 +672,15 @@ class Tally:
         """Draw the line, where stderr is a terminal, at most every TICK_S."""
         now = time.monotonic()
         if self._terminal and now - self._drawn_at >= TICK_S:
-            self._drawn_at, self._drawn = now, True
-            self._draw(f"\r{self.line(now, gate)}\x1b[K")
+            text = self.line(now, gate)
+            self._draw("\r" + text.ljust(self._drawn))  # no control sequence: older consoles of Windows show it
+            self._drawn_at, self._drawn = now, max(self._drawn, len(text))
 
     def clear(self) -> None:
         """Take the line away, so that notes stand alone."""
         if self._drawn:
-            self._draw("\r\x1b[K")
-            self._drawn, self._drawn_at = False, 0.0
+            self._draw("\r" + " " * self._drawn + "\r")
+            self._drawn, self._drawn_at = 0, 0.0
 
     @staticmethod
     def _draw(text: str) -> None:

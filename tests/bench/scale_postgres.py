@@ -109,16 +109,15 @@ def reads(address: str) -> list[tuple[str, float, str, float, bool]]:
     with driver.Guard() as guard:
         db = driver.connect(address, "bench", guard, reads=True)
         named = [row[0] for row in db.execute("SELECT request_id FROM calls WHERE id % 1000 = 7 LIMIT 200").fetchall()]
-        turn = iter(named * 10)
+        turn, newest = iter(named * 10), Page(limit=50)
         works: list[tuple[str, Callable[[], Any], float]] = [
             *((f"statistics, {name}, by {by}", lambda each=each, by=by: queries.statistics(db, each, Where(), by, 20), 60.0)
               for name, each in span.items() for by in ("model", "key")),
             ("series, 30 d", lambda: queries.series(db, span["30 d"], Where()), 60.0),
             ("by request id", lambda: queries.one(db, next(turn)), 1.0),
-            ("latest 50", lambda: queries.by_time(db, Page(limit=50), Where(), lambda: False), 5.0),
-            ("latest 50 of one key", lambda: queries.by_time(db, Page(limit=50), Where(key="key-35"), lambda: False), 100.0),
-            ("latest 50 of a key without calls", lambda: queries.by_time(db, Page(limit=50), Where(key="none"), lambda: False),
-             100.0),
+            *((f"{name}, and their number", lambda where=where: queries.find_page(db, newest, where, time.monotonic), limit)
+              for name, where, limit in (("latest 50", Where(), 5.0), ("latest 50 of one key", Where(key="key-35"), 100.0),
+                                         ("latest 50 of a key without calls", Where(key="none"), 100.0))),
         ]  # fmt: skip
         found = []
         for name, work, limit in works:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,26 @@ def page(browser: Any) -> Iterator[Any]:
 def shot(page: Any) -> Any:
     """shot("calls-dark") keeps what the page looks like."""
     return lambda name, **how: page.screenshot(OUTPUT / f"{name}.png", **how)
+
+
+@pytest.fixture(scope="session")
+def axe() -> Any:
+    """axe(page) -> what axe-core finds wrong, by rule; [] where LLM_ROUTER_AXE does not name its file."""
+    name = os.environ.get("LLM_ROUTER_AXE", "")
+    source = Path(name).read_text(encoding="utf-8") if name else ""
+
+    def found(page: Any, *rules: str) -> list[str]:
+        if not source:
+            return []
+        if not page.run("return typeof axe === 'object'"):
+            page.run(source)
+        options = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+        told = page.run("return axe.run(document, arguments[0]).then((all) => all.violations)", options)
+        if rules:
+            return [f"{each['id']}: {len(each['nodes'])}" for each in told]
+        return [f"{each['id']}: {node['html'][:160]}" for each in told for node in each["nodes"]]
+
+    return found
 
 
 @pytest.fixture

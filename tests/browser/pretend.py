@@ -26,6 +26,7 @@ from llm_router_gateway.net.router import ManagementRequest
 Answer = tuple[int, Any]
 NOW = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
 SPANS_S = {"1h": (3600, 60), "24h": (86400, 3600), "7d": (604800, 3600), "30d": (2592000, 86400)}
+LABELLED = {"tag": ["search", "nightly", "team:ads"], "user": ["u-1", "u-2", "someone@example.org"]}
 MODELS = ["openai/gpt-4.1", "claude/sonnet", "gemini/flash", "office/qwen-72b"]
 
 
@@ -46,6 +47,7 @@ def stats(calls: int, wave: float = 1.0) -> dict[str, Any]:
         "calls": calls,
         "success": calls - errors,
         "errors": errors,
+        "caller_errors": errors // 3,
         "client_gone": 0,
         "error_rate": errors / calls if calls else 0,
         "input_tokens": calls * 800,
@@ -65,6 +67,7 @@ def call(number: int, **changes: Any) -> dict[str, Any]:
     model = MODELS[number % len(MODELS)]
     provider, _, name = model.partition("/")
     is_bad = number % 7 == 3
+    is_callers = number % 14 == 10  # every other one of them
     row = {
         "id": 1000 - number,
         "request_id": f"req-{number:04d}",
@@ -79,8 +82,8 @@ def call(number: int, **changes: Any) -> dict[str, Any]:
         "served": "" if is_bad else model,
         "provider": provider,
         "model": name,
-        "attempts": 2 if number % 5 == 0 else 1,
-        "failed": ["office/qwen-72b: 429 rate_limited"] if number % 5 == 0 else [],
+        "attempts": 0 if is_callers else 2 if number % 5 == 0 else 1,
+        "failed": ["office/qwen-72b rate_limited"] if number % 5 == 0 else [],
         "status": 429 if is_bad else 200,
         "error": "rate_limited" if is_bad else "",
         "message": "openai/gpt-4.1: the provider's limit is reached" if is_bad else "",
@@ -100,6 +103,8 @@ def call(number: int, **changes: Any) -> dict[str, Any]:
         "key_name": "team-search",
         "client": "10.0.0.7",
         "lost": ["logit_bias"] if provider == "claude" else [],
+        "tags": ["search", "nightly"] if number % 3 == 0 else [],
+        "end_user": f"u-{number % 4}" if number % 2 else "",
     }
     return {**row, **changes}
 
@@ -160,6 +165,21 @@ def key(name: str, **changes: Any) -> dict[str, Any]:
     return {**row, **changes}
 
 
+def member(name: str, weight: float, now: float, **changes: Any) -> dict[str, Any]:
+    row = {
+        "model": name,
+        "weight": weight,
+        "effective_weight": now,
+        "priority": 0,
+        "selector": None,
+        "share": 0.0,
+        "is_fallback": False,
+        "state": "ok",
+        "back_in_s": 0.0,
+    }
+    return {**row, **changes}
+
+
 CATALOG = {
     "models": [
         model("openai/gpt-4.1"),
@@ -168,12 +188,12 @@ CATALOG = {
             "gemini/flash",
             health={
                 "state": "open",
-                "factor": 0.2,
+                "factor": 1.0,
                 "back_in_s": 12.0,
                 "active": 0,
                 "latency_s": 1.9,
-                "consecutive_failures": 5,
-                "last_error": "status 503",
+                "consecutive_failures": 37,
+                "last_error": "503 upstream_failed",
             },
         ),
         model("office/qwen-72b", is_active=False, prices=None, limits=None, source="overlay"),
@@ -185,8 +205,10 @@ CATALOG = {
             "strategy": "weighted",
             "fallbacks": ["gemini/flash"],
             "members": [
-                {"model": "openai/gpt-4.1", "weight": 70, "effective_weight": 70, "priority": 0, "selector": None},
-                {"model": "claude/sonnet", "weight": 30, "effective_weight": 12, "priority": 0, "selector": ".stream == true"},
+                member("openai/gpt-4.1", 70, 70, share=0.8537, priority=1),
+                member("claude/sonnet", 30, 12, share=0.1463, priority=1, selector=".stream == true"),
+                member("gemini/flash", 40, 0, priority=1, state="open", back_in_s=12.0),
+                member("office/qwen-72b", 100, 100, is_fallback=True),
             ],
         }
     ],
@@ -198,7 +220,9 @@ CATALOG = {
             "base_url": f"https://{name}.example/v1",
             "is_active": True,
             "has_key": name != "office",
-            "source": "file",
+            "needs_key": True,
+            "source": "overlay" if name == "office" else "file",
+            "changed": ["is_active"] if name == "gemini" else [],
         }
         for name in ("openai", "claude", "gemini", "office")
     ],
@@ -215,6 +239,7 @@ CANDIDATE = {
     "selected": True,
     "selector_error": None,
     "state": "ok",
+    "is_fallback": False,
 }
 DECISION = {
     "model": "openai/gpt-4.1",
@@ -237,9 +262,50 @@ DECISION = {
                 "share": 0.15,
                 "why": "drawn less often",
             },
+            {
+                **CANDIDATE,
+                "model": "gemini/flash",
+                "group": None,
+                "weight": 100,
+                "effective_weight": 100,
+                "share": 0.0,
+                "is_fallback": True,
+                "why": "another candidate ranked higher or was next in turn",
+            },
         ],
     },
 }
+
+
+def entry(provider: dict[str, Any]) -> dict[str, Any]:
+    """A provider as GET /providers/NAME has it."""
+    fields = {"type": provider["type"], "base_url": provider["base_url"]}
+    return {**provider, "id": provider["name"], "limits": None, "settings": {}, "fields": fields}
+
+
+def listed(row: dict[str, Any]) -> dict[str, Any]:
+    """A model as GET /models has it."""
+    config = {"context_window": row["context_window"], "input_usd_per_mtok": 2.0, "output_usd_per_mtok": 8.0}
+    names = ("display_name", "description", "tags", "limits", "source")
+    return {
+        **{name: row[name] for name in names},
+        "id": row["name"],
+        "name": row["model"],
+        "provider_name": row["provider"],
+        "remote_identifier": row["model"],
+        "config": config,
+        "changed": [],
+    }
+
+
+SAID = (
+    "## Short answer\n\nUse **`fetch`**, see [the manual](https://example.org/fetch):\n\n"
+    "```js\nawait fetch(url)\n```\n\n1. one\n2. two\n"
+)
+ANSWER = "".join(
+    f"data: {json.dumps({'choices': [{'index': 0, 'delta': {'content': SAID[at : at + 9]}}]})}\n\n"
+    for at in range(0, len(SAID), 9)
+)
 REFUSED = {"error": {"message": "no key: sign in", "type": "authentication_error", "code": "unauthorized", "param": None}}
 
 
@@ -317,11 +383,16 @@ class Pretend:
 
     def named(self, method: str, path: str) -> Answer:
         first, _, last = path.rpartition("/")
+        found = next(
+            (each for each in self.catalog["providers"] if method == "GET" and path == f"providers/{each['name']}"), None
+        )
+        if found is not None:
+            return 200, entry(found)
         if first == "monitor/invocations":
             row = next((each for each in self.rows if last in (str(each["id"]), each["request_id"])), None)
             bodies = {
                 "request": '{"model": "smart", "messages": []}',
-                "response": "data: {}\n\n",
+                "response": ANSWER,
                 "request_cut": False,
                 "response_cut": True,
                 "kept": True,
@@ -357,7 +428,14 @@ class Pretend:
         groups = (
             [{"name": name, **stats(many // (index + 2), 1 + index / 4)} for index, name in enumerate(MODELS)] if many else []
         )
-        errors = [{"error": "rate_limited", "count": 21}, {"error": "upstream_failed", "count": 4}] if many else []
+        names = LABELLED.get(query.get("group_by", ""), MODELS)
+        groups = [{**each, "name": name, "id": name} for each, name in zip(groups, names, strict=False)]
+        errors = [
+            {"error": "rate_limited", "count": 21, "caller_count": 6},
+            {"error": "upstream_failed", "count": 4, "caller_count": 0},
+            {"error": "context_length_exceeded", "count": 3, "caller_count": 3},
+        ]
+        errors = errors if many else []
         return 200, {
             "range": {"from": iso(NOW - timedelta(seconds=span)), "to": iso(NOW), "seconds": span},
             "overall": stats(many),
@@ -384,7 +462,8 @@ class Pretend:
         return 200, {"granularity": "auto", "step_s": step, "data": data}
 
     def get_monitor_grouped_time_series(self, query: dict[str, str], body: Any) -> Answer:
-        parts = [(name, 1 / (index + 2)) for index, name in enumerate([*MODELS, "other"])] if self.rows else []
+        names = LABELLED.get(query.get("group_by", ""), [*MODELS, "other"])
+        parts = [(name, 1 / (index + 2)) for index, name in enumerate(names)] if self.rows else []
         made = [{"name": name, "data": self.steps(query, part)[1]} for name, part in parts]
         return 200, {"granularity": "auto", "step_s": self.steps(query, 1.0)[0], "groups": made}
 
@@ -409,6 +488,20 @@ class Pretend:
     def post_api_keys(self, query: dict[str, str], body: Any) -> Answer:
         self.keys.append(key(body["name"], is_admin=body["is_admin"]))
         return 201, {"key": "llmr_" + "n" * 20, "item": self.keys[-1]}
+
+    def get_providers(self, query: dict[str, str], body: Any) -> Answer:
+        return 200, [entry(each) for each in self.catalog["providers"]]
+
+    def get_models(self, query: dict[str, str], body: Any) -> Answer:
+        return 200, [listed(each) for each in self.catalog["models"]]
+
+    def post_providers(self, query: dict[str, str], body: Any) -> Answer:
+        self.catalog["providers"].append({**self.catalog["providers"][0], "name": body["name"], "source": "overlay"})
+        return 201, entry(self.catalog["providers"][-1])
+
+    def post_models(self, query: dict[str, str], body: Any) -> Answer:
+        self.catalog["models"].append(model(f"{body['provider']}/{body['name']}", source="overlay"))
+        return 201, listed(self.catalog["models"][-1])
 
     def post_route(self, query: dict[str, str], body: Any) -> Answer:
         return 200, DECISION

@@ -152,6 +152,8 @@ def test_a_key_made_on_the_page_works_and_ends_with_it(page: Any, real: Any) -> 
     page.labelled("New key").click()
     page.field("Name").type("team")
     page.field("Models").type("north/*")
+    for group in ("Rate limits", "More budgets", "Caps on parameters"):
+        page.labelled(group).click()
     page.field("Requests").type("100")
     page.field("USD per day").type("5")
     page.labelled("Add a cap").click()
@@ -264,7 +266,7 @@ def test_a_conversation_through_the_real_gateway(page: Any, real: Any, shot: Any
     assert "north/large" in page.text(".turn-foot") and "2 attempts" in page.text(".turn-foot")
     shot("real-try")
     page.labelled("The call").click()
-    shows(page, "north/broken", "What the stream said")
+    shows(page, "north/broken", "The answer, ")
     page.press("escape")
     page.gone("dialog")
     page.go(address(real, "?view=try&model=slow"))
@@ -287,3 +289,83 @@ def test_a_session_asks_for_the_header_that_no_other_site_can_send(page: Any, re
     assert page.run(post, False) == 403
     assert page.run(post, True) == 200
     assert page.run("return document.cookie") == "", "a script cannot read the session"
+
+
+def test_a_provider_and_a_model_added_on_the_page_answer(page: Any, real: Any, stand_in: Any) -> None:
+    page.allowed = BROKEN
+    signed_in(page, real, "?view=models")
+    page.labelled("Add a provider").click()
+    page.field("Name").fill("east")
+    page.run("arguments[0].value = 'vllm'; arguments[0].dispatchEvent(new Event('change'))", page.field("Type"))
+    page.field("Address").type("no address")
+    page.labelled("Add the provider").click()
+    page.until_text("dialog .wrong", "no address")
+    assert page.run("return document.activeElement.name") == "base_url"
+    page.field("Address").fill(stand_in.base_url)
+    page.labelled("Add the provider").click()
+    page.until_text("#toasts", "east is added.")
+    page.labelled("Add a model").click()
+    page.run("arguments[0].value = 'east'; arguments[0].dispatchEvent(new Event('change'))", page.field("Provider"))
+    page.field("Name").type("fresh")
+    page.field("Name at the provider").type("demo")
+    page.field("Input").type("-1")
+    page.labelled("Add the model").click()
+    page.until("return document.activeElement.name === 'config.input_usd_per_mtok' && document.querySelector('dialog .wrong')")
+    page.field("Input").fill("2")
+    page.labelled("Add the model").click()
+    page.until_text("#toasts", "east/fresh is added.")
+    assert real.chat("openai", "east/fresh").status == 200
+    page.run("document.getElementById('toasts').replaceChildren()")  # which lie over the last row for some seconds
+    page.labelled("Edit model east/fresh").click()
+    page.labelled("Remove").click()
+    page.until_text("dialog", "Its calls stay in the log.")
+    page.labelled("Remove").click()
+    page.until_text("#toasts", "east/fresh is removed.")
+    page.labelled("Edit provider south").click()
+    page.field("Address").fill("http://127.0.0.1:9/v2")
+    page.labelled("Save").click()
+    page.until_text("#toasts", "south is saved.")
+    page.labelled("Edit provider south").click()
+    page.labelled("Undo changes").click()
+    page.labelled("Undo").click()
+    page.until_text("#toasts", "As in the file again.")
+    assert real.chat("openai", "writer").status == 200
+
+
+def test_spend_is_divided_by_tags_and_end_users(page: Any, real: Any) -> None:
+    body = {"model": "large", "messages": [{"role": "user", "content": "hi"}]}
+    for user, tags in (("u-1", "search, nightly"), ("u-2", "search")):
+        data = json.dumps({**body, "user": user}).encode()
+        assert (
+            real.send("POST", "/v1/chat/completions", data, authorization=f"Bearer {ADMIN}", x_llm_router_labels=tags).status
+            == 200
+        )
+    logged(real, 2)
+    signed_in(page, real, "?view=activity&by=tag&metric=calls")
+    page.until("return document.querySelectorAll('.figures-table tbody tr').length === 2")
+    rows = (
+        "return [...document.querySelectorAll('.figures-table tr')].map((row) => [...row.cells].map((cell) => cell.innerText))"
+    )
+    assert [(row[0].strip(), row[1]) for row in page.run(rows)[1:]] == [("search", "2"), ("nightly", "1")]
+    page.find("[data-key='group:nightly']").click()
+    shows(page, "1 call")
+    page.find("[data-key='call:1']").click()
+    page.until_text("dialog .facts", "u-1")
+    page.until_text("dialog .facts", "nightly")
+    page.press("escape")
+    page.go(address(real, "?view=activity&by=user"))
+    page.until_text(".figures-table", "u-2")
+
+
+def test_errors_of_callers_are_apart_from_those_of_providers(page: Any, real: Any) -> None:
+    assert real.chat("openai", "large").status == 200
+    assert real.chat("openai", "nothing-like-it").status == 404
+    assert real.chat("openai", "broken").status == 500
+    logged(real, 3)
+    signed_in(page, real)
+    page.until_text("[data-key='tile:callers']", "1 refused or invalid")
+    page.until_text("[data-key='tile:errors']", "1 failed")
+    page.find("[data-key='error:caller_error:model_not_found']").click()
+    shows(page, "1 call", "Unknown model", "nothing-like-it")
+    page.find("[data-key='call:2']").click()
+    page.until_text("dialog .message", "Error of the caller.")

@@ -163,11 +163,12 @@ def test_a_plain_answer_is_shown_as_well(page: Any, gateway: Any) -> None:
     assert "stream" not in sent(gateway)[0]
 
 
-def test_who_would_answer_is_told_before_anything_is_asked(page: Any, gateway: Any) -> None:
+def test_the_routing_is_shown_before_anything_is_sent(page: Any, gateway: Any) -> None:
     page.allowed = BROKEN
     start(page, gateway)
     page.until_text(".candidates", "claude/sonnet")
     assert gateway.came("POST", "route")[-1]["model"] == "smart"
+    page.until_text(".candidates", "only if the others fail")
     nobody = {
         "error": {"message": "smart: no healthy member available", "code": "no_member", "type": "x", "param": None},
         "model": None,
@@ -188,7 +189,25 @@ def test_who_would_answer_is_told_before_anything_is_asked(page: Any, gateway: A
         },
     }
     gateway.answers["POST route"] = (503, nobody)
-    page.labelled("Ask again").click()
+    page.labelled("Check again").click()
     page.until_text(".try-side", "smart: no healthy member available")
     page.until_text(".candidates", "its breaker is open")
     assert sent(gateway) == []
+
+
+def test_an_answer_is_shown_with_its_markdown_and_its_raw_text_is_a_press_away(page: Any, gateway: Any) -> None:
+    text = "# Head\n\nSome **bold** words and [a link](https://example.org)\n\n- one\n- two"
+    gateway.pieces = lambda body: iter([*(piece(each) for each in text), piece("", "stop"), b"data: [DONE]\n\n"])
+    start(page, gateway)
+    say(page, "Hello?")
+    page.until_text(".turn-foot", "cost")
+    said = "return document.querySelector('.answer-text').innerText"
+    assert page.text(".answer-text strong") == "bold" and "**" not in page.run(said)
+    assert page.run("return document.querySelectorAll('.answer-text li').length") == 2
+    link = page.find(".answer-text a")
+    assert (link.attribute("rel"), link.attribute("target")) == ("noopener noreferrer", "_blank")
+    page.labelled("Raw text").click()
+    assert page.run(said) == text
+    assert page.labelled("Raw text").attribute("aria-pressed") == "true"
+    page.labelled("Raw text").click()
+    assert page.text(".answer-text strong") == "bold"

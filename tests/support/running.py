@@ -37,6 +37,14 @@ from llm_router_gateway.net import connection, server
 server.Server.__init__.__kwdefaults__["timeouts"] = connection.ServerTimeouts(*map(float, sys.argv.pop(1).split(",")))
 sys.exit(main.main(sys.argv[1:]))
 """
+AT_ONCE = """\
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from llm_router_gateway.commands import main
+from llm_router_gateway.store import recorder, sql_conversations
+recorder.GATHER_S = sql_conversations.AGAIN_S = 0.0
+sys.exit(main.main(sys.argv[1:]))
+"""
 
 
 def made_up(name: str) -> str:
@@ -196,18 +204,21 @@ class Process:
     """`python3 scripts/llm_router_gateway -c router.toml -p 0 FLAGS` on a free port, until end().
 
     `timeouts` are the seconds of connection.ServerTimeouts, shorter than the defaults; `files` is its limit of open files;
-    `gateway` is the package to run.
+    `gateway` is the package to run. `at_once`: a call is stored as soon as it is over, for tests that look for each,
+    and what is not in the store is not looked for again a little later.
     """
 
     def __init__(
         self, folder: Path, config: str, *words: str, env: Mapping[str, str] | None = None, timeouts: str = "",
-        files: int = 0, gateway: Path = GATEWAY,
+        files: int = 0, gateway: Path = GATEWAY, at_once: bool = False,
     ) -> None:  # fmt: skip
         self.folder = folder
         self.token = ""
         argv = [sys.executable, str(gateway)]
         if timeouts:
             argv = [sys.executable, "-c", IMPATIENT, str(SCRIPTS), timeouts]
+        if at_once:
+            argv = [sys.executable, "-c", AT_ONCE, str(SCRIPTS)]
         if files:
             argv = ["/bin/sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *argv]
         if config:

@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
 from types import ModuleType
 from typing import Any, Dict
@@ -63,6 +64,8 @@ def strip() -> None:
         sys.modules[name] = None  # type: ignore[assignment]  # an import of it fails
     pair, unix = socket.socketpair, socket.AF_UNIX
     socket.socketpair = lambda *_: pair(unix)  # type: ignore[assignment]  # its loop needs one, as on every system
+    number = signal.SIGKILL
+    subprocess.Popen.kill = lambda self: os.kill(self.pid, number)  # type: ignore[method-assign]  # no signal there
     for module, names in GONE.items():
         for name in names.split():
             if hasattr(module, name):

@@ -22,7 +22,7 @@ from ..config.config import Config, ConfigError
 from ..config.settings import SERVER
 from ..config.sources import Source
 from ..proxy.log import event_line
-from .program import as_typed, program_name
+from .program import as_typed, program_name, write_utf8
 
 EXIT_CODES = {
     0: "served and stopped, or success",
@@ -121,6 +121,7 @@ def load(source: Source, *, serves: bool = False) -> Config | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of one command line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    write_utf8()
     try:
         if arguments and arguments[0] in COMMANDS:
             from importlib import import_module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -18,6 +19,20 @@ def program_name() -> str:
     if name.removesuffix(".exe") in INSTALLED:
         return PROGRAM
     return f"python3 {given}" if name == "llm_router_gateway" else AS_A_FOLDER
+
+
+def write_utf8() -> None:
+    """What goes to a file or pipe is UTF-8 with plain line ends on every system; a terminal keeps its own, and nothing fails.
+
+    Windows would write its code page there, which lacks most of what a model's name may hold.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper):  # there is none, or somebody else's
+            continue
+        if stream.isatty():
+            stream.reconfigure(errors="backslashreplace")
+        else:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def as_typed(text: str) -> str:

@@ -447,7 +447,12 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     replica = process.backends.replica
     if replica is not None:
         await replica.start(process.gateway.routing_state, process.backends.authenticator, lambda: process.config)
-    process.server.listen(sockets)
+    try:
+        process.server.listen(sockets)
+    except OSError as wrong:  # another process was quicker
+        process.backends.close()
+        process.say_at_start("error", "problem", [cannot_listen(config, wrong)])
+        return 3
     port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()

@@ -44,7 +44,7 @@ from .process import new_id, on_signals, raise_file_limit, say
 from .telemetry import Sending
 
 TELL_S = 0.2  # how often members and open requests are reported to the home
-REFUSED, LOST = 4, 5  # exit codes: the home does not take this worker; the home is gone
+REFUSED, LOST = 4, 5  # exit codes: the home does not take this worker, or the address is taken; the home is gone
 FLUSH_LIMIT_S = 10.0  # for the last batch
 
 
@@ -192,7 +192,11 @@ class WorkerProcess:
             sock.setblocking(False)
         shares = Shares(self.start.shares, self.start.place)
         await self.leases.start()
-        self.server.listen(descriptors, shares)
+        try:
+            self.server.listen(descriptors, shares)
+        except OSError as wrong:  # another gateway was quicker
+            say(f"{self.start.name}: cannot listen: {wrong.strerror}")
+            return REFUSED
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.link.send("ready")
         self.sending.start()

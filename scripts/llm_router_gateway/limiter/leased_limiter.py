@@ -198,13 +198,13 @@ class LeasedLimiter:
         """One message, and for a slot further ones while the limit lets the request wait."""
         give_up: float | None = None
         while True:
-            busy = next((self._taking[name] for name in slots if name in self._taking), None)
+            busy = self._under_way(slots)
             if busy is not None:
                 await asyncio.shield(busy)  # EngineAway is this request's, too
                 if self._has_all(taken, slots, self._clock()):
                     self._take_own(taken, slots, self._clock())
                     return LeasedPermit(self, taken, slots)
-                if any(name in self._taking for name in slots):
+                if self._under_way(slots) is not None:
                     continue
             self._check_refusals(scopes, taken)
             reply = await self._ask(scopes, taken, slots)
@@ -219,6 +219,11 @@ class LeasedLimiter:
             name, limit = self._full(scopes, taken, reply, now)
             give_up = give_up if give_up is not None else now + limit.wait_s
             await self._wait_slot(name, limit, give_up, idle)
+
+    def _under_way(self, slots: Sequence[str]) -> asyncio.Task[TakeReply] | None:
+        """A message about one of these scopes. One that is over may not be removed yet: to await it lets nothing else run."""
+        tasks = (self._taking.get(name) for name in slots)
+        return next((task for task in tasks if task is not None and not task.done()), None)
 
     async def _ask(self, scopes: Sequence[Scope], taken: list[Due], slots: list[str]) -> TakeReply:
         now = self._clock()

@@ -173,7 +173,7 @@ def read_span(query: Mapping[str, str], now: float, granularity: str = "auto") -
 def read_where(query: Mapping[str, str]) -> Where:
     status = query.get("status", "").lower()
     if status and status not in OUTCOMES and not (WHOLE.fullmatch(status) and 100 <= int(status) <= 999):
-        raise bad_parameter("status", "must be success, error, client_gone, or a status such as 429")
+        raise bad_parameter("status", f"must be {', '.join(OUTCOMES)}, or a status such as 429")
     return Where(
         model=query.get("model", ""), provider=query.get("provider", ""), key=query.get("key", ""), has_key="key" in query,
         status=status, error=query.get("error", ""), client=query.get("client", ""), search=query.get("search", ""),

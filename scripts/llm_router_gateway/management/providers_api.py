@@ -29,6 +29,7 @@ from ..config.sources import Source
 from ..errors import BadRequest, Conflict, GatewayError, NotFound, NotSaved
 from ..net.router import CALLER, Handler, ManagementRequest, ManagementResponse, Route
 from ..policy.rate_limits import Limit
+from ..routing.plan import member_rows
 from ..routing.snapshot import Snapshot
 from ..routing.state import RoutingState
 
@@ -170,12 +171,15 @@ def monitor_row(model: Model, provider: Provider, entry: Entry | None, report: M
     }  # fmt: skip
 
 
-def group_json(group: Group, reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+ROUTED = ("effective_weight", "share", "is_fallback", "state", "back_in_s")  # of a member, from the router
+
+
+def group_json(group: Group, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A group for the page; `rows` are plan.member_rows, in the order of its members."""
     members = [
-        {"model": member.model, "weight": member.weight,
-         "effective_weight": round(member.weight * float(reports.get(member.model, ABSENT).get("factor", 1.0)), 3),
-         "priority": member.priority, "selector": member.selector.text if member.selector else None}
-        for member in group.members
+        {"model": member.model, "weight": member.weight, "priority": member.priority,
+         "selector": member.selector.text if member.selector else None, **{name: row[name] for name in ROUTED}}
+        for member, row in zip(group.members, rows, strict=True)
     ]  # fmt: skip
     return {"name": group.name, "description": group.description, "strategy": group.strategy, "members": members,
             "fallbacks": list(group.fallbacks)}  # fmt: skip
@@ -461,14 +465,15 @@ class ProvidersApi:
         return key is None or bool(not key.only_groups and key.may_model(f"{model.provider}/{model.name}", model.tags))
 
     async def _monitored(self, request: ManagementRequest) -> ManagementResponse:
-        state = self._state()
-        reports = {report["model"]: report for report in self._routing_state.report(state.table, self._clock())}
+        state, now = self._state(), self._clock()
+        reports = {report["model"]: report for report in self._routing_state.report(state.table, now)}
         providers = {provider.name: provider for provider in state.config.providers}
         names = ("name", "type", "api", "base_url", "is_active", "has_key", "needs_key", "source", "changed")
         return self._reply({
             "models": [monitor_row(model, providers[model.provider], self._entry(name), reports.get(name, ABSENT))
                        for model in state.config.models for name in [f"{model.provider}/{model.name}"]],
-            "groups": [group_json(group, reports) for group in state.config.groups],
+            "groups": [group_json(group, member_rows(state.table, self._routing_state, group.name, now))
+                       for group in state.config.groups],
             "providers": [{name: made[name] for name in names}
                           for made in map(self._provider_json, state.config.providers)],
         })  # fmt: skip

@@ -59,9 +59,10 @@ def budget(max_connections: int, files: int) -> int:
 
 
 async def listeners(host: str, port: int, *, reuse_port: bool = False) -> list[socket.socket]:
-    """One listening socket for each address of `host`; with port 0 all get the same. OSError when none can be bound.
+    """One socket for each address of `host`; with port 0 all get the same. OSError when none can be bound.
 
-    `reuse_port`: others may listen there too, and the system deals connections out to them.
+    They listen with the server that accepts from them (`Server.listen`): what the system connects before, would wait in vain
+    where another gateway could answer. `reuse_port`: others may listen there too, and the system deals connections out to them.
     """
     infos = await asyncio.get_running_loop().getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     made: list[socket.socket] = []
@@ -95,7 +96,6 @@ def listener(family: int, address: tuple[Any, ...], *, reuse_port: bool = False)
         probe_peers(made)
         made.setblocking(False)
         made.bind(address)
-        made.listen(BACKLOG)
     except BaseException:
         made.close()
         raise
@@ -163,6 +163,7 @@ class Server:
         self._idle: dict[Connection, float] = {}  # since when; in that order
         self._silent: dict[Connection, float] = {}  # have no whole request, since when; in that order
         self._making: set[asyncio.Task[None]] = set()  # accepted, not yet connections
+        self._listening: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._change: asyncio.Event = asyncio.Event()  # a connection is gone
         self._spare: socket.socket | None = None  # a descriptor for the moment when there is none
@@ -180,7 +181,13 @@ class Server:
         return int(sockets[0].getsockname()[1])
 
     def listen(self, sockets: list[socket.socket], shares: Shares | None = None) -> None:
-        """Accepts from sockets that are open; they are closed with the server. `shares`: other processes do so, too."""
+        """Listens and accepts at sockets that are bound; they are closed with the server. `shares`: other processes do so, too.
+
+        OSError where another process listens there since they were bound.
+        """
+        for each in sockets:
+            each.listen(BACKLOG)
+        self._listening = sockets
         self._budget = budget(self._max_connections, file_limit())
         self._shares = shares
         if shares is not None:
@@ -222,6 +229,11 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._accepting, return_exceptions=True)
         self._accepting = []
+        for listening in self._listening:
+            with listening, suppress(OSError):  # closing would reset those that the system has connected already
+                while self.open < self._room + OVERFLOW:
+                    self._take(*listening.accept())
+        self._listening = []
         if self._spare is not None:
             self._spare.close()
             self._spare = None
@@ -238,24 +250,18 @@ class Server:
 
     async def _accept(self, listening: socket.socket) -> None:
         """Accepts connections until cancelled. A lack of system resources does not end the loop."""
-        with listening:
+        while True:
+            while self.open >= self._room + OVERFLOW and not self._make_room():
+                await self._next_change(SILENT_S)
             try:
-                while True:
-                    while self.open >= self._room + OVERFLOW and not self._make_room():
-                        await self._next_change(SILENT_S)
-                    try:
-                        sock, address = await accept_from(listening)
-                    except OSError as error:
-                        if error.errno in SHORT_OF_FILES:
-                            await self._short_of_files(listening)
-                        continue
-                    self._take(sock, address)
-                    if self._shares is not None:
-                        await self._pace(self._shares)
-            finally:
-                with suppress(OSError):  # closing would reset those that the system has connected already
-                    while self.open < self._room + OVERFLOW:
-                        self._take(*listening.accept())
+                sock, address = await accept_from(listening)
+            except OSError as error:
+                if error.errno in SHORT_OF_FILES:
+                    await self._short_of_files(listening)
+                continue
+            self._take(sock, address)
+            if self._shares is not None:
+                await self._pace(self._shares)
 
     def _take(self, sock: socket.socket, address: Any) -> None:
         """Makes a connection of one that was accepted, where there is room for its caller."""

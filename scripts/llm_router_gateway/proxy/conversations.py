@@ -171,8 +171,12 @@ class Conversation:
             await asyncio.wait({self.keeping})
 
     def close(self) -> None:
-        if self.large is not None:
-            self.large.close()
+        """What workers have of it is let go, once they are done with it."""
+        large = self.large
+        if large is not None and self.keeping is not None and not self.keeping.done():
+            self.keeping.add_done_callback(lambda _: large.close())
+        elif large is not None:
+            large.close()
 
 
 class Conversations:

@@ -11,6 +11,7 @@ may go on looking. What was sent cannot be taken back: after the first output a 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from typing import TypeVar
@@ -33,6 +34,7 @@ from .streaming import Headers
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # another key of the same provider may succeed
 PASSING = frozenset({502, 503, 529})  # often over a moment later
 MAX_AGAIN_S = 2.0  # of a Retry-After, for the second attempt at the only member
+EXPIRED = re.compile(r"\bexpired\b|^authentication failed", re.I)
 SMALL_ERRORS = frozenset({"no_key", "unsupported"})
 
 MAX_KNOWN = 1_000  # cached names that mean a single model
@@ -94,7 +96,7 @@ class Failover:
             try:
                 permit = await self._acquire(context, attempt, idle) if attempt.target.scopes else FREE
                 if permit is not None:
-                    answer = await self._with_keys(context, attempt, send)
+                    answer = await self._with_keys(context, attempt, send, idle)
                     attempt.succeed(clock())
                     await settle(context, permit if attempt.target.scopes else None)
                     return answer
@@ -204,7 +206,7 @@ class Failover:
             await asyncio.sleep(max(wait_s, error.retry_after_s or 0.0))
         return Attempt(before.target, self._routing_state, context.state.table.routing.health, self._clock())
 
-    async def _with_keys(self, context: RequestContext, attempt: Attempt, send: Send[Answer]) -> Answer:
+    async def _with_keys(self, context: RequestContext, attempt: Attempt, send: Send[Answer], idle: Idle) -> Answer:
         """A member's answer, with the first of its provider's keys that is accepted; the one that has the conversation before
         the others."""
         home_key = context.conversation.home_key(attempt.candidate) if context.conversation is not None else None
@@ -217,12 +219,12 @@ class Failover:
             failure: BaseException | None = None
             try:
                 if attempt.candidate.provider.key_command is not None and not attempt.candidate.provider.keys:
-                    await self._print_key(context, attempt)
+                    await self._print_key(context, attempt, idle)
                 return await send(attempt)
             except GatewayError as error:
                 failure = error
                 is_ours = context.answering or error is context.not_sent
-                if is_ours or error.status not in KEY_REFUSALS or not await self._other_key(context, attempt, error):
+                if is_ours or error.status not in KEY_REFUSALS or not await self._other_key(context, attempt, error, idle):
                     raise
                 context.record.failed.append(f"{attempt.candidate.name} {error.code}, next key")
             except BaseException as error:
@@ -238,20 +240,22 @@ class Failover:
                 if context.caller.key is not None:
                     await self._book(context, charge)
 
-    async def _print_key(self, context: RequestContext, attempt: Attempt) -> None:
+    async def _print_key(self, context: RequestContext, attempt: Attempt, idle: Idle) -> None:
         """The key of a provider that has a command in its place; latency is measured from then on."""
-        attempt.candidate = await self._services.key_commands.with_key(attempt.candidate)
+        with idle():
+            attempt.candidate = await self._services.key_commands.with_key(attempt.candidate)
         context.printed_keys += attempt.candidate.provider.keys
         attempt.mark_sent(self._clock())
 
-    async def _other_key(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> bool:
+    async def _other_key(self, context: RequestContext, attempt: Attempt, error: GatewayError, idle: Idle) -> bool:
         """Whether there is another key after a refusal: the provider's next one, or, once, a new one of its command."""
         if attempt.candidate.provider.key_command is None:
             return attempt.switch_key(self._clock(), error)
         if attempt.is_renewed or not is_expiry(error):
             return False
         attempt.is_renewed = True
-        other = await self._services.key_commands.with_other_key(attempt.candidate)
+        with idle():
+            other = await self._services.key_commands.with_other_key(attempt.candidate)
         if other is None:
             return False
         attempt.candidate = other
@@ -274,8 +278,8 @@ class Failover:
 
 
 def is_expiry(error: GatewayError) -> bool:
-    """Whether an upstream refused a key that may have expired: most say 401, Amazon's 403 in these words."""
-    return error.status == 401 or (error.status == 403 and "expired" in error.message.lower())
+    """Whether an upstream refused a key that may have expired: most say 401, Amazon's 403 in words like these."""
+    return error.status == 401 or (error.status == 403 and EXPIRED.search(error.message) is not None)
 
 
 def is_long_wait(error: GatewayError) -> bool:

@@ -30,6 +30,7 @@ MAX_OUTPUT_BYTES = 65_536  # a token takes a few thousand at most
 MARGIN_S, MARGIN_PART = 300.0, 0.1  # before its end a key is renewed: this long, but no more than this part of its life
 RETRY_S, MAX_RETRY_S = 2.0, 60.0  # after a failure; doubled with each one
 SAME_KEY_S = 30.0  # after a refusal for which the command had no other key
+GROUPS = hasattr(os, "killpg")  # not on Windows, where only the process itself is ended
 KILL_S = 1.0  # for a process to be gone after it was killed
 BY_HAND = "run it by hand, as the user that the gateway runs as, to see why"
 
@@ -183,7 +184,7 @@ async def start(command: KeyCommand) -> Process:
     try:
         return await asyncio.create_subprocess_exec(
             located(command.argv[0]), *command.argv[1:], stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL,
-            start_new_session=os.name == "posix",
+            start_new_session=GROUPS,
         )  # fmt: skip
     except FileNotFoundError:
         raise CommandFailed(f"{program} was not found: write its whole path, or put its folder on the gateway's PATH") from None
@@ -208,7 +209,7 @@ async def read_output(process: Process, program: str) -> bytes:
 async def end(process: Process) -> None:
     """Kills what is left of a command: itself, and what it started."""
     with suppress(ProcessLookupError, PermissionError):
-        if os.name == "posix":
+        if GROUPS:
             os.killpg(process.pid, signal.SIGKILL)
         elif process.returncode is None:
             process.kill()

@@ -176,10 +176,10 @@ class LiveLists:
     async def _listing(self, candidate: Candidate) -> Any:
         if not candidate.url("models"):
             raise NotFound(f"{candidate.provider.name} has no list of models")
-        candidate = await self._services.key_commands.with_key(candidate)
-        check_key(candidate)
-        headers = upstream_headers(candidate, (), self._services.new_id(), same=False)
         async with asyncio.timeout(LIST_TIMEOUT_S):
+            candidate = await self._services.key_commands.with_key(candidate)
+            check_key(candidate)
+            headers = upstream_headers(candidate, (), self._services.new_id(), same=False)
             return json.loads(await self._upstream.get(Outgoing(candidate, candidate.url("models"), headers, b"")))
 
     def _learn(self, provider: str, listing: Any) -> None:

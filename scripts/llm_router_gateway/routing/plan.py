@@ -21,7 +21,7 @@ Choosing is pure: routing state, limits and time are read, the random number gen
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..config.groups import Group, Routing, Selector
@@ -34,8 +34,8 @@ from .permissions import Rights
 from .resolve import candidates
 from .state import Attempt as Attempt
 from .state import RoutingState as RoutingState
-from .strategies import Option, Rng, best_options, positive_weights, round_robin, weighted_random
-from .table import ListedModel, Pool
+from .strategies import Option, Rng, best_options, positive_weights, round_robin, shares, weighted_random
+from .table import ListedModel, Pool, is_fallback
 from .table import Table as Table
 from .table import Target as Target
 from .table import scopes_of as scopes_of
@@ -334,7 +334,7 @@ class Plan:
         chosen = choice.target if choice else None
         if before is not None:
             self._rng.setstate(before)  # type: ignore[attr-defined]  # what has getstate has it
-        rows = [row for pool in self._pools for row in self._rows(pool, chosen, now)]
+        rows = self.rows(chosen, now)
         session = self._session(self._pools[0])
         return {
             "model": self._request.name, "group": self.group.name if self.group else None,
@@ -346,24 +346,27 @@ class Plan:
             "candidates": rows,
         }  # fmt: skip
 
-    def _rows(self, pool: Pool, chosen: Target | None, now: float) -> list[dict[str, Any]]:
-        options = {option.target.name: option for option in self._options(pool, now)}
-        total = sum(option.weight for option in options.values())
-        return [self._row(pool, target, options.get(target.name), total, chosen, now) for target in pool.targets]
+    def rows(self, chosen: Target | None, now: float) -> list[dict[str, Any]]:
+        """Every candidate. Those that are tried first have shares: of the first pool in which one is available."""
+        found: list[dict[str, Any]] = []
+        parts: dict[str, float] = {}
+        for pool in self._pools:
+            own = {} if parts else shares(self._options(pool, now), pool.strategy)
+            parts = parts or own
+            found += [self._row(pool, target, own.get(target.name, 0.0), chosen, now) for target in pool.targets]
+        return found
 
-    def _row(
-        self, pool: Pool, target: Target, option: Option | None, total: float, chosen: Target | None, now: float
-    ) -> dict[str, Any]:
+    def _row(self, pool: Pool, target: Target, share: float, chosen: Target | None, now: float) -> dict[str, Any]:
         selected, wrong = self._verdict(target.selector) if target.selector else (True, "")
         state, forecast = self._state(target, now), self._forecast(target, now)
         known = self._routing_state.health(target.name)
-        rules = self._table.routing.health
+        factor = circuit_breaker.factor(known, self._table.routing.health, now) if state in SELECTABLE else 0.0
         why = self._why(target, state, forecast, selected, wrong, chosen)
         return {
             "model": target.name, "provider": target.name.partition("/")[0],
             "group": pool.group.name if pool.group else None, "weight": target.weight, "priority": target.priority,
-            "effective_weight": round(target.weight * circuit_breaker.factor(known, rules, now), 3),
-            "share": round(option.weight / total, 4) if option and total else 0.0,
+            "effective_weight": round(target.weight * factor, 3),
+            "share": round(share, 4), "is_fallback": pool is not self._pools[0] or is_fallback(pool, target),
             "state": "not_allowed" if self._denial(target)
             else {"wait": "limited", "queue": "full", "refuse": "limited"}.get(forecast.state, state)
             if state in SELECTABLE else state,
@@ -459,3 +462,18 @@ def plan(
         found = [target.candidate for pool in pools for target in pool.targets if target.candidate is not None]
         request.rights.check_some(request.name or str(request.query), group, found)
     return Plan(table, routing_state, request, now, rng, pools, forecast)
+
+
+class NoChance:
+    """In the place of a random number generator where nothing is chosen."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+def member_rows(table: Table, routing_state: RoutingState, name: str, now: float) -> list[dict[str, Any]]:
+    """A group's members as the next request would find them if every selector matched and no limit were reached."""
+    pool = table.chains[name][0]
+    bare = replace(pool, targets=tuple(replace(target, selector=None) for target in pool.targets))
+    made = Plan(table, routing_state, RoutingRequest(name), now, NoChance(), (bare,), unlimited)
+    return made.rows(None, now)

@@ -1,6 +1,7 @@
 """The strategies: which of several available models is chosen. Pure; the random number generator is an argument.
 
 best_options(options, "cost")   -> those that are equally good: of the highest priority, and the cheapest of them
+shares(options, "cost")         -> {"openai/gpt-x": 0.7, ...}: how much of the next requests each of them gets first
 round_robin(options, turns)     -> (the next one in turn, the counters afterwards)
 weighted_random(options, rng)   -> one of them, as likely as its weight
 """
@@ -8,7 +9,7 @@ weighted_random(options, rng)   -> one of them, as likely as its weight
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from .table import Target
@@ -108,3 +109,10 @@ def positive_weights(options: list[Option]) -> list[Option]:
     for option in options:
         option.weight = option.weight or option.factor
     return heavy or options
+
+
+def shares(options: Sequence[Option], strategy: str) -> dict[str, float]:
+    """The part of the next requests that each option is tried first for; what the strategy ranks lower is not there."""
+    best = best_options(positive_weights([replace(option) for option in options]), strategy) if options else []
+    total = sum(option.weight for option in best)
+    return {option.target.name: option.weight / total for option in best}

@@ -102,6 +102,17 @@ def pool_of(routes: Routes, group: Group) -> Pool:
     return Pool(f"group:{group.name}", group.strategy, targets, group)
 
 
+def is_fallback(pool: Pool, target: Target) -> bool:
+    """Whether it answers only when others do not: its priority is lower, its weight is 0, or a cheaper one is to answer."""
+    others = [each for each in pool.targets if each.candidate is not None]
+    first = [each for each in others if each.priority == max(other.priority for other in others)]
+    heavy = [each for each in first if each.weight] or first
+    if not first:
+        return False
+    is_dear = pool.strategy == "cost" and target.price > min(each.price for each in heavy)
+    return target.priority < first[0].priority or (not target.weight and any(each.weight for each in first)) or is_dear
+
+
 def single_pool(routes: Routes, name: str) -> Pool:
     return Pool(f"model:{name}", "priority", (target_of(routes, Member(name)),))
 

@@ -19,6 +19,8 @@ from ..wire.ir import Usage
 from ..wire.spec import RELAYED_KINDS
 
 KINDS = frozenset({"chat", "count", "embeddings", "invoke"}) | RELAYED_KINDS
+# Of a provider these are no fault of the caller: a refused key, an empty account, an unknown model, a limit, its own timeout.
+PROVIDER_4XX = (401, 402, 403, 404, 408, 429)
 COMPLETE, ERROR, CLIENT_GONE, CUT, REFUSED = "complete", "error", "client_gone", "cut", "refused"  # how a call ended
 MAX_NAME = 200  # characters of a name that callers choose
 MAX_MESSAGE = 1_000  # of an error's text
@@ -64,6 +66,14 @@ class Call(NamedTuple):
     def is_timed(self) -> bool:
         """Whether its times are among the latencies."""
         return not self.error and self.kind != "count"
+
+    @property
+    def is_caller_error(self) -> bool:
+        """Whether it failed for what the caller sent or may do: refused here, or sent back by a provider as wrong."""
+        if not self.error or self.ended == CLIENT_GONE:
+            return False
+        is_4xx = 400 <= self.status < 500 and (not self.attempts or self.status not in PROVIDER_4XX)
+        return self.ended == REFUSED or is_4xx
 
 
 COLUMNS = ", ".join(Call._fields)
@@ -116,6 +126,7 @@ def view(number: int, call: Call) -> dict[str, Any]:
 SUMS = (
     "calls", "success", "errors", "client_gone", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens",
     "reasoning_tokens", "cost_usd", "unpriced", "timed", "duration_ms", "firsts", "first_ms",
+    "caller_errors",
 )  # fmt: skip
 
 
@@ -128,6 +139,7 @@ def counts_of(call: Call) -> tuple[float, ...]:
         call.input_tokens or 0, call.output_tokens or 0, call.cached_tokens or 0, call.cache_write_tokens or 0,
         call.reasoning_tokens or 0, call.cost_usd or 0.0, timed and call.cost_usd is None,
         timed, call.duration_ms if timed else 0.0, has_first, (call.first_ms or 0.0) if has_first else 0.0,
+        call.is_caller_error,
     )  # fmt: skip
 
 

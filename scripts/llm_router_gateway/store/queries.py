@@ -27,7 +27,7 @@ from operator import add, sub
 from typing import Any
 
 from . import histogram
-from .call import CLIENT_GONE, COLUMNS, SUMS, Call, stamp, view
+from .call import CLIENT_GONE, COLUMNS, PROVIDER_4XX, REFUSED, SUMS, Call, stamp, view
 from .query import DAY_S, LABELS, SEARCH_S, Cursor, Page, Span, Where
 from .rollups import ALL, STEPS_S
 
@@ -41,7 +41,12 @@ COUNTED_ERRORS = 200_000
 RECENT_ERRORS = 5
 NAMED_CALLS = 3_000  # key names are taken from the newest calls
 PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
-OUTCOME_SQL = {"success": "error = ''", "error": "error <> '' AND error <> ?", CLIENT_GONE: "error = ?"}
+# call.is_caller_error, of those that failed.
+BY_CALLER = (f"(ended = '{REFUSED}' OR (status BETWEEN 400 AND 499 AND "
+             f"(attempts = 0 OR status NOT IN ({', '.join(map(str, PROVIDER_4XX))}))))")  # fmt: skip
+FAILED = "error <> '' AND error <> ?"
+OUTCOME_SQL = {"success": "error = ''", "error": FAILED, "caller_error": f"{FAILED} AND {BY_CALLER}",
+               "provider_error": f"{FAILED} AND NOT {BY_CALLER}", CLIENT_GONE: "error = ?"}  # fmt: skip
 SEARCHED = ("request_id", "asked", "served", "key_name", "error", "message", "client", "end_user", "tags")
 
 # The same numbers as `call.counts_of` makes of one call, for the calls of a query.
@@ -54,6 +59,7 @@ OF_CALLS = (
     f"count(CASE WHEN {TIMED} AND cost_usd IS NULL THEN 1 END)", f"count(CASE WHEN {TIMED} THEN 1 END)",
     f"total(CASE WHEN {TIMED} THEN duration_ms END)", f"count(CASE WHEN {TIMED} THEN first_ms END)",
     f"total(CASE WHEN {TIMED} THEN first_ms END)",
+    f"count(CASE WHEN error <> '' AND ended <> '{CLIENT_GONE}' AND {BY_CALLER} THEN 1 END)",
 )  # fmt: skip
 OF_SUMS = tuple(f"total({name})" for name in SUMS)
 NAME_OF = {"": "''", "model": "provider || '/' || model", "provider": "provider", "key": "key_id"}
@@ -105,6 +111,7 @@ class Dialect:
     pair_steps: tuple[int, ...] = STEPS_S  # of the sums of a model and a key together
     has_key_index: bool = False  # calls of one key are found without looking at others
     tags: str = "json_each(calls.tags)"  # a row for each tag of a call, in the column `value`
+    count: Callable[[Any, Page], int] = lambda db, page: count_rows(db, page)  # the calls within a page's bounds
 
 
 def bin_of(db: Any, column: str) -> str:
@@ -213,10 +220,11 @@ class Tally:
     def stats(self) -> dict[str, Any]:
         """STATS as JSON. Rates without calls are 0, times without times null."""
         (calls, success, failed, gone, tokens_in, tokens_out, cached, _, reasoning, cost_usd, unpriced, timed, duration_ms,
-         firsts, first_ms) = self.numbers  # fmt: skip
+         firsts, first_ms, by_caller) = self.numbers  # fmt: skip
         judged = success + failed
         return {
-            "calls": int(calls), "success": int(success), "errors": int(failed), "client_gone": int(gone),
+            "calls": int(calls), "success": int(success), "errors": int(failed), "caller_errors": int(by_caller),
+            "client_gone": int(gone),
             "error_rate": round(failed / judged, 6) if judged else 0.0, "input_tokens": int(tokens_in),
             "output_tokens": int(tokens_out), "cached_tokens": int(cached), "reasoning_tokens": int(reasoning),
             "total_tokens": int(tokens_in + tokens_out), "cost_usd": round(cost_usd, 9), "unpriced_calls": int(unpriced),
@@ -433,14 +441,15 @@ def range_clause(span: Span) -> dict[str, Any]:
 
 
 def errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
-    """The codes of those that failed, the most frequent first."""
+    """The codes of those that failed, the most frequent first, and how many of each are the caller's own."""
     condition, values = calls_condition(db, where)
     rows = db.execute(
-        f"SELECT error, count(*) FROM (SELECT error FROM calls WHERE started_ms >= ? AND started_ms < ? AND error <> ''"  # nosec B608
-        f" AND error <> ?{condition} ORDER BY started_ms DESC LIMIT ?) AS failed GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
+        f"SELECT error, count(*), count(CASE WHEN {BY_CALLER} THEN 1 END) FROM ("  # nosec B608
+        f"SELECT error, ended, status, attempts FROM calls WHERE started_ms >= ? AND started_ms < ? AND {FAILED}{condition} "
+        "ORDER BY started_ms DESC LIMIT ?) AS failed GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?",
         (*span.bounds_ms, CLIENT_GONE, *values, COUNTED_ERRORS, MAX_ERRORS),
     )  # fmt: skip
-    return [{"error": error, "count": count} for error, count in rows]
+    return [{"error": error, "count": count, "caller_count": by_caller} for error, count, by_caller in rows]
 
 
 def recent_errors(db: Any, span: Span, where: Where) -> list[dict[str, Any]]:
@@ -559,13 +568,19 @@ def by_value(db: Any, page: Page, where: Where) -> tuple[list[Row], Cursor | Non
     return rows, go_on, None if since is None else since[0] + 1
 
 
+def count_rows(db: Any, page: Page) -> int:
+    """The calls within a page's bounds, one by one."""
+    bounds, given = bounds_condition(page)
+    found = db.execute(f"SELECT count(*) FROM calls WHERE {bounds}" if given else "SELECT count(*) FROM calls", given)  # nosec B608
+    return int(found.fetchone()[0])
+
+
 def count_calls(db: Any, page: Page, where: Where) -> tuple[int, bool]:
     """How many fit, and whether that is all: of a filter only the newest calls are looked at."""
     bounds, given = bounds_condition(page)
     condition, values = calls_condition(db, where)
     if not condition:
-        plain = f"SELECT count(*) FROM calls WHERE {bounds}" if given else "SELECT count(*) FROM calls"  # nosec B608
-        return db.execute(plain, given).fetchone()[0], True
+        return dialect_of(db).count(db, page), True
     since = db.execute(f"SELECT started_ms FROM calls WHERE {bounds} ORDER BY started_ms DESC LIMIT 1 OFFSET ?",  # nosec B608
                        (*given, COUNTED_ROWS)).fetchone()  # fmt: skip
     if since is not None:
@@ -580,7 +595,8 @@ def one(db: Any, name: str) -> tuple[int, Call] | None:
     if name.isascii() and name.isdigit() and len(name) < 19:
         row = db.execute(f"SELECT id, {COLUMNS} FROM calls WHERE id = ?", (int(name),)).fetchone()  # nosec B608
     if row is None:
-        row = db.execute(f"SELECT id, {COLUMNS} FROM calls WHERE request_id = ? ORDER BY id DESC LIMIT 1",  # nosec B608
+        # By -id: for "the newest" alone a planner may read all calls from the newest on, and look at each one's request id.
+        row = db.execute(f"SELECT id, {COLUMNS} FROM calls WHERE request_id = ? ORDER BY -id LIMIT 1",  # nosec B608
                          (name,)).fetchone()  # fmt: skip
     return None if row is None else (row[0], Call._make(row[1:]))
 

@@ -14,7 +14,7 @@ MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 MINUTES_KEPT_S = 2 * DAY_S  # sums of minutes: the chart of a day needs them; older times have hours
 LABELS = ("tag", "user")  # what callers say about their calls
 BY = ("model", "provider", "key", *LABELS)  # what sums may be grouped by
-OUTCOMES = ("success", "error", "client_gone")  # what `Where.status` may say besides a number
+OUTCOMES = ("success", "error", "caller_error", "provider_error", "client_gone")  # what `Where.status` may say besides a number
 ORDERS = ("started_at", "duration_ms", "total_tokens", "cost_usd")  # of lists
 SEARCH_S = 0.1  # of reading for one response; then a page is shorter than requested, with a cursor for the rest
 
@@ -65,7 +65,7 @@ class Where:
     model: str = ""  # "provider/model", or what is behind the slash
     provider: str = ""
     key: str = ""  # its id
-    status: str = ""  # success, error, client_gone, or a number
+    status: str = ""  # one of OUTCOMES, or a number
     error: str = ""
     protocol: str = ""
     client: str = ""

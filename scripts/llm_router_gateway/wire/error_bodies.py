@@ -40,7 +40,7 @@ def error_in(value: Any) -> Mapping[str, Any]:
     """The error in what an upstream said, whatever shape it has; {} if there is none.
 
     {"error": {"message": "m"}}, {"type": "error", "message": "m", "code": "c"}, {"response": {"error": {...}}},
-    {"error": "m"}, {"detail": "m"}
+    {"error": "m"}, {"detail": "m"}, {"Message": "m"} (Amazon's)
     """
     if isinstance(value, list):
         value = value[0] if value else None
@@ -55,7 +55,7 @@ def error_in(value: Any) -> Mapping[str, Any]:
         return error_in(value["response"])
     if any(name in value for name in WHOLE):
         return {}
-    stated = value.get("message") or value.get("detail") or value.get("errors")
+    stated = next((value[name] for name in ("message", "Message", "detail", "errors") if value.get(name)), None)
     return {**value, "message": stated if isinstance(stated, str) else compact(stated)} if stated else {}
 
 

@@ -559,6 +559,22 @@ async def failure_of_slot(process: Process, limit: Limit) -> GatewayError | None
     return None
 
 
+def test_a_request_that_comes_when_the_message_about_its_slots_is_just_over_sends_the_next() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        limit = [("key:k", Limit(max_concurrent=2))]
+        taken = [await first.limiter.acquire(limit, tokens=lambda: 0)]
+        over = asyncio.ensure_future(asyncio.sleep(0))
+        await over
+        first.limiter._taking["key:k"] = over  # type: ignore[assignment]  # its callbacks come in the next turn of the loop
+        taken.append(await first.limiter.acquire(limit, tokens=lambda: 0))
+        assert (await failure(first.limiter.acquire(limit, tokens=lambda: 0))).status == 429
+        for each in taken:
+            await each.release()
+
+    run(test)
+
+
 def test_a_request_that_waited_in_vain_for_a_slot_gets_an_error_that_says_so() -> None:
     async def test(town: Town) -> None:
         first, second = await opened(town)

@@ -20,7 +20,7 @@ from llm_router_gateway.net.router import OPEN, ManagementRequest, ManagementRes
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "scripts" / "llm_router_gateway" / "management" / "page"
 FILES = sorted(path.name for path in FOLDER.iterdir() if path.suffix in (".html", ".css", ".js"))
-MAX_BYTES = 200_000  # all of it; a first look over a slow line takes a second or two
+MAX_BYTES = 256_000  # all of it; a first look over a slow line takes two or three seconds
 FORBIDDEN = (
     "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc", "DOMParser", ".cookie",
     "createContextualFragment", "javascript:", 'setAttribute("style"', "unsafe",

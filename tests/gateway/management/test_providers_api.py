@@ -277,6 +277,22 @@ def test_what_a_command_prints_goes_to_its_own_address_only(tmp_path: Path) -> N
     assert office.config.providers[0].key_command is None
 
 
+def test_a_provider_in_a_cloud_is_added_with_the_parts_of_its_address(office: Office) -> None:
+    made = office.does("POST", "providers", {"name": "azure", "resource": "mine", "api_key": "of-its-own"})
+    assert (made.status, made.body["base_url"]) == (201, "https://mine.openai.azure.com/openai/v1")
+    assert made.body["fields"]["resource"] == "mine"
+    assert problems(office.does("PATCH", "providers/azure", {"resource": "thief"})) == ["providers.azure.api_key"]
+    assert problems(office.does("POST", "providers", {"name": "bedrock", "api_key": "x"})) == ["providers.bedrock.region"]
+    moved = office.does("PATCH", "providers/azure", {"base_url": "https://thief.example/v1"})
+    assert problems(moved) == ["providers.azure.api_key"]
+
+
+def test_a_variables_key_goes_to_no_resource_that_somebody_names(tmp_path: Path) -> None:
+    """Anybody may register a resource of Azure's: its address is no proof of whose it is."""
+    office = Office(tmp_path / "router.toml", env={"AZURE_OPENAI_API_KEY": KEY})
+    assert problems(office.does("POST", "providers", {"name": "azure", "resource": "thief"})) == ["providers.azure.api_key"]
+
+
 def test_no_answer_repeats_a_secret(office: Office) -> None:
     hidden = "very" + "-hidden" * 3
     asked = [
@@ -373,7 +389,8 @@ def test_the_page_gets_models_groups_and_providers(office: Office) -> None:
     assert (off["is_active"], off["limits"]) == (False, None)
     assert told["groups"] == [{
         "name": "all", "description": "", "strategy": "roundrobin", "fallbacks": ["office/vendor/small"],
-        "members": [{"model": "openai/big", "weight": 70, "effective_weight": 70.0, "priority": 0, "selector": None}],
+        "members": [{"model": "openai/big", "weight": 70, "priority": 0, "selector": None, "effective_weight": 70.0,
+                     "share": 1.0, "is_fallback": False, "state": "ok", "back_in_s": 0.0}],
     }]  # fmt: skip
     assert told["providers"][1] == {
         "name": "office", "type": "custom_http", "api": "openai", "base_url": "http://10.0.0.7:9000/v1", "is_active": False,

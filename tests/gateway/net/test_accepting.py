@@ -3,8 +3,10 @@
 import asyncio
 import socket
 
+import pytest
+
 from llm_router_gateway.net.exchange import Exchange
-from llm_router_gateway.net.server import Server, accept_from
+from llm_router_gateway.net.server import Server, accept_from, listeners
 
 LIMIT_S = 30.0
 
@@ -24,6 +26,30 @@ def test_an_accept_that_is_cancelled_leaves_the_connection_for_the_next() -> Non
                 async with asyncio.timeout(LIMIT_S):
                     accepted, _ = await accept_from(listening)
                 accepted.close()
+
+    asyncio.run(run())
+
+
+def test_a_caller_is_refused_until_there_is_a_server_to_accept_it() -> None:
+    """So that a proxy takes another gateway while this one starts."""
+
+    async def app(exchange: Exchange) -> None:
+        await exchange.respond(200, [], b"served")
+
+    async def run() -> None:
+        server, late = Server(app), Server(app)
+        sockets = await listeners("127.0.0.1", 0)
+        port = sockets[0].getsockname()[1]
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        others = await listeners("127.0.0.1", port)  # none of them listens yet
+        server.listen(sockets)
+        with socket.create_connection(("127.0.0.1", port)):
+            with pytest.raises(OSError, match="in use"):
+                late.listen(others)
+            for each in others:
+                each.close()
+        await server.drain(LIMIT_S)
 
     asyncio.run(run())
 

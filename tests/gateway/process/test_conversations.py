@@ -25,7 +25,7 @@ def config(url: str, server: str = "") -> str:
 
 @pytest.fixture(scope="module")
 def gateway(module_start: Callable[..., Process], upstream: Upstream) -> Iterator[Process]:
-    yield module_start(config(upstream.url))
+    yield module_start(config(upstream.url), at_once=True)
 
 
 def call(gateway: Process, method: str, path: str, who: str = "alice", **body: Any) -> Any:

@@ -83,7 +83,7 @@ class Books:
 @pytest.fixture(scope="module")
 def books(module_start: Callable[..., Process], upstream: Upstream) -> Iterator[Books]:
     env = {"LLM_ROUTER_ADMIN_TOKEN": ADMIN, **{f"KEY_{name}": secret for name, secret in KEYS.items()}}
-    made = Books(module_start(config(upstream.url), env=env))
+    made = Books(module_start(config(upstream.url), env=env, at_once=True))
     yield made
     made.agree()
 

@@ -84,6 +84,23 @@ def test_keys_and_backups_work(tmp_path: Path) -> None:
         assert done.returncode == 0, (words, done)
 
 
+def test_the_command_of_a_key_runs(tmp_path: Path) -> None:
+    program = f"""{BEFORE}
+import asyncio
+from llm_router_gateway.config.key_command import KeyCommand
+from llm_router_gateway.proxy.key_commands import CommandFailed, run_command
+print(asyncio.run(run_command(KeyCommand((sys.executable, "-c", "print(1)")))))
+try:
+    asyncio.run(run_command(KeyCommand((sys.executable, "-c", "import time; time.sleep(600)"), timeout_s=0.05)))
+except CommandFailed as failed:
+    print(failed)
+"""
+    done = run(tmp_path, program)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.stdout.startswith("b'1\\n'\n")
+    assert "did not end within 0.05 s" in done.stdout
+
+
 # -- what Windows does otherwise
 
 
@@ -146,6 +163,19 @@ def test_files_that_an_editor_of_windows_wrote_are_read(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"\xef\xbb\xbfmade-up-key\r\n")
     config = Source(str(path), flags={}, env={}).load()
     assert [key.reveal() for key in config.providers[0].keys] == ["made-up-key"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_what_is_printed_into_a_file_is_utf_8_on_every_system(tmp_path: Path, encoding: str) -> None:
+    """The code page of Windows lacks most of what a name may hold."""
+    text = '[[providers]]\nname = "ollama"\n[[models]]\nname = "m"\nprovider = "ollama"\ndisplay_name = "\u6a21\u578b"\n'
+    (tmp_path / "router.toml").write_text(text, "utf-8")
+    argv = [sys.executable, str(GATEWAY), "--print-config"]
+    env = environment(tmp_path, {"PYTHONIOENCODING": encoding})
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, timeout=60)
+    assert done.returncode == 0, done
+    assert 'display_name = "\u6a21\u578b"'.encode() in done.stdout
+    assert b"\r" not in done.stdout
 
 
 def test_an_overlay_is_written_without_other_line_ends(tmp_path: Path) -> None:

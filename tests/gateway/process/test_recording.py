@@ -81,7 +81,7 @@ class Logged:
 
 @pytest.fixture(scope="module")
 def gateway(module_start: Callable[..., Process], upstream: Upstream) -> Iterator[Logged]:
-    logged = Logged(module_start(config(upstream.url)))
+    logged = Logged(module_start(config(upstream.url), at_once=True))
     yield logged
     logged.process.end()
     assert len(kept(logged.path)) == logged.seen, "more calls than were made"

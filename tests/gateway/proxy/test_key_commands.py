@@ -84,6 +84,22 @@ def test_one_run_answers_everybody_who_waits_for_it(tmp_path: Path) -> None:
     tell(tmp_path, story, b"one\n")
 
 
+def test_a_stream_that_waits_for_it_is_kept_alive(tmp_path: Path) -> None:
+    async def story(ways: Ways, printer: Printer) -> None:
+        printer.gate.clear()
+        exchange = stream("a/m")
+        waiting = asyncio.create_task(ways.ask(exchange))
+        while not exchange.out:
+            await asyncio.sleep(0.001)
+        assert (printer.runs, ways.hosts.sent) == (1, [])
+        printer.gate.set()
+        assert b"[DONE]" in (await waiting).out
+
+    document = commanded()
+    document["server"]["keepalive_s"] = 0.01
+    tell(tmp_path, story, b"one", document=document, a=streamed())
+
+
 def test_it_is_renewed_in_the_background_before_it_expires_and_waited_for_afterwards(tmp_path: Path) -> None:
     async def story(ways: Ways, printer: Printer) -> None:
         await ways.ask(chat("a/m"))
@@ -144,7 +160,15 @@ def test_a_further_protocol_of_the_provider_gets_the_same_key(tmp_path: Path) ->
 # -- after a refusal
 
 
-@pytest.mark.parametrize("refused", [refusal(401), Upstream(403, b'{"message":"Bearer Token has expired"}')])
+@pytest.mark.parametrize(
+    "refused",
+    [
+        refusal(401),
+        Upstream(401, b'[{"error":{"code":401,"message":"Request had invalid authentication credentials."}}]'),
+        Upstream(403, b'{"message":"Bearer Token has expired"}'),
+        Upstream(403, b'{"Message":"Authentication failed: Please make sure your API Key is valid."}'),
+    ],
+)
 @pytest.mark.parametrize("request_of", [chat, stream])
 def test_a_refused_key_is_renewed_once_and_the_request_sent_again(tmp_path: Path, refused: Upstream, request_of: Any) -> None:
     async def story(ways: Ways, printer: Printer) -> None:

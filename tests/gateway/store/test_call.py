@@ -67,6 +67,20 @@ def test_a_success_an_error_and_a_caller_that_left_are_three_things() -> None:
     assert [sums(error="client_gone", ended="client_gone")[name] for name in names] == [1, 0, 0, 1, 0]
 
 
+@pytest.mark.parametrize("status, attempts, ended, expected", [
+    (400, 0, "error", 1), (404, 0, "error", 1), (429, 0, "refused", 1), (402, 0, "refused", 1), (200, 0, "refused", 1),
+    (400, 1, "error", 1), (422, 2, "error", 1), (413, 1, "error", 1),
+    (401, 1, "error", 0), (402, 1, "error", 0), (403, 1, "error", 0), (404, 1, "error", 0), (408, 1, "error", 0),
+    (429, 1, "error", 0), (502, 1, "error", 0), (503, 0, "error", 0), (200, 1, "cut", 0), (499, 1, "client_gone", 0),
+])  # fmt: skip
+def test_errors_of_callers_are_what_was_refused_here_or_sent_back_as_wrong(
+    status: int, attempts: int, ended: str, expected: int
+) -> None:
+    error = "client_gone" if ended == "client_gone" else "any"
+    assert sums(error=error, status=status, attempts=attempts, ended=ended)["caller_errors"] == expected
+    assert sums()["caller_errors"] == 0
+
+
 def test_what_only_counts_tokens_is_no_latency_and_needs_no_price() -> None:
     assert (sums(kind="count", cost_usd=None)["timed"], sums(kind="count", cost_usd=None)["unpriced"]) == (0, 0)
     assert (sums(cost_usd=None)["unpriced"], sums(first_ms=None)["firsts"]) == (1, 0)
@@ -74,9 +88,15 @@ def test_what_only_counts_tokens_is_no_latency_and_needs_no_price() -> None:
 
 def test_the_sums_have_their_columns() -> None:
     table = next(each for _, statements in MIGRATIONS for each in statements if "CREATE TABLE rollups" in each)
-    columns = ("step_s", "at_s", "provider", "model", "key_id", *SUMS, "duration_bins", "first_bins")
+    added = [
+        name
+        for name in SUMS
+        if any(f"ALTER TABLE rollups ADD COLUMN {name} " in each for _, all_ in MIGRATIONS for each in all_)
+    ]
+    first = [name for name in SUMS if name not in added]
+    columns = ("step_s", "at_s", "provider", "model", "key_id", *first, "duration_bins", "first_bins")
     at = [table.index(f" {name} ") for name in columns]
-    assert at == sorted(at)
+    assert at == sorted(at) and added == ["caller_errors"]
 
 
 # -- rollups

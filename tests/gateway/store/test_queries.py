@@ -17,8 +17,8 @@ from llm_router_gateway.store.call import Call, stamp, texts, view
 from llm_router_gateway.store.query import BY, DAY_S, HOUR_S, LABELS, MINUTE_S, ORDERS, Page, Span, Where, split
 
 DISJOINT = [by for by in BY if by not in LABELS]  # every call is in one group of these
-WHOLE = {"calls", "success", "errors", "client_gone", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens",
-         "total_tokens", "unpriced_calls"}  # fmt: skip
+WHOLE = {"calls", "success", "errors", "caller_errors", "client_gone", "input_tokens", "output_tokens", "cached_tokens",
+         "reasoning_tokens", "total_tokens", "unpriced_calls"}  # fmt: skip
 
 
 Shelves = Callable[..., Shelf]
@@ -32,12 +32,16 @@ def shelf(shelves: Shelves) -> Shelf:
 # -- the same in plain Python
 
 
+def is_by_caller(each: Call) -> bool:
+    return each.error not in ("", "client_gone") and each.status < 500 and (each.status == 400 or not each.attempts)
+
+
 def sums(calls: list[Call]) -> dict[str, Any]:
     timed = [each for each in calls if not each.error and each.kind != "count"]
     return {
         "calls": len(calls), "success": sum(not each.error for each in calls),
         "errors": sum(each.error not in ("", "client_gone") for each in calls),
-        "client_gone": sum(each.error == "client_gone" for each in calls),
+        "client_gone": sum(each.error == "client_gone" for each in calls), "caller_errors": sum(map(is_by_caller, calls)),
         "input_tokens": sum(each.input_tokens or 0 for each in calls),
         "output_tokens": sum(each.output_tokens or 0 for each in calls),
         "cached_tokens": sum(each.cached_tokens or 0 for each in calls),
@@ -49,14 +53,19 @@ def sums(calls: list[Call]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def whose(each: Call) -> str:
+    return "caller" if is_by_caller(each) else "provider"
+
+
 def fits(where: Where) -> Callable[[Call], bool]:
     def one(each: Call) -> bool:
         outcome = "success" if not each.error else "client_gone" if each.error == "client_gone" else "error"
+        outcomes = ("", outcome, str(each.status), *([f"{whose(each)}_error"] if outcome == "error" else ()))
         told = " ".join((each.request_id, each.asked, each.served, each.key_name, each.error, each.message, each.client))
         model = where.model in ("", each.model, f"{each.provider}/{each.model}")
         return (
             model and where.provider in ("", each.provider) and (each.key_id == where.key or not (where.key or where.has_key))
-            and where.status in ("", outcome, str(each.status)) and where.error in ("", each.error)
+            and where.status in outcomes and where.error in ("", each.error)
             and where.protocol in ("", each.protocol) and where.client in ("", each.client)
             and where.stream in (None, bool(each.stream)) and where.search.lower() in told.lower()
         )  # fmt: skip
@@ -100,6 +109,7 @@ SUMMED = [Where(), Where(model="openai/gpt-x"), Where(model="gpt-y"), Where(mode
           Where(key="k1"), Where(has_key=True), Where(provider="openai", key="k2"), Where(model="claude-x", key="config:ci"),
           Where(model="nobody")]  # fmt: skip
 LOOKED_AT = [Where(status="success"), Where(status="error"), Where(status="client_gone"), Where(status="429"),
+             Where(status="caller_error"), Where(status="provider_error"),
              Where(error="rate_limited"), Where(protocol="gemini"), Where(stream=True), Where(stream=False, key="k1"),
              Where(client="::1"), Where(search="ann"), Where(search="50%_!"), Where(search="_"),
              Where(search="\u00fcber")]  # fmt: skip
@@ -122,6 +132,9 @@ def test_statistics_are_those_of_the_calls(shelf: Shelf, span: Span, where: Wher
     failed = [each for each in calls if each.error not in ("", "client_gone")]
     assert {one["error"]: one["count"] for one in got["errors"]} == {
         code: sum(each.error == code for each in failed) for code in {each.error for each in failed}}  # fmt: skip
+    assert {one["error"]: one["caller_count"] for one in got["errors"]} == {
+        code: sum(is_by_caller(each) for each in failed if each.error == code) for code in {each.error for each in failed}
+    }
     newest = sorted((each.started_ms for each in failed), reverse=True)[:5]
     assert [one["started_at"] for one in got["recent_errors"]] == [stamp(each) for each in newest]
 
@@ -314,6 +327,17 @@ def test_pages_one_after_the_other_are_the_whole_list(
                 break
             page = page.after(answer["next"])
         assert got == want
+
+
+@pytest.mark.parametrize("from_s, to_s", [
+    (None, None), (-5 * DAY_S, None), (-5 * DAY_S - 7, -3 * DAY_S + 9), (-90 * DAY_S, -DAY_S // 3), (-60, None),
+    (None, -7 * DAY_S), (-(NOW_S % DAY_S), None), (-DAY_S, -DAY_S), (None, -60 * DAY_S), (-30, 30 * DAY_S),
+])  # fmt: skip
+def test_a_page_says_how_many_calls_there_are_in_its_time(shelf: Shelf, from_s: int | None, to_s: int | None) -> None:
+    bounds = [None if each is None else (NOW_S + each) * 1_000 for each in (from_s, to_s)]
+    page = Page(limit=1, from_ms=bounds[0], to_ms=bounds[1])
+    answer = queries.find_page(shelf.db, page, Where(), float)
+    assert (answer["total"], answer["total_is_exact"]) == (len(ordered(shelf.calls, page, Where())), True)
 
 
 def test_a_search_that_takes_too_long_is_gone_on_with(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

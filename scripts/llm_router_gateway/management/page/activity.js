@@ -1,6 +1,7 @@
 // Activity: cost, calls, errors and latency, now and over time.
 import { compact, count, milliseconds, moment, money, percent, bothTimes, shortened } from "./format.js";
-import { empty, failure, foreign, h, loading, onChange, refill, segmented, sortable, table } from "./dom.js";
+import { isByCaller } from "./words.js";
+import { badge, coded, empty, failure, foreign, h, loading, onChange, refill, segmented, sortable, table } from "./dom.js";
 import { call, origin } from "./api.js";
 import { RANGES, filtersOf, here, link, rangeOf, viewLink } from "./address.js";
 import { COLOURS, Chart, sparkline } from "./charts.js";
@@ -10,18 +11,27 @@ const GROUPS = [
   ["model", "Model"],
   ["provider", "Provider"],
   ["key", "Key"],
+  ["tag", "Tag"],
+  ["user", "End user"],
 ];
+const GROUP_WORDS = { model: "model", provider: "provider", key: "key", tag: "tag", user: "end user" };
 const QUANTILES = [
   ["p50", "p50"],
   ["p95", "p95"],
   ["p99", "p99"],
 ];
+const LABELS = ["tag", "user"];
 const SERIES = 7; // groups in a chart; the rest together
 const COMPARED_MS = 60000; // how long the figures of the time before are good for
 
 const inOut = (stats) => `${compact(stats.input_tokens)} in · ${compact(stats.output_tokens)} out`;
 const quantiles = (figures) => `p95 ${milliseconds(figures?.p95)} · p99 ${milliseconds(figures?.p99)}`;
-const share = (stats) => (stats.calls ? stats.error_rate : null);
+/** Errors of providers (and of the gateway itself) among the calls that they could answer. */
+const providerErrors = (stats) => stats.errors - (stats.caller_errors ?? 0);
+const providerRate = (stats) => part(providerErrors(stats), stats.success + providerErrors(stats), stats);
+/** Errors of callers among all calls that were brought to an end. */
+const callerRate = (stats) => part(stats.caller_errors ?? 0, stats.success + stats.errors, stats);
+const part = (some, all, stats) => (stats.calls ? (all ? some / all : 0) : null);
 
 /** A group of calls without a model, a provider or a key. */
 const isNone = (name) => !name || name === "/";
@@ -61,12 +71,21 @@ const METRICS = [
   },
   {
     name: "errors",
-    title: "Error rate",
+    title: "Provider errors",
     kind: "lines",
-    of: share,
+    of: providerRate,
     format: percent,
     isWorse: true,
-    more: (stats) => `${count(stats.errors)} ${stats.errors === 1 ? "call" : "calls"} failed`,
+    more: (stats) => `${count(providerErrors(stats))} failed`,
+  },
+  {
+    name: "callers",
+    title: "Caller errors",
+    kind: "lines",
+    of: callerRate,
+    format: percent,
+    isWorse: true,
+    more: (stats) => `${count(stats.caller_errors ?? 0)} refused or invalid`,
   },
   {
     name: "latency",
@@ -167,9 +186,9 @@ export class ActivityView {
         {
           class: "chip filter",
           href: link({ [name]: "" }),
-          "aria-label": `Remove the filter ${name}: ${shortened(value, 60)}`,
+          "aria-label": `Remove the filter ${GROUP_WORDS[name] ?? name}: ${shortened(value, 60)}`,
         },
-        `${name}: `,
+        `${GROUP_WORDS[name] ?? name}: `,
         foreign(shortened(value, 40)),
         h("span", { "aria-hidden": "true" }, " ✕"),
       ),
@@ -335,21 +354,22 @@ export class ActivityView {
       this.breakdown,
     );
     this.mainFor = "";
+    this.noLabels = h("div", {});
     refill(this.body, this.panels);
   }
 
   /** The large chart: recreated only when it shows something else. */
   fillMain(metric, series, grouped, by, q) {
     const isQuantile = metric.quantile && by !== "all";
-    const title = `${metric.plainTitle ?? metric.title}${isQuantile ? ` ${q}` : ""}${by === "all" ? "" : ` by ${by}`}`;
+    const title = `${metric.plainTitle ?? metric.title}${isQuantile ? ` ${q}` : ""}${by === "all" ? "" : ` by ${GROUP_WORDS[by]}`}`;
     if (this.mainFor !== title + location.search) {
       this.mainFor = title + location.search;
       this.chart = new Chart({
         label: `${title} over time`,
-        kind: metric.kind,
+        kind: by === "tag" ? "lines" : metric.kind, // a call with two tags is in both: they do not stack
         format: metric.format,
         whole: metric.whole,
-        total: true,
+        total: by !== "tag" && metric.kind === "bars",
         height: 350,
       });
       refill(
@@ -367,8 +387,11 @@ export class ActivityView {
             : null,
         ),
         this.chart.node,
+        this.noLabels,
       );
     }
+    refill(this.noLabels, LABELS.includes(by) && !grouped.groups.length ? labelsHelp(by) : null);
+    this.chart.node.hidden = this.breakdown.hidden = this.noLabels.childElementCount > 0;
     this.chart.show({
       times: series.data.map((step) => Date.parse(step.at)),
       step_s: series.step_s,
@@ -426,62 +449,77 @@ export class ActivityView {
     });
   }
 
-  fillErrors({ errors, recent_errors: recent, overall }, given) {
+  /** Codes with how often, of one side: those of providers, or those of callers. */
+  errorList(title, errors, status, kind, given) {
     const most = Math.max(1, ...errors.map((each) => each.count));
+    if (!errors.length) return null;
+    return [
+      h("h3", {}, title),
+      h(
+        "ul",
+        { class: "bars" },
+        errors.slice(0, 6).map((each) =>
+          h(
+            "li",
+            {},
+            h(
+              "a",
+              {
+                href: viewLink("calls", { range: given.range, ...filtersOf(given), error: each.error, status }),
+                "data-key": `error:${status}:${each.error}`,
+              },
+              coded(each.error),
+            ),
+            h("span", { class: "number" }, count(each.count)),
+            meter(each.count / most, kind),
+          ),
+        ),
+      ),
+    ];
+  }
+
+  fillErrors({ errors, recent_errors: recent, overall }, given) {
+    const some = (counted) => errors.map((each) => ({ error: each.error, count: counted(each) })).filter((each) => each.count);
+    const theirs = some((each) => each.caller_count ?? 0),
+      others = some((each) => each.count - (each.caller_count ?? 0));
     refill(
       this.errors,
       h("h2", {}, "Errors"),
-      errors.length
-        ? h(
-            "ul",
-            { class: "bars" },
-            errors.slice(0, 8).map((each) =>
-              h(
-                "li",
-                {},
-                h(
-                  "a",
-                  {
-                    href: viewLink("calls", { range: given.range, ...filtersOf(given), error: each.error }),
-                    "data-key": `error:${each.error}`,
-                  },
-                  foreign(shortened(each.error, 60)),
-                ),
-                h("span", { class: "number" }, count(each.count)),
-                meter(each.count / most, "bad"),
-              ),
-            ),
-          )
-        : h("p", { class: "good-news" }, `None in ${count(overall.calls)} calls.`),
+      errors.length ? null : h("p", { class: "good-news" }, `None in ${count(overall.calls)} calls.`),
+      this.errorList("Of providers", others, "provider_error", "bad", given),
+      this.errorList("Of callers", theirs, "caller_error", "warn", given),
       recent.length
         ? [
             h("h3", {}, "Latest"),
             h(
               "ul",
               { class: "recent" },
-              recent
-                .slice(0, 4)
-                .map((each) =>
-                  h(
-                    "li",
-                    {},
-                    h(
-                      "a",
-                      { href: link({ call: each.id }), "data-key": `recent:${each.id}`, title: bothTimes(each.started_at) },
-                      moment(each.started_at),
-                    ),
-                    h(
-                      "span",
-                      {},
-                      foreign(shortened(each.asked, 60), "strong"),
-                      " ",
-                      foreign(shortened(each.message || each.error, 160), "muted"),
-                    ),
-                  ),
-                ),
+              recent.slice(0, 4).map((each) => this.recent(each)),
             ),
           ]
         : null,
+    );
+  }
+
+  recent(each) {
+    const isTheirs = isByCaller(each);
+    return h(
+      "li",
+      {},
+      h(
+        "a",
+        { href: link({ call: each.id }), "data-key": `recent:${each.id}`, title: bothTimes(each.started_at) },
+        moment(each.started_at),
+      ),
+      h(
+        "span",
+        {},
+        badge(isTheirs ? "caller" : "provider", isTheirs ? "warn" : "bad"),
+        " ",
+        foreign(shortened(each.asked, 60), "strong"),
+        " ",
+        h("span", { title: each.error }, foreign(shortened(each.message || each.error, 160), "muted")),
+      ),
     );
   }
 
@@ -497,11 +535,11 @@ export class ActivityView {
       h(
         "div",
         { class: "panel-head" },
-        h("h2", {}, `By ${by}`),
-        h("span", { class: "muted" }, `${count(groups.length)} in this time`),
+        h("h2", {}, `By ${GROUP_WORDS[by]}`),
+        h("span", { class: "muted" }, by === "tag" ? "A call with several tags is in each of their rows." : `${count(groups.length)} in this time`),
       ),
       table(
-        `Figures by ${by}`,
+        `Figures by ${GROUP_WORDS[by]}`,
         Object.entries(TABLE).map(([name, column]) => column.heading(name, order)),
         sorted.map((group) =>
           h(
@@ -510,10 +548,10 @@ export class ActivityView {
             h("th", { scope: "row" }, this.groupLink(group, by, given), meter(part(group))),
             Object.values(TABLE)
               .slice(1)
-              .map((column) => h("td", { class: "number" }, column.show(group))),
+              .map((column) => h("td", { class: "number", "data-label": column.title }, column.show(group))),
           ),
         ),
-        { class: "figures-table" },
+        { class: "figures-table stacked" },
       ),
     );
   }
@@ -531,6 +569,20 @@ export function meter(part, kind = "") {
   return h("span", { class: "meter", "aria-hidden": "true" }, bar);
 }
 
+/** Where callers say tags and end users, while none has. */
+function labelsHelp(by) {
+  if (by === "tag")
+    return empty(
+      "No call in this time has a tag.",
+      h("p", { class: "muted" }, "Callers name them in a header, and the spend of each is shown here. [server] labels_header gives it another name."),
+      h("pre", { class: "code" }, "x-llm-router-labels: search, nightly"),
+    );
+  return empty(
+    "No call in this time names an end user.",
+    h("p", { class: "muted" }, "Clients name one in the request: user, safety_identifier, or metadata.user_id, as their protocol has it."),
+  );
+}
+
 const byValue = (a, b) => (typeof a === "string" ? a.localeCompare(b) : (a ?? -1) - (b ?? -1));
 const column = (title, of, format) => ({
   title,
@@ -543,7 +595,8 @@ const TABLE = {
   calls: column("Calls", (group) => group.calls, count),
   tokens: column("Tokens", (group) => group.total_tokens, compact),
   spend: column("Spend", (group) => group.cost_usd, money),
-  errors: column("Errors", (group) => group.error_rate, percent),
+  errors: column("Provider errors", providerRate, percent),
+  callers: column("Caller errors", callerRate, percent),
   p50: column("p50", (group) => group.latency_ms?.p50 ?? null, milliseconds),
   p95: column("p95", (group) => group.latency_ms?.p95 ?? null, milliseconds),
   first: column("First output", (group) => group.first_output_ms?.p50 ?? null, milliseconds),

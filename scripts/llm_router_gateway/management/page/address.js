@@ -14,7 +14,7 @@ export const VIEWS = [
   ["try", "Try it"],
 ];
 /** What narrows the calls that are counted or listed; the names are those of the gateway's own query. */
-export const FILTERS = ["model", "provider", "key", "status", "error", "protocol", "stream", "client", "search"];
+export const FILTERS = ["model", "provider", "key", "status", "error", "protocol", "stream", "client", "tag", "user", "search"];
 
 const CHANGED = "address";
 

@@ -4,7 +4,8 @@ import { announce, button, failure, field, foreign, h, refill, toast } from "./d
 import { call } from "./api.js";
 import { VIEWS, here, viewLink, watchAddress } from "./address.js";
 import { ActivityView } from "./activity.js";
-import { CallDrawer, CallsView } from "./calls.js";
+import { CallDrawer } from "./call.js";
+import { CallsView } from "./calls.js";
 import { ModelsView } from "./models.js";
 import { KeysView } from "./keys.js";
 import { TryView } from "./try.js";

@@ -1,28 +1,10 @@
 // Calls: every one of them, found by what it was; and one of them in a drawer.
-import { bothTimes, compact, count, milliseconds, moment, money, plain, shortened, stamp, utc } from "./format.js";
-import {
-  announce,
-  badge,
-  button,
-  copied,
-  empty,
-  failure,
-  foreign,
-  h,
-  heading,
-  icon,
-  loading,
-  onChange,
-  openDialog,
-  refill,
-  segmented,
-  select,
-  sortable,
-  table,
-} from "./dom.js";
-import { EventParser, address, call } from "./api.js";
+import { bothTimes, compact, count, milliseconds, moment, money, plain, shortened } from "./format.js";
+import { announce, empty, failure, foreign, h, heading, icon, loading, onChange, refill, segmented, select, sortable, table } from "./dom.js";
+import { address, call } from "./api.js";
 import { PROTOCOLS } from "./protocols.js";
 import { RANGES, filtersOf, go, here, link, rangeOf, viewLink } from "./address.js";
+import { statusBadge, timeBar } from "./call.js";
 
 const PAGE = 50;
 const TYPING_MS = 300;
@@ -30,6 +12,8 @@ const STATUSES = [
   ["", "Any status"],
   ["success", "Good"],
   ["error", "Failed"],
+  ["provider_error", "Failed: provider"],
+  ["caller_error", "Failed: caller"],
   ["client_gone", "Caller left"],
   ["429", "429"],
   ["500", "500"],
@@ -42,27 +26,7 @@ const STREAMS = [
   ["1", "Streamed"],
   ["0", "Not streamed"],
 ];
-const MORE = ["error", "protocol", "stream", "client"];
-const ENDED = {
-  complete: "complete",
-  error: "failed",
-  client_gone: "the caller left",
-  cut: "cut off by the provider",
-  refused: "refused by this gateway",
-};
-const COST_SOURCE = {
-  upstream: "as the provider said",
-  prices: "from the configured prices",
-  estimated: "estimated: the provider did not say what was used",
-};
-
-/** "200", "429 rate_limited", "left", in its colour */
-export function statusBadge(row) {
-  if (row.ended === "client_gone" || row.error === "client_gone") return badge("left", "warn");
-  if (row.error)
-    return h("span", {}, badge(row.status || "failed", "bad"), " ", foreign(shortened(row.error, 40), "muted small-text"));
-  return badge(row.status || "ok", "good");
-}
+const MORE = ["error", "protocol", "stream", "client", "tag", "user"];
 
 /** What the list is of, for the gateway's query. */
 function listQuery(given) {
@@ -79,17 +43,6 @@ const SORTED = ["started_at", "duration_ms", "total_tokens", "cost_usd"];
 function orderIn(given) {
   const [by, way] = (given.sort ?? "").split(".");
   return SORTED.includes(by) ? [by, way !== "up"] : ["started_at", true];
-}
-
-/** The two parts of a call's time: until the first output, and from there to the end. */
-function timeBar(row, most) {
-  const whole = row.duration_ms ?? 0,
-    first = Math.min(row.first_output_ms ?? whole, whole);
-  const wait = h("span", { class: "time-wait" }),
-    rest = h("span", { class: "time-rest" });
-  wait.style.setProperty("width", `${(first / (most || 1)) * 100}%`);
-  rest.style.setProperty("width", `${((whole - first) / (most || 1)) * 100}%`);
-  return h("span", { class: "time-bar", "aria-hidden": "true" }, wait, rest);
 }
 
 export class CallsView {
@@ -163,6 +116,8 @@ export class CallsView {
           chosen("protocol", "Protocol", [["", "Any protocol"], ...PROTOCOLS]),
           chosen("stream", "Streamed", STREAMS),
           typed("client", "Caller's address", "Caller's address"),
+          typed("tag", "Tag", "Tag"),
+          typed("user", "End user", "End user"),
         ),
       ),
       ...Object.values(this.lists),
@@ -346,295 +301,4 @@ export class CallsView {
 /** The choices with one more where the address names another. */
 function known(choices, given) {
   return !given || choices.some(([value]) => value === given) ? choices : [...choices, [given, given]];
-}
-
-// --------------------------------------------------------------------------------------------------------- one call
-
-/** The drawer of the call that the address names. Closing it takes the call out of the address. */
-export class CallDrawer {
-  constructor(app, id) {
-    Object.assign(this, { app, id });
-    this.body = h("div", {}, loading("Loading the call…"));
-    const neighbours = app.neighbours ?? [],
-      place = neighbours.indexOf(id);
-    const step = (text, by, name) =>
-      neighbours[place + by] !== undefined && place !== -1
-        ? h(
-            "a",
-            { class: "button ghost", href: link({ call: neighbours[place + by] }), "aria-label": text, "data-key": name },
-            icon(name),
-          )
-        : null;
-    this.dialog = openDialog("Call", this.body, {
-      className: "drawer",
-      actions: [step("The call above", -1, "left"), step("The call below", 1, "right")],
-      onclose: () => this.closed(),
-    });
-    this.load();
-  }
-
-  async load() {
-    try {
-      refill(this.body, this.content(await call("GET", `monitor/invocations/${encodeURIComponent(this.id)}`)));
-    } catch (error) {
-      refill(
-        this.body,
-        failure(
-          {
-            title: "This call could not be had",
-            code: error.code,
-            message: error.message,
-            step: error.status === 404 ? "It may be older than what is kept (keep_days)." : error.step,
-          },
-          () => this.load(),
-        ),
-      );
-    }
-  }
-
-  closed() {
-    this.app.drawer = null;
-    if (here().call === this.id) go(link({ call: "" }));
-  }
-
-  content(row) {
-    return [
-      h(
-        "p",
-        { class: "call-title" },
-        foreign(shortened(row.asked || row.served, 2000), "strong"),
-        row.served && row.served !== row.asked
-          ? [h("span", { class: "muted" }, " answered by "), foreign(shortened(row.served, 2000))]
-          : null,
-      ),
-      h(
-        "p",
-        { class: "call-line" },
-        statusBadge(row),
-        h("span", { title: utc(new Date(row.started_at)) }, stamp(new Date(row.started_at))),
-        h("span", { class: "muted" }, ENDED[row.ended] ?? row.ended),
-      ),
-      row.message ? h("div", { class: "message" }, foreign(row.message)) : null,
-      this.timing(row),
-      this.money(row),
-      this.attempts(row),
-      this.lost(row),
-      this.facts(row),
-      this.bodies(row),
-    ];
-  }
-
-  timing(row) {
-    const whole = row.duration_ms ?? 0,
-      first = row.first_output_ms;
-    const rate =
-      row.tokens?.output && first !== null && whole - first > 0 ? row.tokens.output / ((whole - first) / 1000) : null;
-    return h(
-      "section",
-      {},
-      h("h3", {}, "Time"),
-      timeBar(row, whole),
-      h(
-        "dl",
-        { class: "figures" },
-        figure("First output", milliseconds(first), "wait"),
-        figure("End", milliseconds(row.duration_ms), "rest"),
-        rate && row.stream ? figure("Output", `${count(rate)} tokens/s`) : null,
-      ),
-    );
-  }
-
-  money(row) {
-    const tokens = row.tokens ?? {};
-    return h(
-      "section",
-      {},
-      h("h3", {}, "Tokens and cost"),
-      h(
-        "dl",
-        { class: "figures" },
-        figure("Input", count(tokens.input)),
-        tokens.cached ? figure("of it from the cache", count(tokens.cached)) : null,
-        tokens.cache_write ? figure("written to the cache", count(tokens.cache_write)) : null,
-        figure("Output", count(tokens.output)),
-        tokens.reasoning ? figure("of it reasoning", count(tokens.reasoning)) : null,
-        figure("Total", count(tokens.total)),
-        figure("Cost", money(row.cost_usd)),
-      ),
-      h(
-        "p",
-        { class: "muted" },
-        row.cost_usd === null
-          ? "No price is known: set input_usd_per_mtok and output_usd_per_mtok of the model."
-          : `Cost ${COST_SOURCE[row.cost_source] ?? ""}.`,
-      ),
-    );
-  }
-
-  attempts(row) {
-    const failed = row.failed ?? [];
-    return h(
-      "section",
-      {},
-      h("h3", {}, "Attempts"),
-      h(
-        "ol",
-        { class: "attempts" },
-        failed.map((text) =>
-          h("li", {}, badge("failed", "bad"), " ", foreign(typeof text === "string" ? text : JSON.stringify(text))),
-        ),
-        row.served
-          ? h(
-              "li",
-              {},
-              row.error ? badge("failed", "bad") : badge("answered", "good"),
-              " ",
-              foreign(shortened(row.served, 2000)),
-            )
-          : null,
-      ),
-      failed.length || row.served
-        ? null
-        : h("p", { class: "muted" }, row.attempts ? `${count(row.attempts)} made.` : "No model was tried."),
-    );
-  }
-
-  lost(row) {
-    const lost = row.lost ?? [];
-    return h(
-      "section",
-      {},
-      h("h3", {}, "Lost in conversion"),
-      lost.length
-        ? h(
-            "ul",
-            { class: "chips" },
-            lost.map((name) => h("li", { class: "chip" }, foreign(name))),
-          )
-        : h(
-            "p",
-            { class: "muted" },
-            row.upstream_protocol && row.upstream_protocol !== row.protocol
-              ? "Nothing: every field was carried over."
-              : "Nothing was converted: both sides speak the same protocol.",
-          ),
-    );
-  }
-
-  facts(row) {
-    const protocol =
-      row.upstream_protocol && row.upstream_protocol !== row.protocol
-        ? `${row.protocol} → ${row.upstream_protocol}`
-        : row.protocol;
-    const facts = [
-      [
-        "Request id",
-        [
-          foreign(row.request_id, "mono"),
-          " ",
-          button("Copy the request id", () => copied(row.request_id), { icon: "copy", bare: true, class: "ghost small" }),
-        ],
-      ],
-      ["Kind", `${row.kind}${row.stream ? ", streamed" : ""}`],
-      ["Protocol", protocol],
-      ["Provider", row.provider || "–"],
-      ["Finish", row.finish || "–"],
-      ["Key", row.key_name || row.key_id || "none"],
-      ["Caller", row.client || "–"],
-      ["Call", String(row.id)],
-    ];
-    return h(
-      "section",
-      {},
-      h("h3", {}, "Facts"),
-      h(
-        "dl",
-        { class: "facts" },
-        facts.map(([name, value]) =>
-          h("div", {}, h("dt", {}, name), h("dd", {}, Array.isArray(value) ? value : foreign(value))),
-        ),
-      ),
-    );
-  }
-
-  bodies(row) {
-    const bodies = row.bodies ?? {};
-    if (bodies.request == null && bodies.response == null) {
-      return h(
-        "section",
-        {},
-        h("h3", {}, "Bodies"),
-        h(
-          "p",
-          { class: "muted" },
-          bodies.kept || this.app.me.log_bodies
-            ? "None was kept of this call, or its time is over (keep_bodies_days)."
-            : "Bodies are not kept. log_bodies = true in [server] keeps them, without secrets, for keep_bodies_days.",
-        ),
-      );
-    }
-    return h(
-      "section",
-      {},
-      h("h3", {}, "Bodies"),
-      bodyOf("Request", bodies.request, bodies.request_cut),
-      saidIn(bodies.response),
-      bodyOf("Response", bodies.response, bodies.response_cut),
-    );
-  }
-}
-
-function figure(name, value, mark = "") {
-  return h(
-    "div",
-    {},
-    h("dt", {}, mark ? h("span", { class: `swatch time-${mark}`, "aria-hidden": "true" }) : null, name),
-    h("dd", {}, value),
-  );
-}
-
-/** The words of one event of a stream, in any of the three protocols. */
-function wordsOf(data) {
-  try {
-    const value = JSON.parse(data);
-    const parts = value.candidates?.[0]?.content?.parts;
-    return value.choices?.[0]?.delta?.content ?? value.delta?.text ?? parts?.map((part) => part.text ?? "").join("") ?? "";
-  } catch {
-    return ""; // [DONE], or cut off
-  }
-}
-
-/** What a stream said, put together; nothing for what is no stream. */
-function saidIn(text) {
-  if (!/^(?:event|data|:)/.test(text ?? "")) return null;
-  const words = new EventParser().feed(`${text}\n\n`).map(wordsOf).join("");
-  if (!words) return null;
-  return h(
-    "details",
-    { class: "body", open: true },
-    h("summary", {}, `What the stream said, ${count(words.length)} characters`),
-    h("pre", { class: "code", tabindex: "0", role: "region", "aria-label": "What the stream said" }, foreign(words)),
-  );
-}
-
-/** A body as it was, JSON with its lines. */
-function bodyOf(name, text, isCut) {
-  if (text === null || text === undefined) return null;
-  let shown = text;
-  try {
-    shown = JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    // a stream, or cut: as it came
-  }
-  return h(
-    "details",
-    { class: "body", open: text.length < 4000 },
-    h("summary", {}, `${name}, ${count(text.length)} characters${isCut ? ", cut off at log_body_bytes" : ""}`),
-    h(
-      "div",
-      { class: "body-tools" },
-      button(`Copy the ${name.toLowerCase()}`, () => copied(text), { icon: "copy", class: "small" }),
-    ),
-    h("pre", { class: "code", tabindex: "0", role: "region", "aria-label": `${name} body` }, foreign(shown)),
-  );
 }

@@ -143,13 +143,17 @@ export class Chart {
     if (this.at !== null) announce(this.sentence(this.at));
   }
 
+  /** Series with nothing to draw in this time are left out: of bars all zero, of lines without a point. */
   show(data) {
+    const isDrawn = (value) => value !== null && (this.kind === "lines" || value !== 0);
+    const isSingle = data.series.length === 1;
+    data = { ...data, series: data.series.filter((line) => isSingle || line.values.some(isDrawn)), isSingle };
     this.data = data;
     const sums = data.series.map((line) => line.values.reduce((sum, value) => sum + (value ?? 0), 0));
     this.plot.setAttribute("aria-label", `${this.label}. ${data.times.length} points in time; the arrow keys read them.`);
     refill(
       this.legend,
-      data.series.length > 1 || data.always
+      !data.isSingle
         ? data.series.map((line, index) =>
             h(
               "li",

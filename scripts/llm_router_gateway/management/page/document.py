@@ -19,16 +19,17 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
 
+from ...config.presets import PRESETS
 from ...net.router import OPEN, Headers, ManagementRequest, ManagementResponse, Route
-from ...wire.registry import SPECS
+from ...wire.registry import SPECS, UPSTREAMS
 
 SCRIPTS = (
-    "protocols.js", "format.js", "dom.js", "api.js", "address.js", "charts.js", "activity.js", "calls.js", "models.js",
-    "keys.js", "try.js", "app.js",
+    "protocols.js", "format.js", "words.js", "dom.js", "api.js", "address.js", "markdown.js", "forms.js", "charts.js",
+    "activity.js", "bodies.js", "call.js", "calls.js", "entries.js", "models.js", "keyform.js", "keys.js", "try.js", "app.js",
 )  # fmt: skip
 IMPORT = re.compile(r"^import\b[^;]*;\n", re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?function|class|const|let)", re.MULTILINE)
-STYLE_MARK, SCRIPT_MARK, PROTOCOLS_MARK = "/* style.css */", "/* the scripts */", "/* the protocols */ []"
+STYLE_MARK, SCRIPT_MARK = "/* style.css */", "/* the scripts */"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,19 @@ def policy_for(script: str, style: str) -> str:
 def join_scripts(read: Callable[[str], str]) -> str:
     """All scripts as one."""
     texts = (EXPORT.sub("", IMPORT.sub("", read(name))).strip("\n") for name in SCRIPTS)
-    protocols = json.dumps([[spec.name, spec.title] for spec in SPECS.values()])
-    return "\n" + "\n\n".join(texts).replace(PROTOCOLS_MARK, protocols) + "\n"
+    script = "\n\n".join(texts)
+    for mark, rows in data_rows().items():
+        script = script.replace(f"/* {mark} */ []", json.dumps(rows))
+    return f"\n{script}\n"
+
+
+def data_rows() -> dict[str, list[list[object]]]:
+    """What protocols.js has empty lists for, by the words in front of them."""
+    return {
+        "the protocols": [[spec.name, spec.title] for spec in SPECS.values()],
+        "the upstreams": [[name, SPECS[name].title] for name in UPSTREAMS],
+        "the provider types": [[name, preset.base_url, not preset.local] for name, preset in PRESETS.items()],
+    }
 
 
 def assemble(read: Callable[[str], str]) -> Document:

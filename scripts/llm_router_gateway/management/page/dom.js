@@ -1,5 +1,6 @@
 // Elements out of values. Every text goes in as a text node, and what it hides is shown as a small chip: no caller can forget.
 import { UNSEEN, codeName, plain, shortened } from "./format.js";
+import { errorWords } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const NAMES = { "U+001B": "ESC", "U+0000": "NUL", "U+0007": "BEL", "U+202E": "RLO U+202E" };
@@ -155,10 +156,11 @@ export async function copied(text) {
 
 /** A modal dialog: the browser keeps the focus inside and gives it back; Esc closes it. */
 export function openDialog(title, content, { className = "", onclose = () => {}, actions = null } = {}) {
-  const heading = h("h2", { id: "dialog-title", tabindex: "-1" }, title);
+  const id = `dialog-${++openDialog.made}`; // one may open over another
+  const heading = h("h2", { id, tabindex: "-1" }, title);
   const dialog = h(
     "dialog",
-    { class: className, "aria-labelledby": "dialog-title" },
+    { class: className, "aria-labelledby": id },
     h(
       "div",
       { class: "dialog-head" },
@@ -186,6 +188,8 @@ export function openDialog(title, content, { className = "", onclose = () => {},
   if (!dialog.querySelector("[autofocus]")) heading.focus({ preventScroll: true });
   return dialog;
 }
+
+openDialog.made = 0;
 
 /** Asks for confirmation before something that cannot be undone. */
 export function confirmed(title, text, word) {
@@ -221,7 +225,8 @@ export function failure(error, retry) {
     "div",
     { class: "failure", role: "alert" },
     h("p", { class: "empty-title" }, error.title ?? "This could not be had"),
-    h("p", {}, error.code ? h("code", {}, error.code) : null, error.code ? " " : null, foreign(error.message)),
+    h("p", {}, error.code ? h("strong", {}, errorWords(error.code), ". ") : null, foreign(error.message)),
+    error.code ? h("p", {}, h("code", {}, error.code)) : null,
     error.step ? h("p", { class: "muted" }, error.step) : null,
     retry ? button("Try again", retry, { icon: "refresh" }) : null,
   );
@@ -231,9 +236,13 @@ export function loading(text = "Loading…") {
   return h("p", { class: "loading", role: "status" }, text);
 }
 
-/** chip("error", "bad", "429") */
-export function badge(text, kind = "") {
-  return h("span", { class: `badge ${kind}` }, shortened(text, 60));
+export function badge(text, kind = "", title = null) {
+  return h("span", { class: `badge ${kind}`, title }, shortened(text, 60));
+}
+
+/** An error in plain words, with its code as the title. */
+export function coded(code, className = "") {
+  return h("span", { class: className, title: code }, foreign(shortened(errorWords(code), 80)));
 }
 
 export function field(label, control, hint) {

@@ -1,17 +1,13 @@
-// Models: availability, prices, health, and a switch for each.
+// Models: availability, prices, health, weights as they are now, a switch and a form for each.
 import { ago, compact, count, milliseconds, percent, perMillion, seconds, shortened } from "./format.js";
-import { badge, empty, failure, foreign, h, heading, loading, onChange, refill, select, table, toast, toggle } from "./dom.js";
+import { causeWords, errorWords, stateWords } from "./words.js";
+import { badge, button, empty, failure, foreign, h, heading, loading, onChange, refill, select, table, toast, toggle } from "./dom.js";
 import { call } from "./api.js";
 import { go, here, link, viewLink } from "./address.js";
+import { modelForm, modelPath, providerForm, providerPath } from "./entries.js";
 import { meter } from "./activity.js";
 
-const STATES = {
-  ok: ["ok", "good"],
-  cooling: ["cooling down", "warn"],
-  open: ["breaker open", "bad"],
-  probe: ["to be probed", "warn"],
-  probing: ["being probed", "warn"],
-};
+const MEMBERSHIPS = 3; // groups whose weights are shown beside a model
 const LIMIT_WORDS = {
   max_requests: (value, all) =>
     `${count(value)} requests per ${(all.per_seconds ?? 60) === 60 ? "minute" : seconds(all.per_seconds)}`,
@@ -31,8 +27,9 @@ export function limitWords(limits) {
 }
 
 export function stateBadge(health) {
-  const [text, kind] = STATES[health?.state] ?? [health?.state ?? "unknown", ""];
-  return badge(health?.back_in_s > 0 ? `${text}, back in ${seconds(Math.ceil(health.back_in_s))}` : text, kind);
+  const { text, kind, more } = stateWords(health?.state);
+  const words = health?.back_in_s > 0 ? `${text}, back in ${seconds(Math.ceil(health.back_in_s))}` : text;
+  return badge(words, kind, [health?.state, more].filter(Boolean).join(": "));
 }
 
 /** Whether a model's name, words or tags hold the text. */
@@ -47,7 +44,14 @@ function fits(model, text, tag) {
   );
 }
 
-const pathOf = (model) => `models/${[model.provider, ...model.model.split("/")].map(encodeURIComponent).join("/")}`;
+/** weightsOf("openai/gpt-x", groups) -> [{group, now, of}, ...]: what it weighs where it is a member */
+function weightsOf(name, groups) {
+  return groups.flatMap((group) =>
+    group.members
+      .filter((member) => member.model === name)
+      .map((member) => ({ group: group.name, now: member.effective_weight, of: member.weight })),
+  );
+}
 
 export class ModelsView {
   constructor(root, app) {
@@ -68,7 +72,14 @@ export class ModelsView {
         "div",
         { class: "view-head" },
         h("h1", { tabindex: "-1" }, "Models"),
-        h("div", { class: "toolbar" }, this.search, this.tags),
+        h(
+          "div",
+          { class: "toolbar" },
+          this.search,
+          this.tags,
+          button("Add a provider", () => providerForm(this), { icon: "plus" }),
+          button("Add a model", () => this.addModel(), { icon: "plus" }),
+        ),
       ),
       this.body,
     );
@@ -112,20 +123,48 @@ export class ModelsView {
           h(
             "p",
             { class: "muted" },
-            "Set a provider's key (OPENAI_API_KEY, for example), or write a router.toml: references/gateway-start.md shows a small one.",
+            "Add one here, set a provider's key (OPENAI_API_KEY, for example), or write a router.toml: references/gateway-start.md shows a small one.",
           ),
+          button("Add the first provider", () => providerForm(this), { class: "primary" }),
         ),
       );
       return;
     }
-    const health = new Map(models.map((model) => [model.name, model.health]));
     const found = models.filter((model) => fits(model, given.q ?? "", given.tag));
     refill(
       this.body,
       this.providers(providers, models),
-      groups.length ? this.groups(groups, health) : null,
-      this.models(found, models.length),
+      groups.length ? this.groups(groups) : null,
+      this.models(found, models.length, groups),
     );
+  }
+
+  addModel() {
+    if (this.data?.providers.length) modelForm(this, this.data.providers);
+    else toast("A model needs a provider: add that first.", "error");
+  }
+
+  /** The form of what is there, with all that the gateway knows of it. */
+  async edit(what, name) {
+    try {
+      if (what === "provider") providerForm(this, await call("GET", providerPath(name)));
+      else {
+        const all = await call("GET", "models", { query: { include_inactive: "1" } });
+        const found = all.find((each) => each.id === name);
+        if (found) modelForm(this, this.data.providers, found);
+        else toast(`${shortened(name, 60)} is gone.`, "error");
+      }
+    } catch (error) {
+      toast(`${error.message} ${error.step}`, "error");
+    }
+  }
+
+  editButton(what, name) {
+    return button("Edit", () => this.edit(what, name), {
+      class: "small",
+      "aria-label": `Edit ${what} ${shortened(name, 60)}`,
+      "data-key": `edit:${what}:${name}`,
+    });
   }
 
   // -- providers
@@ -147,10 +186,12 @@ export class ModelsView {
               "div",
               { class: "card-head" },
               foreign(each.name, "strong"),
+              h("span", { class: "grow" }),
+              this.editButton("provider", each.name),
               toggle(
                 `Provider ${each.name}`,
                 each.is_active,
-                (isOn, node) => this.switched("providers/" + encodeURIComponent(each.name), each.name, isOn, node),
+                (isOn, node) => this.switched(providerPath(each.name), each.name, isOn, node),
                 { "data-key": `provider:${each.name}` },
               ),
             ),
@@ -165,7 +206,7 @@ export class ModelsView {
                   ? badge("needs no key")
                   : badge("no key", "warn"),
               badge(`${count(own)} ${own === 1 ? "model" : "models"}`),
-              each.source === "overlay" ? badge("added here") : null,
+              each.source === "overlay" ? badge("added here") : each.changed?.length ? badge("changed here") : null,
             ),
           );
         }),
@@ -175,7 +216,7 @@ export class ModelsView {
 
   // -- groups
 
-  groups(groups, health) {
+  groups(groups) {
     return h(
       "section",
       {},
@@ -184,7 +225,6 @@ export class ModelsView {
         "ul",
         { class: "cards wide-cards" },
         groups.map((group) => {
-          const sum = group.members.reduce((all, member) => all + (member.effective_weight ?? 0), 0);
           return h(
             "li",
             { class: "card" },
@@ -207,16 +247,17 @@ export class ModelsView {
             group.description ? h("p", { class: "muted" }, foreign(group.description)) : null,
             table(
               `Members of ${shortened(group.name, 60)}`,
-              [heading("Member"), heading("Share", "number"), heading("Weight", "number"), heading("State")],
-              group.members.map((member) => this.member(member, sum, health.get(member.model))),
-              { frame: "bare" },
+              [heading("Member"), heading("First choice for"), heading("Weight now", "number"), heading("State")],
+              group.members.map((member) => this.member(member)),
+              { frame: "bare", class: "members stacked" },
             ),
             group.fallbacks?.length
               ? h(
                   "p",
                   { class: "muted" },
-                  "Then: ",
-                  group.fallbacks.map((name, index) => [index ? ", " : "", foreign(name)]),
+                  badge("fallback"),
+                  " Only if all of these fail: ",
+                  group.fallbacks.map((name, index) => [index ? ", then " : "", foreign(name)]),
                 )
               : null,
           );
@@ -225,9 +266,8 @@ export class ModelsView {
     );
   }
 
-  member(member, sum, health) {
-    const share = sum ? (member.effective_weight ?? 0) / sum : 0;
-    const isLess = member.effective_weight !== null && member.effective_weight !== member.weight;
+  member(member) {
+    const isLess = member.effective_weight !== member.weight;
     return h(
       "tr",
       {},
@@ -235,23 +275,23 @@ export class ModelsView {
         "th",
         { scope: "row" },
         foreign(shortened(member.model, 90)),
-        member.priority ? h("span", { class: "muted" }, ` priority ${member.priority}`) : null,
+        member.priority ? h("span", { class: "muted nowrap" }, ` priority ${member.priority}`) : null,
         member.selector ? h("code", { class: "selector" }, foreign(shortened(member.selector, 200))) : null,
       ),
-      h("td", { class: "number" }, percent(share), meter(share)),
+      h("td", { "data-label": "First choice for" }, shareOf(member)),
       h(
         "td",
-        { class: "number" },
+        { class: "number", "data-label": "Weight now" },
         compact(member.effective_weight),
         isLess ? h("span", { class: "muted" }, ` of ${compact(member.weight)}`) : null,
       ),
-      h("td", {}, stateBadge(health)),
+      h("td", { "data-label": "State" }, stateBadge(member)),
     );
   }
 
   // -- models
 
-  models(found, all) {
+  models(found, all, groups) {
     return h(
       "section",
       {},
@@ -272,16 +312,16 @@ export class ModelsView {
               heading("Health"),
               heading("Latency", "number wide-only"),
               heading("Limits", "wider-only"),
-              h("th", {}, h("span", { class: "unseen" }, "Try it")),
+              h("th", {}, h("span", { class: "unseen" }, "Actions")),
             ],
-            found.map((model) => this.model(model)),
+            found.map((model) => this.model(model, groups)),
             { class: "models" },
           )
         : empty("No model fits.", h("a", { class: "button", href: viewLink("models") }, "Show all models")),
     );
   }
 
-  model(model) {
+  model(model, groups) {
     const health = model.health ?? {};
     return h(
       "tr",
@@ -292,7 +332,7 @@ export class ModelsView {
         toggle(
           `Model ${shortened(model.name, 90)}`,
           model.is_active,
-          (isOn, node) => this.switched(pathOf(model), model.name, isOn, node),
+          (isOn, node) => this.switched(modelPath(model.provider, model.model), model.name, isOn, node),
           { "data-key": `model:${model.name}` },
         ),
       ),
@@ -309,7 +349,7 @@ export class ModelsView {
           { class: "chips" },
           (model.tags ?? []).map((tag) => h("a", { class: "chip", href: link({ tag }) }, foreign(tag))),
           (model.modalities ?? []).filter((each) => each !== "text").map((each) => badge(each)),
-          model.source === "overlay" ? badge("added here") : null,
+          model.source === "overlay" ? badge("added here") : model.changed?.length ? badge("changed here") : null,
         ),
       ),
       h(
@@ -336,14 +376,12 @@ export class ModelsView {
         "td",
         {},
         model.is_active ? (model.provider_is_active === false ? badge("provider off") : stateBadge(health)) : badge("off"),
-        health.factor !== undefined && health.factor < 1
-          ? h("span", { class: "muted block" }, `weight × ${percent(health.factor)}`)
-          : null,
+        model.is_active ? this.weights(model, health, groups) : null,
         health.active ? h("span", { class: "muted block" }, `${count(health.active)} under way`) : null,
         health.consecutive_failures
           ? h("span", { class: "muted block" }, `${count(health.consecutive_failures)} failed in a row`)
           : null,
-        health.last_error ? h("span", { class: "muted block" }, foreign(shortened(lastError(health.last_error), 160))) : null,
+        health.last_error ? h("span", { class: "muted block", title: lastError(health.last_error) }, "Last: ", foreign(shortened(causeOf(health.last_error), 160))) : null,
       ),
       h("td", { class: "number wide-only" }, health.latency_s == null ? "–" : milliseconds(health.latency_s * 1000)),
       h("td", { class: "wider-only muted" }, limitWords(model.limits) || "none"),
@@ -356,8 +394,31 @@ export class ModelsView {
           "Try it",
           h("span", { class: "unseen" }, ` with ${shortened(model.name, 60)}`),
         ),
+        " ",
+        this.editButton("model", model.name),
       ),
     );
+  }
+
+  /** What it weighs now in its groups, where that is not what is configured; in none, what its failures have left. */
+  weights(model, health, groups) {
+    const found = weightsOf(model.name, groups),
+      changed = found.filter((each) => each.now !== each.of);
+    if (!found.length && health.factor < 1) return h("span", { class: "muted block" }, `${percent(health.factor)} of its weight`);
+    const more = changed.length - MEMBERSHIPS;
+    return [
+      changed
+        .slice(0, MEMBERSHIPS)
+        .map((each) =>
+          h(
+            "span",
+            { class: "block" },
+            `weight ${compact(each.now)} now, not ${compact(each.of)}`,
+            h("span", { class: "muted" }, " in ", foreign(shortened(each.group, 60))),
+          ),
+        ),
+      more > 0 ? h("span", { class: "muted block" }, `and in ${count(more)} more groups`) : null,
+    ];
   }
 
   async switched(path, name, isOn, node) {
@@ -373,8 +434,21 @@ export class ModelsView {
   }
 }
 
+/** "85%", or that it is a fallback: a member that only answers when the others fail has no share of its own. */
+export function shareOf(member) {
+  const share = member.share ?? 0;
+  if (!member.is_fallback) return [percent(share), meter(share)];
+  const words = share ? `${percent(share)} now, as the others cannot` : "only if the others fail";
+  return [badge("fallback", share ? "warn" : ""), h("span", { class: "muted block" }, words)];
+}
+
 /** The last error is a text, or what happened when. */
 function lastError(value) {
   if (typeof value === "string") return value;
   return [value.code ?? value.status, value.message, value.at ? ago(value.at) : ""].filter(Boolean).join(" ");
+}
+
+/** The same in plain words. */
+function causeOf(value) {
+  return typeof value === "string" ? causeWords(value) : lastError({ ...value, code: value.code ? errorWords(value.code) : null });
 }

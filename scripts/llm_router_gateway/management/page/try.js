@@ -3,8 +3,8 @@ import { compact, count, milliseconds, money, bytes, plain, shortened } from "./
 import { announce, badge, button, empty, failure, field, foreign, h, icon, refill, toast } from "./dom.js";
 import { call, chat, events, CallFailed } from "./api.js";
 import { go, here, link } from "./address.js";
-import { meter } from "./activity.js";
-import { stateBadge } from "./models.js";
+import { Words } from "./bodies.js";
+import { shareOf, stateBadge } from "./models.js";
 
 const MAX_IMAGE_BYTES = 5242880; // as a data: address it grows by a third; a gateway takes 32 MiB and more
 const MAX_IMAGES = 4;
@@ -52,6 +52,8 @@ class Answer {
     });
     this.node = h("article", { class: "turn assistant", "aria-busy": "true", "aria-label": "Answer" });
     this.said = h("div", { class: "said" });
+    this.words = new Words(1);
+    this.words.node.classList.add("answer-text");
     this.foot = h("div", { class: "turn-foot" });
     this.node.append(this.said, this.foot);
   }
@@ -87,7 +89,7 @@ class Answer {
       this.thought
         ? h("details", { class: "thought", open: !this.text }, h("summary", {}, "Reasoning"), foreign(this.thought))
         : null,
-      waiting ? h("p", { class: "typing" }, "Waiting for the first words…") : foreign(this.text, "answer-text"),
+      waiting ? h("p", { class: "typing" }, "Waiting for the first words…") : this.words.show(this.text),
       this.done && !this.text && !this.error && !this.stopped ? h("p", { class: "muted" }, "The answer holds no text.") : null,
       this.error
         ? failure({ title: "No whole answer", code: this.error.code, message: this.error.message, step: this.error.step })
@@ -113,6 +115,7 @@ class Answer {
       input != null || output != null ? h("span", {}, `${compact(input)} in · ${compact(output)} out`) : null,
       cost != null ? h("span", {}, `cost ${money(cost)}`) : row ? h("span", {}, "no price known") : null,
       row ? h("a", { href: link({ call: row.id }) }, "The call") : null,
+      this.text ? this.words.toggle : null,
     ];
   }
 }
@@ -194,7 +197,7 @@ export class TryView {
       h(
         "section",
         { class: "panel" },
-        h("h2", {}, "Whom to ask"),
+        h("h2", {}, "Model"),
         field("Model or group", this.model),
         this.known,
         field("System prompt", this.system),
@@ -211,8 +214,8 @@ export class TryView {
         h(
           "div",
           { class: "panel-head" },
-          h("h2", {}, "Who would answer"),
-          button("Ask again", () => this.explain(), { icon: "refresh", bare: true, class: "ghost small" }),
+          h("h2", {}, "Routing"),
+          button("Check again", () => this.explain(), { icon: "refresh", bare: true, class: "ghost small" }),
         ),
         this.routing,
       ),
@@ -350,12 +353,11 @@ export class TryView {
               foreign(shortened(each.model, 120), "strong"),
               stateBadge({ state: each.state, back_in_s: each.back_in_s }),
             ),
-            typeof each.share === "number" ? meter(each.share) : null,
+            h("div", { class: "share" }, each.is_fallback ? null : h("span", { class: "muted" }, "first choice for "), shareOf(each)),
             h(
               "p",
               { class: "muted" },
-              `weight ${compact(each.effective_weight)} of ${compact(each.weight)}`,
-              typeof each.share === "number" ? ` · share ${Math.round(each.share * 100)}%` : "",
+              `weight ${compact(each.effective_weight)} now, ${compact(each.weight)} configured`,
               each.why ? " · " : "",
               each.why ? foreign(String(each.why)) : null,
             ),

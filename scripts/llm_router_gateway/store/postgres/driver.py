@@ -24,8 +24,10 @@ from typing import Any
 from ...config.addresses import masked, without_password
 from ...errors import Unavailable
 from ..histogram import COUNT_BITS, LAST_BIN, RATIO, number_of_counts
-from ..queries import MAX_ROWS, TIMED, Dialect, Summed
+from ..queries import MAX_ROWS, TIMED, Dialect, Summed, count_rows
+from ..query import DAY_S, Page
 from ..recorder import StoreUnusable
+from ..rollups import ALL
 
 INSTALL = "pip install 'llm-router-client[cluster]'"
 CONNECT_S = 5  # for one host of the address
@@ -231,5 +233,29 @@ def spreads_of_calls(db: Any, summed: Summed) -> Iterator[tuple[str, int, int, i
             yield (named, at_s, 0, spread) if is_first else (named, at_s, spread, 0)
 
 
+def count(db: Any, page: Page) -> int:
+    """The calls within a page's bounds: whole days from their sums, which are there as long as their calls."""
+    oldest = db.execute("SELECT started_ms FROM calls ORDER BY started_ms LIMIT 1").fetchone()
+    if oldest is None:
+        return 0
+    low, high = oldest[0] // DAY_MS, None if page.to_ms is None else page.to_ms // DAY_MS
+    if page.from_ms is not None:
+        low = max(low, -(-page.from_ms // DAY_MS))
+    if high is not None and high <= low:
+        return count_rows(db, page)
+    bounds, days = "at_s >= ?", [low * DAY_S]
+    if high is not None:
+        bounds, days = bounds + " AND at_s < ?", [*days, high * DAY_S]
+    found = int(db.execute(f"{COUNTED} AND {bounds}", (DAY_S, *days)).fetchone()[0])
+    if page.from_ms is not None:
+        found += count_rows(db, Page(from_ms=page.from_ms, to_ms=low * DAY_MS))
+    if high is not None:
+        found += count_rows(db, Page(from_ms=high * DAY_MS, to_ms=page.to_ms))
+    return found
+
+
+DAY_MS = 1_000 * DAY_S
+COUNTED = ("SELECT coalesce(sum(calls), 0) FROM totals WHERE step_s = ? "  # nosec B608  # of constants
+           f"AND provider = '{ALL}' AND model = '{ALL}' AND key_id = '{ALL}'")  # fmt: skip
 TAGS = "LATERAL (SELECT value FROM jsonb_array_elements_text(calls.tags::jsonb) AS each (value))"
-Session.dialect = Dialect(bin_of, spreads, "ILIKE", (PAIR_STEP_S,), has_key_index=True, tags=TAGS)
+Session.dialect = Dialect(bin_of, spreads, "ILIKE", (PAIR_STEP_S,), has_key_index=True, tags=TAGS, count=count)

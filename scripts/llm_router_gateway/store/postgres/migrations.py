@@ -124,6 +124,12 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         f"CREATE TABLE label_sums {SUMMED}",
         "ALTER TABLE label_sums ADD COLUMN duration_bins integer[] NOT NULL, ADD COLUMN first_bins integer[] NOT NULL",
     )),
+    # Which of the errors are the callers' own; those from before are not told apart. May be null: the version before stages its
+    # sums in a table that is LIKE this one, without its default.
+    ("m008_caller_errors", tuple(
+        f"ALTER TABLE IF EXISTS {table} ADD COLUMN caller_errors bigint DEFAULT 0"
+        for table in ("totals", "rollups", "label_sums")
+    )),
 )  # fmt: skip
 
 

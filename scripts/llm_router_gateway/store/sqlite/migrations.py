@@ -95,6 +95,11 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "ALTER TABLE calls ADD COLUMN end_user TEXT NOT NULL DEFAULT ''",
         f"CREATE TABLE label_sums {SUMMED}",
     )),
+    # Which of the errors are the callers' own; those from before are not told apart.
+    ("m006_caller_errors", tuple(
+        f"ALTER TABLE {table} ADD COLUMN caller_errors INTEGER NOT NULL DEFAULT 0"
+        for table in ("rollups", "totals", "label_sums")
+    )),
 )  # fmt: skip
 
 
