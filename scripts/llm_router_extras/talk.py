@@ -136,10 +136,10 @@ class Talk:
 
     def set_model(self, name: str) -> None:
         if name:
-            from .aliases import named
+            from .aliases import expand
             from .config import user_config
 
-            self.model = check_model(named(name, user_config().get("aliases", {})))
+            self.model = check_model(expand(name, user_config().get("aliases", {})))
         self.console.note(f"asking {self.model}")
 
     def set_system(self, text: str) -> None:

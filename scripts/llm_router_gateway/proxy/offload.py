@@ -72,8 +72,8 @@ class Worker:
                     await sink.drain()
             try:
                 head, size = LENGTHS.unpack(await source.readexactly(LENGTHS.size))
-                told = pickle.loads(await source.readexactly(head))  # nosec B301  # from our own child
-                return told, await source.readexactly(size) if size else b""
+                reply = pickle.loads(await source.readexactly(head))  # nosec B301  # from our own child
+                return reply, await source.readexactly(size) if size else b""
             except asyncio.IncompleteReadError:
                 raise EOFError from None
 
@@ -137,7 +137,7 @@ class Offload:
     async def _run(self, large: LargeBody, job: str, arguments: tuple[Any, ...]) -> tuple[Any, bytes]:
         worker = await self._take(large.key)
         try:
-            told, data = await self._exchange(worker, large, job, arguments)
+            reply, data = await self._exchange(worker, large, job, arguments)
         except (EOFError, OSError):
             worker.kill()
             raise GatewayError("the process that was reading a large body ended; try again", code="worker_died") from None
@@ -149,18 +149,18 @@ class Offload:
             raise
         finally:
             self._give_back(worker)
-        if told[0] == "error":
-            _, kind, message, facts = told
+        if reply[0] == "error":
+            _, kind, message, facts = reply
             raise kind(message, **facts)
-        if told[0] != "ok":
-            raise RuntimeError(f"a worker failed: {told[-1]}")
-        return told[1], data
+        if reply[0] != "ok":
+            raise RuntimeError(f"a worker failed: {reply[-1]}")
+        return reply[1], data
 
     async def _exchange(self, worker: Worker, large: LargeBody, job: str, arguments: tuple[Any, ...]) -> tuple[Any, bytes]:
         if large.key in worker.keys:
-            told, data = await worker.exchange(job, large.key, arguments, b"")
-            if told[0] != "missing":
-                return told, data
+            reply, data = await worker.exchange(job, large.key, arguments, b"")
+            if reply[0] != "missing":
+                return reply, data
         worker.keys.add(large.key)
         return await worker.exchange(job, large.key, arguments, large.data)
 
