@@ -184,11 +184,11 @@ class LLMRouterError(Exception):
 
 
 class BadRequestError(LLMRouterError, code="bad_request"):
-    """The API refused the request itself: asking again does not help (context_too_long: a larger model may)."""
+    """The API refused the request itself: a retry does not help (context_too_long: a larger model may)."""
 
 
 class UsageError(LLMRouterError, ValueError, code="usage"):
-    """The caller's arguments make no request; nothing was sent."""
+    """The caller's arguments are invalid; nothing was sent."""
 
 
 class AuthenticationError(LLMRouterError, code="key_refused"):
@@ -204,19 +204,19 @@ class UnknownModelError(LLMRouterError, code="model_not_found"):
 
 
 class RateLimitError(LLMRouterError, code="rate_limited"):
-    """Too many requests for now; retry_after_s says for how long, if the server said so."""
+    """Too many requests for now; retry_after_s is the wait that the server stated, if any."""
 
 
 class ServerError(LLMRouterError, code="server_error"):
-    """The server failed (server_error) or is full (overloaded)."""
+    """The server failed (server_error) or is overloaded."""
 
 
 class NetworkError(LLMRouterError, code="network"):
-    """No connection, or it broke before a status came."""
+    """No connection, or it broke before a status arrived."""
 
 
 class RequestTimeout(LLMRouterError, code="timeout"):
-    """One of the four clocks ran out."""
+    """One of the four timeouts expired."""
 
 
 class SafetyError(LLMRouterError, code="refused_locally"):
@@ -224,15 +224,15 @@ class SafetyError(LLMRouterError, code="refused_locally"):
 
 
 class BadUpstreamError(LLMRouterError, code="bad_upstream", billed=True):
-    """What came is no answer: no JSON, a redirect, over a limit (bad_upstream), or nothing said (empty_answer)."""
+    """What arrived is no answer: no JSON, a redirect, over a limit (bad_upstream), or without content (empty_answer)."""
 
 
 class IncompleteError(LLMRouterError, code="stream_cut", billed=True):
-    """The answer ended before the server said so: .response holds the text so far, which is not the answer."""
+    """The answer ended without an end mark: .response holds the text so far, which is not the answer."""
 
 
 class ContentFilterError(LLMRouterError, code="content_filter", billed=True):
-    """The model's provider refused or filtered the answer; what there is of it is in .response."""
+    """The model's provider refused or filtered the answer; .response holds what arrived."""
 
 
 # ------------------------------------------------------------------------------------------------- server-sent events
@@ -419,12 +419,12 @@ def check_model(model: Any) -> str:
 
 
 def model_names(models: Names) -> list[str]:
-    """Names from a list or a comma-separated text, checked; an empty name is refused, not passed over."""
+    """Names from a list or a comma-separated text, checked; an empty name is refused."""
     return [check_model(name) for name in (models.split(",") if isinstance(models, str) else models or ())]
 
 
 def check_messages(messages: Any) -> Turns:
-    """The messages as a list of objects with a role each; UsageError says which one is wrong."""
+    """The messages as a list of objects with a role each; UsageError names the wrong one."""
     if not isinstance(messages, (list, tuple)) or not messages:
         raise UsageError('messages must be a list like [{"role": "user", "content": "..."}], not empty')
     for place, message in enumerate(messages):
@@ -451,7 +451,7 @@ def image_type(data: bytes) -> str:
 
 
 def data_url(data: bytes, name: str) -> str:
-    """Image bytes -> data URL. SafetyError when they are no image, or too many."""
+    """Image bytes -> data URL. SafetyError for anything but an image, or too many bytes."""
     if not image_type(data):
         raise SafetyError(f"{name} is no PNG, JPEG, GIF or WebP image by its first bytes")
     if len(data) > MAX_IMAGE_BYTES:
@@ -469,7 +469,7 @@ def parsed_arguments(raw: str) -> Any:
 
 
 def add_fragment(calls: Turns, fragment: JSON) -> int:
-    """Add a piece of a tool call to those so far, whatever the server does with indexes and ids -> the call's number.
+    """Add a piece of a tool call to those so far, whatever the server's use of indexes and ids -> the call's number.
 
     It goes to the last call of its index (without an index: of its id, else the last of all), unless it brings another id or
     name, or a name once the arguments there are whole: then another call begins under that index.
@@ -733,7 +733,7 @@ def is_cost(value: Any) -> bool:
 
 
 def stated_cost(usage: JSON) -> Any:
-    """What a usage object says that the answer cost, in USD; None where that is nothing, or no sum that a call can cost.
+    """The cost of the answer in USD by its usage object; None if there is none, or an impossible one.
 
     stated_cost({"cost": 0.25}) -> 0.25;  stated_cost({"cost": "0.25"}), ({"cost": -1}), ({"cost": 1e308}) -> None
 
@@ -782,7 +782,7 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
 
 
 def retry_after_s(headers: dict[str, str], now: float) -> float | None:
-    """Seconds to wait as a response's headers say; None where they say nothing readable.
+    """Seconds to wait by a response's headers; None without a readable one.
 
     retry_after_s({"retry-after-ms": "250"}, now)                        -> 0.25
     retry_after_s({"retry-after": "7"}, now)                             -> 7.0
@@ -829,7 +829,7 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
 
 
 def parse_answer(data: bytes) -> Any:
-    """A whole answer's bytes -> JSON value; BadUpstreamError says what they are instead."""
+    """A whole answer's bytes -> JSON value; BadUpstreamError describes anything else."""
     try:
         return parse_json(data)
     except ValueError as error:
@@ -908,7 +908,7 @@ class Endpoint:
 
 
 class Secret:
-    """A key that does not show itself: str and repr are masked; `value` is for the Authorization header alone."""
+    """A key that is not printed: str and repr are masked; `value` is for the Authorization header alone."""
 
     __slots__ = ("forms", "source", "value")
 
@@ -923,7 +923,7 @@ class Secret:
         return f"********{self.value[-4:]}" if len(self.value) >= 16 else "********"
 
     def hide(self, text: str) -> str:
-        """The text with the key, plain or in base64, taken out."""
+        """The text without the key, plain or in base64."""
         for form in self.forms:
             text = text.replace(form, "[key]")
         return text
@@ -977,7 +977,7 @@ def key_in_file(data: bytes) -> str:
 
 
 def check_headers(headers: dict[str, str]) -> dict[str, str]:
-    """The headers, if they can stand in a request and are none of the client's own."""
+    """The headers, if they are valid in a request and none of the client's own."""
     for name, value in headers.items():
         usable = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
         if not usable or name.lower() in OWN_HEADERS:
@@ -991,7 +991,7 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 class ClockedSocket:
-    """Mixed into a TCP or TLS socket: what http.client reads and writes through it is bounded by a clock, and fails as ours.
+    """Mixed into a TCP or TLS socket: http.client's reads and writes are bounded by a clock, and raise our errors.
 
     arm() starts the clock, and every read and write gets what is left of it: so it bounds their sum, however slowly the peer
     drips. deadline is the whole call's, in seconds of time.monotonic().
@@ -1097,7 +1097,7 @@ class Response:
             connection.close()
 
     def pieces(self) -> Iterator[bytes]:
-        """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
+        """The body as it arrives, transfer and content coding removed. IncompleteError if it ends early."""
         coding, decoder = self.headers.get("content-encoding", "identity").strip().lower(), None
         if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
             raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which was not requested")
@@ -1140,7 +1140,7 @@ class Response:
         self._whole = not self.will_close and not self._is_followed()
 
     def _is_followed(self) -> bool:
-        """Whether more came than belongs to this response, which is at its end. Waits for nothing."""
+        """Whether bytes follow after the end of this response. Does not wait."""
         self.arm("", 0.0)
         try:
             return bool(self._file.peek(1))
@@ -1148,7 +1148,7 @@ class Response:
             return False
 
     def _lines(self, where: str) -> Iterator[bytes]:
-        """Lines up to an empty one, which is not given. IncompleteError where the connection ends before it."""
+        """Lines up to an empty one, without it. IncompleteError if the connection ends before it."""
         left = MAX_HEAD_BYTES
         while True:
             line = self._file.readline(left + 1)
@@ -1227,7 +1227,7 @@ def sandbox_error(what: str) -> NetworkError:
 
 
 def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
-    """Why no connection came about. Nothing was sent: all but a refused certificate may be tried again."""
+    """Why there is no connection. Nothing was sent: all but a refused certificate may be tried again."""
     import socket
 
     where, name = f"proxy {proxy}" if proxy else endpoint.host, type(error).__name__
@@ -1250,7 +1250,7 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
 
 
 class Transport:
-    """HTTP/1.1 by urllib.request, and this machine's clock and rng: all that touches the world. Tests put a fake in its place.
+    """HTTP/1.1 by urllib.request, and this machine's clock and rng: all I/O. Tests replace it by a fake.
 
     It is the one handler of an OpenerDirector, which so knows no redirects and takes every status as it comes. Connections
     are kept alive; new ones go through the proxy and TLS.
@@ -1336,7 +1336,7 @@ class Transport:
         return None
 
     def _connect(self, endpoint: Endpoint, seconds: float) -> Any:
-        """A new connection. In a thread of its own, as a name look-up knows no timeout and a handshake can drip."""
+        """A new connection. In a thread of its own, as a name look-up has no timeout and a handshake can be slow."""
         proxy = proxy_for(endpoint)
         outcome: list[Any] = []
 
@@ -1406,7 +1406,7 @@ class Transport:
         return self._tls
 
     def close(self) -> None:
-        """Hang up on what is idle; the transport can be used again."""
+        """Close idle connections; the transport can be used again."""
         while self.idle:
             for connection in self.idle.popitem()[1]:
                 connection.close()
@@ -1452,7 +1452,7 @@ def own_file(named: str, variable: str, folder: str, name: str, windows: str = "
 
 
 def config_file() -> str:
-    """The user's file of tiers, tasks and prices; "" where none is named and there is none. Never in the working directory."""
+    """The user's file of tiers, tasks and prices; "" if there is none. Never in the working directory."""
     named = setting("LLM_ROUTER_CONFIG")
     path = own_file(named, "XDG_CONFIG_HOME", ".config", "config.json", "APPDATA")
     return path if named or (os.path.isabs(path) and os.path.exists(path)) else ""
@@ -1529,7 +1529,7 @@ def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
 
 
 def first_piece(pieces: Iterator[bytes]) -> bytes:
-    """The start of a body, until it shows what it is: white space may keep the line open while the model thinks."""
+    """The start of a body, until its kind is known: white space may keep the connection open while the model thinks."""
     piece, size, more = b"", 0, b" "
     while more and not piece.strip(BLANK):
         more = next(pieces, b"")
@@ -1540,7 +1540,7 @@ def first_piece(pieces: Iterator[bytes]) -> bytes:
 
 
 def events_of(event: Event, reader: Reader) -> Turns:
-    """What a server-sent event adds to the answer; the error that it says it is, is raised."""
+    """What a server-sent event adds to the answer; an error event is raised."""
     if event.event == "error":
         raise inner_error(event.data)
     value = parse_json(event.data) if event.data.strip() else None
@@ -1576,7 +1576,7 @@ class Attempt:
         self.record["seconds"] = round(self.call.now() - self.began, 3)
 
     def failed(self, error: LLMRouterError) -> None:
-        """Record an error; it gets what only the call knows, and loses the key, should the server have echoed it."""
+        """Record an error; it gets the call's fields, and loses a key that the server echoed."""
         call, self.error, self.answer = self.call, error, None
         if call.handed_over:
             error.retryable = False
@@ -1635,7 +1635,7 @@ class Call:
         self._source: Any = self._run()
 
     def answer(self, on_event: Callable[[JSON], None] | None = None) -> Answer:
-        """Ask, and wait for the whole answer; on_event is given each event on the way."""
+        """Send, and wait for the whole answer; on_event is called with each event."""
         for event in self._source:
             if on_event:
                 on_event(event)
@@ -1765,7 +1765,7 @@ class Call:
             events.close()
 
     def _whole(self, attempt: Attempt) -> None:
-        """The end of an attempt's events: its answer, once the collaborators are content with it."""
+        """The end of an attempt's events: its answer, once the collaborators accept it."""
         reader = attempt.reader
         if reader.kept_chars > MAX_KEPT_CHARS:
             self.warnings.append(f".response keeps {MAX_KEPT_CHARS} characters of a text that was handed over whole")
@@ -1783,7 +1783,7 @@ class Call:
             self.warnings.append(f"{attempt.model} was asked for, and the endpoint says that {self.model_used} answered")
 
     def _events(self, attempt: Attempt) -> Iterator[JSON]:
-        """The events of one response, a stream or JSON: what came shows which. Closing it hangs up."""
+        """The events of one response, a stream or JSON: the content decides which. Closing it disconnects."""
         response, reader, parser, seen = attempt.response, attempt.reader, SSEParser(), False
         try:
             pieces = response.pieces()
@@ -1927,7 +1927,7 @@ class LLMRouterClient:
         self, model: str | None = None, messages: Sequence[JSON] = (), *, fallback: Names = None, stream: bool = False,
         deadline_s: float | None = None, **body: Any,
     ) -> Any:  # fmt: skip
-        """Ask and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Call.
+        """Send and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Call.
 
         `fallback` names the models tried next where this one is limited, failing, unknown, out of credit, filtered or
         empty. Without a model LLM_ROUTER_MODEL counts, else "auto": see route() for this, `task` and `prefer`. Where
@@ -1943,7 +1943,7 @@ class LLMRouterClient:
         return self.chat(model, messages, **{**parameters, "stream": True})  # type: ignore[no-any-return]
 
     def fallback(self, models: Names, messages: Sequence[JSON], **parameters: Any) -> Any:
-        """As chat(): the first of the models, then the others in turn where it cannot answer."""
+        """As chat(): the first of the models, then the others in turn if it cannot answer."""
         first, *rest = model_names(models) or [""]
         return self.chat(first, messages, **{**parameters, "fallback": rest})
 
@@ -2024,7 +2024,7 @@ class LLMRouterClient:
         return call if stream else call.answer()
 
     def route(self, messages: Sequence[JSON], **options: Any) -> JSON:
-        """Which model chat("auto", ...) would ask, and why; asks none. See llm_router_extras.routing.Router.route()."""
+        """Which model chat("auto", ...) would choose, and why, without a call. See llm_router_extras.routing.Router.route()."""
         self.router = self.router or extra("routing", "route()").Router(self)
         return self.router.route(messages, **options)  # type: ignore[no-any-return]
 
@@ -2352,7 +2352,7 @@ class Sanitizer:
 
 
 class EventMask:
-    """A stream's events without the key, also where several bring it: what may be its beginning waits for the next one."""
+    """A stream's events without the key, also if several spread it: a possible beginning waits for the next one."""
 
     def __init__(self, key: Secret | None) -> None:
         self._key = key
@@ -2370,7 +2370,7 @@ class EventMask:
         return [{**event, field: text[:at]}] if at else []
 
     def close(self) -> Turns:
-        """What was held back."""
+        """The events held back."""
         held, self._held = self._held, {}
         return list(held.values())
 
@@ -2404,7 +2404,7 @@ def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: 
 
 
 class Console:
-    """The result on stdout, everything else on stderr, UTF-8 whatever the locale; no key leaves through either."""
+    """The result on stdout, everything else on stderr, UTF-8 whatever the locale; without the key."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json, self.ndjson = as_json, False
@@ -2415,7 +2415,7 @@ class Console:
         self.waiting: Any = None  # the sign on a terminal that an answer is waited for
 
     def show_wait(self, what: str) -> None:
-        """Show that an answer is waited for, on a terminal, until the first output."""
+        """Show a waiting line on a terminal until the first output."""
         sign = extra("waiting") if sys.stderr is not None and sys.stderr.isatty() else None
         self.waiting = sign and sign.Sign(what)
         self.closers.append(self.end_wait)
@@ -2447,7 +2447,7 @@ class Console:
         self.out(dump_json({"type": "result", **value} if self.ndjson else value))
 
     def show(self, value: JSON, text: str, error: JSON | None = None) -> None:
-        """What a command found: with --json as an object, else as a text."""
+        """A command's result: with --json an object, else text."""
         if self.as_json:
             self.result({"ok": not error, **value, "error": error})
         else:
@@ -2488,7 +2488,7 @@ def text_from(args: argparse.Namespace, path: str | None, text: str | None = Non
 
 
 def json_from(text: str | None, name: str, kind: type) -> Any:
-    """JSON text of one kind as its value, None for None; UsageError says what is wrong with which."""
+    """JSON text of one kind as its value, None for None; UsageError names the option and the fault."""
     try:
         value = None if text is None else parse_json(text)
     except ValueError as error:
@@ -2521,7 +2521,7 @@ def messages_of(args: argparse.Namespace, before: Any) -> Turns:
 
 
 def request_of(args: argparse.Namespace) -> JSON:
-    """Everything chat() takes, out of the flags, with the body file under them."""
+    """The arguments of chat() from the options, which override the body file."""
     body = json_from(text_from(args, args.body_file), "--body-file", dict) or {}
     flags = attributes(args, *sorted(PARAMETERS))
     for name in ("tools", "functions"):
@@ -2550,7 +2550,7 @@ def request_of(args: argparse.Namespace) -> JSON:
 
 
 def stop_on_sigterm() -> None:
-    """SIGTERM ends a command as Ctrl-C does: what there is of the text is printed, the connection closed."""
+    """SIGTERM ends a command as Ctrl-C does: the text so far is printed, the connection closed."""
     import signal
 
     try:
@@ -2614,7 +2614,7 @@ def is_dry(args: argparse.Namespace, console: Console, client: LLMRouterClient, 
 
 
 def usd(cost: Any) -> str:
-    """usd(4.2e-05) -> "0.000042", usd(None) -> ""; what else is no number stays as the server said it."""
+    """usd(4.2e-05) -> "0.000042", usd(None) -> ""; other values stay as the server sent them."""
     return f"{cost:.8f}".rstrip("0").rstrip(".") if isinstance(cost, float) else "" if cost is None else str(cost)
 
 
@@ -2772,7 +2772,7 @@ LOOKS = ("endpoint", "proxy", "certificates", "key", "models")  # in this order:
 
 
 def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
-    """What `doctor` finds of each of LOOKS; raises at the first that fails."""
+    """The checks of `doctor`, in the order of LOOKS; raises at the first that fails."""
     yield client.base_url
     host, port, _ = proxy_for(client.endpoint)
     yield f"{host}:{port} by CONNECT" if host else "none"
@@ -2863,7 +2863,7 @@ def exit_codes() -> str:
 
 
 def parser_of(command: str) -> Parser:
-    """The argparse parser of one command; only the one that is called is ever built."""
+    """The argparse parser of one command; only that of the called command is built."""
     entry, epilog = COMMANDS[command], f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
     parser = Parser(f"{typed_name('llm_router_client.py')} {command}", entry.summary, epilog)
     parser.take(*entry.sections)
@@ -2896,7 +2896,7 @@ environment:
 
 
 def run(words: list[str], console: Console) -> int:
-    """One command line: its words -> its exit code. Everything that goes wrong is raised."""
+    """One command line: its words -> its exit code. Every failure is raised."""
     if words and len(words[0].split()) > 1:
         words = ["chat", *words]  # a question; one word is a command, or a mistake, and never a call that costs
     elif words[:1] == ["help"] and len(words) == 2:
