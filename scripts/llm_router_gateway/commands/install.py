@@ -196,7 +196,7 @@ def unit_steps(place: Place) -> list[str]:
         steps.append(f"{config} lies in a temporary folder, which the service does not see: move it")
     return [
         *steps,
-        f"let the service read {config} (it holds no key then: those are in {ENV_FILE})",
+        f"let the service read {config}; write no keys into it, they belong in {ENV_FILE}",
         f"sudo install -D -m 600 /dev/null {ENV_FILE}    # then write the keys into it",
         f"sudo systemctl daemon-reload && sudo systemctl enable --now {NAME}",
         f"journalctl -u {NAME} -f    # and: systemctl reload {NAME}, after a change of the file",

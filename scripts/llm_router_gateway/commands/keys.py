@@ -223,7 +223,7 @@ async def run_create(options: argparse.Namespace, keys: KeyRepository, now: floa
     described, secret = read_json(terms_of(options, now)), new_secret()
     row = (await keys.insert(stored_key(described, secret, now), digest_of(secret))).row
     created_text(options, secret, item_of(row, (), now))
-    say(f"created {row.key.name} ({row.key.id}) in {keys.place}; the key is shown this once")
+    say(f"created {row.key.name} ({row.key.id}) in {keys.place}; the key is shown only this once")
     return DONE
 
 
@@ -243,7 +243,7 @@ async def run_list(options: argparse.Namespace, keys: KeyRepository, now: float)
     for each in cells:
         sys.stdout.write(escape("  ".join(map(str.ljust, each, widths)).rstrip()) + "\n")
     if not found:
-        say(f"{keys.place} holds no key")
+        say(f"{keys.place} contains no key")
     return DONE
 
 
@@ -278,7 +278,7 @@ async def run_rotate(options: argparse.Namespace, keys: KeyRepository, now: floa
     secret = new_secret()
     row = (await keys.rotate(options.key, digest_of(secret), hint_of(secret))).row
     created_text(options, secret, item_of(row, (), now))
-    say(f"rotated {row.key.name} ({row.key.id}); the key is shown this once")
+    say(f"rotated {row.key.name} ({row.key.id}); the key is shown only this once")
     return DONE
 
 
@@ -291,7 +291,7 @@ async def run_reset(options: argparse.Namespace, keys: KeyRepository, now: float
     row = (await keys.change(key.id, reset_now(books.spent(key.id, now), now))).row
     if options.json:
         sys.stdout.write(json.dumps(item_of(row, spent, now), indent=2) + "\n")
-    say(f"reset {row.key.name} ({row.key.id}): its spending begins at nothing")
+    say(f"reset {row.key.name} ({row.key.id}): its spending is set to zero")
     return DONE
 
 

@@ -138,7 +138,7 @@ def run(argv: Sequence[str]) -> int:
         say(f"the configuration cannot be used: {error}")
         return USAGE
     except KeyboardInterrupt:
-        say("interrupted: the same command goes on where it stopped")
+        say("interrupted: run the same command again to continue")
     except (NotCopied, StoreBroken, StoreUnusable, OSError) as error:
         say(str(error))
     return NOT_DONE

@@ -121,7 +121,7 @@ class Membership:
             self._holders = ()
             if self.epoch:
                 self.losses += 1
-                self.tell("the engine of [state] has lost its memory: budgets are counted anew, from leases and the call log")
+                self.tell("the engine of [state] has lost its memory: budgets are counted again, from leases and the call log")
             self.epoch_at = self.clock()
             self.epoch, self.tick, self.is_open, self.is_complete = epoch, tick, False, False
             for call in self.on_epoch:
