@@ -2364,8 +2364,7 @@ class EventMask:
             return [*self.close(), event]
         kind = event["type"], event.get("index")
         text = self._key.hide(self._held.pop(kind, {field: ""})[field] + event[field])
-        at = self._key.begins_at(text)
-        if at < len(text):
+        if (at := self._key.begins_at(text)) < len(text):
             self._held[kind] = {**event, field: text[at:]}
         return [{**event, field: text[:at]}] if at else []
 

@@ -195,6 +195,7 @@ def test_an_output_that_was_taken_away_is_told(opened: Any, tmp_path: Path) -> N
     assert ids(tmp_path / "moved.jsonl") == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_the_ledger_needs_few_bytes_for_each_id() -> None:
     import tracemalloc
 

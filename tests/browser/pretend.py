@@ -87,6 +87,7 @@ def call(number: int, **changes: Any) -> dict[str, Any]:
         "status": 429 if is_bad else 200,
         "error": "rate_limited" if is_bad else "",
         "message": "openai/gpt-4.1: the provider's limit is reached" if is_bad else "",
+        "is_caller_error": is_callers,
         "ended": "error" if is_bad else "complete",
         "finish": "" if is_bad else "stop",
         "tokens": {

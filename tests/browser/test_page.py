@@ -12,7 +12,16 @@ pytestmark = pytest.mark.slow
 VIEWS = {  # view -> what it shows of the pretended gateway
     "activity": ["Spend by model", "claude/sonnet", "Too many requests", "First output p50", "Of callers", "1,080"],
     "calls": ["120 calls", "smart", "openai/gpt-4.1", "team-search", "$0.0042"],
-    "models": ["paused after failures, back in 12 s", "no key", "weighted", "$2.00 / $8.00", "60 requests per minute"],
+    "models": [
+        "paused after failures, back in 12 s",
+        "weight 0 now, not 40",
+        "37 failed in a row",
+        "only if the others fail",
+        "no key",
+        "weighted",
+        "$2.00 / $8.00",
+        "60 requests per minute",
+    ],
     "keys": ["team-search", "$6.20 of $20.00 this month", "disabled", "in the configuration"],
     "try": ["openai/gpt-4.1 would be tried first.", "drawn less often", "Nothing said yet."],
 }
@@ -277,6 +286,37 @@ def test_charts_tell_their_figures_to_mouse_keyboard_and_table(page: Any, gatewa
     page.until("return document.querySelectorAll('.as-table tbody tr').length === 24")
     ticks = page.run("return [...document.querySelectorAll('.plot .axis text')].map((each) => each.textContent)")
     assert "0" in ticks and any(":00" in each for each in ticks), ticks
+
+
+def test_a_group_without_anything_in_this_time_is_in_no_legend_and_no_table(page: Any, gateway: Any) -> None:
+    real = gateway.get_monitor_grouped_time_series
+
+    def free(query: dict[str, str], body: Any) -> Any:
+        status, found = real(query, body)
+        for step in found["groups"][1]["data"]:
+            step["cost_usd"] = 0.0
+        for step in found["groups"][2]["data"]:
+            step.update(calls=0, cost_usd=0.0, errors=0, caller_errors=0, success=0)
+        return status, found
+
+    gateway.answers["GET monitor/grouped-time-series"] = free
+    names = "return [...document.querySelectorAll('.wide .legend bdi')].map((each) => each.innerText)"
+    open_view(page, gateway, "view=activity")
+    assert page.until(names) == ["openai/gpt-4.1", "office/qwen-72b", "other"]
+    page.labelled("Show as a table").click()
+    page.until("return document.querySelectorAll('.wide .as-table thead th').length === 4")
+    open_view(page, gateway, "view=activity&metric=errors")
+    assert page.until(names) == ["openai/gpt-4.1", "claude/sonnet", "office/qwen-72b", "other"]
+
+
+def test_plain_words_keep_their_codes_at_hand(page: Any, gateway: Any) -> None:
+    open_view(page, gateway, "view=calls&call=997")
+    titles = "return [...document.querySelectorAll(arguments[0])].map((each) => each.title)"
+    assert set(page.until(titles, ".calls .small-text")) == {"rate_limited"}
+    page.until_text("dialog .message code", "rate_limited")
+    assert page.text("dialog .message strong").strip() == "Error of the provider."
+    open_view(page, gateway, "view=models")
+    assert any(each.startswith("open: It failed several times") for each in page.until(titles, ".models .badge.bad"))
 
 
 def test_new_figures_come_by_themselves_and_a_pause_stops_them(page: Any, gateway: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
+from quick import every
 from raw_server import completion, http
 
 import llm_router_client as c
@@ -28,13 +29,13 @@ def alone(cli: Any, demo: Any, tmp_path: Path) -> Any:
     return cli
 
 
-@pytest.mark.parametrize("words,text", [
+@pytest.mark.parametrize("words,text", every(3, [
     (["chat", "-m", "demo", *HI], "You said: Hi"), (["chat", "-m", "demo", *HI, "--stream"], "You said: Hi"),
     (["vision", "-m", "demo", "--image", "https://example.com/a.png"], "image"), (["models"], "demo"),
     (["compare", "--models", "demo,demo-reasoning", *HI], "== demo-reasoning"), (["doctor"], "ok   models"),
     (["chat", "-m", "fail-404", "--fallback", "demo", *HI], "You said: Hi"), (["--help"], "usage"),
     (["chat", "--help"], "--schema"),
-])  # fmt: skip
+]))  # fmt: skip
 def test_alone_it_does_what_its_card_names(alone: Any, words: List[str], text: str) -> None:
     ran = alone(*words)
     assert ran.code == 0 and text in ran.out.decode(), ran
@@ -64,12 +65,12 @@ def test_alone_a_refused_field_is_an_error_and_no_control_character_reaches_a_te
         assert ran.code == 0 and ran.out == b"a[31mb2Jcd\n", ran
 
 
-@pytest.mark.parametrize("words", [
+@pytest.mark.parametrize("words", every(3, [
     ["chat", "-m", "demo", *HI, "--json"], ["chat", "-m", "demo", *HI, "--stream", "--json"],
     ["chat", "-m", "demo", *HI, "--raw"], ["chat", "-m", "demo", *HI, "--dry-run"],
     ["vision", "-m", "demo", "--image", "a.png", "--stream"], ["compare", "--models", "demo,fail-404", *HI, "--json"],
     ["chat", "-m", "demo-tools", *HI, "--stream"], ["models", "--json"], ["doctor", "--json"],
-])  # fmt: skip
+]))  # fmt: skip
 def test_alone_every_form_of_its_commands_works(alone: Any, tmp_path: Path, words: List[str]) -> None:
     (alone.cwd / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     ran = alone(*words)
@@ -86,7 +87,7 @@ def test_alone_errors_retries_and_exit_codes_are_the_same(alone: Any, demo: Any,
     assert alone("chat", "-m", model, "--fallback", "demo", "--retries", "0", *HI).code == (3 if code == 3 else 0)
 
 
-@pytest.mark.parametrize("words,what", [
+@pytest.mark.parametrize("words,what", every(4, [
     (["chat", "-m", "auto", *HI], "the model auto"), (["chat", "--task", "code", *HI], "--task"),
     (["chat", "--prefer", "cost", *HI], "--prefer"), (["chat", "-m", "demo", "--cache", "1h", *HI], "--cache"),
     (["chat", "-m", "demo", "--max-cost", "1", *HI], "--max-cost"), (["chat", "-m", "demo", "--usage-log", *HI], "--usage-log"),
@@ -96,7 +97,7 @@ def test_alone_errors_retries_and_exit_codes_are_the_same(alone: Any, demo: Any,
     (["chat", "-m", "demo", "--output", "a.txt", *HI], "--output"),
     (["compare", "--models", "demo", "--markdown", *HI], "--markdown"),
     (["cache", "stats"], "cache"), (["usage"], "usage"), (["compare", "--models", "demo", "--cache", "1h", *HI], "--cache"),
-])  # fmt: skip
+]))  # fmt: skip
 def test_alone_an_option_of_the_extras_says_which_folder_is_missing(
     alone: Any, demo: Any, tmp_path: Path, words: List[str], what: str
 ) -> None:

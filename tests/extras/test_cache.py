@@ -315,6 +315,7 @@ def test_a_python_without_sqlite_answers_with_a_warning(client: Any, serve: Any,
     assert answer.text == "hello" and "without sqlite3" in answer.warnings[0]
 
 
+@pytest.mark.slow
 def test_the_older_half_goes_when_the_file_is_full(client: Any, serve: Any, file: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(cache, "CACHE_TRIM", cache.CACHE_TRIM.replace("61440", "64"))  # 256 KiB
     server = serve(lambda request: http(completion(os.urandom(10_000).hex())))

@@ -104,6 +104,7 @@ def test_the_short_way_to_the_model_and_the_long_one_agree() -> None:
         assert body.fields == json.loads(text)
 
 
+@pytest.mark.slow
 def test_a_field_that_is_there_a_hundred_thousand_times_is_replaced_in_no_time() -> None:
     """Each replacement used to copy the whole body: half a megabyte held the gateway for seconds."""
     text = "{" + ",".join(['"model":"a"'] * 100_000) + "}"

@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,6 +48,7 @@ STORES = ("redis frozen", "redis restarted", "redis flushed", "postgres frozen",
 LATE_S, LATE_AWAY_S = 2.0, 9.0
 GRACE_S = 2.0  # after a fault is over, on a busy machine
 SLOWEST_S = 12.0  # of a call; one that no fault meets takes half a second at the most, on a machine that is not busy
+REPLACED_S = 5.0  # until most killed workers have a successor; half a second on a machine that is not busy
 MORE_KIB, GROWN = 12_288, 1.25  # of memory, over what a process had when it was SETTLED_S old
 SETTLED_S = 20.0
 MOST_FILES = 80  # open files of a process without load
@@ -153,6 +154,11 @@ class Verdict:
 
     def __post_init__(self) -> None:
         self.by_id = {row.id: row for row in self.rows}
+
+    def course(self) -> list[str]:
+        """The faults in their order, by the clock of the run, which calls in messages have as well."""
+        rows = ((fault.began - self.began, fault.until - self.began, fault.kind, fault.place) for fault in self.faults)
+        return [f"{began:.2f} to {until:.2f} s: {kind} {place if place >= 0 else ''}" for began, until, kind, place in rows]
 
     # -- the log
 
@@ -403,7 +409,7 @@ def test_whatever_part_is_killed_calls_are_logged_once_and_budgets_hold(tmp_path
     left = [str(path.relative_to(tmp_path)) for place in site.places for path in place.folder.rglob("*")
             if path.name.startswith("llm-router-") or ".spill" in path.name]  # fmt: skip
     assert not left, left
-    assert faults.replaced_s and sorted(faults.replaced_s)[len(faults.replaced_s) // 2] < 5.0, faults.replaced_s
+    assert faults.replaced_s and sorted(faults.replaced_s)[len(faults.replaced_s) // 2] < REPLACED_S, faults.replaced_s
 
 
 def settle(site: Deployment, load: Load, answers: Answers, faults: Faults, began: float) -> Verdict:
@@ -425,7 +431,7 @@ def settle(site: Deployment, load: Load, answers: Answers, faults: Faults, began
 
 def judge(verdict: Verdict, site: Deployment, sizes: Sizes) -> None:
     """Every rule, the plain ones first."""
-    wrong = {
+    wrong: dict[str, Sequence[object]] = {
         "faults of our own": [line for place in site.places for line in place.faults()][:5],
         "twice in the log": verdict.twice()[:5], "answered, not logged": verdict.lost_for_no_reason()[:5],
         "another status in the log": verdict.different()[:5], "logged, never sent": verdict.invented()[:5],
@@ -439,8 +445,17 @@ def judge(verdict: Verdict, site: Deployment, sizes: Sizes) -> None:
     wrong["memory"] = sizes.grown(alive)
     files = {pid: len(os.listdir(f"/proc/{pid}/fd")) for pid in alive}
     wrong["open files"] = [f"process {pid}: {count}" for pid, count in files.items() if count > MOST_FILES]
-    found = {rule: cases for rule, cases in wrong.items() if cases}
-    assert not found, "\n".join(f"{rule}: {cases}" for rule, cases in found.items()) + f"\n{verdict.faults}"
+    found = {rule: [shown(case, verdict.began) for case in cases] for rule, cases in wrong.items() if cases}
+    assert not found, "\n".join([*(f"{rule}: {cases}" for rule, cases in found.items()), *verdict.course()])
+
+
+def shown(case: object, began: float) -> object:
+    """A call by the clock of the run."""
+    call = case[0] if isinstance(case, tuple) and isinstance(case[0], Made) else case
+    if not isinstance(call, Made):
+        return case
+    times = f"{call.began - began:.2f} to {call.ended - began:.2f} s"
+    return f"{call.id} of {call.model} at {call.place}, {times}: {call.how} {call.status} {call.code}"
 
 
 def say(verdict: Verdict, faults: Faults, faults_s: float, healed_s: float) -> None:
@@ -454,7 +469,8 @@ def say(verdict: Verdict, faults: Faults, faults_s: float, healed_s: float) -> N
     print(f"\nseed {SEED}: {len(calls)} calls in {faults_s:.0f} s and {healed_s:.1f} s more, {dict(hows)}, {dict(statuses)}; "
           f"slowest {slow}\n{len(faults.done)} faults: {dict(faults.count())}\n"
           f"in the log {len(verdict.rows)}; lost with killed processes {len(verdict.lost())}; "
-          f"a killed worker's successor ran after {[round(each, 2) for each in replaced]} s")  # fmt: skip
+          f"a killed worker's successor answers after {[round(each, 2) for each in replaced]} s")  # fmt: skip
+    print("\n".join(verdict.course()))
     for key, limit in BUDGETS.items():
         print(f"{key}: {verdict.cost(key):.4f} of {limit:.4f} USD in the log; leased by the dead {verdict.stranded(key):.4f}; "
               f"counted beyond the log {verdict.counted_twice(key):.4f}")  # fmt: skip

@@ -71,14 +71,16 @@ class Hosts:
 class Ways:
     """A gateway over Hosts."""
 
-    def __init__(self, document: dict[str, Any], hosts: Hosts, folder: Path, kept: Conversations | None = None) -> None:
+    def __init__(
+        self, document: dict[str, Any], hosts: Hosts, folder: Path, kept: Conversations | None = None, **seams: Any
+    ) -> None:  # fmt: skip
         self.hosts, self.path = hosts, folder / "log"
         self.log = Log("debug", stream=-1, path=str(self.path))
         loop = asyncio.get_running_loop()
         self.skipped = 0.0
         self.gateway = Gateway(
             config.parse(document), hosts, self.log, clock=lambda: loop.time() + self.skipped,  # type: ignore[arg-type]
-            call_later=loop.call_later, new_id=lambda: "made", rng=Random(7), kept=kept,
+            call_later=loop.call_later, new_id=lambda: "made", rng=Random(7), kept=kept, **seams,
         )  # fmt: skip
 
     def skip(self, seconds: float) -> None:
@@ -130,11 +132,13 @@ def trio(**more: Any) -> dict[str, Any]:
     return {"server": server, **document, **more}
 
 
-def play(story: Story, document: dict[str, Any], hosts: Hosts, folder: Path, kept: Conversations | None = None) -> Ways:
+def play(
+    story: Story, document: dict[str, Any], hosts: Hosts, folder: Path, kept: Conversations | None = None, **seams: Any
+) -> Ways:  # fmt: skip
     """Runs one story; afterwards nothing is open and nothing is counted as under way."""
 
     async def all_of_it() -> Ways:
-        ways = Ways(document, hosts, folder, kept)
+        ways = Ways(document, hosts, folder, kept, **seams)
         await story(ways)
         assert ways.gateway.open == 0
         for entry in ways.gateway.routing_state.report(ways.gateway.state.table, ways.gateway._clock()):

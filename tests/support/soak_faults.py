@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from random import Random
 
 from deployment import Deployment, Place
@@ -40,6 +41,14 @@ class Fault:
         return self.began - before_s <= at <= (self.until or self.began) + after_s
 
 
+def workers_ready(place: Place) -> float:
+    """As /metrics says; 0 where the worker that was called died."""
+    try:
+        return place.metrics()["llm_router_workers"]
+    except (OSError, HTTPException):
+        return 0
+
+
 @dataclass
 class Faults:
     """See the module."""
@@ -47,7 +56,7 @@ class Faults:
     site: Deployment
     rng: Random
     done: list[Fault] = field(default_factory=list)
-    replaced_s: list[float] = field(default_factory=list)  # how long it took until a killed worker's successor ran
+    replaced_s: list[float] = field(default_factory=list)  # how long it took until a killed worker's successor answered calls
     wrong: list[BaseException] = field(default_factory=list)
     _busy: set[str] = field(default_factory=set)  # parts that are down or frozen
     _mending: list[threading.Thread] = field(default_factory=list)
@@ -70,21 +79,25 @@ class Faults:
         self.rng.shuffle(plan)
         end = time.monotonic() + seconds
         while time.monotonic() < end or plan:
-            self.do(plan.pop() if plan else self.rng.choice(list(kinds)))
+            kind = plan.pop() if plan else self.rng.choice(list(kinds))
+            if not self.do(kind) and kind not in self.count():
+                plan.insert(0, kind)  # its part was down
             time.sleep(self.rng.uniform(SHORTEST_S, LONGEST_S) * (1.0 if plan else SEVERAL))
         for each in self._mending:
             each.join()
         assert not self.wrong, self.wrong
 
-    def do(self, kind: str) -> None:
+    def do(self, kind: str) -> bool:
+        """Whether it could be done."""
         fault = Fault(kind, time.monotonic(), place=self._place(kind), was_store_away="postgres" in self._busy)
         part = kind.split(" ")[0]
         if part in self._busy:
-            return
+            return False
         self.done.append(fault)
         self.kinds[kind](fault)
         if part not in self._busy:
             fault.until = time.monotonic()
+        return True
 
     def count(self) -> Counter[str]:
         return Counter(fault.kind for fault in self.done)
@@ -130,6 +143,7 @@ class Faults:
         with suppress(ProcessLookupError):  # it was draining, and has ended
             os.kill(victim, signal.SIGKILL)
             until(lambda: set(place.workers()) - set(pids), "another has its place", REPLACED_S)
+            until(lambda: workers_ready(place) == 2, "it answers calls", REPLACED_S)
             self.replaced_s.append(time.monotonic() - fault.began)
 
     def kill_gateway(self, fault: Fault) -> None:

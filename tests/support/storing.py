@@ -1,13 +1,16 @@
-"""Calls for the tests of the store, and a look into a store's file from outside."""
+"""Calls for the tests of the store, and a look into a store from outside."""
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from llm_router_gateway.config.addresses import is_postgres
 from llm_router_gateway.store.call import COLUMNS, Call
+from llm_router_gateway.store.sqlite.database import Store
 from llm_router_gateway.store.sqlite.file import connect
 
 AT_MS = 1_792_567_680_123  # 2026-10-21T07:28:00.123Z
@@ -57,3 +60,24 @@ def differences(path: Path | str) -> list[str]:
                 if sums != rows:
                     found.append(f"{table} {step_s}: {sums} is not {rows}")
     return found
+
+
+def open_store(place: str) -> Any:
+    if not is_postgres(place):
+        return Store.open(place)
+    from llm_router_gateway.store.postgres.database import PostgresStore
+
+    return PostgresStore.open(place)
+
+
+@contextmanager
+def beside(place: str) -> Iterator[Any]:
+    """A connection of another process on this store."""
+    if not is_postgres(place):
+        with closing(connect(place)) as db:
+            yield db
+        return
+    from llm_router_gateway.store.postgres import driver
+
+    with driver.Guard() as guard, closing(driver.connect(place, "test", guard)) as session:
+        yield session

@@ -17,8 +17,8 @@ from .credentials import host_name
 
 KNOWN_HOSTS = 64  # cached results for Host headers
 EXPOSED = (  # to web pages
-    "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, x-llm-router-estimated, "
-    "retry-after"
+    "x-request-id, x-llm-router-model, x-llm-router-attempts, x-llm-router-lost, x-llm-router-limited, x-llm-router-cache, "
+    "x-llm-router-estimated, retry-after"
 )
 METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 

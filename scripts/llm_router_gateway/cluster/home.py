@@ -24,7 +24,7 @@ from typing import Any
 from .. import __version__
 from ..access.authenticate import Authenticator
 from ..access.sessions import Sessions
-from ..errors import Conflict
+from ..errors import Conflict, Unavailable
 from ..net.link import Link, LinkLost
 from ..proxy.log import Log
 from ..routing.notes import Notes, keys_by_mark
@@ -32,9 +32,10 @@ from ..routing.state import RoutingState
 from ..store.call import Call
 from ..store.conversations import Conversations, Turn
 from ..store.keys import Row
+from ..store.owned import OwnedObjects, Wanted
 from ..store.redaction import Bodies
 from .leases import LeaseDesk
-from .messages import pack_logins, pack_row, pack_turn, unpack_record, unpack_turn
+from .messages import pack_logins, pack_owned, pack_row, pack_turn, unpack_owned, unpack_record, unpack_turn
 from .routing import SHARED, Changes, MemberViews, absorb, whole_state
 
 IN_FORCE_S = 0.5  # the longest that an administrator's response waits for a worker that does not acknowledge
@@ -80,6 +81,7 @@ class HomeParts:
     leases: LeaseDesk
     routing_state: RoutingState
     conversations: Conversations | None
+    owned: OwnedObjects | None
     log: Log
     keep: Callable[[Call, Bodies | None], None]  # a record
     count_attempts: Callable[[Sequence[Sequence[Any]]], None]  # (model, provider, cause, how many) of requests to upstreams
@@ -159,7 +161,8 @@ class Home:
             "attempts": self.parts.count_attempts,
             "telemetry": lambda health: self.telemetry.__setitem__(worker.name, health),
             "routing": lambda changes: self._routing(worker, changes),
-            "kept": self._kept, "keep": self._keep, "lease": lambda name, values: self._lease(worker, name, values),
+            "kept": self._kept, "keep": self._keep, "owned": self._owned,
+            "lease": lambda name, values: self._lease(worker, name, values),
             "sums": self.parts.leases.sums, "settle": self.parts.leases.settle,
         }  # fmt: skip
 
@@ -253,6 +256,20 @@ class Home:
     def _keep(self, turn: Sequence[Any]) -> None:
         if self.parts.conversations is not None:
             self.parts.conversations.append(unpack_turn(turn))
+
+    async def _owned(self, name: str, arguments: Sequence[Any]) -> Any:
+        owned = self.parts.owned
+        if owned is None:
+            raise Unavailable("this gateway keeps nothing")
+        if name == "put":
+            await owned.put([unpack_owned(each) for each in arguments[0]])
+            return True
+        if name == "page":
+            return [pack_owned(each) for each in await owned.page(Wanted(*arguments))]
+        if name in ("delete", "owners"):
+            return await (owned.delete if name == "delete" else owned.owners)(*arguments)
+        found = await owned.find(*arguments)
+        return None if found is None else pack_owned(found)
 
     # -- what all workers must know
 

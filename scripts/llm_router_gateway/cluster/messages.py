@@ -10,6 +10,7 @@ From a worker to the home:
     send  leased(sums)                       what it has of limits and budgets: {"keys", "usd", "tokens", "slots"}
     send  routing(changes)                   health of members, cooldowns of keys, conversations: see `cluster.routing`
     call  kept(name, arguments)              conversations: chain, find, holding, delete
+    call  owned(name, arguments)             whose files and batches are: put, find, owners, page, delete
     send  keep(turn)                         a turn of a conversation, found from then on
     call  lease(name, values), sums(since), settle()     limits and budgets: see `cluster.leases`
 
@@ -38,6 +39,7 @@ from ..errors import BadRequest
 from ..store.call import Call
 from ..store.conversations import Turn
 from ..store.keys import Row
+from ..store.owned import Owned
 from ..store.redaction import MARGIN_BYTES, Bodies, without_pictures
 
 UNREADABLE = "the worker processes cannot read it"
@@ -115,3 +117,14 @@ def pack_turn(turn: Turn) -> list[Any]:
 def unpack_turn(values: Sequence[Any]) -> Turn:
     turn_id, owner, previous, created, member, key, text, items = values
     return Turn(turn_id, owner, previous, created, member, key, text.encode("utf-8", "surrogatepass"), tuple(items))
+
+
+# ---------------------------------------------------------------------------------------------------- files and batches
+
+
+def pack_owned(owned: Owned) -> list[Any]:
+    return [owned.owner, owned.kind, owned.id, owned.created, owned.provider, owned.key, owned.value, owned.label]
+
+
+def unpack_owned(values: Sequence[Any]) -> Owned:
+    return Owned(*values)

@@ -8,6 +8,7 @@
 
     RemoteLog(config, outbox)         as `proxy.log.Log`; the lines are written by the home
     RemoteConversations(link, secret) as `store.conversations.Conversations`
+    RemoteOwned(link)                 as `store.owned.OwnedObjects`
 
 One batch is under way at a time and is kept until the home has acknowledged it. A worker that is killed loses what it had
 gathered: a tenth of a second's.
@@ -18,8 +19,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import astuple
 from typing import Any
 
 from ..config.config import Server
@@ -28,8 +30,9 @@ from ..net.link import Link, LinkLost
 from ..proxy.log import Log
 from ..store.call import Call
 from ..store.conversations import Turn
+from ..store.owned import Owned, Wanted
 from ..store.redaction import Bodies
-from .messages import Record, pack_record, pack_turn, unpack_turn
+from .messages import Record, pack_owned, pack_record, pack_turn, unpack_owned, unpack_turn
 
 GATHER_S = 0.1  # what comes within it goes in one batch
 MAX_BATCH = 1_000  # records
@@ -144,3 +147,26 @@ class RemoteConversations:
 
     async def delete(self, owner: str, turn_id: str) -> bool:
         return bool(await self._link.call("kept", "delete", [owner, turn_id]))
+
+
+class RemoteOwned:
+    """Whose files and batches are, as the home's store has it."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def put(self, objects: Sequence[Owned]) -> None:
+        await self._link.call("owned", "put", [[pack_owned(each) for each in objects]])
+
+    async def find(self, owner: str, kind: str, name: str) -> Owned | None:
+        found: Any = await self._link.call("owned", "find", [owner, kind, name])
+        return None if found is None else unpack_owned(found)
+
+    async def owners(self, kind: str, name: str) -> list[str]:
+        return list(await self._link.call("owned", "owners", [kind, name]))
+
+    async def page(self, wanted: Wanted) -> list[Owned]:
+        return [unpack_owned(each) for each in await self._link.call("owned", "page", list(astuple(wanted)))]
+
+    async def delete(self, owner: str, kind: str, name: str) -> bool:
+        return bool(await self._link.call("owned", "delete", [owner, kind, name]))

@@ -87,6 +87,8 @@ def add_terms(create: argparse.ArgumentParser) -> None:
     for name, text in (("owner", "shown only"), ("note", "shown only")):
         create.add_argument(f"--{name}", default="", help=text)
     create.add_argument("--expires", default=None, metavar="TIME", help="2027-01-31, 2027-01-31T18:00:00Z, or 30d, 12h")
+    create.add_argument("--batches", action="store_true",
+                        help="may start batches although its models or spending are limited")  # fmt: skip
     create.add_argument("--monitor", action="store_true", help="may read statistics and /metrics, and nothing else")
     create.add_argument("--admin", action="store_true", help="may see the monitor and change keys, providers, models")
     for name in LISTS:
@@ -159,7 +161,7 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
              for name, field in LISTS.items() if given[name] is not None}  # fmt: skip
     return {
         "name": options.name, "owner": options.owner, "note": options.note, "is_admin": options.admin,
-        "is_monitor": options.monitor,
+        "is_monitor": options.monitor, "allow_batches": options.batches,
         "expires_at": None if options.expires is None else expiry(options.expires, now), **lists,
         "parameter_limits": dict(map(parameter, options.param)), "limits": limits, "budget": budget,
         "networks": options.network,

@@ -129,6 +129,7 @@ class Backends:
         self.calls = stores.calls if stores is not None else None
         self.conversations = stores.conversations if stores is not None else None
         self.keys = stores.keys if stores is not None else None
+        self.owned = stores.owned if stores is not None else None
         self.replica = self._join(config, stores)
         self.limiter: Limiter = self.replica.limiter if self.replica is not None else LocalLimiter(time.monotonic)
         self.budgets: Budgets = self.replica.budgets if self.replica is not None else LocalBudgets()
@@ -208,11 +209,14 @@ class Backends:
             self._log.info(UNSHARED)
         while self._elsewhere is not None:
             now = time.time()
-            with suppress(GatewayError):  # the database is away: the store says so, and goes on
-                found = await self._elsewhere.read(now)
-                if day_of(time.time()) == day_of(now):
-                    for take in self.on_spent:
-                        take(found, now)
+            try:
+                found = await self._elsewhere.news(now)
+                for take in self.on_spent if day_of(time.time()) == day_of(now) else ():
+                    take(found, now)
+            except GatewayError:
+                pass  # the database is away: the store says so, and goes on
+            except Exception as error:
+                self._log.error(f"a fault of ours in what other gateways have spent: {type(error).__name__}")
             await asyncio.sleep(SPENDING_S)
 
     def close(self, limit_s: float = CLOSE_S) -> None:
@@ -243,7 +247,7 @@ class GatewayProcess:
         self.gateway = Gateway(
             config, self.pool, self.log, clock=time.monotonic, call_later=asyncio.get_running_loop().call_later,
             new_id=new_id, authenticator=self.backends.authenticator, limiter=self.backends.limiter,
-            budgets=self.backends.budgets, kept=self.backends.conversations,
+            budgets=self.backends.budgets, kept=self.backends.conversations, owned=self.backends.owned,
         )  # fmt: skip
         self.gateway.on_call = self.keep
         self._started_at = time.time()

@@ -97,6 +97,8 @@ def copy_all(source: StoreSource, target: Any, progress: Progress) -> str:
             progress.tell(f"sums ({table})", number, number)
     for turns in source.turns(TURNS_AT_ONCE):
         target.add_turns(turns, source.items([turn[0] for turn in turns]))
+    for objects in source.owned(TURNS_AT_ONCE):
+        target.add_owned(objects)
     expected = source.totals()
     after = target.done("calls")
     for batch in source.calls(after, CALLS_AT_ONCE):

@@ -1,7 +1,7 @@
 """What stands behind the seams of memory, by `[server] store`: SQLite in a file or in memory, or PostgreSQL.
 
     stores = open_stores(config, source, fingerprint, warn)      None: nothing is stored
-    stores.calls, stores.conversations, stores.keys
+    stores.calls, stores.conversations, stores.keys, stores.owned
     watch = stores.watch(authenticator, budgets)     the keys, now and whenever another process changes them
 
 StoreUnusable where a driver is missing or an address is none. A server that is away is no such fault: it is waited for.
@@ -28,6 +28,7 @@ from ..store.replicas import Replica
 from ..store.sql_call_log import SqlCallLog
 from ..store.sql_conversations import SqlConversations
 from ..store.sql_keys import SqlKeys
+from ..store.sql_owned import SqlOwned
 from ..store.sqlite.database import Store
 from ..store.sqlite.file import MEMORY, store_path
 from ..store.sqlite.key_watch import KeyWatch
@@ -70,6 +71,7 @@ class Stores:
     calls: SqlCallLog
     conversations: SqlConversations
     keys: SqlKeys
+    owned: SqlOwned
     watch: Callable[[Authenticator, Budgets], Watch | None]
     overlay: SharedOverlay | None = None
     elsewhere: Elsewhere | None = None  # of a database that other gateways write to: what they have spent
@@ -79,7 +81,7 @@ def keep_of(config: Config) -> Keep:
     """How long calls and conversations are kept, as `store` takes it."""
     server = config.server
     return Keep(server.keep_days, server.keep_bodies_days, server.max_store_bytes, server.keep_conversations_hours,
-                server.max_conversations_bytes)  # fmt: skip
+                server.max_conversations_bytes, server.keep_files_days)  # fmt: skip
 
 
 def open_stores(config: Config, source: Source, fingerprint: Callable[[], str], warn: Callable[[str], None]) -> Stores | None:
@@ -92,7 +94,7 @@ def open_stores(config: Config, source: Source, fingerprint: Callable[[], str], 
 
 def of_engine(engine: Any, watch: Callable[[Authenticator, Budgets], Watch | None], **keys: Any) -> Stores:
     stored_keys = SqlKeys(engine.transact, engine.place, engine.write, **keys)
-    return Stores(engine, SqlCallLog(engine), SqlConversations(engine), stored_keys, watch)
+    return Stores(engine, SqlCallLog(engine), SqlConversations(engine), stored_keys, SqlOwned(engine), watch)
 
 
 def sqlite_stores(place: str, keep: Keep) -> Stores:

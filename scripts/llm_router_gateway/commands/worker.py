@@ -28,7 +28,7 @@ from ..cluster.forward import Forward, WorkerApp
 from ..cluster.leases import WorkerLeases
 from ..cluster.messages import unpack_logins, unpack_row
 from ..cluster.routing import SharedRoutingState, absorb
-from ..cluster.worker import Outbox, RemoteConversations, RemoteLog
+from ..cluster.worker import Outbox, RemoteConversations, RemoteLog, RemoteOwned
 from ..config.config import Config
 from ..config.sources import from_portable
 from ..errors import GatewayError, Unavailable
@@ -62,10 +62,11 @@ class Start:
 
 
 def share_of(config: Config, workers: int) -> Config:
-    """The configuration with this worker's part of what is memory: bodies in flight. One body of full length always fits."""
+    """The configuration with this worker's part of what is memory: bodies in flight, of which one of full length always fits,
+    and answers that are kept."""
     server = config.server
     most = max(server.max_body_bytes, server.max_bytes_in_flight // workers)
-    return replace(config, server=replace(server, max_bytes_in_flight=most))
+    return replace(config, server=replace(server, max_bytes_in_flight=most, max_cache_bytes=server.max_cache_bytes // workers))
 
 
 class WorkerProcess:
@@ -89,7 +90,7 @@ class WorkerProcess:
             self.config, self.pool, self.log, clock=time.monotonic, call_later=asyncio.get_running_loop().call_later,
             new_id=new_id, authenticator=self.authenticator, limiter=self.leases.limiter, budgets=self.leases.budgets,
             kept=RemoteConversations(link, bytes.fromhex(welcome["secret"])) if welcome["is_kept"] else None,
-            routing_state=self.routing_state,
+            routing_state=self.routing_state, owned=RemoteOwned(link) if welcome["is_kept"] else None,
         )  # fmt: skip
         self.gateway.on_call = self.outbox.add
         self.gateway.on_attempts = self.count

@@ -307,8 +307,8 @@ class HomeProcess(GatewayProcess):
         self._sharing: asyncio.Task[None] | None = None
         self.home = Home(HomeParts(
             authenticator=self.authenticator, leases=self.leases,
-            routing_state=gateway.routing_state, conversations=backends.conversations, log=self.log, keep=self.keep,
-            count_attempts=backends.metrics.add_attempts,
+            routing_state=gateway.routing_state, conversations=backends.conversations, owned=backends.owned,
+            log=self.log, keep=self.keep, count_attempts=backends.metrics.add_attempts,
             config_text=source.portable, clock=time.monotonic, expects=self._expects, on_ready=self._is_ready,
             end_worker=self._end_worker,
         ))  # fmt: skip

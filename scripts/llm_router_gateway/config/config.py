@@ -86,6 +86,11 @@ class Server:
     workers: int = 1
     reuse_port: bool = False
     labels_header: str = "x-llm-router-labels"
+    keep_files_days: float = 400
+    files_provider: str = ""
+    answer_with_alias: bool = False
+    cache_ttl_s: float = 0
+    max_cache_bytes: int = 67_108_864
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,7 @@ class Model:
     cache_write_usd_per_mtok: float | None = None
     cache_write_1h_usd_per_mtok: float | None = None
     long_context: tuple[LongContext, ...] = ()
+    cache_ttl_s: float | None = None
 
     @property
     def default_params(self) -> Mapping[str, Any]:
@@ -424,7 +430,7 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
         overrides=read_overrides(values, path, reading), limit=read_model_limit(table, path, reading),
         cache_write_usd_per_mtok=info["cache_write_usd_per_mtok"],
         cache_write_1h_usd_per_mtok=info["cache_write_1h_usd_per_mtok"],
-        long_context=read_long_context(info["long_context"], f"{path}.config", reading),
+        long_context=read_long_context(info["long_context"], f"{path}.config", reading), cache_ttl_s=info["cache_ttl_s"],
     )  # fmt: skip
 
 
@@ -602,6 +608,9 @@ def parse(
     groups = read_groups(document, resolve, reading)
     routing = with_default(read_routing(document, reading), groups, resolve)
     check_groups(groups, models, reading)
+    if server.files_provider and server.files_provider not in providers:
+        reading.bad("server.files_provider", f'there is no provider "{server.files_provider}"'
+                    + closest(server.files_provider, providers))  # fmt: skip
     keys, state = read_file_keys(document, reading), read_state(document, reading)
     check_reach(server, keys, reading)
     check_secrets(server, keys, reading)

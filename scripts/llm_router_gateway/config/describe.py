@@ -162,6 +162,7 @@ def key_lines(key: Key) -> Iterator[str]:
             ("is_active", True),
             ("is_admin", False),
             ("is_monitor", False),
+            ("allow_batches", False),
         ):
             shown = {each: item for each, item in value.items() if item} if isinstance(value, dict) else value
             if shown:

@@ -62,6 +62,8 @@ class Key:
     soft_budget: Budget | None = None  # for alerts alone
     reset: Reset | None = None
     networks: tuple[str, ...] = ()
+    allow_batches: bool = False
+    cache_ttl_s: float | None = None
     source: str = STORE
     hint: str = ""
 
@@ -94,6 +96,9 @@ class Key:
             return True
         wanted = tuple(map(str.casefold, self.allowed_tags))
         return any(matches(wanted, tag.casefold()) for tag in tags)
+
+    def may_provider(self, name: str) -> bool:
+        return self.allowed_providers is None or matches(self.allowed_providers, name)
 
     def may_name(self, name: str, tags: Iterable[str] = ()) -> bool:
         """Whether it may request a model by name."""
@@ -352,7 +357,7 @@ def terms_json(key: Key) -> dict[str, Any]:
         "limits": limits_json(limits) if limits else None,
         "budget": budget_json(key.budget), "soft_budget": budget_json(key.soft_budget),
         "reset": reset_json(key.reset),
-        "networks": list(key.networks),
+        "allow_batches": key.allow_batches, "cache_ttl_s": key.cache_ttl_s, "networks": list(key.networks),
     }  # fmt: skip
 
 

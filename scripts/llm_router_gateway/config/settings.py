@@ -316,7 +316,7 @@ class Setting:
         return [part.strip() for part in text.split(",") if part.strip()] if self.kind == "texts" else text
 
 
-PORT_HIGH, LONG_S = 65_535, 86_400
+PORT_HIGH, LONG_S, YEAR_S = 65_535, 86_400, 31_536_000
 MAX_WORKERS = 64
 STRATEGIES = ("roundrobin", "random", "leastconn", "latency", "cost", "priority")
 
@@ -383,6 +383,11 @@ SERVER: tuple[Setting, ...] = (
     Setting("keep_conversations_hours", "number", 24, "how long answers are kept for previous_response_id; "
             "0 = not at all", low=0, high=876_000),
     Setting("max_conversations_bytes", "size", 268_435_456, "their part of the store; then the oldest are removed", low=65_536),
+    Setting("answer_with_alias", "bool", False, "true: answers name the model as their caller did, not as the provider does"),
+    Setting("cache_ttl_s", "number", 0, "how long a key's same request gets the same answer; 0 = never", low=0, high=YEAR_S),
+    Setting("max_cache_bytes", "size", 67_108_864, "memory for these answers, all workers together", low=65_536),
+    Setting("keep_files_days", "number", 400, "how long it is remembered whose a file or batch is", low=0.01, high=36_500),
+    Setting("files_provider", "text", "", "provider of the files and batches of callers that name none"),
     Setting("log_format", "text", "text", "format of the log: plain lines, or one JSON object per line",
             ("LLM_ROUTER_LOG_FORMAT",), choices=("text", "json")),
     Setting("labels_header", "text", "x-llm-router-labels", "header whose comma list becomes a call's tags in statistics"),
@@ -500,6 +505,7 @@ MODEL_CONFIG: tuple[Setting, ...] = (
     Setting("long_context", "tables", (), "prices of requests with a long input, see the next table"),
     Setting("cost_per_1k_tokens", "number", None, "older form: price of a thousand input tokens", low=0),
     Setting("cost_per_1k_completion_tokens", "number", None, "older form: price of a thousand output tokens", low=0),
+    Setting("cache_ttl_s", "number", None, "as [server]; 0 = its answers are never given again", low=0, high=YEAR_S),
     Setting("priority", "number", 0, "among models that a tag query finds, higher comes first"),
 )
 
@@ -594,6 +600,9 @@ CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[ke
     Setting("budget", "table", {}, "see the next table"),
     Setting("reset", "table", {}, "spending before the last reset; written by `keys reset`"),
     Setting("soft_budget", "table", {}, "the same for `[alerts]`, without refusing calls"),
+    Setting("cache_ttl_s", "number", None, "as [server], which it takes precedence over; 0 = never", low=0, high=YEAR_S),
+    Setting("allow_batches", "bool", False, "true: may upload files and start batches although its models, parameters or "
+            "spending are limited: a batch names any model, and the gateway sees neither its bodies nor its costs"),
     Setting("networks", "networks", (), 'addresses it may be used from: "10.0.0.0/8"'),
 )  # fmt: skip
 

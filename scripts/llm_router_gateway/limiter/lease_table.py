@@ -106,9 +106,7 @@ class LeaseTable:
     epoch: Epoch | None = None
     accounts: dict[str, Account] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)  # holder -> its last sign of life
-    elsewhere: Mapping[str, Pair] | None = (
-        None  # account -> what others have spent by the ledger; None where it is not followed
-    )
+    elsewhere: dict[str, Pair] | None = None  # account -> what others have spent by the ledger; None: not followed
 
     # -- epochs
 
@@ -217,14 +215,17 @@ class LeaseTable:
             if account.origin is None and self.elsewhere is not None:  # what was heard after it is in the base: counted twice
                 account.origin = self.elsewhere.get(base.account, (0, 0))
 
-    def hear(self, elsewhere: Mapping[str, Pair]) -> None:
-        """What gateways that have no lease here have spent by now, by account."""
-        self.elsewhere = elsewhere
-        for name, account in self.accounts.items():
-            usd, tokens = elsewhere.get(name, (0, 0))
-            if account.origin is None:
-                account.origin = usd, tokens
-            account.more = max(0, usd - account.origin[0]), max(0, tokens - account.origin[1])
+    def hear(self, news: Mapping[str, Pair]) -> None:
+        """What gateways that have no lease here have spent by now, by account, where it has changed."""
+        if self.elsewhere is None:  # accounts that were seeded before count from here
+            for name, account in self.accounts.items():
+                account.origin = news.get(name, (0, 0))
+            self.elsewhere = {}
+        self.elsewhere.update(news)
+        for name, (usd, tokens) in news.items():
+            found = self.accounts.get(name)
+            if found is not None and found.origin is not None:
+                found.more = max(0, usd - found.origin[0]), max(0, tokens - found.origin[1])
 
     # -- holders that died
 

@@ -221,9 +221,13 @@ class LeasedLimiter:
             await self._wait_slot(name, limit, give_up, idle)
 
     def _under_way(self, slots: Sequence[str]) -> asyncio.Task[TakeReply] | None:
-        """A message about one of these scopes. One that is over may not be removed yet: to await it lets nothing else run."""
-        tasks = (self._taking.get(name) for name in slots)
-        return next((task for task in tasks if task is not None and not task.done()), None)
+        """The message about one of these scopes that has no answer yet.
+
+        A task that is done stays in `_taking` until the event loop runs its callbacks. Waiting for it would not suspend, so
+        that a loop around it would keep the callbacks from ever running.
+        """
+        found = (self._taking[name] for name in slots if name in self._taking)
+        return next((task for task in found if not task.done()), None)
 
     async def _ask(self, scopes: Sequence[Scope], taken: list[Due], slots: list[str]) -> TakeReply:
         now = self._clock()
@@ -336,7 +340,7 @@ class LeasedLimiter:
             waiting = self._waiting.get(name)
             if waiting:
                 waiting[0].set()
-            elif slot.is_tight and name not in self._taking and not self._membership.presence.is_away:
+            elif slot.is_tight and self._under_way([name]) is None and not self._membership.presence.is_away:
                 slot.shrink(slot.used_at)
                 self._renew([name])
 
@@ -352,7 +356,7 @@ class LeasedLimiter:
         if self._membership.presence.is_away:
             return
         late = [name for name, slot in self._slots.items()
-                if name not in self._taking
+                if self._under_way([name]) is None
                 and (slot.shrink(now) or (slot.have and now - slot.sent_at >= SLOTS_EVERY_S))]  # fmt: skip
         for name in late:
             self._renew([name])

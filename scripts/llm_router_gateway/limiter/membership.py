@@ -143,6 +143,9 @@ class Membership:
         self.hear(reply.epoch, reply.tick, reply.now_ms)
         if reply.epoch == self.epoch:
             self._holders, self.is_open = reply.holders, reply.is_open
+            # One that is there in this epoch is the engine's to remember; once it has left, the next need not wait for it.
+            for holder in reply.holders:
+                self._earlier.pop(holder, None)
         self._count = reply.processes
         return reply
 

@@ -48,6 +48,7 @@ class MemoryEngine:
         self.table, self.rates = LeaseTable(), RateTable()
         self._clock_ms, self._run = clock_ms, run
         self._forgot_at = 0
+        self._heard_on = ""  # the day of what was heard last
 
     async def exchange(self, ask: BudgetAsk) -> BudgetReply:
         return self.table.exchange(ask, self._clock_ms(), self._run)
@@ -77,9 +78,13 @@ class MemoryEngine:
 
     def hear(self, rows: Iterable[Spent], now: float) -> None:
         """What gateways that have no lease here have spent today and this month, as `Budgets.load` takes it."""
-        periods = periods_at(now)
+        periods, table = periods_at(now), self.table
         names = {"day": periods.day, "month": periods.month}
-        self.table.hear({f"{key_id}:{names[span]}": (micro(usd), math.ceil(tokens)) for key_id, span, usd, tokens in rows})
+        if table.elsewhere and periods.day != self._heard_on:
+            ends = tuple(f":{name}" for name in names.values())
+            table.elsewhere = {name: pair for name, pair in table.elsewhere.items() if name.endswith(ends)}
+        self._heard_on = periods.day
+        table.hear({f"{key_id}:{names[span]}": (micro(usd), math.ceil(tokens)) for key_id, span, usd, tokens in rows})
 
     def open_at_once(self) -> None:
         """Begins an epoch that waits for no holder: of a parent whose workers have not begun yet."""

@@ -30,6 +30,7 @@ DURATION_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 FIRST_OUTPUT_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60)
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 GONE = "client_gone"
+FROM_CACHE = "cache"  # the `cost_source` of a call that the cache answered
 SUCCESS = "success"
 
 Labels = tuple[tuple[str, str], ...]
@@ -56,6 +57,8 @@ class CallRecord(Protocol):
     def duration_ms(self) -> float: ...
     @property
     def first_ms(self) -> float | None: ...
+    @property
+    def cost_source(self) -> str: ...
     @property
     def input_tokens(self) -> int | None: ...
     @property
@@ -353,6 +356,7 @@ class Metrics:
         self._errors: dict[tuple[str, str], int] = {}  # model, code
         self._attempts = 0
         self._tried: dict[tuple[str, str, str], int] = {}  # provider, model, cause
+        self._replayed: dict[str, int] = {}  # by model
 
     def observe(self, call: CallRecord) -> None:
         """One call, at its end."""
@@ -377,6 +381,8 @@ class Metrics:
         series.duration.add(call.duration_ms / 1_000)
         if call.first_ms is not None:
             series.first_output.add(call.first_ms / 1_000)
+        if call.cost_source == FROM_CACHE:
+            self._replayed[model] = self._replayed.get(model, 0) + 1
         self._attempts += call.attempts
         if outcome == "error":
             code = (model, self._codes.of(call.error))
@@ -441,6 +447,12 @@ class Metrics:
             "counter",
             "Calls that ended in an error, by its code.",
             [("", labels(model=model, code=code), count) for (model, code), count in self._errors.items()],
+        )
+        yield Family(
+            "cached_answers_total",
+            "counter",
+            "Calls that were answered from the cache of answers.",
+            [("", labels(model=model), count) for model, count in self._replayed.items()],
         )
         yield Family(
             "upstream_attempts_total", "counter", "Requests to upstreams, failed ones too.", [("", (), self._attempts)]

@@ -14,7 +14,8 @@ from ..wire.demands import Demands
 from ..wire.error_bodies import status_of
 from ..wire.losses import name_lost
 from ..wire.pipes import MARK
-from ..wire.registry import wire
+from ..wire.registry import SPECS, wire
+from ..wire.renaming import Renaming
 from ..wire.think_tags import ThinkTags
 from ..wire.unmet import Seen, seen_in, unmet
 from .request import Record, RequestContext
@@ -56,6 +57,16 @@ def stream_reader(api: str, splits: bool) -> Any:
     """What reads an upstream's events."""
     reader = wire(api).StreamReader()
     return ThinkTags(reader) if splits else reader
+
+
+def renamed(answer: Mapping[str, Any], alias: str, name: str = "model") -> Mapping[str, Any]:
+    """An answer with the caller's name of the model, where that is wanted and the answer names one."""
+    return {**answer, name: alias} if alias and name in answer else answer
+
+
+def renaming_of(context: RequestContext) -> Renaming | None:
+    """Of a whole answer in the caller's protocol that passes."""
+    return Renaming(context.alias, ((SPECS[context.call.protocol].model_field,),)) if context.alias else None
 
 
 def is_error(answer: Mapping[str, Any]) -> bool:

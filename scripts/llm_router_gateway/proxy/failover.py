@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
 from typing import TypeVar
 
 from ..errors import CONTEXT, GatewayError, RateLimited, Unavailable
@@ -77,6 +77,16 @@ class Failover:
         finally:
             if permit is not None:
                 await settle(context, permit)
+                await permit.release()
+
+    @asynccontextmanager
+    async def within_limits(self, context: RequestContext) -> AsyncIterator[None]:
+        """For a call that goes to no model: it counts among the requests of the caller's key, and has no tokens."""
+        permit = await self._acquire_key(context, nullcontext, no_tokens)
+        try:
+            yield
+        finally:
+            if permit is not None:
                 await permit.release()
 
     async def _first_answer(self, context: RequestContext, send: Send[Answer], idle: Idle) -> Answer:
@@ -148,7 +158,9 @@ class Failover:
 
     # -- acquire and settle
 
-    async def _acquire_key(self, context: RequestContext, idle: Idle) -> Permit | None:
+    async def _acquire_key(
+        self, context: RequestContext, idle: Idle, tokens: Callable[[], int] | None = None
+    ) -> Permit | None:  # fmt: skip
         """A permit under the limit of the caller's key; None where there is no limit."""
         key = context.caller.key
         limit = (key.limits if key is not None else None) or context.state.config.server.key_limits
@@ -156,7 +168,7 @@ class Failover:
             return None
         scope = (f"key:{context.caller.key_id}", limit)
         try:
-            return await self._limiter.acquire((scope,), lambda: context.input_tokens, idle)
+            return await self._limiter.acquire((scope,), tokens or (lambda: context.input_tokens), idle)
         except NoSlot as error:
             raise RateLimited("this key has as many requests open as it may", retry_after_s=error.retry_after_s) from None
         finally:
@@ -275,6 +287,10 @@ class Failover:
         if context.plan is not None:
             context.record.failed.append(f"{attempt.candidate.name} {error.code}")
         return True
+
+
+def no_tokens() -> int:
+    return 0
 
 
 def is_expiry(error: GatewayError) -> bool:

@@ -46,13 +46,16 @@ from ..routing.plan import RoutingRequest, RoutingState, served_name
 from ..routing.snapshot import Snapshot, snapshot_of
 from ..store.call import Call
 from ..store.conversations import Conversations as KeptConversations
+from ..store.owned import OwnedObjects
 from ..store.redaction import Bodies
 from ..wire.registry import SPECS, wire
 from ..wire.spec import RELAYED_KINDS
 from . import paths, route_api
+from .answer_cache import AnswerCache
 from .attempts import AttemptRecord
 from .conversations import Conversations
 from .failover import Failover
+from .files import OwnedFiles
 from .headers import is_request_id
 from .in_flight import BytesInFlight
 from .key_commands import KeyCommands
@@ -69,7 +72,7 @@ from .request import JSON_TYPE, NO_STORE, Exchange, Record, RequestContext, dump
 from .request_budget import allowance_of
 from .services import Services, fault_location
 from .stream_answer import StreamAnswers
-from .streaming import Watch
+from .streaming import Headers, Watch
 from .tracing import Tracing
 from .upstream import RelayedRefusal, Upstream
 
@@ -100,8 +103,9 @@ class Gateway:
         new_id: Callable[[], str], rng: Random | None = None, router: Router | None = None,
         authenticator: Authenticator | None = None, wall: Callable[[], float] = unix_s, limiter: Limiter | None = None,
         budgets: Budgets | None = None, kept: KeptConversations | None = None, routing_state: RoutingState | None = None,
+        owned: OwnedObjects | None = None,
     ) -> None:  # fmt: skip
-        """`limiter`, `budgets`, `kept`: implementations of these interfaces; by default in-process, and nothing is stored."""
+        """`limiter`, `budgets`, `kept`, `owned`: implementations of these seams; by default in-process, nothing stored."""
         self.limiter: Limiter = limiter or LocalLimiter(clock)
         self.budgets: Budgets = budgets or LocalBudgets()
         self.state = snapshot_of(config)
@@ -129,6 +133,8 @@ class Gateway:
         self._plain = PlainAnswers(services, upstream, failover)
         self._streams = StreamAnswers(services, upstream, failover)
         self._relays = RelayedCalls(services, upstream, failover)
+        self._answers = AnswerCache(failover, clock)
+        self._files = OwnedFiles(services, upstream, failover, owned, self._receive)
         self._own = own = OwnApi(services, self._lists)
         self._conversations = talks = Conversations(services, upstream, kept)
         routes = route_api.RouteCalls(services, failover, self._plain, self._streams)
@@ -139,12 +145,14 @@ class Gateway:
             "show": own.show, "fixed": own.fixed, "socket": own.socket, "management": self._management,
             "kept": talks.get, "kept_input": talks.input_items, "forget": talks.delete, "cancel": talks.cancel,
             "compact": self._compact, **dict.fromkeys(RELAYED_KINDS, self._relayed),
+            **self._files.handlers,
         }  # fmt: skip
 
     def swap(self, prepared: Prepared) -> None:
         self.state = prepared.state
         self.authenticator.configure(prepared.state.config, prepared.entries)
         self._lists.forget()
+        self._answers.clear()
         self.key_commands.forget()
 
     @property
@@ -276,6 +284,7 @@ class Gateway:
         else:
             context.body = read_body(data)
         name_model(context)
+        await self._files.check_named(context)
         context.conversation = await self._conversations.begin(context)
         if context.large is not None:
             await ask_selectors(context, context.large)
@@ -286,10 +295,13 @@ class Gateway:
         await self._read(context)
         context.record.stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
         self._lists.learn_windows(context)
+        if await self._answers.replay(context):
+            return
         if context.record.stream:
-            await self._streams.answer(context)
+            with self._answers.recorded(context):
+                await self._streams.answer(context)
         else:
-            await context.respond(200, *await self._plain.chat(context))
+            await self._respond(context, *await self._plain.chat(context))
 
     async def _compact(self, context: RequestContext) -> None:
         await self._read(context)
@@ -301,7 +313,13 @@ class Gateway:
 
     async def _embeddings(self, context: RequestContext) -> None:
         await self._read(context)
-        await context.respond(200, *await self._plain.embeddings(context))
+        if not await self._answers.replay(context):
+            await self._respond(context, *await self._plain.embeddings(context))
+
+    async def _respond(self, context: RequestContext, headers: Headers, data: bytes) -> None:
+        """With a whole answer, which is kept for the next time where that is wanted."""
+        self._answers.keep(context, headers, data)
+        await context.respond(200, headers, data)
 
     async def _relayed(self, context: RequestContext) -> None:
         self._relays.read(context, await self._receive(context))
@@ -339,7 +357,8 @@ class Gateway:
         record = context.record
         record.seconds = self._clock() - record.started_at
         call = self._keep(context)
-        self._log.request(record, key_id=context.caller.key_id, cost_usd=call.cost_usd if call else None)
+        self._log.request(record, key_id=context.caller.key_id, cost_usd=call.cost_usd if call else None,
+                          **({"cache": record.cached} if record.cached else {}))  # fmt: skip
 
     def _keep(self, context: RequestContext) -> Call | None:
         """Hands the call to the call log, the counters and the traces: a fault there does not affect the caller."""

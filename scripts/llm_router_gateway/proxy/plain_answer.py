@@ -18,7 +18,7 @@ from ..routing.plan import Attempt
 from ..wire import ir
 from ..wire.registry import SPECS, UPSTREAMS, vectors, wire
 from ..wire.sound import is_count
-from .answers import check_key, parse_answer
+from .answers import check_key, parse_answer, renaming_of
 from .failover import Failover
 from .offload import is_large
 from .outgoing import Outgoing, can_send_again, embedding_for, large_embedding_for, outgoing_for, relay_call
@@ -40,6 +40,12 @@ def embeddings_usage(data: bytes, protocol: str) -> ir.Usage | None:
         return wire(protocol).usage_in({"usage": json.loads(found[1])}) if found else None
     except ValueError:
         return None
+
+
+def with_alias(context: RequestContext, data: bytes) -> bytes:
+    """The caller's name of the model in the answer, where that is wanted."""
+    renaming = renaming_of(context)
+    return data if renaming is None else renaming.whole(data)
 
 
 class PlainAnswers:
@@ -147,8 +153,10 @@ class PlainAnswers:
             context.body = read_body(dump_json(spec.embeddings_request(wanted)))
         headers, data = await self._failover.answer(context, partial(self._embeddings, context))
         if is_large(len(data)) and spec.reshapes(wanted):
-            return headers, (await self._services.offload.once(data, "form", context.call.protocol, dict(wanted)))[1]
-        return headers, spec.embeddings(data, wanted)
+            data = (await self._services.offload.once(data, "form", context.call.protocol, dict(wanted)))[1]
+        else:
+            data = spec.embeddings(data, wanted)
+        return headers, with_alias(context, data)
 
     async def _embeddings(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         candidate, call = attempt.candidate, context.call.action or "embeddings"

@@ -96,6 +96,8 @@ def call_of(context: RequestContext, now_s: float) -> Call:
     header = context.state.config.server.labels_header
     said = attribution_of(SPECS[context.call.protocol], context.fields, context.headers, header)
     usage, cost, source = sum_charges(context.charges) or (None, None, pricing.UNKNOWN)
+    if record.cached == "hit":
+        cost, source = 0.0, pricing.CACHE
     provider, _, model = record.served.partition("/")
     refused = not record.attempts and (record.status in REFUSALS or record.error in REFUSED)
     first_s = record.first_output_s

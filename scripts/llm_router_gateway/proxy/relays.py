@@ -5,9 +5,9 @@ relays.read(context, data)
 await relays.answer(context)      answers it; raises only what no byte went out before
 
 They go to members whose provider speaks the caller's protocol, under the same keys, limits, budgets, groups and failover as
-chats, and into the same log. Changed is the model's name and nothing else. A body is JSON, or a form with files. A JSON answer
-is read whole, any other (audio, a stream of events) goes on piece by piece as it comes; one that breaks off ends without
-its end, so that no caller takes it for whole.
+chats, and into the same log. Changed is the model's name and nothing else. A body is JSON, or a form with files. An answer in
+JSON or text is read whole, any other (audio, a stream of events) goes on piece by piece as it comes; one that breaks off ends
+without its end, so that no caller takes it for whole.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from ..errors import GatewayError, Unsupported
+from ..errors import BrokenAnswer, GatewayError, Unsupported, UpstreamFailed
 from ..json_body import read_body
 from ..net.client import Response
 from ..routing.plan import Attempt
@@ -24,7 +24,7 @@ from ..wire import ir
 from ..wire.pipes import EventBytes
 from ..wire.registry import SPECS, wire
 from ..wire.sse import Event
-from .answers import is_event_stream, media_type, parse_or_none
+from .answers import is_event_stream, media_type, parse_or_none, renaming_of
 from .failover import Failover
 from .headers import caller_headers
 from .mask import mask_of
@@ -39,6 +39,8 @@ from .whole_answers import receive_relayed
 
 FORM_TYPE = "multipart/form-data"
 JSON_KINDS = ("application/json", "text/json")
+PAGE_KINDS = ("text/html", "application/xhtml+xml")  # of a login or a proxy: none of these calls is answered with a page
+TEXT_KINDS = ("text/plain", "text/vtt", "text/srt", "application/x-subrip")  # transcripts; of silence they are empty
 USAGE_MARK = '"usage"'  # of the events of a stream, only one with this is read
 UNBUFFERED = ("x-accel-buffering", "no")  # nginx would hold the pieces back
 
@@ -82,11 +84,19 @@ class RelayedCalls:
             if response.status != 200:
                 raise await refusal(outgoing, response)
             headers = caller_headers(response.headers, outgoing.candidate)
-            if media_type(response.header("content-type")) in JSON_KINDS:
+            kind = media_type(response.header("content-type"))
+            if kind in PAGE_KINDS:
+                raise UpstreamFailed(f"{outgoing.candidate.name}: the upstream answered with a page of HTML; check base_url")
+            if kind in TEXT_KINDS:
+                text = mask_of(outgoing.candidate.provider.secrets)(await response.read(MAX_ANSWER_BYTES))
+                attempt.mark_output(self._clock())
+                return headers, text
+            if kind in JSON_KINDS:
                 data = await response.read(MAX_ANSWER_BYTES)
                 made = await receive_relayed(self._services, context, outgoing, data)
                 attempt.mark_output(self._clock())
-                return headers, made
+                renaming = renaming_of(context)
+                return headers, made if renaming is None else renaming.whole(made)
             await self._pour(context, outgoing, response, attempt, headers)
             return None
         finally:
@@ -122,6 +132,8 @@ class RelayedCalls:
             record.usage = events.usage if events is not None else None
         rest = events.close() if events is not None else b""
         if not exchange.started:
+            if not rest:
+                raise BrokenAnswer(f"{outgoing.candidate.name}: the upstream's answer is empty", code="empty_answer")
             self._start(context, headers)
         await exchange.send(rest)
         record.usage = events.usage if events is not None else None

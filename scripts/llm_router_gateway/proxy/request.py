@@ -81,6 +81,7 @@ class Record:
     failed: list[str] = field(default_factory=list)  # members that failed, and why: "openai/gpt-x 503"
     usage: ir.Usage | None = None
     lost: list[str] = field(default_factory=list)
+    cached: str = ""  # "hit", "miss"; "" where the cache of answers has no part in it
     answered_by: str = ""  # the model that the upstream names
     error: str = ""  # the code
     message: str = ""  # for people; no key, no prompt
@@ -96,6 +97,8 @@ class Record:
             parts.append(f"attempts={self.attempts} (failed: {', '.join(self.failed)})")
         if self.usage is not None:
             parts.append(f"in={self.usage.total_input} out={self.usage.output}")
+        if self.cached:
+            parts.append(f"cache={self.cached}")
         if self.lost:
             parts.append(f"lost={header_of(rank_losses(self.lost))}".replace(", ", ","))
         if self.error:
@@ -132,6 +135,7 @@ class RequestContext:
     converts_for: str = ""  # the member that refused the body as it is, and gets it converted
     converted: Collection[str] = ()  # models that are known to refuse it
     sent: bool = False  # to the last member, as far as is known
+    cache_key: bytes | None = None  # of its answer, where that may be given again
     printed_keys: list[Secret] = field(default_factory=list)  # of providers whose key a command prints
     charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     attempts: list[AttemptRecord] = field(default_factory=list)  # those that reached an upstream, at their ends
@@ -177,6 +181,14 @@ class RequestContext:
         return cache_lifetime(self.body.text) if self.body is not None else ""
 
     @property
+    def alias(self) -> str:
+        """The model's name that the answer is to have: as the caller wrote it. "" for the upstream's own."""
+        if not self.state.config.server.answer_with_alias:
+            return ""
+        named = self.call.model or self.fields.get("model")
+        return named if isinstance(named, str) and named else self.record.asked
+
+    @property
     def demands(self) -> Demands | None:
         """What the body demands of its answer, where upstreams may not obey."""
         return SPECS[self.call.protocol].demands(self.fields)
@@ -209,6 +221,10 @@ class RequestContext:
             own.append(("x-llm-router-lost", header_of(map(printable, rank_losses(self.record.lost)))))
         if self.allowance is not None and self.allowance.clamped and not self.is_open:
             own.append(("x-llm-router-limited", header_of(map(printable, self.allowance.clamped))))
+        if self.record.cached:
+            own.append(("x-llm-router-cache", self.record.cached))
+        if self.record.cached == "hit":
+            own.append(("x-llm-router-model", printable(self.record.served)))
         if self.record.attempts and not self.is_open:
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip

@@ -19,9 +19,10 @@ from ..wire import ir
 from ..wire.complaints import classify
 from ..wire.pipes import Array, ConvertPipe, RelayPipe
 from ..wire.registry import SPECS, wire
+from ..wire.renaming import Renaming
 from ..wire.unmet import Seen, Watcher
 from . import headers
-from .answers import is_event_stream, looks_streamed, note_unmet, splits_thoughts, stream_reader
+from .answers import is_event_stream, looks_streamed, note_unmet, renamed, splits_thoughts, stream_reader
 from .conversations import HERE, place_of
 from .failover import Failover
 from .large_conversations import Place
@@ -69,14 +70,18 @@ class Stream:
             candidate = outgoing.candidate
             self._passed = headers.caller_headers(response.headers, candidate)
             scanner, mask = self._module.Scanner(), StreamMask(mask_of(candidate.provider.secrets))
-            self.pipe = RelayPipe(scanner, self._array, mask, hides_usage=outgoing.hides_usage, watcher=self._watcher())
-            self._keep_at_its_end(lambda: scanner.response, outgoing, place_of(candidate, outgoing.key))
+            alias = self.context.alias
+            self.pipe = RelayPipe(
+                scanner, self._array, mask, hides_usage=outgoing.hides_usage, watcher=self._watcher(),
+                renaming=Renaming(alias, self._spec.event_models) if alias else None,
+            )  # fmt: skip
+            self._keep_at_its_end(lambda: renamed(scanner.response, alias), outgoing, place_of(candidate, outgoing.key))
         else:
             reader = stream_reader(outgoing.candidate.provider.api, splits_thoughts(outgoing.candidate))
             writer = self._writer(outgoing.request)
             mask = StreamMask(mask_of(outgoing.candidate.provider.secrets))
             seen = Seen() if self.context.demands is not None else None
-            self.pipe = ConvertPipe(reader, writer, int(unix_s()), mask, seen=seen)
+            self.pipe = ConvertPipe(reader, writer, int(unix_s()), mask, seen=seen, alias=self.context.alias)
             self._keep_at_its_end(lambda: writer.response(), outgoing)
         return self.pipe
 

@@ -20,6 +20,7 @@ from ..wire import ir
 from ..wire.demands import Demands
 from ..wire.pipes import MARK, ConvertPipe
 from ..wire.registry import SPECS, vectors, wire
+from ..wire.renaming import Renaming
 from ..wire.think_tags import split_answer
 from ..wire.token_estimate import weight
 from ..wire.unmet import seen_in, unmet
@@ -31,6 +32,7 @@ from .answers import (
     looks_streamed,
     no_object,
     parse_or_none,
+    renamed,
     request_of,
     splits_thoughts,
     status_in,
@@ -73,6 +75,7 @@ class Reading(NamedTuple):
     splits: bool = False  # thoughts stand in tags among the text: see wire/think_tags
     relays: bool = False  # to `replay`: the answer is in the caller's protocol already
     array: bool = False  # to `replay`: the stream is one JSON array
+    alias: str = ""  # the model's name that the answer is to have; "" for the upstream's own
 
 
 def answer(data: bytes, how: Reading) -> tuple[Said, bytes]:
@@ -91,8 +94,11 @@ def answer(data: bytes, how: Reading) -> tuple[Said, bytes]:
         add_unmet(lost, unmet_in(how.demands, how.protocol, fields))
     usage = own.usage_in(fields)
     tokens = weight(fields.get(SPECS[how.protocol].answer_field)) if usage is None else 0.0
-    said = Said("answer", None, 0, said.model, usage, own.finish_in(fields), tokens, tuple(lost), fields, True)
-    return said, mask_of(how.secrets)(data.removeprefix(MARK))
+    name = SPECS[how.protocol].model_field
+    kept = renamed(fields, how.alias, name)
+    said = Said("answer", None, 0, said.model, usage, own.finish_in(fields), tokens, tuple(lost), kept, True)
+    made = mask_of(how.secrets)(data.removeprefix(MARK))
+    return said, Renaming(how.alias, ((name,),)).whole(made) if how.alias else made
 
 
 def judge(fields: Mapping[str, Any], api: str) -> Said:
@@ -114,6 +120,7 @@ def convert(fields: Mapping[str, Any], result: ir.Answer, how: Reading, said: Sa
     if how.demands is not None:
         add_unmet(lost, unmet(how.demands, seen_in(result)))
     result = result if result.created else replace(result, created=how.now_s)
+    result = replace(result, model=how.alias) if how.alias else result
     made = own.write_answer(result, how.request, lost)
     tokens = weight(fields.get(SPECS[how.api].answer_field)) if result.usage is None else 0.0
     said = Said("answer", None, 0, said.model, result.usage, own.finish_in(made), tokens, tuple(lost), made)
@@ -145,6 +152,7 @@ def replay(data: bytes, how: Reading) -> tuple[Said, bytes]:
     if how.demands is not None:
         add_unmet(lost, unmet(how.demands, seen_in(result)))
     writer = own.StreamWriter(how.request, lost=lost, array=how.array)
+    result = replace(result, model=how.alias) if how.alias else result
     stream = b"".join(map(writer.feed, ir.events_of(result)))
     tokens = weight(fields.get(SPECS[how.api].answer_field)) if result.usage is None else 0.0
     kept = writer.response() if SPECS[how.protocol].keeps_answers else None
@@ -184,7 +192,7 @@ def reading_of(context: RequestContext, outgoing: Outgoing, *, anew: bool = Fals
         request = request_of(context, record.asked, record.stream or None)
     return Reading(
         context.call.protocol, candidate.provider.api, request, context.demands, tuple(record.lost), candidate.provider.secrets,
-        int(unix_s()), splits_thoughts(candidate), outgoing.request is None, array,
+        int(unix_s()), splits_thoughts(candidate), outgoing.request is None, array, context.alias,
     )  # fmt: skip
 
 

@@ -21,9 +21,11 @@ class Snapshot:
     routes: Routes
     table: Table
     on_loopback: bool
+    has_cache: bool = False  # whether any model's answer may be given again
     lone: dict[str, Target] = field(default_factory=dict)  # models by the name that callers use
 
 
 def snapshot_of(config: Config) -> Snapshot:
     routes = routes_of(config)
-    return Snapshot(config, routes, table_of(config, routes), LOOPBACK.fullmatch(config.server.host) is not None)
+    has_cache = config.server.cache_ttl_s > 0 or any(model.cache_ttl_s for model in config.models)
+    return Snapshot(config, routes, table_of(config, routes), LOOPBACK.fullmatch(config.server.host) is not None, has_cache)

@@ -6,7 +6,7 @@
 
 Tokens: `input` is all that was read, `cached` and `cache_write` are parts of it; `output` is all that was written, `reasoning`
 a part of it. None: unknown. A call is a success when `error` is empty; a caller that went away is neither that nor an
-error. Latency is that of successes, without those that only count tokens.
+error. Latency is that of successes, without those that only count tokens and those that the cache answered.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..wire.ir import Usage
-from ..wire.spec import RELAYED_KINDS
+from ..wire.spec import CREATING_KINDS, RELAYED_KINDS
+from .pricing import CACHE
 
-KINDS = frozenset({"chat", "count", "embeddings", "invoke"}) | RELAYED_KINDS
+KINDS = frozenset({"chat", "count", "embeddings", "invoke"}) | RELAYED_KINDS | CREATING_KINDS
 # Of a provider these are no fault of the caller: a refused key, an empty account, an unknown model, a limit, its own timeout.
 PROVIDER_4XX = (401, 402, 403, 404, 408, 429)
 COMPLETE, ERROR, CLIENT_GONE, CUT, REFUSED = "complete", "error", "client_gone", "cut", "refused"  # how a call ended
@@ -54,7 +55,7 @@ class Call(NamedTuple):
     cache_write_tokens: int | None
     reasoning_tokens: int | None
     cost_usd: float | None
-    cost_source: str  # upstream, prices, ""
+    cost_source: str  # upstream, prices, estimated, cache, ""
     key_id: str
     key_name: str
     client: str
@@ -65,7 +66,7 @@ class Call(NamedTuple):
     @property
     def is_timed(self) -> bool:
         """Whether its times are among the latencies."""
-        return not self.error and self.kind != "count"
+        return not self.error and self.kind != "count" and self.cost_source != CACHE
 
     @property
     def is_caller_error(self) -> bool:
@@ -113,7 +114,7 @@ def view(number: int, call: Call) -> dict[str, Any]:
         "upstream_protocol": call.upstream_protocol, "stream": bool(call.stream), "asked": call.asked,
         "served": call.served, "provider": call.provider, "model": call.model, "attempts": call.attempts,
         "failed": json.loads(call.failed), "status": call.status, "error": call.error, "message": call.message,
-        "ended": call.ended, "finish": call.finish,
+        "is_caller_error": call.is_caller_error, "ended": call.ended, "finish": call.finish,
         "tokens": {"input": call.input_tokens, "output": call.output_tokens, "cached": call.cached_tokens,
                    "cache_write": call.cache_write_tokens, "reasoning": call.reasoning_tokens,
                    "total": sum(known) if known else None},

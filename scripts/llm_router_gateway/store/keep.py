@@ -16,3 +16,4 @@ class Keep:
     max_bytes: float = FOREVER
     turns_hours: float = FOREVER  # conversations that callers may build on
     turns_bytes: float = FOREVER
+    owned_days: float = FOREVER  # whose a file or batch at a provider is

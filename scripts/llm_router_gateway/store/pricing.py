@@ -18,6 +18,7 @@ from ..policy.budgets import Price
 from ..wire.ir import Usage
 
 UPSTREAM, PRICES, UNKNOWN = "upstream", "prices", ""
+CACHE = "cache"  # of an answer that was given again: it costs nothing
 TOKENS = 1_000_000  # what a price is for
 CACHE_WRITE = {"5m": 1.25, "1h": 2.0}  # times the price of input; docs.claude.com, pricing
 DIGITS = 10  # of US dollars: below that is the rounding of binary fractions

@@ -128,21 +128,22 @@ def part_of(head: bytes, start: int, end: int, number: int) -> Part:
     name = said.get_param("name", header="content-disposition")
     if not isinstance(name, str) or not name:
         raise broken(f"field {number} has no name")
-    is_file = said.get_param("filename", header="content-disposition") is not None
+    # Some servers take a field with an empty file name for a text, others for a file: it has to be right as a text.
+    is_file = bool(said.get_param("filename", header="content-disposition"))
     return Part(name, start, end, is_file)
 
 
 def texts(data: bytes, parts: list[Part]) -> dict[str, str]:
-    """The fields that are no files."""
+    """The fields that are no files; long ones are there, without their text."""
     found: dict[str, str] = {}
     for part in parts:
-        if part.is_file or part.end - part.start > MAX_TEXT:
+        if part.is_file:
             continue
         if part.name in found and not part.name.endswith("[]"):
             shown = part.name[:60]
             raise BadRequest(f"{shown} is given twice in the form; leave one out", details={"path": shown})
         try:
-            found[part.name] = data[part.start : part.end].decode()
+            found[part.name] = data[part.start : part.end].decode() if part.end - part.start <= MAX_TEXT else ""
         except UnicodeDecodeError:
             raise broken(f"{part.name[:60]} is not UTF-8") from None
     return found

@@ -19,6 +19,7 @@ from ..errors import GatewayError, StreamCut, UpstreamFailed
 from . import ir, verdict
 from .error_bodies import error_in
 from .fields import compact
+from .renaming import Renaming
 from .sse import Event, SSEParser
 from .unmet import Seen, Watcher
 
@@ -182,21 +183,22 @@ class RelayPipe:
     """The caller's protocol is the upstream's: the bytes go on as they are and are only looked at."""
 
     __slots__ = (
-        "_bytes", "_glance", "_is_usage", "_masked", "_model", "_scanner", "_watcher", "_wrap", "done", "error", "error_passed",
-        "on_done", "outputs",
+        "_bytes", "_glance", "_is_usage", "_masked", "_model", "_renaming", "_scanner", "_watcher", "_wrap", "done", "error",
+        "error_passed", "on_done", "outputs",
     )  # fmt: skip
 
     def __init__(
         self, scanner: Scanner, wrap: Array | None = None, masked: Masking = UNMASKED, *,
-        hides_usage: bool = False, watcher: Watcher | None = None,
+        hides_usage: bool = False, watcher: Watcher | None = None, renaming: Renaming | None = None,
     ) -> None:  # fmt: skip
         """`masked` takes out of the bytes what no caller may see. `hides_usage`: an event that holds nothing but the usage does
-        not go on, for its caller did not ask for it. `watcher`: of a request whose answer has to hold certain things."""
-        self._watcher = watcher
+        not go on, for its caller did not ask for it. `watcher`: of a request whose answer has to hold certain things.
+        `renaming` puts the caller's name of the model into the events."""
+        self._watcher, self._renaming = watcher, renaming
         self._is_usage: Callable[[str], bool] | None = getattr(scanner, "is_usage", None) if hides_usage else None
         self._bytes, self._scanner, self._wrap, self._masked = EventBytes(), scanner, wrap, masked
         # Recognises a piece that only adds text without parsing it. OpenAI's only: others have more in each event.
-        self._glance: Callable[[bytes], bool] | None = None if wrap or watcher else getattr(scanner, "glance", None)
+        self._glance: Callable[[bytes], bool] | None = None if wrap or watcher or renaming else getattr(scanner, "glance", None)
         self.outputs, self.done = 0, False
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
         self._model = ""
@@ -242,6 +244,8 @@ class RelayPipe:
             data, events = verdict.first_events(data, count), events[:count]
         if self._is_usage is not None and any(self._is_usage(event.data) for event in events):
             data = self._without_usage(data)
+        if self._renaming is not None:
+            data, events = self._renaming.events(data), [self._renaming.event(event) for event in events]
         if self._wrap is not None:
             data = self._wrap.items(events)
         self.error_passed = self.error_passed or not (self.error is None or scanner.flawed)
@@ -285,14 +289,15 @@ class ConvertPipe:
     """Two protocols: events are read into neutral ones, and these are written anew."""
 
     __slots__ = (
-        "_bytes", "_calls", "_created", "_masked", "_reader", "_writer", "done", "error", "error_passed", "finish", "model",
-        "on_done", "outputs", "seen", "usage",
+        "_alias", "_bytes", "_calls", "_created", "_masked", "_reader", "_writer", "done", "error", "error_passed", "finish",
+        "model", "on_done", "outputs", "seen", "usage",
     )  # fmt: skip
 
     def __init__(
         self, reader: Reader, writer: Writer, created: int = 0, masked: Masking = UNMASKED, *,
-        seen: Seen | None = None,
+        seen: Seen | None = None, alias: str = "",
     ) -> None:  # fmt: skip
+        self._alias = alias  # that the answer names as its model; "" for the upstream's own name
         self.seen = seen  # of a request whose answer has to hold certain things
         self._masked = masked  # takes out of the bytes what no caller may see
         self._bytes, self._reader, self._writer = EventBytes(), reader, writer
@@ -343,6 +348,7 @@ class ConvertPipe:
                 self.finish = self.finish or event.stop
             elif isinstance(event, ir.Started):
                 self.model = event.model
+                event = replace(event, model=self._alias) if self._alias else event
                 event = event if event.created else replace(event, created=self._created)
             if self.seen is not None:
                 self.seen.feed(event)

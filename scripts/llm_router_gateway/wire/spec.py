@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # names for types alone: this is read at every start
 
 JSON = Mapping[str, Any]
 RELAYED_KINDS = frozenset({"audio", "images", "moderations", "rerank"})  # of a Line; no other protocol has an equal of them
+CREATING_KINDS = frozenset({"files", "batches"})  # of a Line; these make an object that belongs to the caller's key
 Pairs = list[tuple[str, str]]
 
 # ------------------------------------------------------------------------------------------------------------ the facts
@@ -46,7 +47,8 @@ class Line:
     `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and thrown away), show (a model
     that the body names), kept, kept_input, forget, cancel (an earlier answer, by its id), compact (a conversation, to what must
     be known of it), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), one of
-    RELAYED_KINDS (passed on as it is; its path is also the name of the call among the paths of `Upstream`), ...
+    RELAYED_KINDS (passed on as it is; its path is also the name of the call among the paths of `Upstream`), files and batches
+    (one is made), list_files, file, file_content, delete_file, list_batches, batch, cancel_batch (those of the caller), ...
     """
 
     method: str
@@ -157,6 +159,8 @@ class Spec:
     marks: frozenset[str] = frozenset()  # headers that tell its callers where protocols share a path (GET /v1/models)
     key_headers: tuple[str, ...] = ()  # that callers send their key in, besides Authorization: Bearer
     key_query: str = ""  # the same in the query: "key"
+    steering_headers: frozenset[str] = frozenset()  # that change what an answer is
+    acting_fields: frozenset[str] = frozenset({"tools"})  # of a body: with them an answer does things, or looks at the world
     private_headers: frozenset[str] = frozenset()  # the caller's own account: not for the upstream
     turns: str = "messages"  # the body's field that holds the conversation
     streams_by_default: bool = False  # a body without `stream` wants one
@@ -176,6 +180,7 @@ class Spec:
     too_long_mark: bytes = b""  # what they look for in an error's body: they compact then
     too_long_words: str = ""  # that some look for in the message, where the mark is no text but a code
     model_field: str = "model"  # of a whole answer, and of a stream's events: the model that it comes from
+    event_models: tuple[tuple[str, ...], ...] = (("model",),)  # where it stands in those events
     answer_field: str = ""  # what every whole answer has and no error does: "choices"
     embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (an upstream's vectors, the body) -> as the body wants them
     demands: Callable[[JSON], Demands | None] = no_demands  # of its answer, that upstreams may not obey: see wire/demands
@@ -267,6 +272,10 @@ class Codec(Protocol):
 
     def refuse_unsupported(self, fields: JSON) -> None:
         """What no upstream could do through the gateway."""
+
+    # -- of a protocol with files and batches; see wire/openai/files for what is in it
+
+    files: Any
 
     # -- upstream
 

@@ -93,8 +93,8 @@ class Calls:
         return BrokenAnswer("the upstream ended its answer inside a tool call", code="half_tool_call")
 
 
-EVENT_END = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r)")
-DATA_LINE = re.compile(rb"^(?:\xef\xbb\xbf)?data(?::|\r|\n)", re.MULTILINE)
+EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+DATA_LINE = re.compile(rb"(?:^|(?<=\r))(?:\xef\xbb\xbf)?data(?::|\r|\n)", re.MULTILINE)
 
 
 def raw_events(data: bytes) -> Iterator[bytes]:

@@ -34,7 +34,7 @@ class House:
         self.authenticator = SharedAuthenticator(parse())
         self.home = Home(HomeParts(
             authenticator=self.authenticator, leases=LeaseDesk(own_engine(lambda: 0.0), None), routing_state=RoutingState(),
-            conversations=None, log=self.log, keep=lambda call, bodies: self.kept.append(call.request_id),
+            conversations=None, owned=None, log=self.log, keep=lambda call, bodies: self.kept.append(call.request_id),
             config_text=lambda: "the configuration", clock=lambda: 0.0, expects=lambda name: name.startswith("worker"),
             on_ready=self.ready.append, count_attempts=lambda *_: None,
             end_worker=lambda name, why: self.ended.append((name, why)),

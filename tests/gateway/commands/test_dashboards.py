@@ -29,6 +29,7 @@ def known() -> set[str]:
         made.observe(SimpleNamespace(
             kind="chat", protocol="p", provider="p", served="p/m", error=error, ended="complete", attempts=1, duration_ms=1.0,
             first_ms=1.0, input_tokens=1, output_tokens=1, cached_tokens=1, reasoning_tokens=1, cost_usd=1.0, key_name="k",
+            cost_source="prices",
         ))  # fmt: skip
     made.observe_attempts([SimpleNamespace(name="p/m", provider="p", cause="")])
     text = made.render(Gauges(1, [MEMBER], STORE, {"exported": 1, "dropped": 0, "waiting": 0}, "1", 1.0))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quick import slow
 from running import GATEWAY, SCRIPTS, Process, command, environment
 
 from llm_router_gateway.commands import install
@@ -124,6 +125,7 @@ def test_the_container_runs_as_a_plain_user_with_a_volume_a_health_check_and_a_p
     assert check[:2] == ["python3", "-c"] and "/health/ready" in check[2]
 
 
+@pytest.mark.slow
 def test_what_the_container_copies_is_all_that_it_takes_to_run(tmp_path: Path) -> None:
     for line in instructions(container(PLACE))["COPY"]:
         *names, target = shlex.split(line)
@@ -162,7 +164,7 @@ def test_the_demo_runs_in_what_the_container_copies(tmp_path: Path) -> None:
     assert copied == shipped
 
 
-@pytest.mark.parametrize("abstract", [False, True])
+@pytest.mark.parametrize("abstract", [False, *slow(True)])
 def test_the_supervisor_is_notified_when_callers_can_reach_the_gateway(
     start: Callable[..., Process], stand_in: Any, tmp_path: Path, abstract: bool
 ) -> None:

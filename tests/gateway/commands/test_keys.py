@@ -115,6 +115,7 @@ def test_a_store_that_is_damaged_or_not_ours_is_left_as_it_is(folder: Path) -> N
     assert (folder / "router.db").read_bytes().startswith(b"this is no")
 
 
+@pytest.mark.slow
 def test_without_a_file_of_a_store_it_says_what_to_do(tmp_path: Path) -> None:
     assert b"router.toml" in keys(tmp_path, "list", code=1).stderr
     (tmp_path / "router.toml").write_text('[server]\nstore = "off"\n' + CONFIG)
@@ -132,6 +133,7 @@ def test_times_may_be_relative_to_now() -> None:
     assert keycli.expiry("36h", 0.0) == "1970-01-02T12:00:00Z" and keycli.expiry("d", 0.0) == "d"
 
 
+@pytest.mark.slow
 def test_help_names_every_exit_code(folder: Path) -> None:
     text = keys(folder, "--help").stdout.decode()
     assert all(
@@ -147,6 +149,7 @@ def test_a_name_of_the_configuration_is_not_to_be_had(folder: Path) -> None:
     keys(folder, "create", "--name", "token-2")
 
 
+@pytest.mark.slow
 def test_print_config_counts_the_keys_of_the_store(folder: Path) -> None:
     def said() -> str:
         done = command(folder, "--print-config")
@@ -159,6 +162,7 @@ def test_print_config_counts_the_keys_of_the_store(folder: Path) -> None:
     assert said().endswith("keys of a store that cannot be read here")
 
 
+@pytest.mark.slow
 def test_a_key_for_monitoring(folder: Path) -> None:
     assert shown(folder, "create", "--name", "grafana", "--monitor")["item"]["is_monitor"]
     assert b" monitor " in keys(folder, "list").stdout

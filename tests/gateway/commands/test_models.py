@@ -75,6 +75,7 @@ def test_the_proposals_are_entries_that_can_be_pasted(stand_in: Any, tmp_path: P
     assert command(tmp_path, "models", "refresh").stdout == b""
 
 
+@pytest.mark.slow
 def test_a_provider_that_does_not_answer_is_named(tmp_path: Path) -> None:
     text = '[[providers]]\nname = "gone"\napi = "openai"\nbase_url = "http://127.0.0.1:1/v1"\n'
     (tmp_path / "router.toml").write_text(text, "utf-8")

@@ -59,6 +59,7 @@ def test_reloads_that_are_requested_at_once_are_one_or_two(tmp_path: Path) -> No
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_large_configuration_is_taken_over_without_holding_the_loop(tmp_path: Path) -> None:
     if sys.gettrace() is not None:
         pytest.skip("every line is traced, so that times say nothing")

@@ -326,6 +326,21 @@ def test_after_a_loss_of_memory_nothing_is_granted_before_every_call_is_in_the_l
     run(test)
 
 
+def test_a_process_that_left_is_not_waited_for_when_the_engine_loses_its_memory_again() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        town.home.table.__init__()  # type: ignore[misc]  # FLUSHALL
+        await town.pass_time(1.0)
+        await first.budgets.close()
+        town.processes.remove(first)
+        await town.pass_time(3.0)
+        town.home.table.__init__()  # type: ignore[misc]
+        await town.pass_time(4.0)
+        assert second.membership.is_open and await second.spend_all() == 100
+
+    run(test)
+
+
 def test_a_process_whose_calls_wait_to_be_stored_gives_back_what_it_does_not_need() -> None:
     async def test(town: Town) -> None:
         first, second = await opened(town)
@@ -379,6 +394,23 @@ def test_a_home_that_has_heard_nothing_when_a_budget_begins_counts_from_what_it_
             town.home.hear([("k", "day", usd, 0.0), ("k", "month", usd, 0.0)], NOON)
         await town.pass_time(2.0)
         assert await first.spend_all() == 30
+
+    run(test)
+
+
+def test_a_budget_that_begins_after_it_was_heard_of_counts_what_others_spend_from_then_on() -> None:
+    async def test(town: Town) -> None:
+        town.home.hear([("k", "day", 0.4, 0.0), ("k", "month", 0.4, 0.0), ("other", "day", 9.0, 0.0)], NOON)
+        town.home.hear([], NOON)
+        town.ledger.found = {"k": (0.4, 0.0)}
+        first, _ = await opened(town)
+        assert first.budgets.left("k", DOLLAR, first.wall()).usd == pytest.approx(1.0)
+        await (await first.hold()).release()
+        town.home.hear([("k", "day", 0.7, 0.0), ("k", "month", 0.7, 0.0)], NOON)
+        await town.pass_time(2.0)
+        assert await first.spend_all() == 30
+        town.home.hear([("k", "day", 0.1, 0.0)], NOON + 86_400)
+        assert set(town.home.table.elsewhere or ()) == {"k:2026-09", "k:2026-09-22"}
 
     run(test)
 

@@ -65,7 +65,7 @@ def call(**values: Any) -> Any:
     plain: dict[str, Any] = {
         "kind": "chat", "protocol": "openai", "provider": "up", "served": "up/m", "error": "", "ended": "complete",
         "attempts": 1, "duration_ms": 120.0, "first_ms": None, "input_tokens": 10, "output_tokens": 5, "cached_tokens": None,
-        "reasoning_tokens": None, "cost_usd": 0.25, "key_name": "team",
+        "reasoning_tokens": None, "cost_usd": 0.25, "cost_source": "prices", "key_name": "team",
     }  # fmt: skip
     return SimpleNamespace(**{**plain, **values})
 
@@ -100,6 +100,14 @@ def test_calls_are_counted_by_what_they_were_and_what_came_of_them() -> None:
     assert of(found, "upstream_attempts_total") == 7
     assert of(found, "key_requests_total", key="team") == 5
     assert (of(found, "key_tokens_total", key="team"), of(found, "key_cost_usd_total", key="team")) == (75, 1.0)
+
+
+def test_answers_that_the_cache_gave_again_are_counted_by_model() -> None:
+    made = Metrics()
+    for source in ("cache", "prices", "cache"):
+        made.observe(call(cost_usd=0.0, cost_source=source, attempts=0 if source == "cache" else 1))
+    found = shown(made)
+    assert of(found, "cached_answers_total", model="up/m") == 2 and of(found, "requests_total") == 3
 
 
 def test_buckets_hold_all_at_or_under_their_bound() -> None:

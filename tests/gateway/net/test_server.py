@@ -563,7 +563,9 @@ async def cut_short(reader: asyncio.StreamReader) -> bytes:
 # ---------------------------------------------------------------------------------------------------------------- drain
 
 
-def test_drain_closes_idle_connections_finishes_open_ones_and_takes_no_more() -> None:
+def test_drain_closes_idle_connections_finishes_open_ones_and_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SILENT_S", 0.02)  # the moment that one gets which has just come
+
     async def story() -> None:
         begun, go_on = asyncio.Event(), asyncio.Event()
 

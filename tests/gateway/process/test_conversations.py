@@ -90,6 +90,7 @@ def test_in_a_group_it_stays_with_the_member_that_has_it(gateway: Process, upstr
         assert sent(upstream)["previous_response_id"] == f"resp_group{at}"
 
 
+@pytest.mark.slow
 def test_it_stays_with_the_key_that_it_began_with(start: Callable[..., Process], upstream: Upstream) -> None:
     other = made_up("other")
     before = config(upstream.url)
@@ -209,6 +210,7 @@ def test_conversations_and_seals_outlive_a_restart(start: Callable[..., Process]
     assert sent(upstream)["messages"][1]["content"][0] == thought, "to the letter, or the vendor refuses it"
 
 
+@pytest.mark.slow
 def test_conversations_and_seals_are_known_to_every_worker(start: Callable[..., Process], upstream: Upstream) -> None:
     gateway = start(config(upstream.url, "workers = 2"))
     thought = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmF0dXJl"}

@@ -107,6 +107,7 @@ def test_after_output_it_is_not(start: Start, upstream: Upstream, other: Upstrea
     assert other.requests == []
 
 
+@pytest.mark.slow
 def test_a_caller_that_left_is_not_counted_any_more(start: Start, upstream: Upstream) -> None:
     limits = "[providers.limits]\nmax_concurrent = 1\n"
     gateway = start(provider("a", "openai", upstream.url, limits) + group("g", "a/m"))
@@ -153,6 +154,7 @@ def test_explain_and_route_say_the_same(tmp_path: Path, start: Start, upstream: 
     assert b"selector did not match" in printed.stdout
 
 
+@pytest.mark.slow
 def test_a_selector_sees_a_number_as_the_caller_spelled_it(tmp_path: Path, start: Start, upstream: Upstream) -> None:
     selector = """'(.t | tostring) == "1.10"'"""
     gateway = start(provider("a", "openai", upstream.url) + group("g", "a/m") + f"selector = {selector}\n")

@@ -787,6 +787,7 @@ def test_a_second_signal_ends_at_once(start: Start, stand_in: Any) -> None:
     assert "id=the-last" in gateway.log
 
 
+@pytest.mark.slow
 def test_with_nothing_open_it_ends_at_once(start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url), env=ENV)
     gateway.get("/health")
@@ -919,6 +920,7 @@ def test_a_process_that_is_called_from_outside_keeps_no_files_open(start: Start,
 # -------------------------------------------------------------------------------------------------------- a log in JSON
 
 
+@pytest.mark.slow
 def test_every_line_of_a_json_log_is_an_object_from_the_first_on(start: Start, stand_in: Any) -> None:
     text = '[server]\nlog_format = "json"\nlog_file = "log"\n' + provider("only", "openai", stand_in.url)
     gateway = start(text + '[frontend]\ntheme = "old"\n')

@@ -293,6 +293,7 @@ def test_what_makes_no_configuration_is_refused_with_every_problem(start: Start,
 # ----------------------------------------------------------------------------------------------------------- who, secrets
 
 
+@pytest.mark.slow
 def test_only_administrators_may(start: Start, upstream: Upstream) -> None:
     token, admin = made_up("caller"), made_up("admin")
     env = {"LLM_ROUTER_TOKEN": token, "LLM_ROUTER_ADMIN_TOKEN": admin}
@@ -307,6 +308,7 @@ def test_only_administrators_may(start: Start, upstream: Upstream) -> None:
     assert gateway.send("GET", "/providers", authorization=f"Bearer {admin}").status == 200
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_any_answer_log_or_print(start: Start, upstream: Upstream, tmp_path: Path) -> None:
     in_file, written, header = made_up("file"), made_up("written"), made_up("header")
     text = provider("a", upstream.url, f'api_key = "{in_file}"')

@@ -85,6 +85,7 @@ def test_calls_do_not_notice_a_collector_that_is_away(
     assert gateway.log.count("traces cannot be sent") == 1
 
 
+@pytest.mark.slow
 def test_the_last_spans_go_out_at_the_end(start: Callable[..., Process], upstream: Upstream, collector: Upstream) -> None:
     gateway = start(config(upstream, collector).replace("delay_ms = 20", "delay_ms = 3600000"))
     gateway.token = TOKEN

@@ -36,6 +36,7 @@ from running import (
     whole_stream,
 )
 from spread import Kept, connections, recorded, to_every_worker, total, workers_of
+from vendor import Vendor, acts, form
 
 from llm_router_gateway import PROGRAM
 from llm_router_gateway.commands.workers import remove_stale, unix_listener
@@ -207,6 +208,18 @@ def test_a_conversation_goes_on_at_another_worker(both: list[Kept], upstream: Up
     assert both[1].send("GET", f"/v1/responses/{first['id']}", **plain).json["id"] == first["id"]
     assert both[1].send("DELETE", f"/v1/responses/{first['id']}", **plain).status == 200
     assert both[0].send("GET", f"/v1/responses/{first['id']}", **plain).status == 404
+
+
+def test_a_file_is_its_owners_at_every_worker(gateway: Process, both: list[Kept], upstream: Upstream) -> None:
+    upstream.does(acts(Vendor()))
+    owner, other = ({"authorization": f"Bearer {key}"} for key in (SECRETS["plain"], TOKEN))
+    sent = {"content-type": "multipart/form-data; boundary=b", "x-llm-router-provider": "a"}
+    file = gateway.send("POST", "/v1/files", form(b"{}"), **owner, **sent).json
+    assert both[1].send("GET", f"/v1/files/{file['id']}", **owner).json == file
+    assert [each["id"] for each in both[0].send("GET", "/v1/files", **owner).json["data"]] == [file["id"]]
+    assert both[0].send("GET", f"/v1/files/{file['id']}", **other).status == 404
+    assert both[1].send("DELETE", f"/v1/files/{file['id']}", **owner).json["deleted"]
+    assert both[0].send("GET", "/v1/files", **owner).json["data"] == []
 
 
 def test_a_breaker_that_opened_in_one_worker_is_open_in_the_other_within_a_second(

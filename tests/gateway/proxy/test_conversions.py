@@ -278,7 +278,7 @@ def test_what_a_server_tool_found_stands_on_a_line_of_its_own(through: Through, 
 
 
 def test_what_an_answer_loses_is_named_for_every_caller(through: Through) -> None:
-    candidate = {**ANSWERS["g"]["candidates"][0], "groundingMetadata": {"groundingChunks": [{"web": {"uri": "https://h"}}]},
+    candidate = {**ANSWERS["g"]["candidates"][0], "groundingMetadata": {"webSearchQueries": ["h"]},
                  "citationMetadata": {"citationSources": [{"uri": "https://h"}]}}  # fmt: skip
     found = {**ANSWERS["g"], "candidates": [candidate]}
     for path, body, headers in ((CHAT, chat("g/m"), None), (MESSAGES, messages("g/m"), FROM_ANTHROPIC)):

@@ -114,6 +114,31 @@ def test_an_answer_that_breaks_off_ends_without_its_end(tmp_path: Path) -> None:
     assert "error=stream_cut" in ways.lines
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "message"),
+    [
+        (b"", "audio/mpeg", "answer is empty"),
+        ([], "text/event-stream", "answer is empty"),
+        (b"<html>", "text/html", "base_url"),
+    ],
+)
+def test_no_sound_and_a_page_are_no_answer(body: Any, kind: str, message: str, tmp_path: Path) -> None:
+    exchange = post("/v1/audio/speech", SPEECH % b"g")
+    answer(tmp_path, exchange, a=Upstream(200, body, content_type=kind), b=Upstream(200, b"RIFF", content_type="audio/wav"))
+    assert exchange.status == 200 and exchange.out == b"RIFF"
+    alone = post("/v1/audio/speech", SPEECH % b"a/m")
+    answer(tmp_path, alone, a=Upstream(200, body, content_type=kind))
+    assert alone.status == 502 and message in alone.json["error"]["message"]
+
+
+@pytest.mark.parametrize(("pieces", "said"), [([b"", b""], b""), ([b"say key-a-0123", b"456789\n"], b"say ***\n")])
+def test_a_transcript_in_text_may_be_empty_and_holds_no_key(pieces: list[bytes], said: bytes, tmp_path: Path) -> None:
+    exchange = post("/v1/audio/transcriptions", form("a/m", response_format="text"), KIND)
+    document = {"providers": [provider("a", api_key="key-a-0123456789")], "models": [model("a")]}  # pragma: allowlist secret
+    answer(tmp_path, exchange, document, a=Upstream(200, pieces, content_type="text/plain; charset=utf-8"))
+    assert (exchange.status, exchange.out) == (200, said) and exchange.out_headers["content-type"].startswith("text/plain")
+
+
 def test_events_pass_and_their_usage_is_kept(tmp_path: Path) -> None:
     usage = {"type": "tokens", "input_tokens": 14, "output_tokens": 45, "total_tokens": 59}
     last = {"type": "transcript.text.done", "text": "Hello", "usage": usage}
@@ -194,6 +219,16 @@ def test_bounds_of_a_key_hold_for_pictures(body: bytes, kind: Any, sent: bytes, 
     ways = answer(tmp_path, exchange, trio(keys=KEYS), a=Upstream(200, json.dumps(PICTURE).encode()))
     assert exchange.status == 200, exchange.out
     assert sent in ways.hosts.sent[0]["body"]
+
+
+NO_FILE = form("a/m", n="9").replace(b'name="n"', b'name="n"; filename=""')  # some servers take it for a text
+
+
+@pytest.mark.parametrize("body", [NO_FILE, form("a/m", n="9" + " " * 70_000)])
+def test_a_bounded_field_that_servers_read_differently_is_bounded_or_refused(body: bytes, tmp_path: Path) -> None:
+    exchange = post("/v1/images/edits", body, AS_SMALL, KIND)
+    ways = answer(tmp_path, exchange, trio(keys=KEYS), a=Upstream(200, json.dumps(PICTURE).encode()))
+    assert exchange.status == 400 or b"\r\n\r\n2\r\n" in ways.hosts.sent[0]["body"], exchange.out
 
 
 @pytest.mark.parametrize("body", [form("b/m"), form("a/m", models="b/m"), form("a/m", N="9")])

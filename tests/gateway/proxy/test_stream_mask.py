@@ -136,6 +136,7 @@ def test_without_a_key_worth_hiding_nothing_is_looked_at() -> None:
     assert made(TEXTS["openai"]("short s")) == TEXTS["openai"]("short s")
 
 
+@pytest.mark.slow
 def test_long_texts_cost_little_and_their_ends_count() -> None:
     made, long = mask(), "x" * 500_000
     assert made(TEXTS["openai"](long + KEY[:5])) == b""

@@ -77,7 +77,9 @@ def test_errors_of_callers_are_what_was_refused_here_or_sent_back_as_wrong(
     status: int, attempts: int, ended: str, expected: int
 ) -> None:
     error = "client_gone" if ended == "client_gone" else "any"
-    assert sums(error=error, status=status, attempts=attempts, ended=ended)["caller_errors"] == expected
+    facts = {"error": error, "status": status, "attempts": attempts, "ended": ended}
+    assert sums(**facts)["caller_errors"] == expected
+    assert view(1, call(**facts))["is_caller_error"] is bool(expected)
     assert sums()["caller_errors"] == 0
 
 

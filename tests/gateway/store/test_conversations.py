@@ -2,19 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from storing import beside, open_store
 
-from llm_router_gateway.config.addresses import is_postgres
 from llm_router_gateway.store import sql_conversations, turn_rows
 from llm_router_gateway.store.conversations import Turn, Unkept, text_of
 from llm_router_gateway.store.keep import Keep
 from llm_router_gateway.store.sql_conversations import SqlConversations
-from llm_router_gateway.store.sqlite.database import Store
 from llm_router_gateway.store.sqlite.file import connect, open_writer
 from llm_router_gateway.store.sqlite.retention import care
 
@@ -29,27 +27,6 @@ def looked_for_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def turn(id: str, previous: str = "", *, created: float = 100.0, items: tuple[str, ...] = (), text: str = "") -> Turn:
     return Turn(id, "key_1", previous, created, "p/m", "mark", text_of({"id": id, "text": text}), items)
-
-
-def open_store(place: str) -> Any:
-    if not is_postgres(place):
-        return Store.open(place)
-    from llm_router_gateway.store.postgres.database import PostgresStore
-
-    return PostgresStore.open(place)
-
-
-@contextmanager
-def beside(place: str) -> Iterator[Any]:
-    """A connection of another process on this store."""
-    if not is_postgres(place):
-        with closing(connect(place)) as db:
-            yield db
-        return
-    from llm_router_gateway.store.postgres import driver
-
-    with driver.Guard() as guard, closing(driver.connect(place, "test", guard)) as session:
-        yield session
 
 
 def in_store(place: Path | str, work: Callable[[SqlConversations], Awaitable[Result]]) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm_router_gateway.errors import BadRequest
-from llm_router_gateway.wire.multipart import MAX_PARTS, Form, read_form
+from llm_router_gateway.wire.multipart import MAX_PARTS, MAX_TEXT, Form, read_form
 
 KIND = "multipart/form-data; boundary=b"
 SOUND = bytes(range(256)) + b"\r\n-b\r\n--\r\n- -b"  # almost a boundary
@@ -64,6 +64,8 @@ def test_a_list_may_repeat_its_name_and_an_empty_value_is_one() -> None:
         (form(b"--b\r\nContent-Type: text/plain\r\n\r\nx\r\n"), KIND, "field 1 has no name"),
         (form(b"--b\r\nno end of head"), KIND, "field 1 has no whole head"),
         (form(part("model", b"a"), part("model", b"b")), KIND, "model is given twice"),
+        (form(part("model", b"a"), part("model", b"b", '; filename=""')), KIND, "model is given twice"),
+        (form(part("model", b"a"), part("model", b" " * MAX_TEXT + b"b")), KIND, "model is given twice"),
         (form(part("model", b"\xff")), KIND, "model is not UTF-8"),
         (form(*[part(f"f{number}", b"1") for number in range(MAX_PARTS + 1)]), KIND, "more than 256 fields"),
     ],

@@ -13,12 +13,13 @@ OF_CALLERS = {"FINISH_WORDS", "StreamWriter", "read_request", "write_answer", "w
 OF_UPSTREAMS = {"Scanner", "StreamReader", "write_request", "read_answer", "flaw_in", "usage_in", "read_error"}
 OF_THOSE_CARRIED = {"lacks_call", "only_upstream"}  # whose bodies upstreams of another protocol take as they are
 OF_ENCLOSERS = {"remove_foreign"}  # whose callers bring other vendors' thoughts back in envelopes
+OF_FILE_HOLDERS = {"files"}  # whose callers upload files and start batches
 OF_KEEPERS = {"Seal", "compaction", "refuse_unsupported", "relay", "state"}  # whose callers build on earlier answers
 
 
 def test_the_functions_of_a_protocol_are_those_of_codec() -> None:
     named = {*specs.Codec.__annotations__, *(name for name in vars(specs.Codec) if not name.startswith("_"))}
-    assert named == OF_CALLERS | OF_UPSTREAMS | OF_KEEPERS | OF_THOSE_CARRIED | OF_ENCLOSERS
+    assert named == OF_CALLERS | OF_UPSTREAMS | OF_KEEPERS | OF_THOSE_CARRIED | OF_ENCLOSERS | OF_FILE_HOLDERS
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -27,6 +28,7 @@ def test_every_protocol_has_the_functions_of_its_sides(name: str) -> None:
     wanted |= OF_KEEPERS if SPECS[name].keeps_answers else set()
     wanted |= OF_THOSE_CARRIED if "chat" in SPECS[name].carried else set()
     wanted |= OF_ENCLOSERS if SPECS[name].encloses else set()
+    wanted |= OF_FILE_HOLDERS if any(line.kind in specs.CREATING_KINDS for line in SPECS[name].lines) else set()
     assert not {each for each in wanted if not hasattr(wire(name), each)}
 
 

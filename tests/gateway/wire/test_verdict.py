@@ -178,3 +178,10 @@ def test_a_whole_answer_is_held_to_the_same_words(api: str) -> None:
 def test_an_answer_without_a_turn_is_none(api: str, answer: dict[str, Any], code: str) -> None:
     flaw = wire(api).flaw_in(answer)
     assert (flaw.code if flaw else "") == code
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_whole_events_are_separate_whatever_ends_their_lines(line_end: str) -> None:
+    stream = [": c\n\nevent: x\ndata: 1\nid: 7\n\n", "data: 2\ndata: 3\n\n", "data: [DONE]\n\n"]
+    raw = [event.replace("\n", line_end).encode() for event in stream]
+    assert list(verdict.raw_events(b"".join(raw))) == raw

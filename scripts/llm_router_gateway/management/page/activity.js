@@ -1,6 +1,5 @@
 // Activity: cost, calls, errors and latency, now and over time.
 import { compact, count, milliseconds, moment, money, percent, bothTimes, shortened } from "./format.js";
-import { isByCaller } from "./words.js";
 import { badge, coded, empty, failure, foreign, h, loading, onChange, refill, segmented, sortable, table } from "./dom.js";
 import { call, origin } from "./api.js";
 import { RANGES, filtersOf, here, link, rangeOf, viewLink } from "./address.js";
@@ -502,7 +501,7 @@ export class ActivityView {
   }
 
   recent(each) {
-    const isTheirs = isByCaller(each);
+    const isTheirs = each.is_caller_error;
     return h(
       "li",
       {},

@@ -1,6 +1,6 @@
 // One call in a drawer: what it was, how long it took, what it cost, which models were tried, and its texts.
 import { count, milliseconds, money, shortened, stamp, utc } from "./format.js";
-import { ENDED, attemptWords, isByCaller } from "./words.js";
+import { ENDED, attemptWords } from "./words.js";
 import { badge, button, coded, copied, failure, foreign, h, icon, loading, openDialog, refill } from "./dom.js";
 import { call } from "./api.js";
 import { go, here, link, viewLink } from "./address.js";
@@ -10,17 +10,18 @@ const COST_SOURCE = {
   upstream: "as the provider said",
   prices: "from the configured prices",
   estimated: "estimated: the provider did not say what was used",
+  cache: "nothing: the gateway gave an earlier answer again",
 };
 
 /** The status in its colour, with what went wrong in plain words; an error of the caller has another colour than a provider's. */
 export function statusBadge(row) {
   if (row.ended === "client_gone" || row.error === "client_gone") return badge("left", "warn", "client_gone");
   if (!row.error) return badge(row.status || "ok", "good");
-  const isOurs = isByCaller(row);
+  const isTheirs = row.is_caller_error;
   return h(
     "span",
     {},
-    badge(row.status || "failed", isOurs ? "warn" : "bad", isOurs ? "an error of the caller" : "an error of the provider"),
+    badge(row.status || "failed", isTheirs ? "warn" : "bad", isTheirs ? "an error of the caller" : "an error of the provider"),
     " ",
     coded(row.error, "muted small-text"),
   );
@@ -112,10 +113,10 @@ export class CallDrawer {
   }
 
   fault(row) {
-    const whose = isByCaller(row) ? "Error of the caller. " : row.attempts ? "Error of the provider. " : "Error of the gateway. ";
+    const whose = row.is_caller_error ? "Error of the caller. " : row.attempts ? "Error of the provider. " : "Error of the gateway. ";
     return h(
       "div",
-      { class: `message ${isByCaller(row) ? "warn" : ""}` },
+      { class: `message ${row.is_caller_error ? "warn" : ""}` },
       row.error && row.ended !== "client_gone" ? h("strong", {}, whose) : null,
       row.message ? foreign(row.message) : null,
       row.error ? h("p", {}, h("code", {}, shortened(row.error, 120))) : null,
@@ -163,7 +164,9 @@ export class CallDrawer {
         "p",
         { class: "muted" },
         row.cost_usd === null
-          ? "No price is known: set input_usd_per_mtok and output_usd_per_mtok of the model."
+          ? row.attempts
+            ? "No price is known: set input_usd_per_mtok and output_usd_per_mtok of the model."
+            : "Nothing was sent to a provider: there is no cost."
           : `Cost ${COST_SOURCE[row.cost_source] ?? ""}.`,
       ),
     );

@@ -30,7 +30,7 @@ const ERRORS = {
   half_tool_call: "The provider's answer broke off in a tool call",
   image_unsupported: "The model reads no images",
   impossible_config: "The configuration would be invalid",
-  internal: "Fault in the gateway",
+  internal: "Server error",
   invalid_encrypted_content: "Unreadable reasoning of an earlier answer",
   key_disabled: "Key disabled",
   key_expired: "Key expired",
@@ -76,8 +76,6 @@ export const ENDED = {
   refused: "refused by this gateway",
 };
 
-const PROVIDER_4XX = [401, 402, 403, 404, 408, 429]; // of a provider: no fault of the caller
-
 const entry = (table, name) => (Object.hasOwn(table, name) ? table[name] : null);
 
 /** errorWords("rate_limited") -> "Too many requests"; errorWords("http_418") -> "Status 418"; what is unknown stays as it is */
@@ -104,10 +102,4 @@ export function causeWords(text) {
 export function attemptWords(text) {
   const [, model, status, code, more] = /^(.+?):? (?:(\d{3}) )?([a-z_\d]+)(?:, (.+))?$/.exec(text) ?? [];
   return model ? { model, code, more: [status, more].filter(Boolean).join(", ") } : { model: text, code: "", more: "" };
-}
-
-/** Whether a failed call is the caller's own: refused by the gateway, or sent back by a provider as wrong. */
-export function isByCaller(row) {
-  const is4xx = row.status >= 400 && row.status < 500 && (!row.attempts || !PROVIDER_4XX.includes(row.status));
-  return Boolean(row.error) && row.ended !== "client_gone" && (row.ended === "refused" || is4xx);
 }

@@ -1,7 +1,7 @@
 """What each key spent since the beginning of a day or a month, as the stored calls say: the truth that budgets begin with.
 
     spent(session, now)                   -> [("key_1", "day", 0.12, 5100.0), ("key_1", "month", 3.40, 91000.0)]
-    await Elsewhere(store).read(now)      -> the same without what this process has spent since it began
+    await Elsewhere(store).news(now)      -> the same without what this process has spent since it began, where it has changed
 
 Gateways that share nothing but the database learn each other's spending by the second: no call waits for it, and budgets are
 exceeded at most by what calls in progress cost and by what the others spend until they are heard, a second or so.
@@ -47,10 +47,14 @@ class Elsewhere:
         self._store = store
         self._earlier: Sums = {}  # of this month, before today
         self._day, self._read_at = "", float("-inf")
+        self._known: tuple[str, set[Spent]] = ("", set())  # what was returned last, and of which day
 
-    async def read(self, now: float) -> list[Spent]:
-        """Of the day and the month that `now` is in. Unavailable while the server is away."""
-        return await self._store.transact(lambda session: self._sums(session, now))
+    async def news(self, now: float) -> list[Spent]:
+        """What has changed since the last call, of the day and the month of `now`. Unavailable while the server is away."""
+        found, day = set(await self._store.transact(lambda session: self._sums(session, now))), day_of(now)
+        known = self._known[1] if self._known[0] == day else set()
+        self._known = day, found
+        return list(found - known)
 
     def _sums(self, session: Session, now: float) -> list[Spent]:
         """In the thread that writes: nothing is stored between the sums and the account of what was stored."""

@@ -130,6 +130,15 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         f"ALTER TABLE IF EXISTS {table} ADD COLUMN caller_errors bigint DEFAULT 0"
         for table in ("totals", "rollups", "label_sums")
     )),
+    ("m009_owned", (
+        """CREATE TABLE owned (
+            owner text NOT NULL, kind text NOT NULL, id text NOT NULL, created_s float8 NOT NULL,
+            provider text NOT NULL, key text NOT NULL, label text NOT NULL, value text NOT NULL,
+            PRIMARY KEY (owner, kind, id))""",
+        "CREATE INDEX owned_listed ON owned (owner, kind, created_s, id)",
+        "CREATE INDEX owned_created ON owned (created_s)",
+        "CREATE INDEX owned_named ON owned (id)",
+    )),
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ...policy.budgets import day_of as day_text
 from ..keep import FOREVER, Keep
+from ..owned_rows import forget_owned
 from ..query import DAY_S, HOUR_S, MINUTES_KEPT_S
 from ..rollups import STEPS_S
 from ..turn_rows import forget_too_many, forget_turns
@@ -85,6 +86,7 @@ def care(session: Session, keep: Keep, now_s: float) -> Cared:
         lambda: sum(forget_sums(session, step_s, now_s - keep.days * DAY_S - step_s) for step_s in STEPS_S[1:]),
         lambda: forget_turns(session, now_s - keep.turns_hours * HOUR_S, ROWS),
         lambda: forget_too_many(session, keep.turns_bytes, TURNS),
+        lambda: forget_owned(session, now_s - keep.owned_days * DAY_S, ROWS),
         lambda: drops(drop_before(session, "bodies", now_ms - keep.bodies_days * days_ms)),
         lambda: drops(drop_before(session, "bodies", now_ms - keep.days * days_ms)),
         lambda: drops(drop_before(session, "calls", now_ms - keep.days * days_ms)),

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..call import Call
+from ..owned_rows import PUT as PUT_OWNED
 from ..turn_rows import PUT_ITEM, PUT_TURN, SECRET
 from . import partitions, rows
 from .driver import PAIR_STEP_S, Session, psycopg
@@ -77,6 +78,11 @@ class CopyTarget:
             self._db.executemany(PUT_TURN, turns)
             if items:
                 self._db.executemany(PUT_ITEM, items)
+
+    def add_owned(self, objects: Sequence[Row]) -> None:
+        """The same object again is the same."""
+        with self._db.raw.transaction():
+            self._db.executemany(PUT_OWNED, objects)
 
     def add_calls(self, last_id: int, calls: Sequence[Call], texts: Sequence[Row]) -> bool:
         """A piece of at most CALLS_AT_ONCE, with the calls' texts, without their sums."""

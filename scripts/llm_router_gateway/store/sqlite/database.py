@@ -103,7 +103,7 @@ class Store(Recorder):
     def keeps(self, keep: Keep) -> None:
         """How much, from now on."""
         if self.path == MEMORY:
-            keep = Keep(keep.days, keep.bodies_days, min(keep.max_bytes, MEMORY_BYTES))
+            keep = Keep(keep.days, keep.bodies_days, min(keep.max_bytes, MEMORY_BYTES), owned_days=keep.owned_days)
         self.keep = keep
 
     async def transact(self, function: Callable[[Database], Result]) -> Result:

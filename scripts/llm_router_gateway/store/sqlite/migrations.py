@@ -100,6 +100,16 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         f"ALTER TABLE {table} ADD COLUMN caller_errors INTEGER NOT NULL DEFAULT 0"
         for table in ("rollups", "totals", "label_sums")
     )),
+    # Whose the files and batches at providers are: `key` is the mark of the provider's key, `value` the object as JSON.
+    ("m007_owned", (
+        """CREATE TABLE owned (
+            owner TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, created_s REAL NOT NULL,
+            provider TEXT NOT NULL, key TEXT NOT NULL, label TEXT NOT NULL, value TEXT NOT NULL,
+            PRIMARY KEY (owner, kind, id)) WITHOUT ROWID""",
+        "CREATE INDEX owned_listed ON owned (owner, kind, created_s, id)",
+        "CREATE INDEX owned_created ON owned (created_s)",
+        "CREATE INDEX owned_named ON owned (id)",
+    )),
 )  # fmt: skip
 
 

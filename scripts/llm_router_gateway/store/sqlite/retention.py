@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable
 
 from ..keep import FOREVER, Keep
+from ..owned_rows import forget_owned
 from ..query import MINUTES_KEPT_S
 from ..rollups import STEPS_S
 from ..turn_rows import forget_too_many, forget_turns
@@ -91,6 +92,7 @@ def care(db: Database, keep: Keep, now_s: float) -> bool:
         lambda: forget_calls(db, old_calls(db, now_ms - keep.days * DAY_S * 1000)),
         lambda: forget_turns(db, now_s - keep.turns_hours * HOUR_S, ROWS),
         lambda: forget_too_many(db, keep.turns_bytes, TURNS),
+        lambda: forget_owned(db, now_s - keep.owned_days * DAY_S, ROWS),
         lambda: forget_oldest(db, keep.max_bytes),
     )
     db.execute("BEGIN IMMEDIATE")

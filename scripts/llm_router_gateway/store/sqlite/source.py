@@ -16,6 +16,7 @@ from secrets import token_hex
 from typing import Any, NamedTuple
 
 from ..call import COLUMNS, SUMS, Call
+from ..owned_rows import COLUMNS as OWNED_COLUMNS
 from .file import Database, StoreBroken, lock, open_writer, reason
 
 IN_USE = "is in use by a gateway: stop it, or let it use the new store and copy this file then"
@@ -102,6 +103,11 @@ class StoreSource:
         marks = ", ".join("?" * len(turn_ids))
         found = self._db.execute(f"SELECT owner, item_id, turn_id FROM turn_items WHERE turn_id IN ({marks})", turn_ids)  # nosec B608
         return found.fetchall()
+
+    def owned(self, count: int) -> Iterator[list[Row]]:
+        """Whose files and batches are."""
+        sql = f"SELECT {OWNED_COLUMNS} FROM owned ORDER BY created_s, owner, kind, id"  # nosec B608
+        yield from self._pieces(sql, count)
 
     def _pieces(self, sql: str, count: int) -> Iterator[list[Row]]:
         cursor = self._db.execute(sql)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
+from ..citations import Citation, gather, stretches
 from ..envelope import pack_envelope
 from ..losses import lose_extras, name_lost
 from ..names import own_names, pack_id
@@ -137,13 +138,46 @@ def answer_block(part: ir.Part, names: Mapping[str, str], lost: Lost) -> Block |
     return {"type": "tool_use", "id": pack_id(part), "name": name, "input": arguments, **mine(part.extras)}
 
 
+def citation_of(page: Citation) -> Block:
+    """A page of the web that another vendor's model found: what only Anthropic could read of it later is an envelope."""
+    return {
+        "type": "web_search_result_location", "url": page.url, "title": page.title or None, "cited_text": page.quote,
+        "encrypted_index": pack_envelope("", "", "citation"),
+    }  # fmt: skip
+
+
+def blocks_with_citations(
+    parts: Sequence[ir.Part], cited: Sequence[Citation], names: Mapping[str, str], lost: Lost
+) -> list[Block]:
+    """The blocks of an answer; each stretch of text that rests on pages is one of its own."""
+    content: list[Block] = []
+    texts: list[Block] = []
+    offset = 0
+    for part in parts:
+        block = answer_block(part, names, lost)
+        made = [block] if block is not None else []
+        if block is not None and isinstance(part, ir.Text):
+            made = [{**block, "text": piece.text, **({"citations": [*map(citation_of, piece.pages)]} if piece.pages else {})}
+                    for piece in stretches(part.text, offset, cited)]  # fmt: skip
+            texts += made
+        offset += len(part.text) if isinstance(part, ir.Text) else 0
+        content += made
+    whole = [citation_of(page) for page in cited if page.start is None]
+    if whole and texts:
+        texts[-1]["citations"] = [*texts[-1].get("citations", ()), *whole]
+    return content
+
+
 def write_answer(answer: ir.Answer, request: ir.Request, lost: Lost) -> Block:
     """For a caller: the first candidate, for the protocol has one."""
     if len(answer.candidates) > 1:
         name_lost(lost, "n")
     names = own_names(request.tools)
-    first = answer.candidates[0]
-    content = [block for part in first.parts if (block := answer_block(part, names, lost)) is not None]
+    first, cited = gather(answer.candidates[0], VENDOR)
+    if cited:
+        content = blocks_with_citations(first.parts, cited, names, lost)
+    else:
+        content = [block for part in first.parts if (block := answer_block(part, names, lost)) is not None]
     called = any(block["type"] == "tool_use" for block in content)
     usage = write_usage(answer.usage) | write_tier(answer.service_tier, lost)
     if answer.usage is None:

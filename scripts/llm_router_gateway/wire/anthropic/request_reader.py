@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from ...errors import BadRequest
 from .. import ir
-from ..envelope import open_envelope
+from ..envelope import is_envelope, open_envelope
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
 from ..names import mint_id, unpack_id
 from .common import BILLING, VENDOR, Block, mine, own
@@ -29,7 +29,11 @@ def cache_of(block: Mapping[str, Any]) -> ir.JSON | None:
 
 
 def read_text(block: Block, path: str) -> ir.Text:
-    return ir.Text(text(block.get("text"), f"{path}.text"), cache_control=cache_of(block), extras=own(block, TEXT_FIELDS))
+    words, cited = text(block.get("text"), f"{path}.text"), block.get("citations")
+    if isinstance(cited, list):  # what stands for another vendor's pages came back, and means nothing to any upstream
+        kept = [each for each in cited if not (isinstance(each, dict) and is_envelope(each.get("encrypted_index")))]
+        block = {**block, "citations": kept or None}
+    return ir.Text(words, cache_control=cache_of(block), extras=own(block, TEXT_FIELDS))
 
 
 def url_fields(url: str) -> dict[str, Any]:

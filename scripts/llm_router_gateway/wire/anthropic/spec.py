@@ -51,6 +51,9 @@ SPEC = Spec(
         Line("POST", "api/event_logging/batch", "ignored"),  # Claude Code's telemetry
     ),
     marks=frozenset({"anthropic-version"}),
+    steering_headers=frozenset({"anthropic-version", "anthropic-beta"}),
+    acting_fields=frozenset({"tools", "mcp_servers", "container"}),
+    event_models=(("message", "model"),),
     key_headers=("x-api-key",),
     answer_headers=frozenset({"anthropic-organization-id", "anthropic-ratelimit-"}),
     keepalive=b'event: ping\ndata: {"type":"ping"}\n\n',  # what the API itself sends; its SDKs skip it

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from .. import ir
+from ..citations import Quoted
 from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import own_names, pack_id
-from .answer import enclose, thinking_block, write_stop, write_whole_block
+from .answer import citation_of, enclose, thinking_block, write_stop, write_whole_block
 from .common import VENDOR, Block, Lost, error_event, event_bytes, mine, write_tier, write_usage
 
 as_json = json.JSONEncoder(ensure_ascii=False).encode  # of a text: no parse of options each time
@@ -29,8 +30,8 @@ class StreamWriter:
     """
 
     __slots__ = (
-        "_begun", "_block", "_called", "_cited", "_foreign", "_lost", "_names", "_over", "_part", "_prefix", "_request",
-        "_started", "_stop", "_usage",
+        "_begun", "_block", "_called", "_cited", "_foreign", "_held", "_lost", "_names", "_over", "_part", "_prefix", "_quoted",
+        "_request", "_started", "_stop", "_usage",
     )  # fmt: skip
 
     def __init__(self, request: ir.Request, lost: Lost | None = None, array: bool = False) -> None:
@@ -44,6 +45,8 @@ class StreamWriter:
         self._part: ir.Part | None = None  # open, and where it has no block yet, its kind
         self._prefix = ""  # of a delta in the open block; "" = there is no block yet
         self._cited = 0
+        self._held = b""  # the end of a text, which waits for what other vendors' models say late: the pages that it rests on
+        self._quoted = Quoted(VENDOR)
         self._foreign: list[str] = []  # another vendor's signature of the open thought: pieces
 
     def feed(self, event: ir.StreamEvent) -> bytes:
@@ -56,6 +59,9 @@ class StreamWriter:
         if getattr(event, "candidate", 0):
             name_lost(self._lost, "n")
             return b""
+        if self._held and type(event) is not ir.UsageSeen and type(event) is not ir.Stopped:
+            held, self._held = self._held, b""
+            return held + handle(self, event)
         return handle(self, event)
 
     def _start(self, event: ir.Started) -> bytes:
@@ -96,6 +102,7 @@ class StreamWriter:
         part = event.part
         self._part, self._cited = part, 0
         if isinstance(part, ir.Text):
+            self._quoted.say("")  # its words are not needed: pages are told at its end
             return self._more(part.text, "", part.extras)
         if isinstance(part, ir.Thinking) and not part.data:
             return self._more(part.text, part.signature) if part.text or part.signature else b""
@@ -161,11 +168,11 @@ class StreamWriter:
         """Those that are new: a delta holds all so far."""
         found = citations_in(extras)
         new, self._cited = found[self._cited :], len(found)
-        return b"".join(
-            event_bytes("content_block_delta", {
-                "type": "content_block_delta", "index": self._block, "delta": {"type": "citations_delta", "citation": each},
-            }) for each in new
-        )  # fmt: skip
+        return b"".join(map(self._citation, new))
+
+    def _citation(self, citation: Any) -> bytes:
+        delta = {"type": "citations_delta", "citation": citation}
+        return event_bytes("content_block_delta", {"type": "content_block_delta", "index": self._block, "delta": delta})
 
     def _part_end(self, event: ir.PartEnd) -> bytes:
         part, opened, signed = self._part, bool(self._prefix) or self._has_block(), b""
@@ -174,7 +181,11 @@ class StreamWriter:
         self._part, self._prefix, self._foreign = None, "", []
         if not opened:
             return b""
-        return signed + event_bytes("content_block_stop", {"type": "content_block_stop", "index": self._block})
+        stop = event_bytes("content_block_stop", {"type": "content_block_stop", "index": self._block})
+        if isinstance(part, ir.Text):
+            self._held = stop
+            return signed
+        return signed + stop
 
     def _has_block(self) -> bool:
         """Whether the open part, which does not grow, has a block."""
@@ -185,8 +196,15 @@ class StreamWriter:
 
     def _on_stop(self, event: ir.Stopped) -> bytes:
         self._stop = event.stop
-        lose_extras(event.extras, VENDOR, self._lost)
-        return b""
+        cited, rest = self._quoted.close(event.extras)
+        lose_extras(rest, VENDOR, self._lost)
+        if cited and not self._held:
+            name_lost(self._lost, "citations")
+            return b""
+        if any(page.start is not None for page in cited):
+            name_lost(self._lost, "citations.position")  # the text is written already
+        held, self._held = self._held, b""
+        return b"".join(self._citation(citation_of(page)) for page in cited) + held
 
     def _on_finish(self, event: ir.Finished) -> bytes:
         self._over = True

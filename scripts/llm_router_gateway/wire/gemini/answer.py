@@ -8,6 +8,7 @@ from typing import Any
 
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
+from ..citations import GROUNDING, gather, grounding
 from ..losses import lose_extras, name_lost
 from ..names import own_names
 from .common import FINISH, FINISH_OF, OMITTED_ZEROS, UNTOLD, VENDOR, Fields, error_in, fields_of, many, pack_signature
@@ -182,6 +183,7 @@ def answer_part(part: ir.Part, names: Mapping[str, str], shown: bool, lost: list
 
 def write_candidate(candidate: ir.Candidate, index: int, request: ir.Request, lost: list[str]) -> Fields:
     names, shown = own_names(request.tools), shows_thoughts(request)
+    candidate, cited = gather(candidate, VENDOR)
     made, malformed = [], ""
     for part in candidate.parts:
         written = answer_part(part, names, shown, lost)
@@ -192,7 +194,11 @@ def write_candidate(candidate: ir.Candidate, index: int, request: ir.Request, lo
     lose_extras(candidate.extras, VENDOR, lost)
     stop = write_stop(candidate.stop, malformed, lost)
     content: Fields = {"parts": made or [{"text": ""}], "role": "model"}  # without a part Google's SDKs drop the turn
-    return {"content": content, **stop, "index": index, **candidate.extras.get(VENDOR, {})}
+    extras = dict(candidate.extras.get(VENDOR, {}))
+    if cited:
+        said = "".join(part.text for part in candidate.parts if isinstance(part, ir.Text))
+        extras[GROUNDING] = grounding(cited, said)
+    return {"content": content, **stop, "index": index, **extras}
 
 
 def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> Fields:

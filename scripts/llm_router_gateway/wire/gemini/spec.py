@@ -48,6 +48,7 @@ SPEC = Spec(
     },
     prefixes=frozenset({"v1", "v1beta", "v1beta1", "v1alpha"}),
     marks=frozenset({"x-goog-api-key", "x-goog-api-client"}),
+    acting_fields=frozenset({"tools", "cachedContent"}),
     key_headers=("x-goog-api-key",),
     key_query="key",
     turns="contents",
@@ -63,6 +64,7 @@ SPEC = Spec(
     demands=demands,
     embeds=True,
     model_field="modelVersion",
+    event_models=(("modelVersion",),),
     kept_fields=frozenset({"cachedContent"}),
     upstream=Upstream(
         root="/v1beta",

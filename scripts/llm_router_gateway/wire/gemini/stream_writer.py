@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ...errors import GatewayError
 from .. import ir
+from ..citations import GROUNDING, Quoted, grounding
 from ..fields import compact
 from ..losses import lose_extras
 from ..names import own_names
@@ -40,8 +42,8 @@ class StreamWriter:
     ended stands in the last chunk with the usage, and nothing follows: the connection's end is the end.
     """
 
-    __slots__ = ("_answer_id", "_array", "_began", "_head", "_lost", "_malformed", "_model", "_names", "_open", "_shown",
-                 "_stops", "_tails", "_usage")  # fmt: skip
+    __slots__ = ("_answer_id", "_array", "_began", "_head", "_lost", "_malformed", "_model", "_names", "_open", "_quoted",
+                 "_shown", "_stops", "_tails", "_usage")  # fmt: skip
 
     def __init__(self, request: ir.Request, *, lost: list[str], array: bool = False) -> None:
         self._lost, self._array, self._began = lost, array, False
@@ -50,6 +52,7 @@ class StreamWriter:
         self._head: Fields = {"modelVersion": request.model}
         self._tails: dict[int, str] = {}
         self._open: dict[int, Waiting] = {}  # candidate -> its part
+        self._quoted: dict[int, Quoted] = {}
         self._stops: dict[int, ir.Stopped] = {}
         self._malformed: dict[int, str] = {}
         self._usage: ir.Usage | None = None
@@ -91,6 +94,10 @@ class StreamWriter:
     def _part_start(self, event: ir.PartStart) -> bytes:
         part = event.part
         self._open[event.candidate] = Waiting(part)
+        if isinstance(part, ir.Text):
+            quoted = self._quoted.setdefault(event.candidate, Quoted(VENDOR))
+            lose_extras(quoted.begin(part.extras), VENDOR, self._lost)
+            quoted.say(part.text)
         if isinstance(part, ir.Text) and part.text:
             return self._chunk({"text": part.text}, event.candidate)
         if isinstance(part, ir.Text | ir.Thinking | ir.ToolCall):
@@ -103,9 +110,12 @@ class StreamWriter:
         if waiting is None:
             return b""
         waiting.signature += event.signature
-        if event.extras:
-            lose_extras(event.extras, VENDOR, self._lost)
-        kind = type(waiting.part)
+        kind, extras = type(waiting.part), event.extras
+        if kind is ir.Text:
+            self._quoted[event.candidate].say(event.text)
+            extras = self._quoted[event.candidate].more(extras) if extras else extras
+        if extras:
+            lose_extras(extras, VENDOR, self._lost)
         if kind is ir.Text and event.text:
             return self._chunk({"text": event.text}, event.candidate)
         if kind is ir.ToolCall:
@@ -119,6 +129,8 @@ class StreamWriter:
         if waiting is None:
             return b""
         part = waiting.whole()
+        if isinstance(part, ir.Text):
+            self._quoted[event.candidate].end()
         made: Fields | None = None
         if isinstance(part, ir.ToolCall):
             made = answer_call(part, self._names, self._lost)
@@ -131,8 +143,12 @@ class StreamWriter:
         return self._chunk(made, event.candidate) if made is not None else b""
 
     def _on_stop(self, event: ir.Stopped) -> bytes:
-        self._stops[event.candidate] = event
-        lose_extras(event.extras, VENDOR, self._lost)
+        quoted = self._quoted.get(event.candidate)
+        cited, rest = quoted.close(event.extras) if quoted is not None else ([], event.extras)
+        lose_extras(rest, VENDOR, self._lost)
+        if cited and quoted is not None:
+            rest = ir.merge_extras(rest, {VENDOR: {GROUNDING: grounding(cited, quoted.text)}})
+        self._stops[event.candidate] = replace(event, extras=rest)
         return b""
 
     def _usage_seen(self, event: ir.UsageSeen) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...errors import GatewayError
 from .. import ir
+from ..citations import lose_citations
 from ..fields import compact
 from ..losses import name_lost
 from ..names import own_names, pack_id
@@ -85,6 +86,7 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
             calls.append(call_of(part, names, lost))
         else:
             said += text_of(part, lost)
+    lose_citations(first, lost)
     head = {"model": answer.model or request.model, "created_at": date_of(answer.created)}
     if calls and request.reply.echo.get("generates"):
         name_lost(lost, "tool_calls")

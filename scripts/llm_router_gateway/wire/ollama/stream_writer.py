@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ir
+from ..citations import lose_citations
 from ..fields import compact
 from ..losses import name_lost
 from ..names import own_names
@@ -38,6 +39,8 @@ class StreamWriter:
         return self._write_event(event).encode("utf-8", "backslashreplace")
 
     def _write_event(self, event: ir.StreamEvent) -> str:
+        if not isinstance(event, ir.PartDelta) or event.extras:
+            lose_citations(event, self._lost)
         if isinstance(event, ir.PartDelta):
             return self._delta(event.text)
         if isinstance(event, ir.PartStart):

@@ -9,6 +9,7 @@ from typing import Any
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..chat_parts import data_url
+from ..citations import ANNOTATIONS, gather, write_annotations
 from ..error_bodies import error_in, error_of
 from ..fields import compact
 from ..losses import lose_extras, name_lost
@@ -199,12 +200,14 @@ def write_tier(tier: str, lost: list[str]) -> dict[str, Any]:
 
 
 def write_candidate(candidate: ir.Candidate, number: int, callers: Callers, lost: list[str]) -> dict[str, Any]:
-    message = Message(callers, lost)
+    message, (candidate, cited) = Message(callers, lost), gather(candidate, OWN)
     for part in candidate.parts:
         message.add(part)
     lose_extras(candidate.extras, OWN, lost)
     extras = mine(candidate.extras)
     made = {"index": number, "message": message.finish(candidate.stop), "logprobs": extras.pop("logprobs", None)}
+    if cited:
+        extras[ANNOTATIONS] = [*(extras.get(ANNOTATIONS) or ()), *write_annotations(cited)]
     made["message"] |= extras
     return made | {"finish_reason": REASON[candidate.stop.reason]} | native_reason(candidate.stop, lost)
 

@@ -2,6 +2,7 @@
 
 from ..error_bodies import read_error, write_error
 from ..model_objects import describe_model, list_models
+from . import files
 from .answer import finish_in, flaw_in, read_answer, write_answer
 from .common import REASON as FINISH_WORDS
 from .common import error_event, usage_in, write_count
@@ -18,6 +19,7 @@ __all__ = [
     "StreamWriter",
     "describe_model",
     "error_event",
+    "files",
     "finish_in",
     "flaw_in",
     "list_models",

@@ -61,7 +61,18 @@ SPEC = Spec(
         Line("POST", "chat/completions", "chat"),
         Line("POST", "embeddings", "embeddings"),
         *(Line("POST", path, path.partition("/")[0]) for path in RELAYED),
+        Line("POST", "files", "files"),
+        Line("GET", "files", "list_files"),
+        Line("GET", "files/{id}", "file"),
+        Line("GET", "files/{id}/content", "file_content"),
+        Line("DELETE", "files/{id}", "delete_file"),
+        Line("POST", "batches", "batches"),
+        Line("GET", "batches", "list_batches"),
+        Line("GET", "batches/{id}", "batch"),
+        Line("POST", "batches/{id}/cancel", "cancel_batch"),
     ),
+    steering_headers=frozenset({"openai-beta"}),
+    acting_fields=frozenset({"tools", "functions", "web_search_options", "plugins"}),
     private_headers=frozenset({"openai-organization", "openai-project"}),
     answer_headers=frozenset({"openai-organization", "openai-version", "openai-processing-ms", "openai-model"}),
     keepalive=b"\n",  # a bare blank line is the one sign of life that every SDK takes; comments break some
@@ -80,7 +91,7 @@ SPEC = Spec(
         root="/v1",
         paths={
             "chat": "/chat/completions", "embeddings": "/embeddings", "completions": "/completions", "models": "/models",
-            **{path: f"/{path}" for path in RELAYED},
+            "files": "/files", "batches": "/batches", **{path: f"/{path}" for path in RELAYED},
         },
         event_tokens=2,
         parameters={

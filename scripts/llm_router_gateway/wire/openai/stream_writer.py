@@ -8,6 +8,7 @@ from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from .. import ir
+from ..citations import ANNOTATIONS, Quoted, write_annotations
 from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import mint_id
@@ -20,7 +21,7 @@ from .request_writer import details_of
 class Voice:
     """One choice on its way to the caller: its frame, the part that is open, how many calls it has made."""
 
-    __slots__ = ("calls", "custom", "head", "held", "kind", "part", "sent", "signatures", "texts", "thoughts")
+    __slots__ = ("calls", "custom", "head", "held", "kind", "part", "quoted", "sent", "signatures", "texts", "thoughts")
 
     def __init__(self, head: str) -> None:
         self.head = head
@@ -33,6 +34,7 @@ class Voice:
         self.sent = False  # the open part's content
         self.texts: list[str] = []  # of an open thought, for its signature
         self.signatures: list[str] = []
+        self.quoted = Quoted(OWN)
 
 
 TAIL = '},"finish_reason":null}]}\n\n'
@@ -91,6 +93,8 @@ class StreamWriter:
         voice.texts, voice.signatures = [], []
         if isinstance(part, ir.ToolCall):
             return out + self._call(voice, part)
+        if isinstance(part, ir.Text):
+            lose_extras(voice.quoted.begin(part.extras), OWN, self._lost)
         if isinstance(part, ir.Text | ir.Thinking):
             first = ir.PartDelta(event.index, part.text, part.signature, event.candidate)
             return out + (self._delta(first).decode() if part.text or part.signature else "")
@@ -124,16 +128,19 @@ class StreamWriter:
     def _delta(self, event: ir.PartDelta) -> bytes:
         voice = self._voices[event.candidate]
         kind, said = voice.kind, event.text
+        extras = event.extras
         if kind is ir.Text:
             out = f'{voice.head}"content":{quoted(said)}{TAIL}' if said else self._text_signature(voice, event)
+            voice.quoted.say(said)
+            extras = voice.quoted.more(extras) if extras else extras
         elif kind is ir.ToolCall:
             out = self._more_arguments(voice, said)
         elif kind is ir.Thinking:
             out = self._thought(voice, event)
         else:
             out = ""
-        if event.extras:
-            lose_extras(event.extras, OWN, self._lost)
+        if extras:
+            lose_extras(extras, OWN, self._lost)
         return out.encode("utf-8", "backslashreplace")
 
     def _text_signature(self, voice: Voice, event: ir.PartDelta) -> str:
@@ -162,6 +169,8 @@ class StreamWriter:
         voice = self._voices[event.candidate]
         part = voice.part
         voice.kind = type(None)
+        if isinstance(part, ir.Text):
+            voice.quoted.end()
         if isinstance(part, ir.ToolCall):
             return self._call_end(voice, part)
         if isinstance(part, ir.Thinking) and (voice.signatures or part.data):
@@ -178,8 +187,11 @@ class StreamWriter:
 
     def _on_stop(self, event: ir.Stopped) -> str:
         voice, out = self._voice(event.candidate)
-        lose_extras(event.extras, OWN, self._lost)
-        extras = mine(event.extras)
+        cited, rest = voice.quoted.close(event.extras)
+        lose_extras(rest, OWN, self._lost)
+        extras = mine(rest)
+        if cited:
+            extras[ANNOTATIONS] = [*(extras.get(ANNOTATIONS) or ()), *write_annotations(cited)]
         logprobs = extras.pop("logprobs", None)
         if event.stop.reason == "refusal" and not isinstance(voice.part, ir.Refusal):
             extras["refusal"] = refusal_text(event.stop)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import ir
+from ..citations import of_grounding
 from .common import OPENAI
 
 # Why an answer is incomplete; every other reason is a completed one.
@@ -75,27 +76,16 @@ def grounding_annotations(metadata: Any, said: str) -> list[dict[str, Any]]:
      "groundingSupports": [{"segment": {"endIndex": 3}, "groundingChunkIndices": [0]}]}, "caf\u00e9"
         -> [{"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 3}]
     """
-    given = metadata if isinstance(metadata, dict) else {}
-    chunks, supports = given.get("groundingChunks"), given.get("groundingSupports")
-    pages = [each.get("web") if isinstance(each, dict) else None for each in chunks] if isinstance(chunks, list) else []
-    data = said.encode("utf-8", "surrogatepass")
-    notes = []
-    for support in supports if isinstance(supports, list) else ():
-        segment = support.get("segment") if isinstance(support, dict) else None
-        if not isinstance(segment, dict):
-            continue
-        start, end = (place_in(data, segment.get(name)) for name in ("startIndex", "endIndex"))
-        for index in support.get("groundingChunkIndices") or ():
-            page = pages[index] if type(index) is int and 0 <= index < len(pages) else None
-            if isinstance(page, dict) and isinstance(page.get("uri"), str):
-                notes.append({"type": "url_citation", "url": page["uri"], "title": str(page.get("title") or ""),
-                              "start_index": start, "end_index": end})  # fmt: skip
-    return notes
-
-
-def place_in(data: bytes, index: Any) -> int:
-    """The character at a byte's place."""
-    return len(data[: index if type(index) is int and index > 0 else 0].decode("utf-8", "ignore"))
+    return [
+        {
+            "type": "url_citation",
+            "url": page.url,
+            "title": page.title,
+            "start_index": page.start or 0,
+            "end_index": page.end or 0,
+        }
+        for page in of_grounding(metadata, said)
+    ]
 
 
 def citations_in(extras: ir.Extras) -> tuple[list[dict[str, Any]], ir.Extras]:

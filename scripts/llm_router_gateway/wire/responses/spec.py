@@ -40,9 +40,11 @@ SPEC = Spec(
         Line("GET", "responses/{id}/input_items", "kept_input"),
         Line("POST", "responses/{id}/cancel", "cancel"),
     ),
+    steering_headers=frozenset({"openai-beta"}),
     private_headers=frozenset({"openai-organization", "openai-project"}),
     answer_headers=frozenset({"openai-organization", "openai-version", "openai-processing-ms", "openai-model"}),
     turns="input",
+    event_models=(("response", "model"),),
     # A comment: an event of an unknown type ends OpenAI's JavaScript helper.
     keepalive=b": keep-alive\n\n",
     too_long="This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "

@@ -15,14 +15,16 @@ if missing():
 import psycopg
 
 from llm_router_gateway.commands import store_copy as store
-from llm_router_gateway.store import queries, turn_rows
+from llm_router_gateway.store import owned_rows, queries, turn_rows
 from llm_router_gateway.store.conversations import Turn, text_of
+from llm_router_gateway.store.owned import Owned
 from llm_router_gateway.store.postgres import driver, target
 from llm_router_gateway.store.query import BY, DAY_S, Page, Span, Where
 from llm_router_gateway.store.redaction import Bodies
 from llm_router_gateway.store.sqlite import file
 
 KEY = "INSERT INTO api_keys (id, name, digest, hint, created_s, terms) VALUES (?, ?, ?, 'llmr_', 5.0, '{}')"
+FILE = Owned("key_ann", "file", "file-1", 5.0, "openai", "mark", {"id": "file-1"}, "batch")
 SPAN = Span((NOW_S // DAY_S - 30) * DAY_S, (NOW_S // DAY_S + 1) * DAY_S, DAY_S)
 
 
@@ -36,6 +38,7 @@ def origin(folder: Path, count: int = 3_000) -> Shelf:
     turn = Turn("resp_1", "key_ann", "", 5.0, "p/m", "mark", text_of({"id": "resp_1"}), ("msg_1",))
     turn_rows.put(made.db, [turn])
     turn_rows.kept_secret(made.db)
+    owned_rows.put(made.db, [FILE])
     made.close()
     return made
 
@@ -85,6 +88,7 @@ def test_everything_is_there_and_the_page_shows_the_same(
         assert str(other)[:2_000] == str(one)[:2_000] and round_costs(other) == round_costs(one)
     assert read(address, lambda db: turn_rows.find(db, "key_ann", "resp_1").value) == {"id": "resp_1"}
     assert read(address, lambda db: turn_rows.turn_of_item(db, "key_ann", "msg_1")) == "resp_1"
+    assert read(address, lambda db: owned_rows.find(db, "key_ann", "file", "file-1")) == FILE
     with psycopg.connect(address) as db:
         assert db.execute("SELECT count(*) FROM bodies").fetchone() == (2,)
         assert db.execute("SELECT name FROM api_keys ORDER BY name").fetchall() == [("ann",), ("ben",)]

@@ -642,6 +642,7 @@ def test_a_store_that_is_too_large_loses_its_oldest_calls_and_shrinks(opened: Op
     assert read(kept_in, "SELECT sum(calls) FROM rollups WHERE step_s = 3600") == [(12_000,)]  # sums outlive their calls
 
 
+@pytest.mark.slow
 def test_steps_of_forgetting_are_short(opened: Opened) -> None:
     kept_in = opened()
     add(kept_in, 5_000, started_ms=AT_MS - 100 * DAY_S * 1000)
