@@ -1437,7 +1437,7 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
         with open(real, "rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        step = f"Check the path; it starts in {os.getcwd()}."
+        step = f"Check the path; a relative one starts in {os.getcwd()}."
         raise UsageError(f"cannot read {name}: {error.strerror or error}", next_step=step) from None
     if len(data) > limit:
         raise SafetyError(f"{name} is over the limit of {limit} bytes")
