@@ -1895,7 +1895,7 @@ class LLMRouterClient:
     ) -> None:  # fmt: skip
         clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s)
         if not all(s is None or (isinstance(s, (int, float)) and 0 < s < 1e7) for s in clocks):
-            raise UsageError("time-outs are positive numbers of seconds")
+            raise UsageError("timeouts are positive numbers of seconds")
         if not isinstance(max_retries, int) or not 0 <= max_retries <= 10:
             raise UsageError("max_retries is a number from 0 to 10")
         self.endpoint = Endpoint(base_url or setting("LLM_ROUTER_BASE_URL") or DEFAULT_BASE_URL)
