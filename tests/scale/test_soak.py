@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from deployment import Deployment, need_all
+from deployment import Deployment, Place, need_all
 from running import made_up, until
 from soak_faults import Fault, Faults
 from soak_load import COST_USD, MAX_TOKENS, Answers, Load, Made
@@ -426,7 +426,16 @@ def settle(site: Deployment, load: Load, answers: Answers, faults: Faults, began
     verdict = Verdict(load, answers, faults.done, rows, ledgers, engine, began, losses)
     for key, key_id in key_ids.items():
         assert ledgers[key_id][0] == pytest.approx(verdict.cost(key)), f"the ledger of {key}"
+    spent = {key: ledgers[key_id][0] for key, key_id in key_ids.items()}
+    for place in site.places:
+        until(lambda place=place: spending(place, spent) == pytest.approx(spent), f"{spending(place, spent)} is {spent}", 20.0)
     return verdict
+
+
+def spending(place: Place, keys: Iterable[str]) -> dict[str, float]:
+    """What a gateway shows of what keys have spent in this month, in US dollars."""
+    items = place.get("/api-keys")["items"]
+    return {item["name"]: item["spent"]["usd_month"] for item in items if item["name"] in keys}
 
 
 def judge(verdict: Verdict, site: Deployment, sizes: Sizes) -> None:

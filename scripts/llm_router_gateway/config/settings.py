@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 from ..wire.registry import SPECS, UPSTREAMS
 from .key_command import read_command, read_label
@@ -32,7 +32,11 @@ PROXY = re.compile(r"(https?|socks5h?)://([^\s/@]*@)?[^\s/?#@]+/?")
 STATE_URL = re.compile(r"(rediss?(\+sentinel|\+cluster)?://([^\s/@]*@)?[^\s/?#@]+|unix://[^\s?#]+)(/[^\s?#]*)?(\?[^\s#]*)?")
 LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 TRUE, FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
+MAX_WHOLE = 2**53  # what a double, and with it JSON and Redis, counts exactly
+MAX_NUMBER = 1e12  # in millionths, as budgets are counted, still within 64 bits
 OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})  # the bytes decide these
+
+Number = TypeVar("Number", int, float)
 
 
 class Secret:
@@ -70,12 +74,19 @@ def read_text(value: object) -> str:
 def read_whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError("is not a whole number")
-    return value
+    return within_reach(value, MAX_WHOLE)
 
 
 def read_number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise ValueError("is not a number")
+    return within_reach(value, MAX_NUMBER)
+
+
+def within_reach(value: Number, most: float) -> Number:
+    """Infinity has no place in JSON, and larger numbers none in a database or in what processes count together."""
+    if abs(value) > most:
+        raise ValueError("is too large; where it is a limit, leave it out to have none")
     return value
 
 

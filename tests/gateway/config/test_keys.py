@@ -38,6 +38,8 @@ def test_what_is_written_is_what_was_read() -> None:
         ("nam", "x", "name"),
         ("allowed_models", [], "switch the key off"), ("allowed_models", "openai/*", "list"), ("allowed_tags", [1], "list"),
         ("expires_at", "soon", "time"), ("expires_at", 5, "time"), ("networks", ["10.0.0.0/99"], "network"),
+        ("budget", {"usd_per_day": float("inf")}, "too large"), ("soft_budget", {"tokens_per_day": 10**23}, "too large"),
+        ("limits", {"max_requests": 1, "per_seconds": 1e300}, "too large"),
         ("budget", {"usd_per_day": -1}, "below"), ("budget", {"usd_per_year": 1}, "usd_per_day"),
         ("limits", {"max_requests": 5}, "per_seconds"), ("limits", {"burst": 5}, "burst_size"),
         ("parameter_limits", {"max_tokens": "many"}, "number"), ("parameter_limits", {"max_tokens": 0}, "below 1"),

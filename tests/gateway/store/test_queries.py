@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -225,6 +226,18 @@ def test_a_day_has_a_bounded_number_of_labels(shelves: Shelves, monkeypatch: pyt
     found = {by: queries.statistics(shelf.db, DAYS, Where(), by, 20)["groups"] for by in LABELS}
     assert {one["id"]: one["calls"] for one in found["user"]} == {"u-0": 2, "u-1": 1, rollups.OTHER_LABELS: 4}
     assert {one["id"]: one["calls"] for one in found["tag"]} == {"nightly": 1}
+
+
+@pytest.mark.parametrize("where", [Where(), Where(model="openai/gpt-x", key="k1"), Where(status="caller_error")], ids=str)
+def test_errors_are_counted_without_reading_their_calls(tmp_path: Path, where: Where) -> None:
+    """Of a million calls, fifty thousand that failed are read from one index of SQLite."""
+    shelf, said = Shelf(tmp_path, random_calls(9, 300, DAY_S)), list[str]()
+    shelf.db.set_trace_callback(said.append)
+    assert queries.errors(shelf.db, SPANS["thirty days"], where)
+    shelf.db.set_trace_callback(None)
+    plan = shelf.db.execute(f"EXPLAIN QUERY PLAN {said[0]}").fetchall()
+    assert any("USING COVERING INDEX calls_failed" in row[3] for row in plan), plan
+    shelf.close()
 
 
 def test_keys_are_called_by_their_names(shelf: Shelf) -> None:

@@ -139,6 +139,12 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "CREATE INDEX owned_created ON owned (created_s)",
         "CREATE INDEX owned_named ON owned (id)",
     )),
+    # All that the page counts of errors is in the index: no call is read for it.
+    ("m010_failed_calls", (
+        "DROP INDEX IF EXISTS calls_errors",
+        """CREATE INDEX calls_failed ON calls (started_ms, error, ended, status, attempts, provider, model, key_id)
+            WHERE error <> ''""",
+    )),
 )  # fmt: skip
 
 

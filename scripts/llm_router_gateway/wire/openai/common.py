@@ -74,6 +74,7 @@ REQUEST_FIELDS = frozenset({
     "functions", "function_call", "parallel_tool_calls", "response_format", "reasoning_effort", "reasoning", "thinking",
     "enable_thinking", "thinking_budget", "user", "safety_identifier", "metadata", "service_tier", "prompt_cache_key",
 })  # fmt: skip
+SWITCHES = frozenset({"web_search_options"})  # {} turns the search of the web on
 MESSAGE_FIELDS = frozenset({
     "role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "reasoning_content", "reasoning",
     "reasoning_details", "thinking_blocks", "extra_content", "thought_signature", "images", "index",
@@ -98,13 +99,16 @@ USAGE_FIELDS = frozenset({
 
 
 def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
-    """The fields that have no neutral place, under our name; nulls and empties say nothing.
+    """The fields that have no neutral place, under our name; nulls say nothing, and nor do empties that switch nothing on.
 
     own({"model": "m", "logit_bias": {"5": 1}, "store": None}, REQUEST_FIELDS) -> {"openai": {"logit_bias": {"5": 1}}}
     """
     if known.issuperset(fields):
         return ir.NOTHING
-    rest = {name: value for name, value in fields.items() if name not in known and value not in (None, [], {}, "")}
+    rest = {
+        name: value for name, value in fields.items()
+        if name not in known and (value not in (None, [], {}, "") or (name in SWITCHES and value is not None))
+    }  # fmt: skip
     return {OWN: rest} if rest else ir.NOTHING
 
 
