@@ -9,12 +9,12 @@ Standard library only, Python 3.9 or newer.
   python3 llm_router_batch.py evaluate --models gpt-5.4,qwen-max --input prompts.jsonl --repeat 3 --markdown
 
 One line of the input is one JSON object: {"id": "a", "message": "Hello"}, or `messages`, or the API's `body`; also `model`,
-and `metadata`, which comes back as it is. Without `id` the line's number stands in. The Batch API's `custom_id` is an `id`.
+and `metadata`, which comes back as it is. Without `id` the line's number is used. The Batch API's `custom_id` is an `id`.
 
-The output holds one line for each finished one: the client's --json object with `id` and `line`. It is also the only memory:
-killed at any moment and started again with the same words, the command asks what the output does not hold yet. What was
-underway when it died is asked once more, with the same Idempotency-Key. While failed lines are asked again, an id may stand
-twice in it until the command ends: the later line counts.
+The output holds one line for each finished one: the client's --json object with `id` and `line`. It is also the only state:
+killed at any moment and started again, the same command sends what the output lacks. Requests that were in progress are sent
+again with the same Idempotency-Key. While failed lines are repeated, an id may occur twice until the command ends: the later
+line counts.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ JSON = Dict[str, Any]
 
 # ---------------------------------------------------------------------------------------------------------- constants
 
-CONCURRENCY = 8  # requests underway
+CONCURRENCY = 8  # requests in progress
 MAX_CONCURRENCY = 256  # each is a thread and a connection
-PATIENCE_S = 3600.0  # without one answer while the server limits us; then the batch stops, to be started again later
+PATIENCE_S = 3600.0  # without an answer because of rate limits; then the batch stops and can be continued
 MAX_LINE_BYTES = c.MAX_TEXT_BYTES  # one line of the input
 FIRST_WAIT_S = 1.0  # after a limit that names no time; doubled each time, up to MAX_WAIT_S
 MAX_WAIT_S = 60.0
 SYNC_S = 0.5  # answers reach the disk (fsync) this often; a killed process loses none, a power cut at most these
 TICK_S = 0.5  # how often the progress line is drawn
 RATE_WINDOW_S = 60.0  # what the rate and the time left are judged by
-OUTAGES_IN_A_ROW = 20  # then it is not the lines that are wrong
-MAX_TOLD = 20  # bad lines told one by one
+OUTAGES_IN_A_ROW = 20  # then the lines are not the cause
+MAX_TOLD = 20  # bad lines reported one by one
 
 STOPPING = frozenset({"missing_key", "key_malformed", "key_refused", "no_credit"})  # no other line would fare better
 OUTAGES = frozenset({"network", "timeout", "server_error", "overloaded", "model_not_found"})
@@ -66,7 +66,7 @@ OPEN, ANSWERED, FAILED = 0, 1, 2  # what the output says of a line
 EXIT_TEXTS = {  # where a batch means something else than one question
     0: "every line answered",
     1: "the output could not be written, or the API refused every line",
-    2: "usage error, or bad lines in the input (each is told; the others were asked)",
+    2: "usage error, or bad lines in the input (each is reported; the others were sent)",
     10: "some lines failed: each carries its error",
 }
 
@@ -82,7 +82,7 @@ class Line(NamedTuple):
     request: JSON
     metadata: Any
     key: int  # of the id
-    digest: int  # of what is asked, settings of the command line left out
+    digest: int  # of the question, without settings of the command line
 
 
 def hashed(value: Any) -> int:
@@ -190,7 +190,7 @@ class Pace:
         return 0.0 if underway < max(1, int(self.width)) else None
 
     def limited(self, now: float, asked_at: float, retry_after_s: Optional[float], dice: float) -> float:
-        """A limit came back for what was asked at `asked_at` -> seconds that the gate is closed; `dice` is in [0, 1)."""
+        """A limit came back for a request sent at `asked_at` -> seconds that the gate is closed; `dice` is in [0, 1)."""
         news = asked_at >= self.closed_at
         if news:
             self.strikes += 1
@@ -199,7 +199,7 @@ class Pace:
         backoff = min(FIRST_WAIT_S * 2.0 ** (self.strikes - 1), MAX_WAIT_S) * (1.0 - 0.25 * dice)
         if retry_after_s is None:
             wait = backoff if news else 0.0
-        else:  # a server that always says 0 is not asked in a tight loop
+        else:  # no tight loop where a server always says 0
             wait = max(retry_after_s, backoff / 8.0 if self.strikes > 1 and news else 0.0)
         self.opens_at = max(self.opens_at, now + wait)
         return self.opens_at - now
@@ -433,7 +433,7 @@ class Output:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         new = os.open(part, flags, 0o600)
         try:
-            lock_file(new)  # before it has the name: nobody finds the output unlocked
+            lock_file(new)  # before it has the name: the output is never seen unlocked
             with open(os.dup(self.file), "rb") as reader, open(os.dup(new), "wb") as writer:
                 for offset in order:
                     reader.seek(offset)
@@ -464,7 +464,7 @@ class Output:
 
 
 class Task(NamedTuple):
-    """One question: the line's number and id, its row in the ledger, chat()'s arguments, how often it was asked before."""
+    """One question: the line's number and id, its row in the ledger, chat()'s arguments, how often it was sent before."""
 
     number: int
     id: Any
@@ -521,10 +521,10 @@ class Job:
         self.error: Optional[c.LLMRouterError] = None
         self._tasks, self._taking = tasks, threading.Lock()
         self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()  # Done, an exception, or None from a thread that ends
-        self._room = threading.Semaphore(2 * self.concurrency)  # asked and not yet written: a slow disk slows the asking down
+        self._room = threading.Semaphore(2 * self.concurrency)  # sent and not yet written: a slow disk slows the sending down
 
     def stop(self, error: Optional[c.LLMRouterError]) -> None:
-        """Ask nothing more; what is underway comes to its end. The first reason counts."""
+        """Send nothing more; requests in progress come to their end. The first reason counts."""
         self.error = self.error or error
         self.gate.stop()
 
@@ -688,7 +688,7 @@ class Tally:
             sys.stderr.write(text)
             sys.stderr.flush()
         except OSError:
-            pass  # nobody looks
+            pass  # the terminal is gone
 
 
 # --------------------------------------------------------------------------------------------- settings of a command
@@ -715,7 +715,7 @@ def check_numbers(args: Namespace) -> None:
 
 
 def check_budget(client: c.LLMRouterClient, models: List[str], spent: float) -> None:
-    """Under --max-cost: SafetyError for a model without a price, told before any is asked; what the output cost counts."""
+    """Under --max-cost: SafetyError for a model without a price, raised before any request; what the output cost counts."""
     if client.budget:
         for model in models:
             c.extra("pricing", "--max-cost").price_of(client, model)
@@ -750,9 +750,9 @@ def open_input(args: Namespace, output: str = "") -> IO[bytes]:
 
 
 class Survey:
-    """The input read once before anything is asked: which lines are good, bad, changed, and still to be asked.
+    """The input read once before anything is sent: which lines are good, bad, changed, and still to be sent.
 
-    wanted has a byte for each physical line: 1 where it is to be asked. bad: (number, why), the first MAX_TOLD; changed:
+    wanted has a byte for each physical line: 1 where it is to be sent. bad: (number, why), the first MAX_TOLD; changed:
     numbers of lines whose id was answered for another request.
     """
 
@@ -762,7 +762,7 @@ class Survey:
         self.bad: List[Tuple[int, str]] = []
         self.changed: List[int] = []
         self.wanted = bytearray(1)
-        self.first: Optional[Line] = None  # the first to be asked
+        self.first: Optional[Line] = None  # the first to be sent
 
     def read(self, file: IO[bytes], base: JSON, retry_failed: bool) -> None:
         for number, raw in numbered(file):
@@ -789,7 +789,7 @@ class Survey:
             self.answered += 1
         elif state == FAILED and not changed and not retry_failed:
             self.failed += 1
-        else:  # a failed line that was corrected is asked again in any case
+        else:  # a failed line that was corrected is sent again in any case
             self.wanted[line.number] = 1
             self.first = self.first or line
 
@@ -799,12 +799,12 @@ class Survey:
 
 def changed_error(numbers: List[int], path: str) -> c.UsageError:
     listed = ", ".join(map(str, numbers[:MAX_TOLD])) + (", ..." if len(numbers) > MAX_TOLD else "")
-    step = "Give changed lines new ids, or name another --output. Nothing was asked."
+    step = "Give changed lines new ids, or name another --output. Nothing was sent."
     return c.UsageError(f"{path} holds answers to other questions under the ids of lines {listed}", next_step=step)
 
 
 def tasks_of(file: IO[bytes], base: JSON, survey: Survey, run: str) -> Iterator[Task]:
-    """The lines to be asked, read as they are needed. UsageError when the file was changed since the survey."""
+    """The lines to be sent, read as they are needed. UsageError when the file was changed since the survey."""
     ledger, begun = survey.ledger, os.fstat(file.fileno())
     file.seek(0)
     for number, raw in numbered(file):
@@ -854,7 +854,7 @@ class Run:
         for each in finished:
             code = each.error.code if each.error else ""
             if code == "over_budget" or (code in STOPPING and not self.args.keep_going):
-                job.stop(each.error)  # the line stays open: it is asked when key, credit and budget are right
+                job.stop(each.error)  # the line stays open: it is sent when key, credit and budget are right
                 continue
             record, done = self._record(each)
             rows.append((done.task.row, FAILED if done.error else ANSWERED, done.task.tries, c.dump_json(record).encode()))
@@ -937,7 +937,7 @@ def finish_run(run: Run, job: Job, args: Namespace, console: c.Console) -> int:
     if result["failed"]:
         console.note("failed lines carry their error; ask them again with --retry-failed")
     if result["bad_lines"]:
-        console.note(f"bad lines that were not asked: {result['bad_lines']}; correct them and start again")
+        console.note(f"bad lines that were not sent: {result['bad_lines']}; correct them and start again")
     if error is not None:
         console.note(f"error: {error} [{error.code}]")
         console.note(f"next: {error.next_step}")
@@ -958,11 +958,11 @@ def show_plan(run: Run) -> int:
 
 
 def prepared(args: Namespace, console: c.Console, client: c.LLMRouterClient, file: IO[bytes], base: JSON, path: str) -> Run:
-    """Output and input read: what is to be done. Whatever is wrong with them is told here, before anything is asked."""
+    """Output and input read: what is to be done. Every problem with them is reported here, before anything is sent."""
     output = Output(path, Ledger(), repair=not args.dry_run)
     console.closers.append(output.close)
     if output.torn:
-        console.note(f"{path}: the last line was cut off ({output.torn} bytes); it is asked again")
+        console.note(f"{path}: the last line was cut off ({output.torn} bytes); it is sent again")
     survey = Survey(output.ledger)
     survey.read(file, base, bool(args.retry_failed))
     for text in told_bad(survey, args.input):
@@ -978,7 +978,7 @@ def run_run(args: Namespace, console: c.Console) -> int:
     client = c.open_client(args, console)
     with open_input(args, path) as file:
         if not args.dry_run:
-            client.key()  # a missing key is told before the output is made
+            client.key()  # a missing key is reported before the output is created
         try:
             run = prepared(args, console, client, file, base, path)
             if args.dry_run:
@@ -1171,36 +1171,36 @@ def run_evaluate(args: Namespace, console: c.Console) -> int:
 
 
 def add_pace(parser: c.Parser) -> None:
-    parser.add_argument("--concurrency", metavar="N", type=int, help="requests underway (8); fewer while limited")
+    parser.add_argument("--concurrency", metavar="N", type=int, help="parallel requests (8); fewer after rate limits")
     parser.add_argument("--patience", metavar="X", type=float, help="longest wait without an answer (3600 s)")
 
 
 def add_run(parser: c.Parser) -> None:
     parser.add_argument("--input", metavar="FILE", action=c.Once, help="JSON Lines: a message, messages or body each")
-    parser.add_argument("--output", metavar="FILE", action=c.Once, help="answers, one a line; go on where it ends")
-    parser.add_argument("--ordered", action="store_true", help="bring them into the input's order at the end")
-    parser.add_argument("--retry-failed", action="store_true", help="ask failed lines again")
-    parser.add_argument("--keep-going", action="store_true", help="no stop at a refused key, no credit, an outage")
-    parser.add_argument("--strict", action="store_true", help="an answer cut at the token limit has failed")
-    parser.add_argument("--stream", action="store_true", help="ask for streams: a stall is noticed sooner")
+    parser.add_argument("--output", metavar="FILE", action=c.Once, help="answers, one a line; an existing file is continued")
+    parser.add_argument("--ordered", action="store_true", help="sort answers by input order at the end")
+    parser.add_argument("--retry-failed", action="store_true", help="send failed lines again")
+    parser.add_argument("--keep-going", action="store_true", help="do not stop at a refused key, no credit, an outage")
+    parser.add_argument("--strict", action="store_true", help="count an answer cut at the token limit as failed")
+    parser.add_argument("--stream", action="store_true", help="request streams, to notice stalls sooner")
     parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tell each failed line as it comes")
+    parser.add_argument("-v", "--verbose", action="store_true", help="report each failed line at once")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the first request; send nothing")
     add_pace(parser)
-    parser.take("model", "context", "parameters", "cost", "endpoint", but=["--task", "--prefer", "--detail"])
+    parser.take("model", "context", "API parameters", "cost", "endpoint", but=["--task", "--prefer", "--detail"])
     parser.set_defaults(**dict.fromkeys(FROM_LINES), repeat=None)
 
 
 def add_evaluate(parser: c.Parser) -> None:
     parser.add_argument("--input", metavar="FILE", action=c.Once, help="JSON Lines: a message, messages or body each")
     parser.add_argument("--models", metavar="A,B", help="at most 8, each once")
-    parser.add_argument("--repeat", metavar="N", type=int, help="ask every line so often (1)")
+    parser.add_argument("--repeat", metavar="N", type=int, help="send every line N times (1)")
     parser.add_argument("--json", action="store_true", help="figures as one JSON object")
     parser.add_argument("--csv", action="store_true", help="figures as CSV")
     parser.add_argument("--markdown", action="store_true", help="figures as a table")
-    parser.add_argument("--dry-run", action="store_true", help="print the number of questions and the first; send nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the number of requests and the first; send nothing")
     add_pace(parser)
-    parser.take("context", "parameters", "cost", "endpoint", but=["--detail", "--cache"])
+    parser.take("context", "API parameters", "cost", "endpoint", but=["--detail", "--cache"])
     parser.set_defaults(**dict.fromkeys(FROM_LINES), fallback=None, keep_going=False, strict=False, verbose=False)
 
 

@@ -12,8 +12,7 @@ One file, standard library only, Python 3.9 or newer: a library (LLMRouterClient
 Environment: SETTINGS below, and by convention SSL_CERT_FILE, HTTPS_PROXY, NO_PROXY. Exit codes: EXIT_CODES below.
 
 An answer is complete only when the server said so: a finish reason or [DONE] arrived. Everything else is an error that
-keeps the text so far. What takes long to import is imported where it is needed: urllib.request, with the first request,
-takes more time than all else that a command does.
+keeps the text so far. What takes long to import (urllib.request above all) is imported where it is needed.
 """
 
 from __future__ import annotations
@@ -96,8 +95,7 @@ EXIT_CODES = {
     130: "interrupted",
     141: "closed pipe",
 }
-# For `models --offline`, and where the live list cannot be had; always marked as such. What the default endpoint's page and the
-# packages openai 3.57, anthropic 2.14 and google-genai 3.6 name, but for models that their vendors have shut down.
+# For `models --offline`: from the default endpoint's page and the packages openai 3.57, anthropic 2.14 and google-genai 3.6.
 BUILTIN_MODELS = (
     "gpt-6.2-sol", "gpt-5.5", "gpt-5.4", "gpt-5.4-mini", "gpt-4.1", "gpt-4o", "gpt-4o-mini", "claude-opus-5-5",
     "claude-sonnet-5-5", "claude-haiku-5-5", "gemini-4-argon", "gemini-4-carbon", "gemini-3.8-flash", "gemini-3.5-flash",
@@ -186,11 +184,11 @@ class LLMRouterError(Exception):
 
 
 class BadRequestError(LLMRouterError, code="bad_request"):
-    """The API refused the request itself: asking again does not help (context_too_long: a larger model may)."""
+    """The API refused the request itself: a retry does not help (context_too_long: a larger model may)."""
 
 
 class UsageError(LLMRouterError, ValueError, code="usage"):
-    """The caller's arguments make no request; nothing was sent."""
+    """The caller's arguments are invalid; nothing was sent."""
 
 
 class AuthenticationError(LLMRouterError, code="key_refused"):
@@ -206,19 +204,19 @@ class UnknownModelError(LLMRouterError, code="model_not_found"):
 
 
 class RateLimitError(LLMRouterError, code="rate_limited"):
-    """Too many requests for now; retry_after_s says for how long, when the server told."""
+    """Too many requests for now; retry_after_s is the wait that the server stated, if any."""
 
 
 class ServerError(LLMRouterError, code="server_error"):
-    """The server failed (server_error) or is full (overloaded)."""
+    """The server failed (server_error) or is overloaded."""
 
 
 class NetworkError(LLMRouterError, code="network"):
-    """No connection, or it broke before a status came."""
+    """No connection, or it broke before a status arrived."""
 
 
 class RequestTimeout(LLMRouterError, code="timeout"):
-    """One of the four clocks ran out."""
+    """One of the four timeouts expired."""
 
 
 class SafetyError(LLMRouterError, code="refused_locally"):
@@ -226,15 +224,15 @@ class SafetyError(LLMRouterError, code="refused_locally"):
 
 
 class BadUpstreamError(LLMRouterError, code="bad_upstream", billed=True):
-    """What came is no answer: no JSON, a redirect, over a limit (bad_upstream), or nothing said (empty_answer)."""
+    """What arrived is no answer: no JSON, a redirect, over a limit (bad_upstream), or without content (empty_answer)."""
 
 
 class IncompleteError(LLMRouterError, code="stream_cut", billed=True):
-    """The answer ended before the server said so: .response holds the text so far, which is not the answer."""
+    """The answer ended without an end mark: .response holds the text so far, which is not the answer."""
 
 
 class ContentFilterError(LLMRouterError, code="content_filter", billed=True):
-    """The model's provider refused or filtered the answer; what there is of it is in .response."""
+    """The model's provider refused or filtered the answer; .response holds what arrived."""
 
 
 # ------------------------------------------------------------------------------------------------- server-sent events
@@ -421,12 +419,12 @@ def check_model(model: Any) -> str:
 
 
 def model_names(models: Names) -> list[str]:
-    """Names from a list or a comma-separated text, checked; an empty name is refused, not passed over."""
+    """Names from a list or a comma-separated text, checked; an empty name is refused."""
     return [check_model(name) for name in (models.split(",") if isinstance(models, str) else models or ())]
 
 
 def check_messages(messages: Any) -> Turns:
-    """The messages as a list of objects with a role each; UsageError says which one is wrong."""
+    """The messages as a list of objects with a role each; UsageError names the wrong one."""
     if not isinstance(messages, (list, tuple)) or not messages:
         raise UsageError('messages must be a list like [{"role": "user", "content": "..."}], not empty')
     for place, message in enumerate(messages):
@@ -445,7 +443,7 @@ def with_system(system: str | None, *messages: JSON) -> Turns:
 
 
 def image_type(data: bytes) -> str:
-    """The media type told by the first bytes; "" for anything but PNG, JPEG, GIF and WebP."""
+    """The media type by the first bytes; "" for anything but PNG, JPEG, GIF and WebP."""
     for start, kind in ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpeg"), (b"GIF87a", "gif"), (b"GIF89a", "gif")):
         if data.startswith(start):
             return f"image/{kind}"
@@ -453,7 +451,7 @@ def image_type(data: bytes) -> str:
 
 
 def data_url(data: bytes, name: str) -> str:
-    """Image bytes -> data URL. SafetyError when they are no image, or too many."""
+    """Image bytes -> data URL. SafetyError for anything but an image, or too many bytes."""
     if not image_type(data):
         raise SafetyError(f"{name} is no PNG, JPEG, GIF or WebP image by its first bytes")
     if len(data) > MAX_IMAGE_BYTES:
@@ -471,7 +469,7 @@ def parsed_arguments(raw: str) -> Any:
 
 
 def add_fragment(calls: Turns, fragment: JSON) -> int:
-    """Add a piece of a tool call to those so far, whatever the server does with indexes and ids -> the call's number.
+    """Add a piece of a tool call to those so far, whatever the server's use of indexes and ids -> the call's number.
 
     It goes to the last call of its index (without an index: of its id, else the last of all), unless it brings another id or
     name, or a name once the arguments there are whole: then another call begins under that index.
@@ -735,7 +733,7 @@ def is_cost(value: Any) -> bool:
 
 
 def stated_cost(usage: JSON) -> Any:
-    """What a usage object says that the answer cost, in USD; None where that is nothing, or no sum that a call can cost.
+    """The cost of the answer in USD by its usage object; None if there is none, or an impossible one.
 
     stated_cost({"cost": 0.25}) -> 0.25;  stated_cost({"cost": "0.25"}), ({"cost": -1}), ({"cost": 1e308}) -> None
 
@@ -750,14 +748,14 @@ def stated_cost(usage: JSON) -> Any:
 
 
 class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typing at run time
-    """The API's JSON, unchanged, and what a caller wants to know of it as attributes.
+    """The API's JSON, unchanged, with common fields as attributes.
 
     text, reasoning, finish_reason, complete (the server ended it), tool_calls (see Reader.tool_calls), usage, tokens,
     cost (USD, None where unknown), cost_source ("endpoint", "estimated" by our prices, or "cache" for one that was `cached`),
-    credits_remaining (None unless the server told), model (as the server names it), model_requested, model_used,
+    credits_remaining (None unless reported), model (as the server names it), model_requested, model_used,
     request_id, latency_s, first_s (until the first output of a stream), warnings, raw (the body as it came, not streamed),
     attempts [{"model", "cause" ("ok" or an error's code), "status", "seconds", "maybe_billed"}], data (the
-    JSON value that fits the schema asked for), route (see choose; None where a model was named); of run_tools() also calls
+    JSON value that fits the requested schema), route (see choose; None where a model was named); of run_tools() also calls
     [{"round", "id", "name", "arguments", "result", "error"}] and messages, the turns with the answer.
     """
 
@@ -784,7 +782,7 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
 
 
 def retry_after_s(headers: dict[str, str], now: float) -> float | None:
-    """Seconds to wait as a response's headers say; None where they say nothing readable.
+    """Seconds to wait by a response's headers; None without a readable one.
 
     retry_after_s({"retry-after-ms": "250"}, now)                        -> 0.25
     retry_after_s({"retry-after": "7"}, now)                             -> 7.0
@@ -831,7 +829,7 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
 
 
 def parse_answer(data: bytes) -> Any:
-    """A whole answer's bytes -> JSON value; BadUpstreamError says what they are instead."""
+    """A whole answer's bytes -> JSON value; BadUpstreamError describes anything else."""
     try:
         return parse_json(data)
     except ValueError as error:
@@ -873,9 +871,9 @@ OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connect
 
 
 def retry_wait_s(error: LLMRouterError, retries: int, max_retries: int, remaining_s: float, rng: float) -> float | None:
-    """Seconds until the same model is asked again, None for not at all; `rng` is in [0, 1).
+    """Seconds until the same model is tried again, None for never; `rng` is in [0, 1).
 
-    Retry-After where the server told, else min(0.5 * 2**retries, 8) shortened by up to a quarter, as the vendors' SDKs.
+    Retry-After if given, else min(0.5 * 2**retries, 8) shortened by up to a quarter, as the vendors' SDKs.
     """
     if not error.retryable or retries >= max_retries:
         return None
@@ -910,7 +908,7 @@ class Endpoint:
 
 
 class Secret:
-    """A key that does not show itself: str and repr are masked; `value` is for the Authorization header alone."""
+    """A key that is not printed: str and repr are masked; `value` is for the Authorization header alone."""
 
     __slots__ = ("forms", "source", "value")
 
@@ -925,7 +923,7 @@ class Secret:
         return f"********{self.value[-4:]}" if len(self.value) >= 16 else "********"
 
     def hide(self, text: str) -> str:
-        """The text with the key, plain or in base64, taken out."""
+        """The text without the key, plain or in base64."""
         for form in self.forms:
             text = text.replace(form, "[key]")
         return text
@@ -979,7 +977,7 @@ def key_in_file(data: bytes) -> str:
 
 
 def check_headers(headers: dict[str, str]) -> dict[str, str]:
-    """The headers, if they can stand in a request and are none of the client's own."""
+    """The headers, if they are valid in a request and none of the client's own."""
     for name, value in headers.items():
         usable = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
         if not usable or name.lower() in OWN_HEADERS:
@@ -993,7 +991,7 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 class ClockedSocket:
-    """Mixed into a TCP or TLS socket: what http.client reads and writes through it is bounded by a clock, and fails as ours.
+    """Mixed into a TCP or TLS socket: http.client's reads and writes are bounded by a clock, and raise our errors.
 
     arm() starts the clock, and every read and write gets what is left of it: so it bounds their sum, however slowly the peer
     drips. deadline is the whole call's, in seconds of time.monotonic().
@@ -1084,7 +1082,7 @@ class Response:
         self.will_close = not framed or "close" in asked or (lines[0].startswith(b"HTTP/1.0") and "keep-alive" not in asked)
 
     def arm(self, waiting: str, seconds: float | None) -> None:
-        """Start the clock anew, see ClockedSocket.arm()."""
+        """Restart the clock, see ClockedSocket.arm()."""
         self._sock.arm(waiting, seconds)
 
     def isclosed(self) -> bool:
@@ -1099,10 +1097,10 @@ class Response:
             connection.close()
 
     def pieces(self) -> Iterator[bytes]:
-        """The body as it comes, transfer and content coding off. IncompleteError when it ends before its end."""
+        """The body as it arrives, transfer and content coding removed. IncompleteError if it ends early."""
         coding, decoder = self.headers.get("content-encoding", "identity").strip().lower(), None
         if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-            raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which nobody asked for")
+            raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which was not requested")
         if coding in ("identity", ""):
             yield from self._framed()
             return
@@ -1142,7 +1140,7 @@ class Response:
         self._whole = not self.will_close and not self._is_followed()
 
     def _is_followed(self) -> bool:
-        """Whether more came than belongs to this response, which is at its end. Waits for nothing."""
+        """Whether bytes follow after the end of this response. Does not wait."""
         self.arm("", 0.0)
         try:
             return bool(self._file.peek(1))
@@ -1150,7 +1148,7 @@ class Response:
             return False
 
     def _lines(self, where: str) -> Iterator[bytes]:
-        """Lines up to an empty one, which is not given. IncompleteError where the connection ends before it."""
+        """Lines up to an empty one, without it. IncompleteError if the connection ends before it."""
         left = MAX_HEAD_BYTES
         while True:
             line = self._file.readline(left + 1)
@@ -1229,7 +1227,7 @@ def sandbox_error(what: str) -> NetworkError:
 
 
 def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
-    """Why no connection came about. Nothing was sent: all but a refused certificate may be tried again."""
+    """Why there is no connection. Nothing was sent: all but a refused certificate may be tried again."""
     import socket
 
     where, name = f"proxy {proxy}" if proxy else endpoint.host, type(error).__name__
@@ -1242,7 +1240,7 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
         return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
     try:
         if name == "gaierror":
-            socket.socket().close()  # a name look-up hides that a sandbox lets nobody have a socket
+            socket.socket().close()  # a name look-up hides that a sandbox forbids sockets
     except PermissionError as refused:
         error = refused
     if isinstance(error, PermissionError):
@@ -1252,7 +1250,7 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
 
 
 class Transport:
-    """HTTP/1.1 by urllib.request, and this machine's clock and rng: all that touches the world. Tests put a fake in its place.
+    """HTTP/1.1 by urllib.request, and this machine's clock and rng: all I/O. Tests replace it by a fake.
 
     It is the one handler of an OpenerDirector, which so knows no redirects and takes every status as it comes. Connections
     are kept alive; new ones go through the proxy and TLS.
@@ -1321,7 +1319,7 @@ class Transport:
         return response
 
     def _take(self, endpoint: Endpoint) -> Any:
-        """An idle connection that was neither closed nor sent what nobody asked for; None where there is none."""
+        """An idle connection that was neither closed nor sent unrequested bytes; None if there is none."""
         import select
 
         idle = self.idle.get(endpoint.url, [])
@@ -1338,7 +1336,7 @@ class Transport:
         return None
 
     def _connect(self, endpoint: Endpoint, seconds: float) -> Any:
-        """A new connection. In a thread of its own, as a name look-up knows no timeout and a handshake can drip."""
+        """A new connection. In a thread of its own, as a name look-up has no timeout and a handshake can be slow."""
         proxy = proxy_for(endpoint)
         outcome: list[Any] = []
 
@@ -1408,7 +1406,7 @@ class Transport:
         return self._tls
 
     def close(self) -> None:
-        """Hang up on what is idle; the transport can be used again."""
+        """Close idle connections; the transport can be used again."""
         while self.idle:
             for connection in self.idle.popitem()[1]:
                 connection.close()
@@ -1439,7 +1437,8 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
         with open(real, "rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
+        step = f"Check the path; a relative one starts in {os.getcwd()}."
+        raise UsageError(f"cannot read {name}: {error.strerror or error}", next_step=step) from None
     if len(data) > limit:
         raise SafetyError(f"{name} is over the limit of {limit} bytes")
     return data
@@ -1453,14 +1452,14 @@ def own_file(named: str, variable: str, folder: str, name: str, windows: str = "
 
 
 def config_file() -> str:
-    """The user's file of tiers, tasks and prices; "" where none is named and there is none. Never in the working directory."""
+    """The user's file of tiers, tasks and prices; "" if there is none. Never in the working directory."""
     named = setting("LLM_ROUTER_CONFIG")
     path = own_file(named, "XDG_CONFIG_HOME", ".config", "config.json", "APPDATA")
     return path if named or (os.path.isabs(path) and os.path.exists(path)) else ""
 
 
 def extra(module: str, needed_by: str = "") -> Any:
-    """extra("cache", "--cache"): the module llm_router_extras.cache, imported when it is first asked for.
+    """extra("cache", "--cache"): the module llm_router_extras.cache, imported at its first use.
 
     Where the folder is not beside this file it is a UsageError that says what needs it; without needed_by, None.
     """
@@ -1469,7 +1468,7 @@ def extra(module: str, needed_by: str = "") -> Any:
     here = os.path.dirname(os.path.realpath(__file__))
     if here not in sys.path:
         sys.path.append(here)  # which python3 -I leaves out
-    sys.modules.setdefault("llm_router_client", sys.modules[__name__])  # else they would load this file, and its classes, anew
+    sys.modules.setdefault("llm_router_client", sys.modules[__name__])  # else they would load this file, and its classes, twice
     try:
         return import_module(f"llm_router_extras.{module}")
     except ModuleNotFoundError as error:
@@ -1530,7 +1529,7 @@ def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
 
 
 def first_piece(pieces: Iterator[bytes]) -> bytes:
-    """The start of a body, until it shows what it is: white space may keep the line open while the model thinks."""
+    """The start of a body, until its kind is known: white space may keep the connection open while the model thinks."""
     piece, size, more = b"", 0, b" "
     while more and not piece.strip(BLANK):
         more = next(pieces, b"")
@@ -1541,7 +1540,7 @@ def first_piece(pieces: Iterator[bytes]) -> bytes:
 
 
 def events_of(event: Event, reader: Reader) -> Turns:
-    """What a server-sent event adds to the answer; the error that it says it is, is raised."""
+    """What a server-sent event adds to the answer; an error event is raised."""
     if event.event == "error":
         raise inner_error(event.data)
     value = parse_json(event.data) if event.data.strip() else None
@@ -1577,7 +1576,7 @@ class Attempt:
         self.record["seconds"] = round(self.call.now() - self.began, 3)
 
     def failed(self, error: LLMRouterError) -> None:
-        """Record an error; it gets what only the call knows, and loses the key, should the server have echoed it."""
+        """Record an error; it gets the call's fields, and loses a key that the server echoed."""
         call, self.error, self.answer = self.call, error, None
         if call.handed_over:
             error.retryable = False
@@ -1605,7 +1604,7 @@ class Call:
     close(), or leaving a `with` block, hangs up.
 
     Events pass five generators: _run (the call) <- _models (fallback) <- _attempts (retries) <- _response (nothing is handed
-    over before the first output) <- _events (of the bytes). What llm_router_extras adds hears of each attempt, see there.
+    over before the first output) <- _events (of the bytes). Collaborators of llm_router_extras see each attempt.
     """
 
     def __init__(
@@ -1625,7 +1624,7 @@ class Call:
         self.model_used = self.models[0]
         self.response: Answer | None = None
         self.last: Answer | None = None  # what there is of the answer, also after an error
-        self.handed_over = False  # output has gone to the caller: what fails from now on cannot be asked again
+        self.handed_over = False  # output has gone to the caller: no retry from now on
         self.outcome = "interrupted"
         self.mended = False  # the body lost a field that the endpoint refused
         self._costs: list[float] = []  # of the attempts, as far as they are known
@@ -1636,7 +1635,7 @@ class Call:
         self._source: Any = self._run()
 
     def answer(self, on_event: Callable[[JSON], None] | None = None) -> Answer:
-        """Ask, and wait for the whole answer; on_event is given each event on the way."""
+        """Send, and wait for the whole answer; on_event is called with each event."""
         for event in self._source:
             if on_event:
                 on_event(event)
@@ -1672,7 +1671,7 @@ class Call:
         return answer
 
     def _run(self) -> Iterator[JSON]:
-        """The call's events; however it ends, the collaborators hear of it."""
+        """The call's events; the collaborators see its end, whatever it is."""
         try:
             yield from self._models()
             self.outcome, self.response = "ok", self.last
@@ -1766,7 +1765,7 @@ class Call:
             events.close()
 
     def _whole(self, attempt: Attempt) -> None:
-        """The end of an attempt's events: its answer, once the collaborators are content with it."""
+        """The end of an attempt's events: its answer, once the collaborators accept it."""
         reader = attempt.reader
         if reader.kept_chars > MAX_KEPT_CHARS:
             self.warnings.append(f".response keeps {MAX_KEPT_CHARS} characters of a text that was handed over whole")
@@ -1784,7 +1783,7 @@ class Call:
             self.warnings.append(f"{attempt.model} was asked for, and the endpoint says that {self.model_used} answered")
 
     def _events(self, attempt: Attempt) -> Iterator[JSON]:
-        """The events of one response, a stream or JSON: what came shows which. Closing it hangs up."""
+        """The events of one response, a stream or JSON: the content decides which. Closing it disconnects."""
         response, reader, parser, seen = attempt.response, attempt.reader, SSEParser(), False
         try:
             pieces = response.pieces()
@@ -1875,7 +1874,7 @@ class LLMRouterClient:
     timeout_s    first_event_timeout_s and progress_timeout_s in one
     deadline_s   600, one call with all its attempts; connect_timeout_s 10; progress_timeout_s 60 between data events;
                  first_event_timeout_s 120 for streams (a plain answer comes whole: bounded only where this is given)
-    max_retries  2 more requests for each model; retry_timeouts also after a read time-out, which may bill twice
+    max_retries  2 more requests for each model; retry_timeouts also after a read timeout, which may bill twice
     lenient_end  accept a stream that just ends, for servers that never say so
     allow_paths  directories, besides the working one, from which a str path may be uploaded
     cache_ttl_s  whole answers are kept, and up to this age given again; each call takes it, too
@@ -1896,7 +1895,7 @@ class LLMRouterClient:
     ) -> None:  # fmt: skip
         clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s)
         if not all(s is None or (isinstance(s, (int, float)) and 0 < s < 1e7) for s in clocks):
-            raise UsageError("time-outs are positive numbers of seconds")
+            raise UsageError("timeouts are positive numbers of seconds")
         if not isinstance(max_retries, int) or not 0 <= max_retries <= 10:
             raise UsageError("max_retries is a number from 0 to 10")
         self.endpoint = Endpoint(base_url or setting("LLM_ROUTER_BASE_URL") or DEFAULT_BASE_URL)
@@ -1928,11 +1927,11 @@ class LLMRouterClient:
         self, model: str | None = None, messages: Sequence[JSON] = (), *, fallback: Names = None, stream: bool = False,
         deadline_s: float | None = None, **body: Any,
     ) -> Any:  # fmt: skip
-        """Ask and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Call.
+        """Send and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Call.
 
         `fallback` names the models tried next where this one is limited, failing, unknown, out of credit, filtered or
         empty. Without a model LLM_ROUTER_MODEL counts, else "auto": see route() for this, `task` and `prefer`. Where
-        response_format has a schema, the answer is checked, asked for once more, and .data; else it is a BadUpstreamError.
+        response_format has a schema, the answer is checked, corrected once, and .data; else it is a BadUpstreamError.
         The other arguments travel in the request's body: those in PARAMETERS where they are not None, any other as it is.
         """
         body = {name: value for name, value in body.items() if value is not None or name not in PARAMETERS}
@@ -1944,7 +1943,7 @@ class LLMRouterClient:
         return self.chat(model, messages, **{**parameters, "stream": True})  # type: ignore[no-any-return]
 
     def fallback(self, models: Names, messages: Sequence[JSON], **parameters: Any) -> Any:
-        """As chat(): the first of the models, then the others in turn where it cannot answer."""
+        """As chat(): the first of the models, then the others in turn if it cannot answer."""
         first, *rest = model_names(models) or [""]
         return self.chat(first, messages, **{**parameters, "fallback": rest})
 
@@ -1961,7 +1960,7 @@ class LLMRouterClient:
         self, models: Names, message: str | Turns, *, system: str | None = None, max_workers: int = 8,
         stream: bool = False, **parameters: Any,
     ) -> dict[str, JSON]:  # fmt: skip
-        """Ask all models at once -> {model: result} in the order asked; a failure is a result, too.
+        """Ask all models at once -> {model: result} in the given order; a failure is a result, too.
 
         result: {"model_used", "success", "response" (text; "" where none came), "latency" (s), "ttft" (s; None unless
         stream=True), "tokens", "cost" (USD or None), "cost_source", "cached", "finish_reason", "warnings", "error" (None,
@@ -2025,7 +2024,7 @@ class LLMRouterClient:
         return call if stream else call.answer()
 
     def route(self, messages: Sequence[JSON], **options: Any) -> JSON:
-        """Which model chat("auto", ...) would ask, and why; asks none. See llm_router_extras.routing.Router.route()."""
+        """Which model chat("auto", ...) would choose, and why, without a call. See llm_router_extras.routing.Router.route()."""
         self.router = self.router or extra("routing", "route()").Router(self)
         return self.router.route(messages, **options)  # type: ignore[no-any-return]
 
@@ -2071,7 +2070,7 @@ class LLMRouterClient:
         return self._key[0].hide(text) if self._key and self._key[0] else text
 
     def collaborators(self, call: Call, cache_ttl_s: float | None) -> list[Any]:
-        """What llm_router_extras adds to a call, as far as it was asked for."""
+        """What llm_router_extras adds to a call, as far as it was requested."""
         schema = schema_of(call.body)
         if schema is None and cache_ttl_s is None and not self.budget and not self.usage_path and not config_file():
             return []
@@ -2146,7 +2145,7 @@ REPEATED: JSON = {"action": "append"}
 
 
 class Once(argparse.Action):
-    """An option that says what is asked: of two, one would be lost."""
+    """An option that may be given once: a second value would replace the first."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
         if getattr(namespace, self.dest) is not None:
@@ -2161,24 +2160,24 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "-p --prompt": {"metavar": "TEXT", "action": Once, "dest": "message", "help": "the same as --message"},
     },
     "model": {
-        "-m --model": {**WORD, "help": "else LLM_ROUTER_MODEL, else auto: one is chosen"},
-        "--fallback": {"metavar": "A,B", "help": "models tried next where this one cannot answer"},
-        "--task": {**WORD, "help": "choose for code, creative, fast, vision, chinese, reasoning"},
-        "--prefer": {**WORD, "help": "choose for cost, speed or quality"},
+        "-m --model": {**WORD, "help": "model to ask; else LLM_ROUTER_MODEL, else one is chosen"},
+        "--fallback": {"metavar": "A,B", "help": "models to try next if this one cannot answer"},
+        "--task": {**WORD, "help": "choose a model for code, creative, fast, vision, chinese, reasoning"},
+        "--prefer": {**WORD, "help": "choose a model by cost, speed or quality"},
     },
     "question": {
         "--message": {"metavar": "TEXT", "action": Once, "help": "what to ask; - reads standard input"},
         "--message-file": {**FILE, "action": Once, "help": "the same from a UTF-8 file"},
         "--messages": {"metavar": "JSON", "action": Once, "help": "the turns so far, a JSON list"},
         "--messages-file": {**FILE, "action": Once, "help": "the same from a file"},
-        "--stdin": {**SWITCH, "help": "put what is piped in after the message"},
+        "--stdin": {**SWITCH, "help": "append what is piped in to the message"},
     },
     "context": {
-        "-s --system": {"metavar": "TEXT", "action": Once, "help": "instruction before all turns"},
-        "--body-file": {**FILE, "action": Once, "help": "JSON object merged under the flags"},
-        "--allow-path": {"metavar": "DIR", **REPEATED, "help": "files may also lie in DIR (repeatable)"},
+        "-s --system": {"metavar": "TEXT", "action": Once, "help": "system prompt, before all turns"},
+        "--body-file": {**FILE, "action": Once, "help": "JSON object of further fields; options win"},
+        "--allow-path": {"metavar": "DIR", **REPEATED, "help": "also allow files in DIR (repeatable)"},
     },
-    "parameters": {
+    "API parameters": {
         "-t --temperature": NUMBER,
         "--max-tokens": WHOLE,
         "--top-p": NUMBER,
@@ -2187,17 +2186,17 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--functions": FILE,
         "--function-call": WORD,
         "--detail": {"metavar": "LEVEL"},
-        "--stop": {"metavar": "TEXT", **REPEATED, "help": "(repeatable)"},
+        "--stop": {"metavar": "TEXT", **REPEATED, "help": "stop at TEXT (repeatable)"},
         "--tools": {**FILE, "help": "JSON list; calls are printed, never executed"},
         "--tool-choice": {**WORD, "help": "auto, none, required, a function, or JSON"},
         "--response-format": {**WORD, "help": "json, or a JSON object"},
-        "--schema": {**FILE, "help": "JSON schema; the answer is checked, mended once, else exit 9"},
+        "--schema": {**FILE, "help": "JSON schema of the answer: checked, corrected once, else exit 9"},
     },
     "cost": {
-        "--cache": {"metavar": "AGE", "help": "give an answer of that age again: 30m, 24h, 7d"},
+        "--cache": {"metavar": "AGE", "help": "reuse an answer not older than 30m, 24h, 7d"},
         "--max-cost": {**NUMBER, "help": "USD, all attempts together; needs prices"},
         "--usage-log": {**SWITCH, "help": "record the call without its text; see `usage`"},
-        "--session": {**WORD, "help": "its name there, else LLM_ROUTER_SESSION"},
+        "--session": {**WORD, "help": "name in the usage log, else LLM_ROUTER_SESSION"},
     },
     "list": {
         "--search": {"metavar": "TEXT", "help": "names with TEXT in them, or a family"},
@@ -2208,12 +2207,12 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--base-url": {"metavar": "URL", "help": "another OpenAI-compatible endpoint"},
         "--demo": {**SWITCH, "help": "use the mock server: no key, no network"},
         "--timeout": {**NUMBER, "help": "total, all attempts together (600 s)"},
-        "--connect-timeout": {**NUMBER, "help": "(10 s)"},
+        "--connect-timeout": {**NUMBER, "help": "to connect (10 s)"},
         "--first-event-timeout": {**NUMBER, "help": "until a stream's first event (120 s)"},
         "--progress-timeout": {**NUMBER, "help": "between events (60 s)"},
         "--retries": {**WHOLE, "help": "after the first request, per model (2)"},
         "--retry-timeouts": {**SWITCH, "help": "retry timeouts, too; may bill twice"},
-        "--lenient-end": {**SWITCH, "help": "accept a stream that just ends"},
+        "--lenient-end": {**SWITCH, "help": "accept a stream without an end mark"},
         "--ca-file": {**FILE, "help": "trust these certificates, too"},
         "--header": {"metavar": "LINE", **REPEATED, "help": "'Name: value' (repeatable)"},
     },
@@ -2229,14 +2228,14 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--force": {**SWITCH, "help": "let --output replace a file"},
         "--strict": {**SWITCH, "help": "exit 10 where the token limit cut the answer"},
         "--append": {**SWITCH, "help": "add the turn to the --messages-file"},
-        "--continue": {**SWITCH, "dest": "go_on", "help": "go on with your conversation, and keep it"},
-        "--new": {**SWITCH, "help": "with --continue: begin it anew"},
+        "--continue": {**SWITCH, "dest": "go_on", "help": "continue the saved conversation"},
+        "--new": {**SWITCH, "help": "with --continue: start a new one"},
     },
     "comparison": {
         "--models": {"metavar": "A,B", "help": "at most 8, each once"},
         "--stream": {**SWITCH, "help": "measure the time to the first text, too"},
         "--markdown": {**SWITCH, "help": "a table"},
-        "--require-all": {**SWITCH, "help": "fail where any model fails"},
+        "--require-all": {**SWITCH, "help": "fail if any model fails"},
     },
 }
 DESTINATIONS = [flags.split()[-1][2:].replace("-", "_") for section in OPTIONS.values() for flags in section]
@@ -2279,10 +2278,10 @@ class Parser(argparse.ArgumentParser):
         hint = near(word, [*self.options, *self.words]) or ("" if word[:1] == "-" else "Text goes after --message. ")
         return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
 
-    def joined(self, words: Sequence[str]) -> Iterator[str]:
+    def join_values(self, words: Sequence[str]) -> Iterator[str]:
         """Each value joined to its option, as argparse would take one that begins with a dash for an option of its own.
 
-        joined(["-m", "a", "--message", "-hi", "--json"]) -> "--model=a", "--message=-hi", "--json"
+        join_values(["-m", "a", "--message", "-hi", "--json"]) -> "--model=a", "--message=-hi", "--json"
         """
         left = list(words[::-1])
         while left:
@@ -2321,7 +2320,7 @@ class Parser(argparse.ArgumentParser):
 
         parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False; .talk is for --append
         """
-        args, rest = self.parse_known_args(list(self.joined(words)))
+        args, rest = self.parse_known_args(list(self.join_values(words)))
         if rest:  # a second word without a dash
             choice = " or ".join(f"`{self.command} {word}`" for word in self.words)
             raise UsageError(f"{self.command} does one thing at a time", next_step=f"Write {choice}.")
@@ -2353,7 +2352,7 @@ class Sanitizer:
 
 
 class EventMask:
-    """A stream's events without the key, also where several bring it: what may be its beginning waits for the next one."""
+    """A stream's events without the key, also if several spread it: a possible beginning waits for the next one."""
 
     def __init__(self, key: Secret | None) -> None:
         self._key = key
@@ -2370,7 +2369,7 @@ class EventMask:
         return [{**event, field: text[:at]}] if at else []
 
     def close(self) -> Turns:
-        """What was held back."""
+        """The events held back."""
         held, self._held = self._held, {}
         return list(held.values())
 
@@ -2388,7 +2387,7 @@ def on_one_line(value: object) -> str:
 def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
     """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
 
-    `model` is the one asked for; model_used is None where nothing came.
+    `model` is the requested one; model_used is None if nothing arrived.
     """
     given = answer if answer is not None else Answer(Reader(), complete=False)
     said, whole = error or given, given.complete and (error is None or error.response is given)  # not_written: it is whole
@@ -2404,18 +2403,18 @@ def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: 
 
 
 class Console:
-    """The result on stdout, everything else on stderr, UTF-8 whatever the locale; no key leaves through either."""
+    """The result on stdout, everything else on stderr, UTF-8 whatever the locale; without the key."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json, self.ndjson = as_json, False
         self.printed = False  # answer text has gone to stdout
-        self.model = ""  # the model asked for, once it is known
+        self.model = ""  # the requested model, once it is known
         self.hide: Callable[[str], str] = lambda text: text
         self.closers: list[Callable[[], None]] = []
         self.waiting: Any = None  # the sign on a terminal that an answer is waited for
 
     def show_wait(self, what: str) -> None:
-        """Show that an answer is waited for, on a terminal, until the first output."""
+        """Show a waiting line on a terminal until the first output."""
         sign = extra("waiting") if sys.stderr is not None and sys.stderr.isatty() else None
         self.waiting = sign and sign.Sign(what)
         self.closers.append(self.end_wait)
@@ -2441,20 +2440,20 @@ class Console:
             sys.stderr.buffer.write(f"llm-router: {clean(self.hide(text))}\n".encode("utf-8", "replace"))
             sys.stderr.buffer.flush()
         except (OSError, AttributeError):
-            pass  # nobody listens; the exit code still tells
+            pass  # stderr is closed; the exit code remains
 
     def result(self, value: JSON) -> None:
         self.out(dump_json({"type": "result", **value} if self.ndjson else value))
 
     def show(self, value: JSON, text: str, error: JSON | None = None) -> None:
-        """What a command found: with --json as an object, else as a text."""
+        """A command's result: with --json an object, else text."""
         if self.as_json:
             self.result({"ok": not error, **value, "error": error})
         else:
             self.out(text)
 
     def fail(self, error: LLMRouterError) -> int:
-        """Show an error in the form that was asked for, and the incomplete answer with it; the exit code."""
+        """Print an error in the requested form, and the incomplete answer with it; the exit code."""
         partial = error.response
         if self.as_json:
             self.result(envelope(partial, error, self.model))
@@ -2488,7 +2487,7 @@ def text_from(args: argparse.Namespace, path: str | None, text: str | None = Non
 
 
 def json_from(text: str | None, name: str, kind: type) -> Any:
-    """JSON text of one kind as its value, None for None; UsageError says what is wrong with which."""
+    """JSON text of one kind as its value, None for None; UsageError names the option and the fault."""
     try:
         value = None if text is None else parse_json(text)
     except ValueError as error:
@@ -2521,7 +2520,7 @@ def messages_of(args: argparse.Namespace, before: Any) -> Turns:
 
 
 def request_of(args: argparse.Namespace) -> JSON:
-    """Everything chat() takes, out of the flags, with the body file under them."""
+    """The arguments of chat() from the options, which override the body file."""
     body = json_from(text_from(args, args.body_file), "--body-file", dict) or {}
     flags = attributes(args, *sorted(PARAMETERS))
     for name in ("tools", "functions"):
@@ -2550,7 +2549,7 @@ def request_of(args: argparse.Namespace) -> JSON:
 
 
 def stop_on_sigterm() -> None:
-    """SIGTERM ends a command as Ctrl-C does: what there is of the text is printed, the connection closed."""
+    """SIGTERM ends a command as Ctrl-C does: the text so far is printed, the connection closed."""
     import signal
 
     try:
@@ -2614,7 +2613,7 @@ def is_dry(args: argparse.Namespace, console: Console, client: LLMRouterClient, 
 
 
 def usd(cost: Any) -> str:
-    """usd(4.2e-05) -> "0.000042", usd(None) -> ""; what else is no number stays as the server said it."""
+    """usd(4.2e-05) -> "0.000042", usd(None) -> ""; other values stay as the server sent them."""
     return f"{cost:.8f}".rstrip("0").rstrip(".") if isinstance(cost, float) else "" if cost is None else str(cost)
 
 
@@ -2649,7 +2648,7 @@ def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespa
 
 
 def show_answer(answer: Answer, args: argparse.Namespace, console: Console, output: str, asked: Sequence[JSON] = ()) -> int:
-    """Add a whole answer to its conversation, print it in the form that was asked for; the exit code."""
+    """Add a whole answer to its conversation, print it in the requested form; the exit code."""
     error, cut = None, "the answer was cut at the token limit" if answer.finish_reason == "length" else ""
     try:
         if cut and (args.strict or args.talk):
@@ -2694,7 +2693,7 @@ def run_chat(args: argparse.Namespace, console: Console) -> int:
     client = open_client(args, console)
     if is_dry(args, console, client, {"stream": args.stream, **request}):
         return 0
-    client.key()  # a missing key is told before what would be uploaded
+    client.key()  # a missing key is reported before files are read
     for upload in args.uploads:
         console.note(f"sending {upload} to {client.endpoint.host}")
     request["fallback"] = args.fallback
@@ -2772,7 +2771,7 @@ LOOKS = ("endpoint", "proxy", "certificates", "key", "models")  # in this order:
 
 
 def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
-    """What `doctor` finds of each of LOOKS; raises at the first that fails."""
+    """The checks of `doctor`, in the order of LOOKS; raises at the first that fails."""
     yield client.base_url
     host, port, _ = proxy_for(client.endpoint)
     yield f"{host}:{port} by CONNECT" if host else "none"
@@ -2817,7 +2816,7 @@ class Command:
         self.summary, self.sections, self.run, self.examples = summary, sections, run, examples
 
 
-ASKING = ("question", "context", "parameters", "cost", "endpoint", "output")
+ASKING = ("question", "context", "API parameters", "cost", "endpoint", "output")
 COMMANDS = {
     "chat": Command("ask a model", ("model", *ASKING, "answer"), run_chat,
                     '--demo --message "Hello, world!"',
@@ -2834,14 +2833,14 @@ COMMANDS = {
     "route": Command("show which model would be chosen, and why; sends nothing", (), "routing",
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
     "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
-    "cache": Command("show or empty the cache of --cache", (), "cache", "stats", "clear --json"),
-    "usage": Command("sum up the recorded calls", (), "usage", "--by model --since 7d", "--by day --csv"),
-    "prices": Command("your own price list, from LiteLLM's", (), "prices", "list", "import model_prices.json --search gpt"),
-    "mcp": Command("these powers as tools for an agent without a shell", (), "mcp", "--demo", "-m gpt-5.4 --max-cost 1"),
-    "skill": Command("give this tool to an agent as a skill", (), "skill", "check", "install --agent claude --project"),
+    "cache": Command("show or clear the cache of --cache", (), "cache", "stats", "clear --json"),
+    "usage": Command("sum up the usage log", (), "usage", "--by model --since 7d", "--by day --csv"),
+    "prices": Command("show or import prices of models", (), "prices", "list", "import model_prices.json --search gpt"),
+    "mcp": Command("serve chat, vision, compare and models as MCP tools", (), "mcp", "--demo", "-m gpt-5.4 --max-cost 1"),
+    "skill": Command("install this tool as a skill of an agent", (), "skill", "check", "install --agent claude --project"),
     "docs": Command("show the pages that come with this program", (), "pages", "", "security"),
-    "completion": Command("print a shell's completion of these commands", (), "completion", "bash", "fish"),
-    "man": Command("print a manual page of them", (), "manual", ""),
+    "completion": Command("print a completion script for a shell", (), "completion", "bash", "fish"),
+    "man": Command("print a manual page", (), "manual", ""),
 }  # fmt: skip
 
 
@@ -2863,7 +2862,7 @@ def exit_codes() -> str:
 
 
 def parser_of(command: str) -> Parser:
-    """The argparse parser of one command; only the one that is called is ever built."""
+    """The argparse parser of one command; only that of the called command is built."""
     entry, epilog = COMMANDS[command], f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
     parser = Parser(f"{typed_name('llm_router_client.py')} {command}", entry.summary, epilog)
     parser.take(*entry.sections)
@@ -2896,7 +2895,7 @@ environment:
 
 
 def run(words: list[str], console: Console) -> int:
-    """One command line: its words -> its exit code. Everything that goes wrong is raised."""
+    """One command line: its words -> its exit code. Every failure is raised."""
     if words and len(words[0].split()) > 1:
         words = ["chat", *words]  # a question; one word is a command, or a mistake, and never a call that costs
     elif words[:1] == ["help"] and len(words) == 2:
@@ -2907,8 +2906,8 @@ def run(words: list[str], console: Console) -> int:
     elif command in ("--help", "-h", "help"):
         console.out(help_text())
     elif command not in COMMANDS:
-        what = f"unknown command {command[:40]!r}" if command else "no command given"
-        raise UsageError(what, next_step=f"{near(command, list(COMMANDS))}Commands: {', '.join(COMMANDS)}; see --help.")
+        step = f"{near(command, list(COMMANDS))}A question goes after `chat`. Commands: {', '.join(COMMANDS)}; see --help."
+        raise UsageError(f"unknown command {command[:40]!r}" if command else "no command given", next_step=step)
     elif "--help" in words or "-h" in words:
         console.out(parser_of(command).format_help())
     else:
@@ -2944,5 +2943,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 # -------------------------------------------------------------------------------------------------------------- guard
 
 if __name__ == "__main__":
-    # All is written and closed by now: what the interpreter would do before its end costs 2 ms, and nobody sees it.
+    # Everything is written and closed: the interpreter's own shutdown would only cost 2 ms.
     os._exit(main())

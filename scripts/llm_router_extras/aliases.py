@@ -9,8 +9,8 @@ from llm_router_client import UsageError, setting
 from .config import user_config
 
 
-def named(word: str | None, aliases: dict[str, str]) -> str | None:
-    """A model's name for an alias, also in a comma list: named("fast,gpt-x", {"fast": "gpt-mini"}) -> "gpt-mini,gpt-x"."""
+def expand(word: str | None, aliases: dict[str, str]) -> str | None:
+    """A model's name for an alias, also in a comma list: expand("fast,gpt-x", {"fast": "gpt-mini"}) -> "gpt-mini,gpt-x"."""
     if not word:
         return word
     return ",".join(aliases.get(part.strip(), part.strip()) for part in word.split(","))
@@ -36,7 +36,7 @@ def resolve(args: Any) -> Any:
     check(aliases)
     for option in ("model", "fallback", "models"):
         if getattr(args, option, None):
-            setattr(args, option, named(getattr(args, option), aliases))
+            setattr(args, option, expand(getattr(args, option), aliases))
     if "model" in vars(args) and not (args.model or args.task or args.prefer or args.demo or args.body_file):
-        args.model = named(setting("LLM_ROUTER_MODEL") or config.get("model"), aliases)
+        args.model = expand(setting("LLM_ROUTER_MODEL") or config.get("model"), aliases)
     return args

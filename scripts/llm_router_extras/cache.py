@@ -88,7 +88,7 @@ class RecordedResponse:
 
 
 class AnswerCache(Collaborator):
-    """A request whose answer was kept is not sent; a whole answer is kept. A damaged one is a warning, and asked for anew."""
+    """Answers requests from the cache, and keeps whole answers. A damaged one causes a warning and a new request."""
 
     def __init__(self, ttl_s: float) -> None:
         if not (is_amount(ttl_s) and ttl_s > 0):
@@ -116,7 +116,7 @@ class AnswerCache(Collaborator):
 
     @staticmethod
     def _warn(attempt: Attempt) -> None:
-        attempt.call.warnings.append("the answer in the cache was damaged, and is asked for anew")
+        attempt.call.warnings.append("the answer in the cache was damaged, and is requested again")
 
     def after(self, attempt: Attempt) -> None:
         answer = attempt.answer

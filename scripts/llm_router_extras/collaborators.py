@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def collaborators(call: Call, cache_ttl_s: float | None) -> list[Collaborator]:
-    """Those that were asked for, in the order in which they see an attempt."""
+    """The requested ones, in the order in which they see an attempt."""
     schema, client = schema_of(call.body), call.client
     found: list[Collaborator] = []
     if schema is not None:

@@ -1,4 +1,4 @@
-"""Files of the user's that nobody else may read, and the lock of one process on another's file."""
+"""Files that only the user may read, and locks between processes."""
 
 from __future__ import annotations
 

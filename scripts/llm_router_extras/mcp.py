@@ -1,7 +1,7 @@
 """The command `mcp`: chat, vision, compare and models as tools of the Model Context Protocol, over standard input and output.
 
-For agents without a shell. One JSON-RPC 2.0 message a line. Both ways of speaking the protocol are served, told apart message
-by message: the handshake (`initialize`, revisions up to 2025-11-25), and the stateless one of 2026-07-28, in which every
+For agents without a shell. One JSON-RPC 2.0 message a line. Both forms of the protocol are served, message by
+message: the handshake (`initialize`, revisions up to 2025-11-25), and the stateless one of 2026-07-28, in which every
 request names its revision in `_meta` and `server/discover` takes the place of the handshake.
 
     {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "chat", "arguments": {"message": "Hi"}}}
@@ -358,8 +358,8 @@ def answer_result(answer: Answer) -> JSON:
 
 def add_arguments(parser: Parser) -> None:
     """Options of the command `mcp`."""
-    parser.take("model", "parameters", "cost", "endpoint", but=["--schema", "--tools", "--functions", "--response-format"])
-    parser.add_argument("--allow-path", metavar="DIR", action="append", help="images may also lie in DIR (repeatable)")
+    parser.take("model", "API parameters", "cost", "endpoint", but=["--schema", "--tools", "--functions", "--response-format"])
+    parser.add_argument("--allow-path", metavar="DIR", action="append", help="also allow images in DIR (repeatable)")
 
 
 def run(args: Any, console: Console) -> int:

@@ -1,4 +1,4 @@
-"""Mending: a request that an endpoint refuses for one of its fields is asked once more without it, or under its other name."""
+"""Mending: a request that an endpoint refuses for one of its fields is sent once more without it, or with its other name."""
 
 from __future__ import annotations
 

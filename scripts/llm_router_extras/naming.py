@@ -1,4 +1,4 @@
-"""Naming: whether the model that an answer names is another one than the model that was asked."""
+"""Naming: whether the model that an answer names differs from the requested one."""
 
 from __future__ import annotations
 

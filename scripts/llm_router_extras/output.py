@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_output(args: Any) -> str:
-    """The resolved --output path, checked before anything is asked (and billed)."""
+    """The resolved --output path, checked before anything is sent (and billed)."""
     folder, name = os.path.split(os.path.abspath(args.output))
     path = os.path.join(os.path.realpath(folder), name)
     check_inside(args.output, path, args.allow_path or ())

@@ -1,4 +1,4 @@
-"""Regular expressions of a schema, which may take for ever on a text that a model wrote: matched with an end in sight.
+"""Regular expressions of a schema, which may never end on a model's text: matched within a time limit.
 
 Python's `re` backtracks, and nothing in the same process can stop it. So a pattern that is quick on its text whatever both are
 is matched here, and all others in a process of their own, together, within PATTERN_TIMEOUT_S.

@@ -95,7 +95,7 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument("action", nargs="?", choices=parser.words, help="; ".join(map(": ".join, parser.words.items())))
     parser.add_argument("--file", metavar="FILE", help="the same as FILE alone")
     parser.add_argument("--search", metavar="TEXT", help="only models with TEXT in their names")
-    parser.add_argument("--replace", action="store_true", help="also those that you set otherwise")
+    parser.add_argument("--replace", action="store_true", help="overwrite your own prices, too")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.free = "--file"
 

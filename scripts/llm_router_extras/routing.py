@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from llm_router_client import JSON, Console, LLMRouterClient, Parser
 
 # In the form of the user's configuration, which replaces them entry by entry. Names of late 2026 first (packages openai 3.57,
-# anthropic 2.14, google-genai 3.6), then those that the default endpoint documents: only what an endpoint lists is asked.
+# anthropic 2.14, google-genai 3.6), then those that the default endpoint documents: only listed models are used.
 TIERS = {
     "cheap": ["gpt-5.4-mini", "claude-haiku-5-5", "gemini-3.8-flash", "gpt-4o-mini", "gemini-3.5-flash", "deepseek-chat"],
     "middle": ["gpt-5.4", "claude-sonnet-5-5", "gpt-4o", "claude-3-5-sonnet", "qwen-max"],
@@ -196,7 +196,7 @@ class Router:
 
 def add_arguments(parser: Parser) -> None:
     """Options of the command `route`."""
-    parser.take("model", "question", "context", "parameters", "endpoint", "output", but=["-m --model", "--fallback"])
+    parser.take("model", "question", "context", "API parameters", "endpoint", "output", but=["-m --model", "--fallback"])
 
 
 def run(args: Any, console: Console) -> int:

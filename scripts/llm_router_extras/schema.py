@@ -1,4 +1,4 @@
-"""JSON schemas: what of an answer does not fit the one it was asked for, and the one correction that a model gets.
+"""JSON schemas: what in an answer does not fit, and the one correction that a model gets.
 
 Checked are the keywords in SCHEMA_RULES, `const` and `additionalProperties`; others go to the model, and that is all.
 """
@@ -231,9 +231,9 @@ class SchemaCheck(Collaborator):
             if answer is not None and not answer.tool_calls:
                 answer.data = fitted(answer.text, self.schema, answer.finish_reason)
         elif misfit and error.code == "over_budget":
-            attempt.call.warnings.append(f"{attempt.model}: not asked again, as {error.message}")
+            attempt.call.warnings.append(f"{attempt.model}: not sent again, as {error.message}")
             attempt.error = misfit
         elif error.param == "response_format" and error.response and not (misfit or attempt.kept or attempt.call.handed_over):
-            attempt.call.warnings.append(f"{error}; asked again")
+            attempt.call.warnings.append(f"{error}; sent again")
             attempt.again = True
             self._misfits[attempt.model] = error

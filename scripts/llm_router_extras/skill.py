@@ -65,7 +65,7 @@ def bundle() -> dict[str, str]:
     found.update((f"scripts/llm_router_extras/{name}", os.path.join(extras, name)) for name in names)
     missing = [name for name, path in found.items() if not os.path.isfile(path)]
     if missing:
-        step = "Install the package llm-router-client anew, or run this from a checkout."
+        step = "Reinstall the package llm-router-client, or run this from a checkout."
         raise UsageError(f"the skill is not whole here: {', '.join(missing)} missing", next_step=step)
     return found
 
@@ -166,7 +166,7 @@ def frontmatter(text: str) -> dict[str, str]:
 
 
 def faults_of(files: dict[str, bytes], folder: str) -> Iterator[str]:
-    """What a loader, or an agent that uses the skill, would stumble over; nothing where all is well."""
+    """What a loader, or an agent that uses the skill, would stumble over; nothing if it is correct."""
     page = files.get("SKILL.md", b"").decode("utf-8", "replace")
     fields = frontmatter(page)
     yield from (f"SKILL.md has no {name}" for name in ("name", "description") if not fields.get(name))
@@ -243,7 +243,7 @@ def wrote(target: str, args: Any, console: Console, facts: dict[str, str]) -> in
         return 0
     console.note(f"try: {TRY.format(os.path.join(target, 'scripts', 'llm_router_client.py'))}")
     if facts.get("agent") == "claude":
-        console.note(f'to be asked no more, add to permissions.allow: "{CLAUDE_RULE}"; what that means: docs install')
+        console.note(f'to allow it without questions, add to permissions.allow: "{CLAUDE_RULE}"; see docs install')
     return 0
 
 
@@ -264,7 +264,7 @@ def run_check(args: Any, console: Console) -> int:
     lines = "".join(line_of(row) for row in rows)
     wrong = sum(len(row["faults"]) for row in rows)
     said = f"{wrong} {'fault' if wrong == 1 else 'faults'} in the skill"
-    error = LLMRouterError(said, code="bad_request", next_step="Write it anew with skill install or skill export.")
+    error = LLMRouterError(said, code="bad_request", next_step="Write it again with skill install or skill export.")
     console.show({"checked": rows}, lines, error.to_dict() if wrong else None)
     return 1 if wrong else 0
 

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 MOST_HISTORY = 1_000  # lines that the arrow keys bring back
 HELP = {
-    "/model NAME": "ask this model from now on; without NAME, say which one is asked",
-    "/system TEXT": "instruction before all turns; without TEXT, none",
+    "/model NAME": "use this model from now on; without NAME, show the current one",
+    "/system TEXT": "system prompt, before all turns; without TEXT, none",
     "/image FILE": "show an image with the next question (repeatable)",
     "/save FILE": "write the conversation to a new file, for --messages-file",
-    "/new": "begin anew",
+    "/new": "start a new conversation",
     "/help": "show this",
     "/quit": "end, as Ctrl-D does",
     '"""': "begin a text of several lines, up to the next line with three quotes",
@@ -45,7 +45,7 @@ HELP = {
 
 
 class Talk:
-    """What has been said, who is asked, and what goes with the next question."""
+    """The conversation so far, the model, and what goes with the next question."""
 
     def __init__(self, client: LLMRouterClient, args: Any, console: Console) -> None:
         self.client, self.args, self.console = client, args, console
@@ -55,9 +55,9 @@ class Talk:
         self.turns: Turns = []
         self.images: Turns = []
         if args.go_on:
-            self.turns = self._kept()
+            self.turns = self._load_turns()
 
-    def _kept(self) -> Turns:
+    def _load_turns(self) -> Turns:
         """The turns of --continue, of which its instruction is ours unless another is given."""
         kept = Conversation(own_conversation())
         kept.close()
@@ -66,7 +66,7 @@ class Talk:
             self.system = self.system or str(turns[0]["content"])
             turns = turns[1:]
         if turns:
-            self.console.note(f"going on after {len(turns)} messages; /new begins anew")
+            self.console.note(f"going on after {len(turns)} messages; /new starts a new one")
         return turns
 
     def ask(self, text: str) -> None:
@@ -136,10 +136,10 @@ class Talk:
 
     def set_model(self, name: str) -> None:
         if name:
-            from .aliases import named
+            from .aliases import expand
             from .config import user_config
 
-            self.model = check_model(named(name, user_config().get("aliases", {})))
+            self.model = check_model(expand(name, user_config().get("aliases", {})))
         self.console.note(f"asking {self.model}")
 
     def set_system(self, text: str) -> None:
@@ -166,7 +166,7 @@ class Talk:
 
 
 def without_question(args: Any) -> Any:
-    """The options as request_of() takes them, which wants a question: a blank one that is taken out again."""
+    """The options as request_of() takes them, which needs a question: a blank one, removed afterwards."""
     from argparse import Namespace
 
     return Namespace(**{**vars(args), "message": "question", "system": None, "talk": None})
@@ -224,11 +224,11 @@ class Lines:
 
 def add_arguments(parser: Parser) -> None:
     """Options of the command `talk`."""
-    parser.take("model", "parameters", "cost", "endpoint", but=["--schema", "--tools", "--functions", "--response-format"])
-    parser.add_argument("-s", "--system", metavar="TEXT", help="instruction before all turns")
-    parser.add_argument("--continue", dest="go_on", action="store_true", help="go on with your conversation, and keep it")
-    parser.add_argument("--new", action="store_true", help="with --continue: begin it anew")
-    parser.add_argument("--allow-path", metavar="DIR", action="append", help="images may also lie in DIR (repeatable)")
+    parser.take("model", "API parameters", "cost", "endpoint", but=["--schema", "--tools", "--functions", "--response-format"])
+    parser.add_argument("-s", "--system", metavar="TEXT", help="system prompt, before all turns")
+    parser.add_argument("--continue", dest="go_on", action="store_true", help="continue the saved conversation")
+    parser.add_argument("--new", action="store_true", help="with --continue: start a new one")
+    parser.add_argument("--allow-path", metavar="DIR", action="append", help="also allow images in DIR (repeatable)")
     parser.add_argument("--json", action="store_true", help="one JSON event a line, and a result for each answer")
     parser.add_argument("-v", "--verbose", action="store_true", help="time, tokens and cost on stderr")
 

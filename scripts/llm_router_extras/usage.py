@@ -97,7 +97,7 @@ class BudgetGuard(Collaborator):
         self._settle(None, True)  # the caller left it
 
     def _settle(self, cost: Any, billed: bool) -> None:
-        """Where nobody knows what a billed attempt cost, all that was set aside for it is spent."""
+        """If the cost of a billed attempt is unknown, its whole reserve counts as spent."""
         if self._reserved is not None:
             spent = cost if is_amount(cost) else self._reserved if billed else 0.0
             self.budget.settle(self._reserved, spent)
@@ -105,7 +105,7 @@ class BudgetGuard(Collaborator):
 
 
 class UsageLog(Collaborator):
-    """One row for each call: who was asked, how it ended, tokens and cost."""
+    """One row for each call: model, outcome, tokens and cost."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -144,7 +144,7 @@ def show_table(rows: Turns, by: str, as_csv: bool, console: Console) -> None:
 def add_arguments(parser: Any) -> None:
     """Options of the command `usage`, for an argparse parser."""
     parser.add_argument("--by", metavar="NAME", help="model (default), day or session")
-    parser.add_argument("--since", metavar="AGE", help="only what is not older: 24h, 7d")
+    parser.add_argument("--since", metavar="AGE", help="only calls not older than 24h, 7d")
     parser.add_argument("--csv", action="store_true", help="as CSV")
     parser.add_argument("--json", action="store_true", help="one JSON object")
 
@@ -153,7 +153,7 @@ def run(args: Any, console: Console) -> int:
     """The command `usage`: sums of the log by model, day or session, as a table, CSV or JSON."""
     by, path = args.by or "model", usage_file()
     if by not in ("model", "day", "session") or (args.json and args.csv):
-        raise UsageError("usage is told --by model, day or session, and as a table, --json or --csv")
+        raise UsageError("usage takes --by model, day or session, and --json or --csv, not both")
     rows = sums_of(path, by, 0.0 if args.since is None else time.time() - seconds_in(args.since, "--since"))
     if args.json:
         total = rows.pop() if rows else None

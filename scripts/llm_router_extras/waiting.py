@@ -38,7 +38,7 @@ class Sign:
             sys.stderr.write(text)
             sys.stderr.flush()
         except (OSError, ValueError, UnicodeError):
-            self._ended.set()  # nobody can see it
+            self._ended.set()  # it cannot be seen
 
     def close(self) -> None:
         """Take the sign away: the line is as it was."""

@@ -492,7 +492,7 @@ def test_options_have_the_client_s_names_and_meaning() -> None:
                 theirs[flag].option_strings, theirs[flag].metavar, theirs[flag].type
             )  # fmt: skip
     groups = c.Parser("groups")
-    groups.take("parameters", "endpoint", "output", "model")
+    groups.take("API parameters", "endpoint", "output", "model")
     assert set(groups.options) - {"--detail", "--task", "--prefer"} <= set(b.parser_of("run").options)
 
 

@@ -203,7 +203,7 @@ def test_one_repair_round_shows_the_model_its_error(demo: Any) -> None:
     ]  # fmt: skip
     first, second = (request["body"]["messages"] for request in demo.requests)
     assert second[:1] == first and second[1]["role"] == "assistant" and "$ must be object" in second[2]["content"]
-    assert len(answer.warnings) == 1 and "asked again" in answer.warnings[0]
+    assert len(answer.warnings) == 1 and "sent again" in answer.warnings[0]
     assert len({request["headers"]["Idempotency-Key"] for request in demo.requests}) == 2
 
 

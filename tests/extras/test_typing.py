@@ -256,7 +256,7 @@ def test_comma_lists_hold_aliases_too(configured: Any) -> None:
 def test_an_alias_of_an_alias_is_refused(configured: Any) -> None:
     done = configured(aliases={"a": "b", "b": "c"})("chat", "Hi", "--dry-run")
     assert done.code == 2 and b"which is an alias, too" in done.err
-    assert aliases.named(None, NAMES) is None and aliases.named("", NAMES) == ""
+    assert aliases.expand(None, NAMES) is None and aliases.expand("", NAMES) == ""
 
 
 # ---------------------------------------------------------------------------------------------- completion, manual page

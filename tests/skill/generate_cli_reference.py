@@ -73,7 +73,7 @@ def options_section() -> str:
     rows: Dict[Tuple[str, str], List[str]] = {}
     asking = [name for name in client.COMMANDS if "--base-url" in client.parser_of(name).options]
     for (name, text), commands in options().items():
-        where = "all that ask" if commands == asking else " ".join(commands)
+        where = "all that use an endpoint" if commands == asking else " ".join(commands)
         rows.setdefault((where, text), []).append(name)
     cells = [(cell(", ".join(names)), where, cell(text)) for (where, text), names in rows.items()]
     return table(("Option", "Commands", "Meaning"), cells)

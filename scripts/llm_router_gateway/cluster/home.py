@@ -115,7 +115,7 @@ class Home:
     telemetry: dict[str, Mapping[str, int]] = field(default_factory=dict)  # spans of each worker, of those that have ended too
     _views: MemberViews = field(default_factory=MemberViews)
     _outside: Notes = field(default_factory=lambda: Notes("home"))  # what workers know of what other gateways found
-    _logins: list[Any] = field(default_factory=list)  # as the workers were told them
+    _logins: list[Any] = field(default_factory=list)  # as last sent to the workers
     _pushes: set[asyncio.Task[None]] = field(default_factory=set)
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -307,8 +307,8 @@ class Home:
         """Has every worker report what it knows and the home does not: what an administrator reads is as of now."""
         if not self.workers:
             return
-        asked = [asyncio.create_task(worker.link.call("report", limit_s=FRESH_S)) for worker in self.workers.values()]
-        await asyncio.gather(*asked, return_exceptions=True)  # one that does not answer is shown as it was last
+        reports = [asyncio.create_task(worker.link.call("report", limit_s=FRESH_S)) for worker in self.workers.values()]
+        await asyncio.gather(*reports, return_exceptions=True)  # one that does not answer is shown as it was last
 
     async def in_force(self) -> None:
         """Waits until every worker has what was pushed so far."""

@@ -60,12 +60,12 @@ class View:
 
     @property
     def signature(self) -> tuple[bool, int, bool]:
-        """What others must hear of when it changes."""
+        """What is sent to others when it changes."""
         return self.is_open, self.health.opens, self.health.cool_until > 0
 
 
 class SharedRoutingState(RoutingState):
-    """A worker's. `on_urgent` is called when others should hear of a change at once."""
+    """A worker's. `on_urgent` is called when a change must reach others at once."""
 
     def __init__(self, on_urgent: Callable[[], None]) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class MemberViews:
         self._closed: set[str] = set()  # members whose breaker a worker has closed since `fill`
 
     def take(self, worker: str, members: Mapping[str, Sequence[Any]], now: float) -> dict[str, Sequence[Any]]:
-        """Those of the reports that the other workers must hear of."""
+        """The reports that the other workers need."""
         news = {}
         for name, values in members.items():
             views = self._views.setdefault(name, {})

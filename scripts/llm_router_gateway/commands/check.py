@@ -167,10 +167,10 @@ def check_store(address: str, clock: Callable[[], float]) -> Outcome:
             missing, unknown = migrations.missing_steps(found.session), migrations.unknown_steps(found.session)
     except StoreUnusable as wrong:
         return Outcome(place, clock() - began, error=Unavailable(str(wrong)))
-    told = [f"PostgreSQL {version // 10_000}.{version % 10_000}", f"{len(migrations.MIGRATIONS) - len(missing)} steps"]
-    told += [f"{', '.join(missing)} will be made by the first gateway"] if missing else []
-    told += [f"steps of a newer version: {', '.join(unknown)}"] if unknown else []
-    return Outcome(place, clock() - began, "; ".join(told))
+    facts = [f"PostgreSQL {version // 10_000}.{version % 10_000}", f"{len(migrations.MIGRATIONS) - len(missing)} steps"]
+    facts += [f"{', '.join(missing)} will be made by the first gateway"] if missing else []
+    facts += [f"steps of a newer version: {', '.join(unknown)}"] if unknown else []
+    return Outcome(place, clock() - began, "; ".join(facts))
 
 
 async def run(config: Config, clock: Callable[[], float]) -> int:

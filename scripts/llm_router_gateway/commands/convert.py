@@ -19,7 +19,7 @@ from ..config.config import Config, ConfigError, parse
 from ..config.presets import PRESETS, preset_of
 from ..config.settings import Secret
 from ..config.sources import Source
-from ..errors import GatewayError
+from ..errors import BadRequest, GatewayError
 from ..json_body import read_body
 from ..proxy.key_commands import keyed
 from ..proxy.outgoing import Outgoing, chat_call, convert_request, relay_request
@@ -28,7 +28,7 @@ from ..proxy.request import Exchange, Record, RequestContext
 from ..routing.resolve import Candidate, candidates
 from ..routing.snapshot import snapshot_of
 from ..wire.registry import SPECS, UPSTREAMS
-from .program import as_typed, typed
+from .program import as_typed, program_name
 
 MASK = "***"
 # Whose address a bare protocol stands for: its first preset's.
@@ -46,7 +46,7 @@ class NullExchange:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        f"{typed()} convert", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"{program_name()} convert", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Prints the exact upstream request for the request on standard input, and what would be lost. "
         "Nothing is sent.",
         epilog=as_typed("examples:\n"
@@ -55,10 +55,10 @@ def parser() -> argparse.ArgumentParser:
         "exit codes: 0 converted, 1 the request cannot be converted, 2 usage error or configuration"),
     )  # fmt: skip
     made.add_argument("--from", dest="source", required=True, choices=tuple(SPECS), help="the protocol of the request")
-    made.add_argument("--to", required=True, metavar="WHERE", help="a protocol, a preset, a model of the file")
+    made.add_argument("--to", required=True, metavar="WHERE", help="a protocol, a preset, or a model of the configuration")
     made.add_argument("-m", "--model", default="", help="the model's name; else the request's")
-    made.add_argument("--stream", action="store_true", help="as a stream, where the request does not say (Gemini)")
-    made.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml")
+    made.add_argument("--stream", action="store_true", help="treat it as a stream, where the request does not say (Gemini)")
+    made.add_argument("-c", "--config", default="", metavar="FILE", help="configuration (default: router.toml here)")
     return made
 
 
@@ -88,6 +88,8 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
     wanted = body.fields.get("model")
     wanted = wanted if isinstance(wanted, str) else ""
     config, candidate = target(options, wanted)
+    if not candidate.remote_id:
+        raise BadRequest("model is missing: give --model or name one in the request")
     if candidate.provider.key_command is not None:  # a dry run does not run it
         candidate = keyed(candidate, Secret(MASK))
     record = Record("dry-run", "POST", "", "", 0.0, options.source, wanted or candidate.remote_id, candidate.name)
@@ -121,7 +123,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         out, record = outgoing(options, sys.stdin.buffer.read())
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"the configuration cannot be used: {error}\n")
         return 2
     except GatewayError as error:
         sys.stderr.write(f"{error.status} {error.code}: {error.message}\n")

@@ -38,7 +38,7 @@ def quantile(share: float, metric: str, by: str, window: str = "$__rate_interval
     return f"histogram_quantile({share}, sum by (le, {by}) ({rate(f'{metric}_bucket', CHOSEN, window)}))"
 
 
-def chosen(metric: str, labels: str = "") -> str:
+def model_rate(metric: str, labels: str = "") -> str:
     """The rate of a metric of the models that are chosen at the top of the page."""
     return rate(metric, f"{labels},{CHOSEN}" if labels else CHOSEN)
 
@@ -47,23 +47,24 @@ def percentiles(metric: str) -> tuple[tuple[str, str], ...]:
     return tuple((quantile(share, metric, "model"), f"p{share * 100:g} {{{{model}}}}") for share in (0.5, 0.95))
 
 
+ERROR_SHARE = f"sum({model_rate('requests_total', ERRORS)}) / clamp_min(sum({model_rate('requests_total', STAYED)}), 1e-9)"
 PANELS = (
-    Panel("Calls", "reqps", ((f"sum by (outcome) ({chosen('requests_total')})", "{{outcome}}"),),
+    Panel("Calls", "reqps", ((f"sum by (outcome) ({model_rate('requests_total')})", "{{outcome}}"),),
           "Calls that ended, by what came of them. client_gone: the caller hung up."),
     Panel("Share of errors", "percentunit", (
-        (f"sum({chosen('requests_total', ERRORS)}) / clamp_min(sum({chosen('requests_total', STAYED)}), 1e-9)", "errors"),),
+        (ERROR_SHARE, "errors"),),
         "Of calls whose caller stayed."),
-    Panel("Errors by code", "reqps", ((f"sum by (code) ({chosen('errors_total')})", "{{code}}"),),
+    Panel("Errors by code", "reqps", ((f"sum by (code) ({model_rate('errors_total')})", "{{code}}"),),
           "What callers saw. An attempt that another model made up for is not here."),
     Panel("Failed attempts by provider and cause", "reqps", (
-        (f"sum by (provider, cause) ({chosen('attempts_total', FAILED)})", "{{provider}} {{cause}}"),),
+        (f"sum by (provider, cause) ({model_rate('attempts_total', FAILED)})", "{{provider}} {{cause}}"),),
         "Requests to providers that failed, whether or not another one answered."),
     Panel("Duration of calls", "s", percentiles("request_duration_seconds"), "From arrival to the true end, streams included."),
     Panel("Time to first output", "s", percentiles("first_output_seconds"), "Of streams."),
-    Panel("Tokens", "short", tuple((f"sum({chosen(f'{kind}_tokens_total')}) * 60", kind)
+    Panel("Tokens", "short", tuple((f"sum({model_rate(f'{kind}_tokens_total')}) * 60", kind)
                                     for kind in ("input", "output", "cached", "reasoning")),
           "Per minute. Cached are part of input, reasoning part of output."),
-    Panel("Spend by model", "currencyUSD", ((f"sum by (model) ({chosen('cost_usd_total')}) * 3600", "{{model}}"),),
+    Panel("Spend by model", "currencyUSD", ((f"sum by (model) ({model_rate('cost_usd_total')}) * 3600", "{{model}}"),),
           "US dollars an hour, as far as the cost is known."),
     Panel("Spend by key", "currencyUSD", ((f"sum by (key) ({rate('key_cost_usd_total')}) * 3600", "{{key}}"),),
           "US dollars an hour."),

@@ -22,18 +22,18 @@ from ..config.config import ConfigError
 from ..config.sources import Source
 from ..errors import BadRequest, GatewayError
 from ..json_body import read_body
-from ..proxy.log import escaped
+from ..proxy.log import escape
 from ..routing.permissions import rights_of
 from ..routing.plan import RoutingRequest, RoutingState, plan
 from ..routing.snapshot import snapshot_of
 from ..wire.registry import DEFAULT, SPECS
 from ..wire.token_estimate import input_tokens
-from .program import as_typed, typed
+from .program import as_typed, program_name
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        f"{typed()} explain", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"{program_name()} explain", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Prints every model that could answer the request on standard input, and why one would or would "
         "not. Nothing is sent.",
         epilog=as_typed("examples:\n"
@@ -43,10 +43,10 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("-m", "--model", default="", help="a model, a group, tag:a,b or task:NAME; else the request's")
     made.add_argument("--from", dest="source", default=DEFAULT, choices=tuple(SPECS), help="the protocol of the request")
-    made.add_argument("--stream", action="store_true", help="as a stream, where the request does not say (Gemini)")
+    made.add_argument("--stream", action="store_true", help="treat it as a stream, where the request does not say (Gemini)")
     made.add_argument("-H", "--header", action="append", default=[], metavar="NAME:VALUE", help="a header of the request")
-    made.add_argument("--key", default="", metavar="NAME", help="as with this one of [[keys]]")
-    made.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml")
+    made.add_argument("--key", default="", metavar="NAME", help="as a caller with this key of [[keys]]")
+    made.add_argument("-c", "--config", default="", metavar="FILE", help="configuration (default: router.toml here)")
     made.add_argument("--json", action="store_true", help="everything, for programs")
     return made
 
@@ -95,7 +95,7 @@ def text_of(decision: Mapping[str, Any]) -> str:
     lines = [f"{what}: {f'{chosen} would be tried first' if chosen else 'no member would be tried'}"]
     for cells in rows:
         lines.append("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
-    return "".join(escaped(line) + "\n" for line in lines)
+    return "".join(escape(line) + "\n" for line in lines)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -106,7 +106,7 @@ def run(argv: Sequence[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     except GatewayError as error:
-        sys.stderr.write(escaped(f"{error.status} {error.code}: {error.message}") + "\n")
+        sys.stderr.write(escape(f"{error.status} {error.code}: {error.message}") + "\n")
         return 1
     sys.stdout.write(json.dumps(decision, indent=2) + "\n" if options.json else text_of(decision))
     return 0 if decision.get("chosen") else 1

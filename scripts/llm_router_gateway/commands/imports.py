@@ -19,13 +19,13 @@ from typing import Any
 from ..config.config import ConfigError, parse
 from ..config.imported import READERS, Imported, Wrong, toml_text
 from ..config.sources import read_data_file
-from .program import as_typed, typed
+from .program import as_typed, program_name
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        f"{typed()} import", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Prints another router's configuration as a router.toml; what cannot be carried is listed.",
+        f"{program_name()} import", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Prints another router's configuration as a router.toml; what cannot be carried over is listed on stderr.",
         epilog=as_typed("examples:\n"
         "  python3 scripts/llm_router_gateway import litellm config.yaml > router.toml\n"
         "  python3 scripts/llm_router_gateway import one-api channels.json -o router.toml\n\n"
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("kind", choices=tuple(READERS), help="whose configuration it is")
     made.add_argument("file", metavar="FILE", help="YAML or JSON")
-    made.add_argument("-o", "--output", metavar="FILE", default="", help="a new file, readable by its owner alone")
+    made.add_argument("-o", "--output", metavar="FILE", default="", help="write to this new file, readable by its owner only")
     return made
 
 

@@ -27,7 +27,7 @@ from ..config.config import ConfigError
 from ..config.sources import OVERLAY_VARIABLE, Source
 from . import install_cluster
 from .dashboards import alerts, dashboard
-from .program import typed
+from .program import program_name
 
 PACKAGE = Path(__file__).absolute().parents[1]
 NAME = "llm-router"
@@ -50,7 +50,7 @@ llm-router-gateway install kubernetes [--config FILE]                prints mani
 llm-router-gateway install grafana                                   prints a Grafana dashboard
 llm-router-gateway install alerts                                    prints Prometheus alert rules
 
-The file goes to stdout, what to do with it to stderr; nothing is installed or started. Each file says what it is made of.
+The file goes to stdout, the steps that follow to stderr; nothing is installed or started.
 """
 
 
@@ -105,7 +105,7 @@ def home_rule(place: Place) -> str:
 
 def identity(place: Place) -> str:
     if not place.user:
-        return "# A user of its own, made for each run.\nDynamicUser=yes"
+        return "# A user of its own, created for each run.\nDynamicUser=yes"
     return f"User={place.user}"
 
 
@@ -149,20 +149,20 @@ After=network-online.target
 Wants=network-online.target
 
 [Service]
-# It is started once callers can reach it.
+# systemd counts the service as started when callers can reach it.
 Type=notify
 NotifyAccess=main
 ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=2
-# A configuration that cannot be used is reported once, and not every two seconds.
+# An invalid configuration is reported once, not every two seconds.
 RestartPreventExitStatus={EXIT_BAD_CONFIG}
 # Open requests have {place.drain_s:g} s ([server] drain_s); then the store is written.
 TimeoutStopSec={place.stop_s}
 
 {identity(place)}
-# {STATE}: the calls, the keys, and what is changed through the API.
+# {STATE}: calls, keys and changes made through the API.
 StateDirectory={NAME}
 StateDirectoryMode=0700
 WorkingDirectory=%S/{NAME}
@@ -186,7 +186,8 @@ WantedBy=multi-user.target
 
 def unit_steps(place: Place) -> list[str]:
     """What to do with the unit."""
-    config = shlex.quote(str(place.config))
+    config, python, package = (shlex.quote(str(each)) for each in (place.config, place.python, place.package))
+    create = f"sudo {python} {package} keys create --name NAME --store {STATE}/router.db"
     steps = [f"put it into /etc/systemd/system/{NAME}.service"]
     if home_rule(place) == "read-only":
         steps.append("a part of the program lies in a home directory, which the service's user must be able to enter; "
@@ -195,17 +196,18 @@ def unit_steps(place: Place) -> list[str]:
         steps.append(f"{config} lies in a temporary folder, which the service does not see: move it")
     return [
         *steps,
-        f"let the service read {config} (it holds no key then: those are in {ENV_FILE})",
+        f"let the service read {config}; write no keys into it, they belong in {ENV_FILE}",
         f"sudo install -D -m 600 /dev/null {ENV_FILE}    # then write the keys into it",
         f"sudo systemctl daemon-reload && sudo systemctl enable --now {NAME}",
         f"journalctl -u {NAME} -f    # and: systemctl reload {NAME}, after a change of the file",
+        f"callers' keys, once it runs: {create}    # the store is there, not beside {config}",
     ]
 
 
 # ----------------------------------------------------------------------------------------------------------- container
 
 DRIVERS = """\
-# The drivers of Redis and PostgreSQL; all else is the standard library's.
+# The drivers of Redis and PostgreSQL; nothing else is needed.
 RUN pip install --no-cache-dir 'redis>=8' 'psycopg[binary]>=3.2'
 """
 HEALTH = (
@@ -216,7 +218,7 @@ HEALTH = (
 
 def container(place: Place, *, cluster: bool = False) -> str:
     """The container file; its context is the folder that holds the package. `cluster`: with the drivers that several need."""
-    drivers = DRIVERS if cluster else "# Nothing is installed: it is the standard library's alone.\n"
+    drivers = DRIVERS if cluster else "# Nothing to install: the standard library is enough.\n"
     health = json.dumps(["python3", "-c", HEALTH])
     return f"""\
 # Containerfile: printed by `llm-router-gateway install container`
@@ -228,7 +230,7 @@ COPY llm_router_extras ./llm_router_extras
 COPY llm_router_gateway ./llm_router_gateway
 RUN python3 -m compileall -q . && mkdir -p -m 0700 {STATE} && chown {UID}:{UID} {STATE}
 
-# In here every address reaches it, so it wants a token: LLM_ROUTER_TOKEN, and LLM_ROUTER_ADMIN_TOKEN for administrators.
+# It listens on every address of the container, so it needs LLM_ROUTER_TOKEN; administrators need LLM_ROUTER_ADMIN_TOKEN.
 ENV PYTHONDONTWRITEBYTECODE=1 \\
     LLM_ROUTER_HOST={".".join("0000")} \\
     LLM_ROUTER_PORT={place.port} \\
@@ -236,7 +238,7 @@ ENV PYTHONDONTWRITEBYTECODE=1 \\
     {OVERLAY_VARIABLE}={STATE}/router.overlay.json
 
 USER {UID}:{UID}
-# The calls, the keys, and what is changed through the API; all else may be read-only.
+# Calls, keys and changes made through the API; everything else may be read-only.
 VOLUME {STATE}
 EXPOSE {place.port}
 STOPSIGNAL SIGTERM
@@ -261,6 +263,7 @@ def container_steps(place: Place) -> list[str]:
             ]
         ),
         f"docker kill -s HUP {NAME}    # after a change of the file; a mounted file is seen when it is written in place",
+        f"callers' keys: docker exec {NAME} python3 /opt/{NAME}/llm_router_gateway keys create --name NAME",
     ]
 
 
@@ -268,8 +271,8 @@ def container_steps(place: Place) -> list[str]:
 
 SCRAPE = "let Prometheus scrape http://HOST:8000/metrics with a key of `keys create --monitor` (credentials_file)"
 WATCHING: Mapping[str, tuple[Callable[[], str], Sequence[str]]] = {
-    "grafana": (dashboard, (SCRAPE, "in Grafana: Dashboards, New, Import; choose the source of data at the top of the page")),
-    "alerts": (alerts, (SCRAPE, "name the file in rule_files of prometheus.yml, after a look at the thresholds",
+    "grafana": (dashboard, (SCRAPE, "in Grafana: Dashboards, New, Import; choose the data source at the top of the page")),
+    "alerts": (alerts, (SCRAPE, "check the thresholds, then name the file in rule_files of prometheus.yml",
                         "promtool check rules llm-router-alerts.yml")),
 }  # fmt: skip
 
@@ -294,12 +297,12 @@ PLACED: Mapping[str, Callable[[Place, bool], tuple[str, list[str]]]] = {
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        f"{typed()} install", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"{program_name()} install", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description=EXPLAINED, epilog="exit codes:\n  0  printed\n  2  usage error",
     )  # fmt: skip
     made.add_argument("what", nargs="?", choices=(*PLACED, *WATCHING), help="what to print")
     made.add_argument("-c", "--config", metavar="FILE", default="", help=f"router.toml; /etc/{NAME}/router.toml if not given")
-    made.add_argument("--user", metavar="NAME", default="", help="systemd: the user that it runs as, instead of one of its own")
+    made.add_argument("--user", metavar="NAME", default="", help="systemd: run as this existing user")
     made.add_argument("--cluster", action="store_true", help="container: with the drivers of Redis and PostgreSQL")
     return made
 
@@ -311,11 +314,11 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.write(EXPLAINED)
         return 0
     if options.user and not USER.fullmatch(options.user):
-        sys.stderr.write(f"{options.user!r} is not a user name\n")
+        sys.stderr.write(f"{options.user!r} is not a user name; use a-z, 0-9, _ and -, at most 31 characters\n")
         return 2
     if options.what in WATCHING:
         make, what_to_do = WATCHING[options.what]
-        return printed(make(), what_to_do)
+        return print_file(make(), what_to_do)
     place, note = place_of(options.config, options.user)
     try:
         text, steps = PLACED[options.what](place, options.cluster)
@@ -324,10 +327,10 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     if note:
         sys.stderr.write(f"note: {note}\n")
-    return printed(text, steps)
+    return print_file(text, steps)
 
 
-def printed(text: str, steps: Sequence[str]) -> int:
+def print_file(text: str, steps: Sequence[str]) -> int:
     """The file, and what to do with it."""
     sys.stdout.write(text)
     for number, step in enumerate(steps, 1):

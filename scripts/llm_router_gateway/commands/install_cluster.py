@@ -363,7 +363,7 @@ spec:
 
 
 def redis() -> str:
-    """Without a disk: what it loses is seeded anew from PostgreSQL."""
+    """Without a disk: what it loses is restored from PostgreSQL."""
     words = REDIS_WORDS + ("--requirepass", "$(REDIS_PASSWORD)")
     ready = """{exec: {command: [sh, -c, 'REDISCLI_AUTH="$REDIS_PASSWORD" redis-cli ping | grep -q PONG']}, periodSeconds: 5}"""
     return f"""\

@@ -28,13 +28,13 @@ from ..errors import GatewayError
 from ..limiter.budgets import LocalBudgets
 from ..management.keys_api import new_secret, stored_key
 from ..policy.budgets import Spent
-from ..proxy.log import escaped
+from ..proxy.log import escape
 from ..store.keys import KeyRepository, Row
 from ..store.recorder import StoreUnusable
 from ..store.sql_keys import SqlKeys
-from ..store.sqlite.file import StoreBroken
+from ..store.sqlite.file import StoreBroken, store_path
 from ..store.sqlite.keys import KeyFile
-from .program import as_typed, typed
+from .program import as_typed, program_name
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -42,14 +42,18 @@ examples:
   KEY=$(python3 scripts/llm_router_gateway keys create --name laptop --models 'openai/*' --usd-per-day 5)
   python3 scripts/llm_router_gateway keys list -c router.toml
 
-exit codes: 0 done, 1 no such key, a name that is taken, a value that cannot be, or a store that cannot be used,
-2 usage error or configuration
+Without -c the store of router.toml in the working directory is used.
+
+exit codes: 0 done, 1 no such key, a name already in use, an invalid value, or an unusable store,
+2 usage or configuration error
 """
 LISTS = {"models": "allowed_models", "groups": "allowed_groups", "providers": "allowed_providers", "tags": "allowed_tags"}
-ONE = {"show": "all of one key", "disable": "refuse it from now on", "enable": "take it again",
-       "delete": "forget it; its calls stay in the log", "rotate": "another secret; the old one ends",
-       "reset": "let its spending begin at nothing"}  # fmt: skip
-BUDGETS = ("usd_per_day", "usd_per_month", "tokens_per_day", "tokens_per_month")
+ONE = {"show": "show all fields of a key", "disable": "refuse a key from now on", "enable": "accept a disabled key again",
+       "delete": "delete a key; its calls stay in the log", "rotate": "give a key a new secret; the old one stops working",
+       "reset": "set a key's spending of the day and month to zero"}  # fmt: skip
+BUDGETS = {"usd_per_day": "budget in US dollars, each day (UTC)", "usd_per_month": "budget in US dollars, each calendar month",
+           "tokens_per_day": "budget in tokens, input and output, each day (UTC)",
+           "tokens_per_month": "budget in tokens, each calendar month"}  # fmt: skip
 
 
 class CommandFailed(Exception):
@@ -61,16 +65,16 @@ class CommandFailed(Exception):
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(f"{typed()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
+    made = argparse.ArgumentParser(f"{program_name()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Callers' keys in the gateway's store.")  # fmt: skip
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml, whose store it is")
-    shared.add_argument("--store", default="", metavar="FILE", help="the store itself, in its place; or postgresql://...")
-    shared.add_argument("--json", action="store_true", help="for programs")
+    shared.add_argument("-c", "--config", default="", metavar="FILE", help="configuration whose store is used")
+    shared.add_argument("--store", default="", metavar="FILE", help="the store itself: a file, or postgresql://...")
+    shared.add_argument("--json", action="store_true", help="print JSON")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    create = commands.add_parser("create", parents=[shared], allow_abbrev=False, help="make a key and print it")
+    create = commands.add_parser("create", parents=[shared], allow_abbrev=False, help="create a key and print it")
     add_terms(create)
-    commands.add_parser("list", parents=[shared], allow_abbrev=False, help="a line for each key")
+    commands.add_parser("list", parents=[shared], allow_abbrev=False, help="print a line for each key")
     for name, text in ONE.items():
         one = commands.add_parser(name, parents=[shared], allow_abbrev=False, help=text)
         one.add_argument("key", metavar="KEY", help="its name or id")
@@ -88,15 +92,21 @@ def add_terms(create: argparse.ArgumentParser) -> None:
     create.add_argument("--monitor", action="store_true", help="may read statistics and /metrics, and nothing else")
     create.add_argument("--admin", action="store_true", help="may see the monitor and change keys, providers, models")
     for name in LISTS:
-        create.add_argument(f"--{name}", default=None, metavar="A,B", help=f"{name} it may use, with *")
-    create.add_argument("--param", action="append", default=[], metavar="NAME=MAX", help="the most of a parameter, or MIN..MAX")
-    create.add_argument("--requests", default=None, metavar="N/SECONDS", help="requests in a window: 60/60")
-    create.add_argument("--tokens-per-minute", default=None, help="input and output together")
-    create.add_argument("--max-concurrent", type=int, default=None, help="concurrent requests")
-    for name in BUDGETS:
+        create.add_argument(f"--{name}", default=None, metavar="A,B", help=f"{name} it may use; * stands for any characters")
+    create.add_argument(
+        "--param", action="append", default=[], metavar="NAME=MAX", help="bound of a parameter: NAME=MAX or NAME=MIN..MAX"
+    )
+    create.add_argument("--requests", default=None, metavar="N/SECONDS", help="rate limit: 60/60 is 60 requests in 60 seconds")
+    create.add_argument(
+        "--tokens-per-minute", default=None, metavar="N", help="rate limit on tokens, input and output together"
+    )
+    create.add_argument("--max-concurrent", type=int, default=None, metavar="N", help="most requests at the same time")
+    for name, text in BUDGETS.items():
         kind: Callable[[str], Any] = float if name.startswith("usd") else str
-        create.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None, help="its budget")
-    create.add_argument("--network", action="append", default=[], metavar="CIDR", help="addresses it may be used from")
+        create.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None, metavar="N", help=text)
+    create.add_argument(
+        "--network", action="append", default=[], metavar="CIDR", help="network it may be used from (repeatable)"
+    )
 
 
 def number(text: str) -> float:
@@ -161,7 +171,7 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------------------------- the store
 
 
-def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str]) -> str:
+def place_of(options: argparse.Namespace) -> str:
     """The store's file, or the address of its database. ConfigError, and CommandFailed for a name that the file has."""
     if options.store:
         return str(options.store)
@@ -173,7 +183,9 @@ def place_of(options: argparse.Namespace, store_path: Callable[[str, str], str])
         return config.server.store
     place = store_path(config.server.store, str(source.path or ""))
     if place in ("", ":memory:"):
-        raise CommandFailed("there is no store in a file: write a router.toml, or set [server] store to a path")
+        raise CommandFailed(
+            "there is no store in a file: write a router.toml or name one with -c FILE, or name the store with --store FILE"
+        )
     return place
 
 
@@ -206,14 +218,14 @@ def line(item: Mapping[str, Any], now: float) -> list[str]:
 
 
 def say(text: str) -> None:
-    sys.stderr.write(escaped(text) + "\n")
+    sys.stderr.write(escape(text) + "\n")
 
 
 async def run_create(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
     described, secret = read_json(terms_of(options, now)), new_secret()
     row = (await keys.insert(stored_key(described, secret, now), digest_of(secret))).row
     created_text(options, secret, item_of(row, (), now))
-    say(f"created {row.key.name} ({row.key.id}) in {keys.place}; the key is shown this once")
+    say(f"created {row.key.name} ({row.key.id}) in {keys.place}; the key is shown only this once")
     return DONE
 
 
@@ -231,9 +243,9 @@ async def run_list(options: argparse.Namespace, keys: KeyRepository, now: float)
     cells = [line(item, now) for item in found]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)] if cells else []
     for each in cells:
-        sys.stdout.write(escaped("  ".join(map(str.ljust, each, widths)).rstrip()) + "\n")
+        sys.stdout.write(escape("  ".join(map(str.ljust, each, widths)).rstrip()) + "\n")
     if not found:
-        say(f"{keys.place} holds no key")
+        say(f"{keys.place} contains no key")
     return DONE
 
 
@@ -243,7 +255,7 @@ async def run_show(options: argparse.Namespace, keys: KeyRepository, now: float)
         sys.stdout.write(json.dumps(item, indent=2) + "\n")
         return DONE
     for name, value in item.items():
-        sys.stdout.write(escaped(f"{name}: {value if isinstance(value, str) else json.dumps(value)}") + "\n")
+        sys.stdout.write(escape(f"{name}: {value if isinstance(value, str) else json.dumps(value)}") + "\n")
     return DONE
 
 
@@ -268,7 +280,7 @@ async def run_rotate(options: argparse.Namespace, keys: KeyRepository, now: floa
     secret = new_secret()
     row = (await keys.rotate(options.key, digest_of(secret), hint_of(secret))).row
     created_text(options, secret, item_of(row, (), now))
-    say(f"rotated {row.key.name} ({row.key.id}); the key is shown this once")
+    say(f"rotated {row.key.name} ({row.key.id}); the key is shown only this once")
     return DONE
 
 
@@ -281,7 +293,7 @@ async def run_reset(options: argparse.Namespace, keys: KeyRepository, now: float
     row = (await keys.change(key.id, reset_now(books.spent(key.id, now), now))).row
     if options.json:
         sys.stdout.write(json.dumps(item_of(row, spent, now), indent=2) + "\n")
-    say(f"reset {row.key.name} ({row.key.id}): its spending begins at nothing")
+    say(f"reset {row.key.name} ({row.key.id}): its spending is set to zero")
     return DONE
 
 
@@ -293,7 +305,7 @@ COMMANDS: Mapping[str, Command] = {
 
 
 @contextmanager
-def opened(place: str, *, creates: bool) -> Iterator[KeyRepository]:
+def open_keys(place: str, *, creates: bool) -> Iterator[KeyRepository]:
     """The keys of a store. StoreBroken, StoreUnusable."""
     if is_postgres(place):
         from ..store.postgres.ledgers import spent
@@ -306,15 +318,14 @@ def opened(place: str, *, creates: bool) -> Iterator[KeyRepository]:
         yield SqlKeys(file.transact, place)
 
 
-def run(argv: Sequence[str], store_path: Callable[[str, str], str]) -> int:
-    """`store_path` says where a configuration has its store."""
+def run(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     try:
-        place = place_of(options, store_path)
-        with opened(place, creates=options.command == "create") as keys:
+        place = place_of(options)
+        with open_keys(place, creates=options.command == "create") as keys:
             return asyncio.run(COMMANDS[options.command](options, keys, time.time()))
     except ConfigError as error:
-        say(str(error))
+        say(f"the configuration cannot be used: {error}")
         return USAGE
     except GatewayError as error:
         say(error.message)

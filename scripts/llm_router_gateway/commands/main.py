@@ -22,7 +22,7 @@ from ..config.config import Config, ConfigError
 from ..config.settings import SERVER
 from ..config.sources import Source
 from ..proxy.log import event_line
-from .program import as_typed, typed, write_utf8
+from .program import as_typed, program_name, write_utf8
 
 EXIT_CODES = {
     0: "served and stopped, or success",
@@ -34,8 +34,19 @@ EXIT_CODES = {
 EXAMPLES = """\
   python3 scripts/llm_router_gateway --demo
   python3 scripts/llm_router_gateway --config router.toml --check
-  KEY=$(python3 scripts/llm_router_gateway keys create --name laptop)
+  KEY=$(python3 scripts/llm_router_gateway keys create --name laptop -c router.toml)
 """
+COMMANDS = {  # name: (module, what it does)
+    "keys": ("keys", "create, list and change callers' keys"),
+    "store": ("store", "back up, restore or copy the store"),
+    "explain": ("explain", "show which model would answer a request, and why"),
+    "convert": ("convert", "show a request as a provider would get it"),
+    "models": ("models", "propose entries for the models that providers list"),
+    "import": ("imports", "read the configuration of another router"),
+    "install": ("install", "print a systemd unit, a container file, manifests, a dashboard or alert rules"),
+}
+METAVARS = {"host": "ADDRESS", "port": "PORT", "workers": "N", "token": "TOKEN", "token_file": "FILE", "log_level": "LEVEL",
+            "log_file": "FILE", "proxy": "URL"}  # fmt: skip
 
 
 def say(text: str) -> None:
@@ -48,28 +59,37 @@ def say(text: str) -> None:
 def parser() -> argparse.ArgumentParser:
     """The flags of [server] from the table of settings, then the commands."""
     codes = "".join(f"  {code}  {meaning}\n" for code, meaning in EXIT_CODES.items())
+    commands = "".join(f"  {name:<9}{text}\n" for name, (_, text) in COMMANDS.items())
     made = argparse.ArgumentParser(
-        typed(), allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        program_name(), f"{program_name()} [options]\n       {program_name()} COMMAND ...",
+        allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="A router that OpenAI, Anthropic and Gemini clients can talk to, whatever the provider speaks.",
-        epilog=f"examples:\n{as_typed(EXAMPLES)}\nexit codes:\n{codes}\n"
-        "convert --help describes the dry run of a conversion, explain --help that of a routing decision, install "
-        "prints a systemd unit, a container file, a dashboard or alert rules, keys has callers' keys, store makes and "
-        "restores backups, import reads other routers' configurations, models refresh proposes entries for what providers "
-        "list; references/gateway.md documents everything.",
+        epilog=f"commands (each has --help):\n{commands}\nexamples:\n{as_typed(EXAMPLES)}\nexit codes:\n{codes}\n"
+        "Pages: references/gateway.md lists them.",
     )  # fmt: skip
     made.add_argument("-c", "--config", metavar="FILE", default="", help="router.toml, or a config.yaml of the jq server; "
-                      "without one, providers whose keys are in the environment are there")  # fmt: skip
+                      "default: router.toml here, else every provider whose key is in the environment")  # fmt: skip
     for setting in SERVER:
         if setting.flag:
             made.add_argument(
-                *setting.flag.split("/"), dest=setting.name, metavar=setting.kind.upper(),
-                help=setting.help.replace("%", "%%") + (f" ({setting.env[0]})" if setting.env else ""),
+                *setting.flag.split("/"), dest=setting.name, metavar=METAVARS[setting.name],
+                help=": ".join([", ".join(setting.choices)] * bool(setting.choices) + [setting.help.replace("%", "%%")])
+                + (f" ({setting.env[0]})" if setting.env else ""),
             )  # fmt: skip
     made.add_argument("--check", action="store_true", help="send every model one short request, print a line each")
     made.add_argument("--print-config", action="store_true", help="print the effective configuration, secrets masked")
     made.add_argument("--demo", action="store_true", help="serve a mock server that answers without a model or a key")
     made.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     return made
+
+
+def unknown_command(word: str) -> str:
+    """What to do about a first word that is no command."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, COMMANDS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"unknown command {word[:40]!r}{hint} Commands: {', '.join(COMMANDS)}; without one the gateway starts. See --help."
 
 
 def flags_of(options: argparse.Namespace) -> dict[str, str]:
@@ -103,35 +123,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     write_utf8()
     try:
-        if arguments[:1] == ["convert"]:
-            from . import convert
+        if arguments and arguments[0] in COMMANDS:
+            from importlib import import_module
 
-            return convert.run(arguments[1:])
-        if arguments[:1] == ["keys"]:
-            from ..store.sqlite.file import store_path
-            from . import keys
-
-            return keys.run(arguments[1:], store_path)
-        if arguments[:1] == ["store"]:
-            from . import store
-
-            return store.run(arguments[1:])
-        if arguments[:1] == ["explain"]:
-            from . import explain
-
-            return explain.run(arguments[1:])
-        if arguments[:1] == ["install"]:
-            from . import install
-
-            return install.run(arguments[1:])
-        if arguments[:1] == ["import"]:
-            from . import imports
-
-            return imports.run(arguments[1:])
-        if arguments[:1] == ["models"]:
-            from . import models
-
-            return models.run(arguments[1:])
+            return int(import_module(f".{COMMANDS[arguments[0]][0]}", __package__).run(arguments[1:]))
+        if arguments and not arguments[0].startswith("-"):
+            say(unknown_command(arguments[0]))
+            return 2
         return run(parser().parse_args(arguments))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush complains

@@ -25,7 +25,7 @@ from ..proxy.answers import parse_answer
 from ..proxy.key_commands import KeyCommands
 from ..routing.resolve import Candidate
 from .check import LIMIT_S, fetch
-from .program import as_typed, typed
+from .program import as_typed, program_name
 
 NO_CHAT = ("embed", "rerank", "moderation", "whisper", "tts", "dall-e", "image-1", "realtime", "transcribe", "sora")
 MAX_USD = 10_000.0  # a million tokens; OpenRouter writes -1 where a price is not fixed
@@ -33,19 +33,21 @@ MAX_USD = 10_000.0  # a million tokens; OpenRouter writes -1 where a price is no
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        f"{typed()} models", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Asks every provider for its list, and prints [[models]] entries that the configuration lacks.",
+        f"{program_name()} models", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Fetches every provider's list of models, and prints the [[models]] entries that the configuration lacks.",
         epilog=as_typed("examples:\n"
         "  python3 scripts/llm_router_gateway models refresh -c router.toml --provider openrouter --search qwen\n"
         "  python3 scripts/llm_router_gateway models refresh --prices model_prices_and_context_window.json\n\n"
         "exit codes: 0 printed, 1 a provider did not answer, 2 usage error or configuration"),
     )  # fmt: skip
     made.add_argument("command", choices=("refresh",), help="print proposals; nothing is written")
-    made.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml")
-    made.add_argument("--provider", default="", metavar="NAME", help="this one alone")
+    made.add_argument("-c", "--config", default="", metavar="FILE", help="configuration (default: router.toml here)")
+    made.add_argument("--provider", default="", metavar="NAME", help="only this provider")
     made.add_argument("--search", default="", metavar="TEXT", help="models with TEXT in their names")
-    made.add_argument("--prices", default="", metavar="FILE", help="LiteLLM's price list, for what a provider does not tell")
-    made.add_argument("--all", action="store_true", help="what is no chat model by its name, too")
+    made.add_argument(
+        "--prices", default="", metavar="FILE", help="LiteLLM's price list, for prices that a provider does not state"
+    )
+    made.add_argument("--all", action="store_true", help="also names that look like no chat model (embeddings, audio, images)")
     return made
 
 
@@ -162,11 +164,13 @@ def run(arguments: Sequence[str]) -> int:
         config = Source(options.config, flags={}, env=os.environ).load()
         prices = read_data_file(Path(options.prices)) if options.prices else {}
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"the configuration cannot be used: {error}\n")
         return 2
     chosen = [each for each in config.providers if each.is_active and options.provider in ("", each.name)]
     if not chosen or not isinstance(prices, dict):
-        wrong = f"{options.prices} is no table of prices" if chosen else "no such provider, or none that is active"
+        names = ", ".join(each.name for each in config.providers if each.is_active) or "none; add [[providers]] or set a key"
+        wrong = f"{options.prices} is not a price list: a JSON object is expected" if chosen else ""
+        wrong = wrong or f"there is no active provider {options.provider!r}; active providers: {names}"
         sys.stderr.write(f"{wrong}\n")
         return 2
     answers = asyncio.run(lists(config, chosen))

@@ -69,7 +69,7 @@ def inherited_sockets(env: MutableMapping[str, str], pid: int) -> list[socket.so
 def notify(state: str) -> None:
     """Tells the supervisor that started this process what has become of it: notify("READY=1"). sd_notify(3).
 
-    Nothing happens where none asked for it (NOTIFY_SOCKET); one that cannot be reached is not our business.
+    Nothing happens without NOTIFY_SOCKET, or if the manager cannot be reached.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address or not hasattr(socket, "AF_UNIX"):

@@ -12,7 +12,7 @@ AS_A_FOLDER = "python3 scripts/llm_router_gateway"  # how examples are written
 INSTALLED = (PROGRAM, "llm-router", "llm_router.py")  # the last: `python3 -m llm_router`
 
 
-def typed() -> str:
+def program_name() -> str:
     """The command as it was typed: "llm-router-gateway" (also as .exe), else "python3 scripts/llm_router_gateway"."""
     given = (sys.argv[0] if sys.argv else "").rstrip("/")
     name = os.path.basename(given)
@@ -37,4 +37,4 @@ def write_utf8() -> None:
 
 def as_typed(text: str) -> str:
     """Examples under the name that was typed."""
-    return text.replace(AS_A_FOLDER, typed())
+    return text.replace(AS_A_FOLDER, program_name())

@@ -118,7 +118,7 @@ class Replica:
             try:
                 await work()
             except EngineAway:
-                pass  # counted and logged by the membership; looked for again, for ever
+                pass  # counted and logged by the membership, which keeps looking for it
             except Exception as error:
                 self._log.error(f"a fault of ours beside the engine of [state]: {type(error).__name__}")
             await asyncio.sleep(every_s)

@@ -58,7 +58,7 @@ FLUSH_S = 0.2  # how long a log line may wait
 MAX_SAID = 50  # members that do not work as they should, for other gateways
 SAY_S = 1.0  # how often what other gateways may know is gathered
 USED_S = 5.0  # how often the last use of keys is stored
-SPENDING_S = 0.5  # how often a gateway hears what others on its database have spent
+SPENDING_S = 0.5  # how often a gateway reads what others on its database have spent
 LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
 STOPS = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last is Windows's: Ctrl-Break, and what service wrappers send
@@ -77,8 +77,8 @@ AT_START = (
 )  # what a reload cannot change
 
 
-def counted(number: int, noun: str) -> str:
-    """counted(1, "model") -> "1 model", counted(2, "model") -> "2 models" """
+def count_text(number: int, noun: str) -> str:
+    """count_text(1, "model") -> "1 model", count_text(2, "model") -> "2 models" """
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
@@ -87,7 +87,7 @@ def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[st
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
     url = f"http://{host}:{port}"
     active = sum(provider.is_active for provider in config.providers)
-    counts = f"{counted(active, 'provider')}, {counted(len(config.models), 'listed model')}"
+    counts = f"{count_text(active, 'provider')}, {count_text(len(config.models), 'listed model')}"
     lines = [
         f"{PROGRAM} {__version__} listening on {url}: {counts}",
         f"  OpenAI clients     OPENAI_BASE_URL={url}/v1",
@@ -133,7 +133,7 @@ class Backends:
         self.replica = self._join(config, stores)
         self.limiter: Limiter = self.replica.limiter if self.replica is not None else LocalLimiter(time.monotonic)
         self.budgets: Budgets = self.replica.budgets if self.replica is not None else LocalBudgets()
-        # Where nothing counts budgets for all gateways at once, each hears what the others have spent.
+        # Where nothing counts budgets for all gateways at once, each reads what the others have spent.
         self._elsewhere = stores.elsewhere if stores is not None and self.replica is None else None
         self.on_spent = [self.budgets.load]
         self.authenticator = authenticator or Authenticator(config)
@@ -204,7 +204,7 @@ class Backends:
             self.keys.mark_used(used)
 
     async def follow_spending(self) -> None:
-        """Hears what keys spend at other gateways on the same database. Runs until it is cancelled, where there may be any."""
+        """Reads what keys spend at other gateways on the same database. Runs until it is cancelled, where there may be any."""
         if self._elsewhere is not None:
             self._log.info(UNSHARED)
         while self._elsewhere is not None:
@@ -340,7 +340,7 @@ class GatewayProcess:
         }  # fmt: skip
 
     def reload(self) -> None:
-        """Reads the configuration anew. Requests for it meanwhile, however many, are one more reload."""
+        """Reloads the configuration. Any number of requests meanwhile cause one more reload."""
         if self._reloading is not None and not self._reloading.done():
             self._is_stale = True
             return
@@ -360,7 +360,7 @@ class GatewayProcess:
                 except ConfigError as error:
                     self.gateway.is_config_refused = True
                     for problem in error.problems:
-                        self.log.error(f"{self.source.name} not taken over: {problem}")
+                        self.log.error(f"{self.source.name} not reloaded: {problem}")
 
     def load(self) -> Config:
         """The configuration as it is now. In a thread. ConfigError."""
@@ -380,8 +380,8 @@ class GatewayProcess:
         self.config = config
         for note in config.notes:
             self.log.warn(f"note: {note}")
-        count = f"{counted(len(config.providers), 'provider')}, {counted(len(config.models), 'listed model')}"
-        self.log.info(f"{self.source.name} taken over: {count}{late and f'; at the next start: {late}'}")
+        count = f"{count_text(len(config.providers), 'provider')}, {count_text(len(config.models), 'listed model')}"
+        self.log.info(f"{self.source.name} reloaded: {count}{late and f'; at the next start: {late}'}")
 
     async def look_after(self) -> None:
         """The periodic work: changed files, buffered log lines, the backends. Runs until it is cancelled."""
@@ -408,7 +408,7 @@ class GatewayProcess:
 
     async def drain(self) -> None:
         """Refuses new requests; open ones may finish until the limit, then their streams get an error event."""
-        self.log.info(f"stopping: {self.gateway.open} open requests have {self.config.server.drain_s:g} s")
+        self.log.info(f"stopping: {self.gateway.open} open requests, waiting up to {self.config.server.drain_s:g} s")
         limit = asyncio.get_running_loop().call_later(
             self.config.server.drain_s, self.gateway.end_all, Unavailable("the gateway is going down")
         )

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from ..config.addresses import is_postgres
 from ..config.config import ConfigError
 from ..config.sources import Source
-from ..proxy.log import escaped
+from ..proxy.log import escape
 from ..store.sqlite.backup import Facts, back_up, restore
 from ..store.sqlite.file import MEMORY, StoreBroken, store_path
-from .program import as_typed, typed
+from .program import as_typed, program_name
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -33,22 +33,22 @@ Keys are as they were when the backup was made: one that was deleted since works
 exit codes: 0 done, 1 there is no such store or copy, it cannot be used, or the gateway runs, 2 usage or configuration error
 """
 POSTGRES = "calls and keys are in PostgreSQL: use its own tools (pg_dump, pg_restore)"
-NO_FILE = "there is no store in a file: write a router.toml, or set [server] store to a path"
+NO_FILE = "there is no store in a file: write a router.toml or name one with -c FILE, or name the store with --store FILE"
 
 
 def say(text: str) -> None:
-    sys.stderr.write(escaped(text) + "\n")
+    sys.stderr.write(escape(text) + "\n")
 
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(f"{typed()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
+    made = argparse.ArgumentParser(f"{program_name()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Backup and restore of the gateway's store; a copy to PostgreSQL.")  # fmt: skip
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("file", metavar="FILE", help="the copy")
-    shared.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml, whose store it is")
-    shared.add_argument("--store", default="", metavar="FILE", help="the store itself, in its place")
-    shared.add_argument("--json", action="store_true", help="for programs")
+    shared.add_argument("-c", "--config", default="", metavar="FILE", help="configuration whose store is used")
+    shared.add_argument("--store", default="", metavar="FILE", help="the store itself")
+    shared.add_argument("--json", action="store_true", help="print JSON")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     backup = commands.add_parser("backup", parents=[shared], allow_abbrev=False, help="copy the store, also while it is in use")
     backup.add_argument("--force", action="store_true", help="replace a copy of this name")
@@ -92,12 +92,12 @@ def run(argv: Sequence[str]) -> int:
             kept = f"; the store that was there is kept as {aside}" if aside else ""
             say(f"{place} is restored from {options.file}: {summary(facts)}{kept}")
     except ConfigError as error:
-        say(str(error))
+        say(f"the configuration cannot be used: {error}")
         return USAGE
     except StoreBroken as error:
         say(str(error))
         return NOT_DONE
     if options.json:
-        told = {"store": place, "file": options.file, **facts._asdict(), **({"kept_as": aside} if aside else {})}
-        sys.stdout.write(json.dumps(told) + "\n")
+        result = {"store": place, "file": options.file, **facts._asdict(), **({"kept_as": aside} if aside else {})}
+        sys.stdout.write(json.dumps(result) + "\n")
     return DONE

@@ -21,7 +21,7 @@ from ..config.sources import Source
 from ..store.recorder import StoreUnusable
 from ..store.sqlite.file import StoreBroken
 from ..store.sqlite.source import StoreSource
-from .program import as_typed, typed
+from .program import as_typed, program_name
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 SUMS_AT_ONCE, TURNS_AT_ONCE = 2_000, 50
@@ -42,7 +42,7 @@ class NotCopied(Exception):
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(f"{typed()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
+    made = argparse.ArgumentParser(f"{program_name()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Stores of calls, keys and conversations.")  # fmt: skip
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     copy = commands.add_parser("copy", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
@@ -99,12 +99,12 @@ def copy_all(source: StoreSource, target: Any, progress: Progress) -> str:
         target.add_turns(turns, source.items([turn[0] for turn in turns]))
     for objects in source.owned(TURNS_AT_ONCE):
         target.add_owned(objects)
-    expected = source.counted()
+    expected = source.totals()
     after = target.done("calls")
     for batch in source.calls(after, CALLS_AT_ONCE):
         target.add_calls(batch.last_id, batch.calls, batch.texts)
         progress.tell("calls", batch.last_id, expected[0])
-    found = target.counted()
+    found = target.totals()
     if not are_equal(expected, found):
         raise NotCopied(f"the copy is not the same: {described(expected)} in the file, {described(found)} in the database. "
                         "keep_days or max_store_bytes of a gateway on it may have removed the oldest days")  # fmt: skip
@@ -137,10 +137,10 @@ def run(argv: Sequence[str]) -> int:
         run_copy(options)
         return DONE
     except ConfigError as error:
-        say(str(error))
+        say(f"the configuration cannot be used: {error}")
         return USAGE
     except KeyboardInterrupt:
-        say("interrupted: the same command goes on where it stopped")
+        say("interrupted: run the same command again to continue")
     except (NotCopied, StoreBroken, StoreUnusable, OSError) as error:
         say(str(error))
     return NOT_DONE

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 SPILL_OFF = "off"
 UNSHARED = (
-    "without [state], gateways on this database hear of each other's spending after about a second: budgets may be exceeded by "
+    "without [state], gateways on this database see each other's spending after about a second: budgets may be exceeded by "
     "what the others spend until then, and by their calls in progress; rate limits and max_concurrent count in each gateway"
 )  # said at the start and by --check
 

@@ -43,7 +43,7 @@ from ..routing.notes import Notes, keys_by_mark
 from .process import new_id, on_signals, raise_file_limit, say
 from .telemetry import Sending
 
-TELL_S = 0.2  # how often the home hears of members, and of open requests
+TELL_S = 0.2  # how often members and open requests are reported to the home
 REFUSED, LOST = 4, 5  # exit codes: the home does not take this worker, or the address is taken; the home is gone
 FLUSH_LIMIT_S = 10.0  # for the last batch
 
@@ -94,7 +94,7 @@ class WorkerProcess:
         )  # fmt: skip
         self.gateway.on_call = self.outbox.add
         self.gateway.on_attempts = self.count
-        self._tried: Counter[tuple[str, str, str]] = Counter()  # model, provider, cause: not yet told
+        self._tried: Counter[tuple[str, str, str]] = Counter()  # model, provider, cause: not yet reported
         self._told_health: Mapping[str, int] = {}
         self.sending = Sending(self.config, self.gateway, self.pool, self.log)
         self.forward = Forward(start.http, new_id)
@@ -139,7 +139,7 @@ class WorkerProcess:
         for note in notes:
             self._notes.absorb(self.routing_state, note, 0.0, keys, now)
 
-    # -- what the home hears
+    # -- reports to the home
 
     async def tell(self) -> None:
         """Members and open requests, several times a second, and at once where others must know. Until it is cancelled."""

@@ -12,13 +12,13 @@ What a user sees:
 
     the same address, page, metrics, log file and API as of one process; /health answers for all
     SIGTERM, Ctrl-C    all drain, then the exit code is 0; a second signal ends them at once
-    SIGHUP             the configuration is read anew, for all or, where it has a fault, for none
+    SIGHUP             the configuration is reloaded: by all or, if it is invalid, by none
     SIGUSR2            new workers in the place of the old ones, which drain: no connection is refused
     a worker dies      another is there within a second, and a line in the log; the calls that it had not handed over are lost
                        (a tenth of a second's), and what it had leased of budgets counts as spent
-    the home dies      the workers accept nothing more and end; whatever started the gateway starts it anew
+    the home dies      the workers stop accepting and end; the service manager has to start the gateway again
 
-A worker that cannot serve ends the gateway at its start (exit code 1); later it is started anew, after longer pauses.
+A worker that cannot serve ends the gateway at its start (exit code 1); later it is restarted, after longer pauses.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from ..store.call import Call
 from ..store.redaction import Bodies
 from .process import inherited_sockets, notify, on_signals, raise_file_limit, say
 from .replica import COMMON
-from .serve import UNUSABLE, GatewayProcess, cannot_listen, counted, ready_lines, say_unusable
+from .serve import UNUSABLE, GatewayProcess, cannot_listen, count_text, ready_lines, say_unusable
 from .worker import Start
 
 START = "import sys; sys.path.insert(0, {folder!r}); from {package}.commands.worker import main; main()"
@@ -81,7 +81,7 @@ class Child:
     process: asyncio.subprocess.Process
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    is_leaving: bool = False  # it was told to drain
+    is_leaving: bool = False  # it was sent SIGTERM to drain
     why: str = ""  # it was ended by the home
 
 
@@ -246,7 +246,7 @@ class Workers:
 
     async def _restart(self) -> None:
         old = [child for child in self._children.values() if not child.is_leaving]
-        self._log.info(f"starting {counted(self.count, 'new worker')}; {counted(len(old), 'old one')} will drain")
+        self._log.info(f"starting {count_text(self.count, 'new worker')}; {count_text(len(old), 'old one')} will drain")
         try:
             new = [await self._start(index) for index in range(self.count)]
         except OSError as error:
@@ -502,7 +502,7 @@ async def serve_from(process: HomeProcess, sockets: list[list[socket.socket]], f
     for sock in (each for some in sockets for each in some):
         sock.close()  # once the workers have closed theirs, too, new callers are refused at once
     await process.home.refresh()
-    process.log.info(f"stopping: {process.open} open requests have {process.config.server.drain_s:g} s")
+    process.log.info(f"stopping: {process.open} open requests, waiting up to {process.config.server.drain_s:g} s")
     process.log.flush()
     await workers.end()
     await process.server.drain(1.0)

@@ -344,7 +344,7 @@ def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Prese
         return PRESETS[CUSTOM]  # a protocol that is misspelt is one problem
     if preset is None:
         wrong = values["type"] or values["name"]
-        reading.bad(f"{path}.type", f'"{wrong}" is not a type of provider{closest(wrong, PRESETS)} There are: '
+        reading.bad(f"{path}.type", f'"{wrong}" is not a type of provider{closest(wrong, PRESETS)}; the types are '
                     f'{", ".join(PRESETS)}; or give api = {either(UPSTREAMS)} and base_url')  # fmt: skip
     return preset
 

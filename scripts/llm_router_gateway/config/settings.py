@@ -314,10 +314,10 @@ SERVER: tuple[Setting, ...] = (
             ("LLM_ROUTER_HOST",), "-i/--ip"),
     Setting("port", "whole", 8000, "port to listen on; 0 takes a free one",
             ("LLM_ROUTER_PORT",), "-p/--port", 0, PORT_HIGH),
-    Setting("workers", "whole", 1, "processes that answer calls to models, on one machine; one for each core at the most",
+    Setting("workers", "whole", 1, "processes that answer model calls, on one machine; at most one for each core",
             ("LLM_ROUTER_WORKERS",), "-w/--workers", 1, MAX_WORKERS),
-    Setting("reuse_port", "bool", False, "several workers: a listening socket for each (SO_REUSEPORT), among which the "
-            "system deals connections out, in the place of one that they share"),
+    Setting("reuse_port", "bool", False, "several workers: a listening socket for each (SO_REUSEPORT), over which the "
+            "system spreads connections, instead of one that they share"),
     Setting("token", "secret", (), "token that callers must send; better in the environment or a file",
             ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS"), "-t/--token"),
     Setting("token_env", "text", "", "name of the environment variable that holds the token"),
@@ -331,12 +331,12 @@ SERVER: tuple[Setting, ...] = (
             ("LLM_ROUTER_PROXY",), "--proxy"),
     Setting("allowed_hosts", "texts", (), "further names accepted in Host when bound to loopback"),
     Setting("cors_origins", "texts", (), 'web pages that may call it: "https://app.example", or "*"'),
-    Setting("max_body_bytes", "whole", 33_554_432, "longest request body; 413 above it", low=1_024),
-    Setting("max_bytes_in_flight", "size", 268_435_456, "of request bodies, all callers together; 503 above it", low=1_024),
-    Setting("max_connections_per_address", "whole", 0, "callers connected at once from one address; 0 = as many as in all",
+    Setting("max_body_bytes", "whole", 33_554_432, "bytes of the longest request body; 413 above it", low=1_024),
+    Setting("max_bytes_in_flight", "size", 268_435_456, "bytes of all request bodies in memory; 503 above it", low=1_024),
+    Setting("max_connections_per_address", "whole", 0, "connections from one address; 0 = no limit but max_connections",
             low=0),
-    Setting("max_connections", "whole", 4_096, "callers connected at once", low=1),
-    Setting("connect_timeout_s", "number", 10.0, "name, TCP, proxy and TLS together", low=0.01, high=LONG_S),
+    Setting("max_connections", "whole", 4_096, "connections from all callers", low=1),
+    Setting("connect_timeout_s", "number", 10.0, "connecting to a provider: name, TCP, proxy and TLS", low=0.01, high=LONG_S),
     Setting("timeout_s", "number", 600.0, "longest silence of an upstream, before its answer and within it",
             ("LLM_ROUTER_DEFAULT_TIMEOUT",), low=0.01, high=LONG_S),
     Setting("first_output_timeout_s", "number", 600.0, "streams: until the first output; keep-alives do not count",
@@ -346,8 +346,8 @@ SERVER: tuple[Setting, ...] = (
     Setting("keepalive_s", "number", 10.0, "streams: silence after which the caller gets a keep-alive",
             low=0.01, high=LONG_S),
     Setting("drain_s", "number", 30.0, "time that open requests get to finish after SIGTERM or Ctrl-C", low=0, high=LONG_S),
-    Setting("retry_alone_s", "number", 0.3, "the only model that may answer is sent to once more after 502, 503 or 529, and "
-            "this pause; 0 = never", low=0, high=60),
+    Setting("retry_alone_s", "number", 0.3, "pause before the only available model is tried once more after 502, 503 or 529; "
+            "0 = no second try", low=0, high=60),
     Setting("key_limits", "table", {}, "what each caller's key may use, see `[models.limits]`"),
     Setting("admin_token", "secret", (), "token of administrators; better in the environment or a file",
             ("LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY")),
@@ -356,22 +356,22 @@ SERVER: tuple[Setting, ...] = (
     Setting("loopback_without_key", "bool", False, "callers on this machine need no key and may administer; never those "
             "that come through a proxy"),
     Setting("trusted_proxies", "texts", (), 'networks whose X-Forwarded-For is trusted: "10.0.0.0/8"'),
-    Setting("store", "text", "", 'where calls and keys are kept: a path beside this file (its own name with .db when not '
+    Setting("store", "text", "", 'where calls and keys are kept: a path beside this file (its own name with .db if not '
             'given); "memory" = until the stop; "off"; postgresql://USER:PASSWORD@HOST/NAME for several gateways',
             ("LLM_ROUTER_STORE",)),
     Setting("spill_file", "text", "", 'where calls wait while PostgreSQL is away: a path beside this file (its own name with '
             '.spill.db when not given); "off" = in memory alone', ("LLM_ROUTER_SPILL_FILE",)),
-    Setting("keys_valid_offline_s", "number", 3_600, "how long known keys of the store go on working while PostgreSQL is away; "
+    Setting("keys_valid_offline_s", "number", 3_600, "how long known keys of the store keep working while PostgreSQL is away; "
             "new ones get 503", low=0, high=31_536_000),
     Setting("keep_days", "number", 90, "how long calls are kept", low=0.01, high=36_500),
-    Setting("max_store_bytes", "size", 1_073_741_824, "how large the store may grow; then the oldest calls go",
+    Setting("max_store_bytes", "size", 1_073_741_824, "size above which the oldest calls are removed",
             low=1_048_576),
-    Setting("log_bodies", "bool", False, "keep requests and answers too, keys and pictures taken out"),
+    Setting("log_bodies", "bool", False, "store requests and answers, too, without keys and images"),
     Setting("log_body_bytes", "size", 65_536, "bytes kept of each body; the rest is cut", low=256),
     Setting("keep_bodies_days", "number", 7, "how long bodies are kept", low=0.01, high=36_500),
-    Setting("keep_conversations_hours", "number", 24, "how long answers are kept that callers may build on "
-            "(previous_response_id); 0 = none is", low=0, high=876_000),
-    Setting("max_conversations_bytes", "size", 268_435_456, "what they may take of the store; then the oldest go", low=65_536),
+    Setting("keep_conversations_hours", "number", 24, "how long answers are kept for previous_response_id; "
+            "0 = not at all", low=0, high=876_000),
+    Setting("max_conversations_bytes", "size", 268_435_456, "their part of the store; then the oldest are removed", low=65_536),
     Setting("answer_with_alias", "bool", False, "true: answers name the model as their caller did, not as the provider does"),
     Setting("cache_ttl_s", "number", 0, "how long a key's same request gets the same answer; 0 = never", low=0, high=YEAR_S),
     Setting("max_cache_bytes", "size", 67_108_864, "memory for these answers, all workers together", low=65_536),
@@ -384,16 +384,16 @@ SERVER: tuple[Setting, ...] = (
 
 OVERRIDES: tuple[Setting, ...] = (  # of a provider and of a model; the model's take precedence
     Setting("default_params", "params", {}, "fields added to a request that lacks them, as its provider spells them"),
-    Setting("drop_params", "texts", (), 'fields taken out of a request: "top_k", "generationConfig.topK"'),
-    Setting("rewrite_body", "patch", {}, "JSON merge patch (RFC 7396) on the request as it goes out; null deletes"),
-    Setting("rewrite_header", "header patch", {}, "headers put in the place of those of the same name; null removes"),
+    Setting("drop_params", "texts", (), 'fields removed from a request: "top_k", "generationConfig.topK"'),
+    Setting("rewrite_body", "patch", {}, "JSON merge patch (RFC 7396) on the outgoing request; null deletes"),
+    Setting("rewrite_header", "header patch", {}, "headers that replace those of the same name; null removes"),
 )
 
 PROVIDER: tuple[Setting, ...] = (
     Setting("name", "text", None, "the part of a model's name before the slash"),
-    Setting("type", "text", "", "what it is, see the presets; the name, when that is one of them"),
-    Setting("api", "text", "", "protocol it speaks, when not that of its type", choices=tuple(UPSTREAMS)),
-    Setting("base_url", "url", "", "address; paths are put below it, a segment both have is taken once"),
+    Setting("type", "text", "", "one of the presets; default: the name, if it is one of them"),
+    Setting("api", "text", "", "protocol it speaks, if not that of its type", choices=tuple(UPSTREAMS)),
+    Setting("base_url", "url", "", "address; paths are appended, a segment that both have only once"),
     Setting("api_key", "secret", (), "the key, or a comma list of them; better api_key_env or api_key_file"),
     Setting("api_key_env", "text", "", "name of the environment variable that holds the key"),
     Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
@@ -401,27 +401,27 @@ PROVIDER: tuple[Setting, ...] = (
         "api_key_command",
         "command",
         (),
-        "program that prints the key, with its arguments; no shell runs it. Alone, or a JSON object with its expiry",
+        "program that prints the key, alone or as a JSON object with its expiry, and its arguments; run without a shell",
     ),
     Setting(
         "api_key_command_ttl_s",
         "number",
         300,
-        "how long such a key is used where the program does not say",
+        "how long such a key is used if the program does not say",
         low=1,
         high=31_536_000,
     ),
-    Setting("api_key_command_timeout_s", "number", 30, "for one run of it", low=0.1, high=600),
-    Setting("resource", "label", "", "of the types whose address has one: the name of the resource"),
-    Setting("region", "label", "", "the same: the region"),
-    Setting("project", "label", "", "the same: the project, by its id or number"),
-    Setting("is_active", "bool", True, "false: as if it were not there"),
+    Setting("api_key_command_timeout_s", "number", 30, "limit for one run of the program", low=0.1, high=600),
+    Setting("resource", "label", "", "types whose address has one: name of the resource"),
+    Setting("region", "label", "", "types whose address has one: region"),
+    Setting("project", "label", "", "types whose address has one: id or number of the project"),
+    Setting("is_active", "bool", True, "false: ignored, as if it were not listed"),
     Setting("any_model", "bool", None, "accept names that no [[models]] entry lists; true when it has no entry"),
     Setting(
         "rename",
         "names",
         {},
-        "name that callers use = name at the provider; a * stands for any text, and routes such names to this provider",
+        "name that callers use = name at the provider; * stands for any text, and such names go to this provider",
     ),
     *OVERRIDES,
     Setting("limits", "table", {}, "for all its models together, see `[models.limits]`"),
@@ -434,15 +434,15 @@ PROVIDER_SETTINGS: tuple[Setting, ...] = (
         "also",
         "texts",
         None,
-        "further protocols that base_url serves, so that requests in them are relayed unchanged: "
-        f"{', '.join(UPSTREAMS)}. Not given: what is known of the type at its own address",
+        "further protocols that base_url serves; requests in them are relayed unchanged: "
+        f"{', '.join(UPSTREAMS)}. Default: those known of the type at its own address",
     ),
     Setting("endpoint_template", "text", "", "Gemini: the same with {model}, as /models/{model}:generateContent"),
     Setting("headers", "headers", {}, "sent with each request, in place of the caller's of the same name"),
     Setting("auth_header", "text", "", "header that carries the key"),
     Setting("auth_scheme", "text", None, 'scheme before the key; "" for none'),
     *(
-        Setting(version.setting, "text", version.default, f"sent to {SPECS[name].title} when the caller sent none")
+        Setting(version.setting, "text", version.default, f"sent to {SPECS[name].title} if the caller sent none")
         for name, upstream in UPSTREAMS.items()
         if (version := upstream.version)
     ),
@@ -457,10 +457,10 @@ PROVIDER_SETTINGS: tuple[Setting, ...] = (
 MODEL: tuple[Setting, ...] = (
     Setting("name", "text", None, "name that callers use, alone or after PROVIDER/"),
     Setting("provider", "text", "", "name of its provider; not needed in [[PROVIDER.models]]"),
-    Setting("remote_identifier", "text", "", "its name at the provider, when that is another"),
+    Setting("remote_identifier", "text", "", "its name at the provider, if different"),
     Setting("display_name", "text", "", "shown in model lists"),
     Setting("description", "text", "", "shown in model lists"),
-    Setting("is_active", "bool", True, "false: as if it were not there"),
+    Setting("is_active", "bool", True, "false: ignored, as if it were not listed"),
     Setting("tags", "texts", (), "its capabilities: callers can request tag:coding,cheap|fast,-slow"),
     *OVERRIDES,
     Setting("config", "table", {}, "see the next table; keys not listed there are only shown"),
@@ -471,7 +471,7 @@ MODEL: tuple[Setting, ...] = (
 )
 
 MODEL_CONFIG: tuple[Setting, ...] = (
-    Setting("model", "text", "", "as remote_identifier, which wins"),
+    Setting("model", "text", "", "the same as remote_identifier, which takes precedence"),
     Setting(
         "endpoint", "text", "", f"path of the chat call for this model, or the protocol that it speaks: {', '.join(UPSTREAMS)}"
     ),
@@ -487,7 +487,7 @@ MODEL_CONFIG: tuple[Setting, ...] = (
         "cache_write_usd_per_mtok",
         "number",
         None,
-        "the same of those written to a cache for 5 minutes; else 1.25 x input",
+        "price of a million tokens written to a cache for 5 minutes; else 1.25 x input",
         low=0,
     ),
     Setting("cache_write_1h_usd_per_mtok", "number", None, "the same for an hour; else 2 x input", low=0),
@@ -500,9 +500,13 @@ MODEL_CONFIG: tuple[Setting, ...] = (
 
 LONG_CONTEXT: tuple[Setting, ...] = (
     Setting(
-        "above", "size", None, "input tokens, cached ones too, that a request must exceed; then this is its whole price", low=1
+        "above",
+        "size",
+        None,
+        "requests with more input tokens than this, cached ones included, have the prices of this table",
+        low=1,
     ),
-    Setting("input_usd_per_mtok", "number", None, "as in `[models.config]`, and needed here", low=0),
+    Setting("input_usd_per_mtok", "number", None, "as in `[models.config]`, but required", low=0),
     Setting("output_usd_per_mtok", "number", None, "the same", low=0),
     Setting("cached_input_usd_per_mtok", "number", None, "as in `[models.config]`; else that of input here", low=0),
     Setting("cache_write_usd_per_mtok", "number", None, "else 1.25 x input here", low=0),
@@ -512,9 +516,9 @@ LONG_CONTEXT: tuple[Setting, ...] = (
 LIMITS: tuple[Setting, ...] = (
     Setting("max_requests", "whole", None, "requests in one window", low=1),
     Setting("per_seconds", "number", None, "length of the window", low=0.001),
-    Setting("burst_size", "whole", None, "most at once; max_requests when not given", low=1),
+    Setting("burst_size", "whole", None, "most at once; default: max_requests", low=1),
     Setting("tokens_per_minute", "size", None, "input and output together", low=1),
-    Setting("wait_s", "number", 0.0, "how long a request may wait for its turn; 0 = it is refused with 429", low=0,
+    Setting("wait_s", "number", 0.0, "how long a request may wait for its turn; 0 = refused at once with 429", low=0,
             high=600),
     Setting("max_concurrent", "whole", None, "concurrent requests; a stream counts until it ends", low=1),
     Setting("queue", "whole", 0, "how many may wait for a slot, each for wait_s", low=0, high=100_000),
@@ -525,7 +529,7 @@ LIMITS: tuple[Setting, ...] = (
 GROUP: tuple[Setting, ...] = (
     Setting("name", "text", None, "name that callers use; takes precedence over a model of the same name"),
     Setting("description", "text", "", "shown in model lists"),
-    Setting("strategy", "text", "roundrobin", "how a member is chosen among those of the highest priority", choices=STRATEGIES),
+    Setting("strategy", "text", "roundrobin", "how one of the members of the highest priority is chosen", choices=STRATEGIES),
     Setting("members", "tables", (), "see the next table"),
     Setting("fallbacks", "texts", (), "models and groups tried in order when no member is left"),
     Setting("affinity", "text", "", 'header ("x-claude-code-session-id") or jq expression (".user") whose value keeps '
@@ -536,8 +540,8 @@ GROUP: tuple[Setting, ...] = (
 
 MEMBER: tuple[Setting, ...] = (
     Setting("model", "text", None, "a model's name, as callers write it"),
-    Setting("weight", "number", 100, "its share; 0 = only when no other is left", low=0, high=1_000_000),
-    Setting("selector", "text", "", "jq expression over the request; the member takes part when its first output is true"),
+    Setting("weight", "number", 100, "its share; 0 = only if no other is left", low=0, high=1_000_000),
+    Setting("selector", "text", "", "jq expression over the request; the member takes part if its first output is true"),
     Setting("priority", "number", 0, "higher comes first, under every strategy"),
 )
 
@@ -552,25 +556,25 @@ ROUTING: tuple[Setting, ...] = (
 )
 
 HEALTH: tuple[Setting, ...] = (
-    Setting("failures_to_open", "whole", 3, "consecutive failures after which a member is left out", low=1),
-    Setting("open_s", "number", 30.0, "for how long, then one trial request; doubled up to 8 times that", low=0.01,
+    Setting("failures_to_open", "whole", 3, "consecutive failures after which a member is skipped", low=1),
+    Setting("open_s", "number", 30.0, "how long it is skipped before one trial request; doubled up to 8 times", low=0.01,
             high=LONG_S),
-    Setting("recover_s", "number", 120.0, "until time alone has restored the whole weight", low=0.01, high=LONG_S),
+    Setting("recover_s", "number", 120.0, "time in which the full weight is restored without requests", low=0.01, high=LONG_S),
 )  # fmt: skip
 
 STATE: tuple[Setting, ...] = (
     Setting("url", "state url", None, "Redis or Valkey, through which several gateways share limits, budgets and health: "
             "redis://, rediss://, redis+sentinel://HOST,HOST/NAME or redis+cluster://HOST; needs the package redis",
             ("LLM_ROUTER_STATE_URL",)),
-    Setting("prefix", "text", "llm-router", "before the names of all its keys there: gateways with the same one share"),
-    Setting("timeout_s", "number", 0.05, "the longest that a request waits for it", low=0.001, high=10),
+    Setting("prefix", "text", "llm-router", "prefix of all names there; gateways with the same prefix share"),
+    Setting("timeout_s", "number", 0.05, "longest wait of a request for it", low=0.001, high=10),
 )  # fmt: skip
 
 CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[keys]] and for keys in the store
     Setting("name", "text", None, "unique name in logs and statistics"),
     Setting("owner", "text", "", "owner, shown only"),
     Setting("note", "text", "", "for people"),
-    Setting("expires_at", "time", None, "when it stops; a date lasts until its end"),
+    Setting("expires_at", "time", None, "end of its validity; a date counts until its end"),
     Setting("is_active", "bool", True, "false: refused with 403"),
     Setting("is_admin", "bool", False, "may see the monitor and change keys, providers and models"),
     Setting("is_monitor", "bool", False, "may read statistics, /metrics and the models' health, and nothing else"),
@@ -581,10 +585,10 @@ CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[ke
     Setting("allowed_providers", "patterns", None, "providers whose models it may use"),
     Setting("allowed_tags", "patterns", None, "tags of which a model must have one"),
     Setting("parameter_limits", "table", {}, "see below: { max_tokens = 2000, temperature = { min = 0, max = 1 } }"),
-    Setting("limits", "table", {}, "in the place of [server] key_limits, see `[models.limits]`"),
+    Setting("limits", "table", {}, "instead of [server] key_limits, see `[models.limits]`"),
     Setting("budget", "table", {}, "see the next table"),
-    Setting("reset", "table", {}, "what it had spent when its spending was last reset; written by `keys reset`"),
-    Setting("soft_budget", "table", {}, "the same, for `[alerts]` alone: no call is refused for it"),
+    Setting("reset", "table", {}, "spending before the last reset; written by `keys reset`"),
+    Setting("soft_budget", "table", {}, "the same for `[alerts]`, without refusing calls"),
     Setting("cache_ttl_s", "number", None, "as [server], which it takes precedence over; 0 = never", low=0, high=YEAR_S),
     Setting("allow_batches", "bool", False, "true: may upload files and start batches although its models, parameters or "
             "spending are limited: a batch names any model, and the gateway sees neither its bodies nor its costs"),
@@ -613,9 +617,9 @@ RESET: tuple[Setting, ...] = (
 )
 
 ALERTS: tuple[Setting, ...] = (
-    Setting("webhook", "webhook", None, "address that is sent a POST when a key has used up a part of its budget",
+    Setting("webhook", "webhook", None, "address to which a POST is sent when a key has used a part of its budget",
             ("LLM_ROUTER_ALERT_WEBHOOK",)),
-    Setting("at", "shares", (), "the parts of a budget or soft budget at which that happens. Not given: [0.8, 1.0]"),
+    Setting("at", "shares", (), "parts of a budget or soft budget at which that happens; default: [0.8, 1.0]"),
     Setting("headers", "headers", {}, "sent along, such as a key"),
     Setting("proxy", "proxy", "", "proxy to the webhook"),
 )  # fmt: skip

@@ -166,7 +166,7 @@ class LeaseTable:
         for account, part in zip(accounts, ask.parts, strict=True):
             row = account.rows.setdefault(ask.holder, Row())
             if part.number > row.number:
-                row.number, row.spent, row.kept = part.number, (part.spent_usd, part.spent_tokens), _kept(part)
+                row.number, row.spent, row.kept = part.number, (part.spent_usd, part.spent_tokens), kept_pair(part)
             else:
                 is_stale = True
         status, at, grant = REPORTED, -1, (0, 0)
@@ -254,7 +254,7 @@ class LeaseTable:
             del self.accounts[name]
 
 
-def _kept(part: Part) -> Pair:
+def kept_pair(part: Part) -> Pair:
     return part.kept_usd, part.kept_tokens
 
 
@@ -285,7 +285,7 @@ class RateTable:
             if slot.need and slot.need > left:
                 return TakeReply(FULL, now_us, wait_us, len(ask.rates) + at)
             free.append((left, 1 + sum(count > 0 for count in others.values())))
-        rates = tuple(self._granted(part, level, wait_us, ask.holder, now_us)
+        rates = tuple(self._grant(part, level, wait_us, ask.holder, now_us)
                       for part, level in zip(ask.rates, levels, strict=True))  # fmt: skip
         slots = []
         for slot, (left, holders) in zip(ask.slots, free, strict=True):
@@ -301,7 +301,7 @@ class RateTable:
         self.buckets[part.name] = (level, now_us, takers)
         return level
 
-    def _granted(self, part: RatePart, level: int, wait_us: int, holder: str, now_us: int) -> int:
+    def _grant(self, part: RatePart, level: int, wait_us: int, holder: str, now_us: int) -> int:
         """Takes from one bucket. Where the request must wait, or is larger than the bucket, it leaves a debt."""
         takers = {name: at for name, at in self.buckets[part.name][2].items() if 0 <= now_us - at <= MICRO}
         if part.need:

@@ -197,7 +197,7 @@ class LeasedBudgets:
         return shelf
 
     def _begin_anew(self) -> None:
-        """The engine's memory begins anew: leases that were not used are given up, holds are reported."""
+        """The engine's memory is empty: unused leases are given up, holds are reported."""
         for shelf in self._shelves.values():
             for purse in shelf.book.purses:
                 purse.begin_anew()
@@ -208,7 +208,7 @@ class LeasedBudgets:
 
     async def _lease(self, shelf: Shelf, pair: Pair, amount: Amount, now: float) -> LeasedHold:
         """A hold after as many messages as it takes; NoCredit, or Unavailable where the engine cannot decide."""
-        book, asked = shelf.book, 0
+        book, tries = shelf.book, 0
         while True:
             now_s = self._clock()
             self._shelf(book.key_id, None, now)  # the day may have turned
@@ -222,18 +222,18 @@ class LeasedBudgets:
                 missing = book.missing(book.limits, *pair)
                 if not self._membership.presence.is_away and book.is_refused(missing, now_s):
                     raise self._exhausted(shelf, now)
-                if asked == TRIES:
+                if tries == TRIES:
                     raise unavailable("its home changes too fast", 1.0)
                 shelf.busy = self._start(self._exchange(shelf, pair))
                 reply = await asyncio.shield(shelf.busy)
                 # A lease that other requests were quicker to use is no failure: this one asks again.
-                asked += reply is None or reply.status != GRANTED
+                tries += reply is None or reply.status != GRANTED
             except EngineAway as away:
                 raise unavailable(str(away), 1.0) from None
             if reply is not None and reply.status == REFUSED:
                 raise self._exhausted(shelf, now)
             if reply is not None and reply.status in (WAITING, LOST):
-                raise unavailable("the engine of [state] has lost its memory and collects it anew", 2.0)
+                raise unavailable("the engine of [state] has lost its memory and is restoring it", 2.0)
 
     def _exhausted(self, shelf: Shelf, now: float) -> GatewayError:
         budget = shelf.budget or Budget()
@@ -255,7 +255,7 @@ class LeasedBudgets:
         book, membership, now_s = shelf.book, self._membership, self._clock()
         parts = book.parts(book.limits)
         need = book.missing(book.limits, *pair)
-        want = book.wanted(need, pair, now_s, shelf.waiting, membership.count)
+        want = book.next_size(need, pair, now_s, shelf.waiting, membership.count)
         epoch = membership.epoch
         reply = await self._send(parts, need, want)
         shelf.answered_at = self._clock()

@@ -232,7 +232,7 @@ class LeasedLimiter:
     async def _ask(self, scopes: Sequence[Scope], taken: list[Due], slots: list[str]) -> TakeReply:
         now = self._clock()
         rates = tuple(
-            RatePart(key, millionths(rate.capacity), max(1, millionths(rate.per_s)), amount, share.wanted(amount, now),
+            RatePart(key, millionths(rate.capacity), max(1, millionths(rate.per_s)), amount, share.next_size(amount, now),
                      share.back(), round(wait_s * MICRO))
             for key, share, rate, amount, wait_s in taken
         )  # fmt: skip

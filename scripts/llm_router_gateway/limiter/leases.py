@@ -89,7 +89,7 @@ class BudgetAsk(NamedTuple):
 GRANTED, REFUSED, REPORTED = "granted", "refused", "reported"
 WAITING = "waiting"  # the home has lost its memory, and collects what is left in processes
 UNSEEDED = "unseeded"  # it does not know what the ledger has of an account: send that first
-LOST, REJOIN = "lost", "rejoin"  # it has lost its memory; it began anew, and the holder has not reported since
+LOST, REJOIN = "lost", "rejoin"  # it has lost its memory; it has restarted, and the holder has not reported since
 WRONG_PERIOD = "wrong_period"  # by its clock the day is another one
 
 
@@ -430,7 +430,7 @@ class Book:
     def parts(self, limits: Limits) -> tuple[Part, ...]:
         return self.day.part(limits.usd_day, limits.tokens_day), self.month.part(limits.usd_month, limits.tokens_month)
 
-    def wanted(self, need: Pair, amount: Pair, now_s: float, others: int, processes: int) -> Pair:
+    def next_size(self, need: Pair, amount: Pair, now_s: float, others: int, processes: int) -> Pair:
         """What a lease is worth asking for: twice as much as last time where that lasted less than a second.
 
         `others`: further requests of this process that wait for the same lease.
@@ -526,7 +526,7 @@ class Share:
         back, self.room = self.room, 0
         return back
 
-    def wanted(self, need: int, now_s: float) -> int:
+    def next_size(self, need: int, now_s: float) -> int:
         """Twice as much as last time where that lasted less than a tenth of a second, half where it was not used up."""
         if now_s - self.asked_at < IDLE_S / 10:
             self.holds = min(MOST_HOLDS, self.holds * 2)

@@ -1,7 +1,7 @@
 """One process among those that share an engine: its signs of life, its epoch, and whether the engine answers.
 
     membership = Membership(engine, holder="common/4f1c...", ledger=ledger, clock=time.monotonic, wall=time.time)
-    await membership.beat()                     every BEAT_S, for ever: it is how an engine that was away is found again
+    await membership.beat()                     every BEAT_S, without end: this is how a returning engine is found
     await membership.call(engine.take(ask))     EngineAway at once where three messages in a row had no answer
     membership.count                            processes that share the limits, as last received; before that, a guess
 
@@ -121,7 +121,7 @@ class Membership:
             self._holders = ()
             if self.epoch:
                 self.losses += 1
-                self.tell("the engine of [state] has lost its memory: budgets are counted anew, from leases and the call log")
+                self.tell("the engine of [state] has lost its memory: budgets are counted again, from leases and the call log")
             self.epoch_at = self.clock()
             self.epoch, self.tick, self.is_open, self.is_complete = epoch, tick, False, False
             for call in self.on_epoch:

@@ -292,7 +292,7 @@ class RedisEngine:
         return self._last_note if self._last_note == "0" else f"({self._last_note}"
 
     def reread_notes(self) -> None:
-        """From the first one again: after the engine has lost its memory, their names may begin anew."""
+        """From the first one again: after the engine has lost its memory, names may repeat."""
         self._last_note = "0"
 
     async def common_secret(self, own: bytes) -> bytes:

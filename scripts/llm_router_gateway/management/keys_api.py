@@ -3,7 +3,7 @@
     GET    /api-keys                       {"items": [key, ...]}, those of the file too
     POST   /api-keys                       201 {"key": "llmr_...", "item": key}: the only response that shows the key
     GET    /api-keys/{id}                  PATCH (null takes a limit away), DELETE (204)
-    POST   /api-keys/{id}/reset            its spending begins at nothing: the key as it is then
+    POST   /api-keys/{id}/reset            its spending is set to zero; the changed key
     POST   /api-keys/{id}/rotate           {"key", "item"}: the old one ends at once
     GET    /monitor/me                     the caller, and whether a login is needed
     POST   /monitor/login, /monitor/logout also /auth/login, /auth/logout
@@ -141,7 +141,7 @@ class KeysApi:
         return ManagementResponse({"key": secret, "item": self._item(key)}, 200, list(NO_CACHE))
 
     async def reset(self, request: ManagementRequest) -> ManagementResponse:
-        """Its spending begins at nothing; calls in progress count from here on. The call log stays."""
+        """Its spending is set to zero; calls in progress count from here on. The call log stays."""
         key, now = self._stored(request), self._wall()
         change = reset_now(self._budgets.spent(key.id, now), now)
         return ManagementResponse(self._item(self._in_force(await self._stored_keys.change(key.id, change))))

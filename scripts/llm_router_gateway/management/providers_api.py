@@ -585,11 +585,11 @@ class ProvidersApi:
                 config = await asyncio.to_thread(self._source.load)
             except ConfigError as error:
                 count = len(error.problems)
-                message = f"not taken over: {count} problem{'s' * (count != 1)}; the previous configuration stays in effect"
+                message = f"not reloaded: {count} problem{'s' * (count != 1)}; the previous configuration stays in effect"
                 return ManagementResponse({"success": False, "message": message, "config_file": file,
                               "problems": problems_json(error.problems), "notes": []}, 422)  # fmt: skip
             await self._take_over(config)
             counts = ((len(config.providers), "provider"), (len(config.models), "listed model"))
-            message = "taken over: " + ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
+            message = "reloaded: " + ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
             return self._reply({"success": True, "message": message, "config_file": file, "problems": [],
                                 "notes": list(config.notes)})  # fmt: skip

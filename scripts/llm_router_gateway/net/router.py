@@ -110,4 +110,4 @@ class Router:
         if others:
             allow = ", ".join(sorted({*others, *(["HEAD"] if "GET" in others else [])}))
             raise BadMethod(f"this path takes {allow}", details={"allow": f"{allow}, OPTIONS"})
-        raise NotFound(f"no such path: /{path[:200]}")
+        raise NotFound(f"no such path: /{path[:200]}; references/gateway-api.md lists the paths")

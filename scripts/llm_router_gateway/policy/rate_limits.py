@@ -173,7 +173,7 @@ def dues(limit: Limit, tokens: Callable[[], float]) -> list[tuple[str, Rate, flo
 def limit_text(limit: Limit, what: str) -> str:
     if what == "tokens":
         return f"{limit.tokens_per_minute} tokens a minute"
-    return f"{limit.max_requests} requests in {limit.per_seconds:g} s"
+    return f"{limit.max_requests} request{'s' * (limit.max_requests != 1)} in {limit.per_seconds:g} s"
 
 
 def refusal(forecast: Forecast) -> RateLimited:

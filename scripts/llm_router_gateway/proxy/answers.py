@@ -122,7 +122,7 @@ def add_unmet(lost: list[str], names: Iterable[str]) -> None:
 
 
 def request_of(context: RequestContext, model: str, stream: bool | None) -> ir.Request:
-    """What an answer to a relayed request is written by, where it has to be written anew after all."""
+    """The request by which an answer to a relayed request is written, if it has to be rewritten after all."""
     more = context.conversation.reading if context.conversation is not None else {}
     try:
         return wire(context.call.protocol).read_request(context.fields, model=model, stream=stream, **more)

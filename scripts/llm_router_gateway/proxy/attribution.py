@@ -90,8 +90,8 @@ def name_in(value: object) -> str:
     if not text.startswith("{") or len(text) > MAX_BLOB:
         return text
     try:
-        told = json.loads(text)
+        parsed = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    names = (told.get(name) for name in ACCOUNTS) if isinstance(told, dict) else ()
+    names = (parsed.get(name) for name in ACCOUNTS) if isinstance(parsed, dict) else ()
     return next((name.strip() for name in names if isinstance(name, str) and name.strip()), text)

@@ -131,7 +131,7 @@ class Conversation:
         if self.large is None:
             raise RuntimeError("only a large conversation is carried over by a worker")
         how = (self.past, self.protocol, place_of(candidate, key), changes, dropped, self.seal)
-        return await self.large.written(lost, "carry_over", *how)
+        return await self.large.write_job(lost, "carry_over", *how)
 
     def forgets(self, error: GatewayError) -> bool:
         """Whether an upstream no longer has the conversation that was referenced; then the stored copy is sent."""

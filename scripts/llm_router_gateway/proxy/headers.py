@@ -51,7 +51,7 @@ def is_private(name: str) -> bool:
 
 
 def is_request_id(value: str) -> bool:
-    """Whether a caller's x-request-id can be taken over: short, and nothing that a log or header could trip over."""
+    """Whether a caller's x-request-id can be used: short, and nothing that a log or header could trip over."""
     return REQUEST_ID.fullmatch(value) is not None
 
 

@@ -26,7 +26,7 @@ from ..config.settings import Secret
 from ..errors import Unavailable
 from ..routing.resolve import Candidate
 
-MAX_OUTPUT_BYTES = 65_536  # a token takes a few thousand at the most
+MAX_OUTPUT_BYTES = 65_536  # a token takes a few thousand at most
 MARGIN_S, MARGIN_PART = 300.0, 0.1  # before its end a key is renewed: this long, but no more than this part of its life
 RETRY_S, MAX_RETRY_S = 2.0, 60.0  # after a failure; doubled with each one
 SAME_KEY_S = 30.0  # after a refusal for which the command had no other key
@@ -65,7 +65,7 @@ class KeyCommands:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def forget(self) -> None:
-        """The configuration was read anew: every command is run again when it is next needed."""
+        """The configuration was reloaded: every command runs again when it is next needed."""
         self._held = {}
 
     async def close(self) -> None:
@@ -114,7 +114,7 @@ class KeyCommands:
     # -- runs
 
     def _renewal(self, command: KeyCommand, held: Held) -> asyncio.Future[None]:
-        """The run that is under way, or a new one. Whoever awaits it and leaves does not end it."""
+        """The run in progress, or a new one. A caller that stops waiting does not end it."""
         if held.running is None:
             held.running = task = asyncio.create_task(self._renew(command, held))
             self._tasks.add(task)

@@ -112,7 +112,7 @@ def convert(
 ) -> tuple[tuple[Any, ...], bytes]:
     """((the request without its texts, what was lost, the head of the body, its tokens), b"")
 
-    `more`: what the reader of a protocol that keeps answers wants.
+    `more`: what the reader of a protocol that keeps answers needs.
     """
     lost: list[str] = []
     request = read_as(cached.body.fields, wish, more)

@@ -7,7 +7,7 @@
     Log(as_json=True).request(record, cost_usd=0.01)
         -> {"at": "2026-10-21T07:28:00.123Z", "level": "info", "event": "request", "status": 200, "duration_ms": 812, ...}
 
-Whoever owns the loop calls flush() now and then and close() at the end. Callers give no key and no prompt.
+The owner of the loop calls flush() regularly and close() at the end. Callers pass no key and no prompt.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ DEVICES = "/dev/"  # /dev/stdout is a link to what the process was given
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # line ends, terminal codes, bidi
 
 
-def escaped(text: str) -> str:
-    """One printable line: escaped("a\\nb") -> "a\\\\x0ab"."""
+def escape(text: str) -> str:
+    """One printable line: escape("a\\nb") -> "a\\\\x0ab"."""
     if len(text) <= MAX_LINE and text.isascii() and text.isprintable():  # the common case needs no search
         return text
     return UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", text[:MAX_LINE])
@@ -140,7 +140,7 @@ class Log:
         if self.as_json:
             line = as_object(at=self._now(), level=level, event="note", message=text)
         else:
-            line = f"{self._now()} {level:5} {escaped(text)}"
+            line = f"{self._now()} {level:5} {escape(text)}"
         self._keep(line, level)
 
     def _keep(self, line: str, level: str) -> None:

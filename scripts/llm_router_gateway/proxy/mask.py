@@ -30,7 +30,7 @@ class Mask:
     def __init__(self, secrets: Sequence[str]) -> None:
         self.texts = [secret for secret in secrets if len(secret) >= MIN_SECRET]
         self._secrets = [secret.encode() for secret in self.texts]
-        patterns = ("".join(map(escaped, secret)).encode() for secret in self.texts)
+        patterns = ("".join(map(escape_pattern, secret)).encode() for secret in self.texts)
         self._escaped = re.compile(b"|".join(patterns)) if self.texts else None
         # A value in JSON that ends as a key begins, with two letters or more, or with one: what `stream_mask` looks for first.
         # Two patterns, for one of both would have no fixed letters at its start, and take ten times as long.
@@ -75,7 +75,7 @@ def beginnings(secrets: Iterable[str], depth: int = 0) -> str:
     return "|".join(choices)
 
 
-def escaped(character: str) -> str:
+def escape_pattern(character: str) -> str:
     """A pattern for a character as it is and as JSON may escape it."""
     code = "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{ord(character):04x}")
     also = rf"|\\{character}" if character == "/" else ""

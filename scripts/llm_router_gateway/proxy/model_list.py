@@ -141,7 +141,7 @@ class LiveLists:
     def __init__(self, services: Services, upstream: Upstream) -> None:
         self._services, self._upstream = services, upstream
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}  # provider -> (believed until, names)
-        self._asked: dict[str, float] = {}  # provider -> not again for its windows before
+        self._fetch_after: dict[str, float] = {}  # provider -> not again for its windows before
         self._tasks: set[asyncio.Task[None]] = set()
 
     def forget(self) -> None:
@@ -163,8 +163,8 @@ class LiveLists:
         found = [target.candidate for pool in pools for target in pool.targets if target.candidate is not None]
         for candidate in found:
             provider = candidate.provider
-            if self._services.routing_state.window(candidate) is None and self._asked.get(provider.name, 0.0) <= now:
-                self._asked[provider.name] = now + LIST_KEPT_S
+            if self._services.routing_state.window(candidate) is None and self._fetch_after.get(provider.name, 0.0) <= now:
+                self._fetch_after[provider.name] = now + LIST_KEPT_S
                 task = asyncio.create_task(self._windows_of(candidate))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)

@@ -72,8 +72,8 @@ class Worker:
                     await sink.drain()
             try:
                 head, size = LENGTHS.unpack(await source.readexactly(LENGTHS.size))
-                told = pickle.loads(await source.readexactly(head))  # nosec B301  # from our own child
-                return told, await source.readexactly(size) if size else b""
+                reply = pickle.loads(await source.readexactly(head))  # nosec B301  # from our own child
+                return reply, await source.readexactly(size) if size else b""
             except asyncio.IncompleteReadError:
                 raise EOFError from None
 
@@ -137,7 +137,7 @@ class Offload:
     async def _run(self, large: LargeBody, job: str, arguments: tuple[Any, ...]) -> tuple[Any, bytes]:
         worker = await self._take(large.key)
         try:
-            told, data = await self._exchange(worker, large, job, arguments)
+            reply, data = await self._exchange(worker, large, job, arguments)
         except (EOFError, OSError):
             worker.kill()
             raise GatewayError("the process that was reading a large body ended; try again", code="worker_died") from None
@@ -149,18 +149,18 @@ class Offload:
             raise
         finally:
             self._give_back(worker)
-        if told[0] == "error":
-            _, kind, message, facts = told
+        if reply[0] == "error":
+            _, kind, message, facts = reply
             raise kind(message, **facts)
-        if told[0] != "ok":
-            raise RuntimeError(f"a worker failed: {told[-1]}")
-        return told[1], data
+        if reply[0] != "ok":
+            raise RuntimeError(f"a worker failed: {reply[-1]}")
+        return reply[1], data
 
     async def _exchange(self, worker: Worker, large: LargeBody, job: str, arguments: tuple[Any, ...]) -> tuple[Any, bytes]:
         if large.key in worker.keys:
-            told, data = await worker.exchange(job, large.key, arguments, b"")
-            if told[0] != "missing":
-                return told, data
+            reply, data = await worker.exchange(job, large.key, arguments, b"")
+            if reply[0] != "missing":
+                return reply, data
         worker.keys.add(large.key)
         return await worker.exchange(job, large.key, arguments, large.data)
 
@@ -277,9 +277,9 @@ class LargeBody:
         self, changes: Mapping[str, Any], dropped: frozenset[str], lost: list[str], protocol: str, seal: ir.Seal | None = None
     ) -> bytes:
         """The body's bytes, with `changes` in their place and `dropped` left out; see large_jobs.changed."""
-        return await self.written(lost, "changed", changes, dropped, protocol, seal) or self.data
+        return await self.write_job(lost, "changed", changes, dropped, protocol, seal) or self.data
 
-    async def written(self, lost: list[str], job: str, *arguments: Any) -> bytes:
+    async def write_job(self, lost: list[str], job: str, *arguments: Any) -> bytes:
         """The bytes that a job made, which names what it lost."""
         named, data = await self._offload.run(self, job, *arguments)
         for name in named:
@@ -307,7 +307,7 @@ class LargeBody:
         more: Mapping[str, Any],
     ) -> bytes:  # fmt: skip
         """The bytes of what was converted, with `changes`; with `counts`, those of the call that counts its tokens."""
-        return await self.written(lost, "finish", wish, changes, dropped, counts, more)
+        return await self.write_job(lost, "finish", wish, changes, dropped, counts, more)
 
     async def select(
         self, texts: list[str], names: list[str], variables: Mapping[str, Any]

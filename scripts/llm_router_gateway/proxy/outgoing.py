@@ -35,7 +35,7 @@ CARRIED_CHATS = (spec.carried["chat"][1] for spec in SPECS.values() if "chat" in
 CHATS = frozenset({"chat", "stream", *CARRIED_CHATS})  # the calls that overrides apply to
 
 
-NO_REQUEST = ir.Request("", ())  # of what is written anew and no chat
+NO_REQUEST = ir.Request("", ())  # of rewritten answers that are no chat
 
 
 class Outgoing(NamedTuple):
@@ -259,7 +259,7 @@ async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts)
     provider = candidate.provider
     call, body = vectors(provider.api).write_texts(texts, candidate.remote_id) if SPECS[provider.api].embeds else ("", {})
     if call not in provider.paths:
-        raise Unsupported(f"{candidate.name}: {provider.name} has no embeddings that this gateway knows")
+        raise Unsupported(f"{candidate.name}: {provider.name} has no embeddings; name a model of another provider")
     context.record.lost[:] = texts.lost
     if context.allowance is not None:
         body = {**body, **context.allowance.fit(candidate, call, body)}
@@ -276,11 +276,11 @@ async def large_embedding_for(context: RequestContext, attempt: Attempt, large: 
     """The same of a body that a worker has; `reader` is the caller's protocol and action."""
     candidate, provider = attempt.candidate, attempt.candidate.provider
     if not SPECS[provider.api].embeds:
-        raise Unsupported(f"{candidate.name}: {provider.name} has no embeddings that this gateway knows")
+        raise Unsupported(f"{candidate.name}: {provider.name} has no embeddings; name a model of another provider")
     writer = (provider.api, candidate.remote_id)
     call, lost, body, _ = await large.texts(reader, writer, None)
     if call not in provider.paths:
-        raise Unsupported(f"{candidate.name}: {provider.name} has no embeddings that this gateway knows")
+        raise Unsupported(f"{candidate.name}: {provider.name} has no embeddings; name a model of another provider")
     context.record.lost[:] = lost
     changes: Mapping[str, Any] = {}
     if context.allowance is not None:

@@ -115,7 +115,9 @@ def check_access(access: str, caller: Caller) -> None:
     if access == OPEN or caller.is_admin:
         return
     if access == ADMIN:
-        raise Forbidden("this is for administrators: use an admin key; references/gateway.md describes how to get one")
+        raise Forbidden(
+            "this is for administrators: use an administrator's key (`keys create --admin`; references/gateway-keys.md)"
+        )
     if access == MONITOR and not caller.is_monitor:
         raise Forbidden("this is for administrators and keys with is_monitor: references/gateway-keys.md describes both")
     if access == CALLER and caller.is_monitor:

@@ -110,7 +110,7 @@ def read_call(method: str, path: str, query: Mapping[str, str], headers: Mapping
     template = next((each for each in TEMPLATES if matches(each, parts)), None)
     if template is not None:
         return fixed_call(verb, "/".join(template), unquote(parts[template.index("{id}")]))
-    raise NotFound(f"no such path: {path[:200]}")
+    raise NotFound(f"no such path: {path[:200]}; references/gateway-api.md lists the paths")
 
 
 def is_management(path: str, call: Call) -> bool:

@@ -6,7 +6,7 @@
 Anybody may call them, so they name no provider, path, address or key: the log and `GET /health/models` do.
 A store that is away and bridged (its calls wait on this machine, its keys are known) is no reason: every gateway would be
 taken away at once, and each could go on. A provider is usable when it is switched on and has the key that it needs. Whether it
-answers at this moment is not asked: with every upstream down, a gateway that is still reachable gives its callers a better
+answers at this moment is not checked: with every upstream down, a gateway that is still reachable gives its callers a better
 error than none.
 """
 
@@ -44,7 +44,7 @@ def readiness(config: Config, store: Mapping[str, Any] | None, *, is_refused: bo
     is_bridged = store is not None and bool(store.get("bridged"))
     is_broken = store is not None and bool(store.get("broken")) and not is_bridged
     checks = {
-        "config": "the last change is invalid and was not taken over" if is_refused else "ok",
+        "config": "the last change is invalid and was not loaded" if is_refused else "ok",
         "store": "off" if store is None else "failing" if is_broken else "away" if store.get("broken") else "ok",
         "providers": f"{usable} of {len(config.providers)} usable",
     }

@@ -1,4 +1,4 @@
-"""A request at its true end -> the call that the log keeps, and its texts when the configuration wants them.
+"""A request at its true end -> the call that the log keeps, and its texts if the configuration says so.
 
 exchange = RecordedExchange(exchange, limit)     only where texts are kept: it remembers what passes
 call_of(context, unix_s())                    -> Call, when nothing more can happen to the request

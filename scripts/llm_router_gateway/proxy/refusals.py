@@ -29,8 +29,8 @@ def context_overflow_text(error: GatewayError, context: RequestContext) -> str:
     model = context.candidate.model if context.candidate is not None else None
     window = error.details.get("window") or (model.context_window if model is not None else None)
     if isinstance(window, int) and window > 0:
-        told = error.details.get("tokens")
-        tokens = told if isinstance(told, int) else max(input_tokens(context.fields), window + 1)  # more than fit, surely
+        stated = error.details.get("tokens")
+        tokens = stated if isinstance(stated, int) else max(input_tokens(context.fields), window + 1)  # more than fit, surely
         return spec.too_long.format(tokens=tokens, window=window)
     if not spec.too_long_words:
         return f"{mark}: {error.message}"

@@ -1,4 +1,4 @@
-"""The messages of request and answer, as attributes of spans: only where the configuration wants it.
+"""The messages of request and answer, as attributes of spans: only if the configuration says so.
 
     content_of(context, 65_536)  -> Content({"gen_ai.input.messages": '[{"role": "user", ...}]', ...}, asked, answered)
 

@@ -74,7 +74,7 @@ def session_of(context: RequestContext, names: Sequence[str]) -> str:
 
 
 def parameters_of(context: RequestContext) -> Attributes:
-    """What the caller asked for, as far as the conventions have a name for it."""
+    """What the caller requested, as far as the conventions have a name for it."""
     upstream, fields = SPECS[context.call.protocol].upstream, context.fields
     found: dict[str, Value] = {}
     for name, paths in (upstream.parameters if upstream is not None else {}).items():

@@ -30,7 +30,7 @@ class Replica(NamedTuple):
 
 
 def summary(replicas: Iterable[Replica]) -> dict[str, Any]:
-    """What is worth knowing of all together. Silent ones differ from nobody."""
+    """What all of them together show. Silent ones are not compared."""
     known = tuple(replicas)
     alive = [each for each in known if not each.is_silent]
     configurations = {str(each.report.get("config", "")) for each in alive}

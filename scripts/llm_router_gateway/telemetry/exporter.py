@@ -43,7 +43,7 @@ ADVICE = {
     404: "check the endpoint: /v1/traces is put below endpoint, traces_endpoint is taken as it is",
     405: "check the endpoint: /v1/traces is put below endpoint, traces_endpoint is taken as it is",
     413: "set a smaller batch_size (OTEL_BSP_MAX_EXPORT_BATCH_SIZE)",
-    422: "the collector wants something more: MLflow needs the header x-mlflow-experiment-id, in OTEL_EXPORTER_OTLP_HEADERS or "
+    422: "the collector rejects it: MLflow needs the header x-mlflow-experiment-id, in OTEL_EXPORTER_OTLP_HEADERS or "
          "[telemetry] headers",
 }  # fmt: skip
 OTHER_PROTOCOL = {otlp.JSON: otlp.PROTOBUF, otlp.PROTOBUF: otlp.JSON}

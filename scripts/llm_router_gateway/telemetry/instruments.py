@@ -1,4 +1,4 @@
-"""Histograms and sums since the start of the process, as OTLP wants them: cumulative, a point for each set of attributes. Pure.
+"""Cumulative histograms and sums since the start of the process, as in OTLP: a point for each set of attributes. Pure.
 
     instruments = Instruments(start_ns)
     instruments.record(DURATION, 0.8, (("gen_ai.operation.name", "chat"), ...))

@@ -123,8 +123,8 @@ def rejected(data: bytes, is_json: bool) -> tuple[int, str]:
             part = json.loads(data).get("partialSuccess") or {}
             count = part.get("rejectedSpans") or part.get("rejectedDataPoints") or 0
             return int(count), str(part.get("errorMessage") or "")
-        told = next((value for number, value in fields(data) if number == 1), b"")
-        inner = dict(fields(told)) if isinstance(told, bytes) else {}
+        status = next((value for number, value in fields(data) if number == 1), b"")
+        inner = dict(fields(status)) if isinstance(status, bytes) else {}
         count, why = inner.get(1, 0), inner.get(2, b"")
         return (count if isinstance(count, int) else 0), why.decode("utf-8", "replace") if isinstance(why, bytes) else ""
     except (ValueError, TypeError, AttributeError, RecursionError):

@@ -152,7 +152,7 @@ def test_the_health_check_of_the_container_goes_by_readiness(start: Callable[...
 
     assert code(gateway.port) == 0
     gateway.write('[[providers]]\nname = "openai"\n')
-    gateway.logged("taken over")
+    gateway.logged("reloaded")
     assert gateway.get("/health/ready").status == 503
     assert code(gateway.port) == 1
 
@@ -186,3 +186,10 @@ def test_paths_in_the_steps_can_be_pasted() -> None:
     assert words[0][-1] == "/my apps"
     assert f"type=bind,source={place.config},target=/etc/llm-router/router.toml,readonly" in words[1]
     assert shlex.quote(str(place.config)) in "\n".join(install.unit_steps(place))
+
+
+def test_the_steps_say_where_callers_keys_are_created() -> None:
+    """Beside the configuration they would be in a store that the service does not read."""
+    store = value(unit(PLACE), "Environment=LLM_ROUTER_STORE").replace("%S", "/var/lib")
+    assert f"keys create --name NAME --store {store}" in "\n".join(install.unit_steps(PLACE))
+    assert "exec llm-router python3 /opt/llm-router/llm_router_gateway keys create" in "\n".join(install.container_steps(PLACE))

@@ -136,7 +136,9 @@ def test_times_may_be_relative_to_now() -> None:
 @pytest.mark.slow
 def test_help_names_every_exit_code(folder: Path) -> None:
     text = keys(folder, "--help").stdout.decode()
-    assert all(each in text for each in ("0 done", "1 no such key", "2 usage error", "create", "rotate", "KEY=$("))
+    assert all(
+        each in text for each in ("0 done", "1 no such key", "2 usage or configuration error", "create", "rotate", "KEY=$(")
+    )
 
 
 def test_a_name_of_the_configuration_is_not_to_be_had(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """main: flags from the table, exit codes, and what is said before anything is served."""
 
+import io
 import os
 import subprocess
 import sys
@@ -90,9 +91,31 @@ def test_what_to_do_next_is_said_once_the_address_is_open() -> None:
     assert "no token" not in "\n".join(serve.ready_lines(closed, 9, demo=False, is_open=False))
 
 
-def test_the_stand_in_is_one_provider_for_each_protocol() -> None:
+def test_the_mock_server_is_one_provider_for_each_protocol() -> None:
     made = parse(cli.demo_document("http://127.0.0.1:1"))
     assert [provider.url("chat", "demo") for provider in made.providers] == [
         "http://127.0.0.1:1/v1/chat/completions", "http://127.0.0.1:1/v1/messages",
         "http://127.0.0.1:1/v1beta/models/demo:generateContent",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("word", "hint"), [("key", "did you mean keys? "), ("zzz", "'zzz'. Commands: keys, ")])
+def test_an_unknown_command_names_the_commands(word: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([word, "--help"]) == 2
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_of_the_help_text_exists(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([name, "--help"])
+    assert end.value.code == 0
+    assert f"gateway {name}" in capsys.readouterr().out
+
+
+def test_a_conversion_without_a_model_says_how_to_name_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"messages": []}')))
+    assert cli.main(["convert", "--from", "anthropic", "--to", "gemini"]) == 1
+    assert "give --model" in capsys.readouterr().err

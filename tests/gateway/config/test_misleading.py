@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llm_router_gateway.commands.serve import counted
+from llm_router_gateway.commands.serve import count_text
 from llm_router_gateway.config import config
 
 UP = {"name": "up", "api": "openai", "base_url": "http://127.0.0.1:1", "any_model": False}
@@ -65,6 +65,6 @@ def test_a_provider_that_takes_any_name_fits_any_pattern() -> None:
 
 
 def test_one_is_not_said_in_the_plural() -> None:
-    assert (counted(1, "listed model"), counted(0, "provider"), counted(2, "provider")) == (
+    assert (count_text(1, "listed model"), count_text(0, "provider"), count_text(2, "provider")) == (
         "1 listed model", "0 providers", "2 providers",
     )  # fmt: skip

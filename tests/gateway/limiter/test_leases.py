@@ -129,7 +129,7 @@ def booked(table: LeaseTable, need: Pair, now_s: float = 0.0) -> tuple[Book, Bud
     book.turn(DAY)
     part = book.day.part(MICRO, UNLIMITED)
     assert table.epoch is not None
-    ask = BudgetAsk("l/a", table.epoch.number, 0, "l", *need, *book.wanted(need, need, now_s, 0, 1), (part,))
+    ask = BudgetAsk("l/a", table.epoch.number, 0, "l", *need, *book.next_size(need, need, now_s, 0, 1), (part,))
     reply = table.exchange(ask, NOW_MS)
     book.take([part], reply, need, now_s)
     return book, reply
@@ -322,8 +322,8 @@ def test_a_part_of_a_bucket_is_valid_for_a_second() -> None:
 
 def test_a_part_grows_with_its_use() -> None:
     share = Share()
-    assert [share.wanted(1, 0.01 * number) for number in range(10)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 256]
-    assert share.wanted(1, 10.0) == 128
+    assert [share.next_size(1, 0.01 * number) for number in range(10)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 256]
+    assert share.next_size(1, 10.0) == 128
 
 
 def slots(table: RateTable, holder: str, now_ms: int, have: int, need: int, want: int = 0) -> tuple[str, int]:

@@ -185,7 +185,7 @@ def test_the_longest_wait_decides_and_one_refusal_refuses_all_and_takes_nothing(
     assert meters.take([("a", fast), ("b", slow)], lambda: 0, 0).wait_s == 10
     strict = Limit(1, 10)
     before = dict(meters.buckets)
-    with pytest.raises(RateLimited, match="b: 1 requests in 10 s"):
+    with pytest.raises(RateLimited, match="b: 1 request in 10 s"):
         meters.take([("a", fast), ("b", strict)], lambda: 0, 0)
     assert meters.buckets == before
 

@@ -214,8 +214,11 @@ def says(text: str) -> Callable[[Case], None]:
     return check
 
 
-def grounding_named(case: Case) -> None:
-    assert "groundingMetadata" in case.lost and "citationMetadata" in case.lost
+def grounding_cited(case: Case) -> None:
+    """The page becomes a citation of the caller's protocol; what has none is named."""
+    [cited] = case.answer.json["content"][0]["citations"]
+    assert (cited["type"], cited["url"]) == ("web_search_result_location", "https://example.com")
+    assert case.lost == "citationMetadata"
 
 
 def own_id(case: Case) -> None:
@@ -271,7 +274,7 @@ def cost(usd: float) -> Callable[[Case], None]:
 CHECKS: dict[str, Callable[[Case], None]] = {
     "001": broken, "002": broken, "004": unfinished_stream, "007": credit, "010": thinks_least, "011": always_thinks,
     "013": effort("high"), "014": effort("low", "none"), "016": plain_root, "018": free_choice, "020": custom_again,
-    "022": good_answers, "024": signs_of_life, "026": says("stream"), "027": says("zipped"), "028": grounding_named,
+    "022": good_answers, "024": signs_of_life, "026": says("stream"), "027": says("zipped"), "028": grounding_cited,
     "030": own_id, "031": no_prefill, "032": whole_letters, "033": usage_at_the_start, "034": speaks_of_documents,
     "035": json_true, "036": line_between, "038": larger_window, "039": refused, "040": cost(10.0), "042": cost(0.0105),
 }  # fmt: skip

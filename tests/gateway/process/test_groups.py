@@ -132,7 +132,7 @@ def test_a_changed_file_keeps_what_is_known_by_name(start: Start, upstream: Upst
     assert states(gateway)["a/m"]["state"] == "open"
     gateway.write(one + group("h", "a/m"))
     gateway.signal(signal.SIGHUP)
-    gateway.logged("taken over")
+    gateway.logged("reloaded")
     assert states(gateway)["a/m"]["state"] == "open"
     assert gateway.chat("openai", "h").status == 503
     assert gateway.chat("openai", "g").status in (404, 503)  # an open provider's model may be called so

@@ -67,7 +67,7 @@ def test_it_is_run_when_needed_once_more_after_a_refusal_and_after_a_reload(
     assert gateway.chat("openai", "a/m").status == 200
     assert keys_sent(upstream) == ["printed-key-1", "printed-key-2"]
     gateway.signal(signal.SIGHUP)
-    gateway.logged("router.toml taken over")
+    gateway.logged("router.toml reloaded")
     assert gateway.chat("openai", "a/m").status == 200
     assert keys_sent(upstream)[-1] == "printed-key-3"
     assert "printed-key" not in gateway.log

@@ -60,10 +60,10 @@ def test_it_serves_reloads_and_stops(tmp_path: Path) -> None:
         assert gateway.get("/health/ready").status == 200
         assert gateway.chat("openai", "x/m").status == 502
         gateway.write(config + provider + provider.replace('"x"', '"y"'))
-        gateway.logged("taken over: 2 providers")  # a changed file is seen without SIGHUP
+        gateway.logged("reloaded: 2 providers")  # a changed file is seen without SIGHUP
         gateway.signal(signal.SIGTERM)
         assert gateway.ended() == 0
-        assert "taken over: 2 providers" in (tmp_path / "router.log").read_text()
+        assert "reloaded: 2 providers" in (tmp_path / "router.log").read_text()
         assert not gateway.faults(), gateway.log
     finally:
         gateway.end()

@@ -704,7 +704,7 @@ def test_an_open_stream_may_end_and_no_other_comes_in(number: int, start: Start,
     with gateway.connect() as idle, gateway.streaming("openai", "to-openai/demo-slow-30") as response:
         first = response.read1(10)
         gateway.signal(number)
-        gateway.logged("stopping: 1 open requests have")
+        gateway.logged("stopping: 1 open requests")
         assert received(idle) == b""  # a connection without a request is closed at once
         until(lambda: refuses(gateway), "no new connection is accepted")
         data = first + response.read()
@@ -783,7 +783,7 @@ def test_a_second_signal_ends_at_once(start: Start, stand_in: Any) -> None:
         until(lambda: refuses(gateway), "no new connection is accepted")
         gateway.signal(signal.SIGINT)
         assert gateway.ended() == 0
-    assert "stopping: 1 open requests have 30 s" in gateway.log
+    assert "stopping: 1 open requests, waiting up to 30 s" in gateway.log
     assert "id=the-last" in gateway.log
 
 
@@ -806,14 +806,14 @@ def test_a_changed_file_is_taken_over_and_a_bad_one_is_not(start: Start, stand_i
     gateway = start(config(stand_in.url), env=ENV)
     gateway.token = TOKEN
     gateway.write(config(stand_in.url) + '[[models]]\nname = "second"\nprovider = "listing"\n')
-    gateway.logged("router.toml taken over: 5 providers, 2 listed models")
+    gateway.logged("router.toml reloaded: 5 providers, 2 listed models")
     assert gateway.get("/v1/models/listing/second").status == 200
     gateway.write("[server]\nport = 'x'\ncolour = 'red'\n")
-    gateway.logged("router.toml not taken over: server.port: ")
-    gateway.logged("router.toml not taken over: server.colour: ")
+    gateway.logged("router.toml not reloaded: server.port: ")
+    gateway.logged("router.toml not reloaded: server.colour: ")
     assert "invalid" in gateway.get("/health/ready").json["checks"]["config"]
     assert gateway.get("/v1/models/listing/second").status == 200
-    assert gateway.log.count("not taken over") == 2  # once, not with every look
+    assert gateway.log.count("not reloaded") == 2  # once, not with every look
 
 
 @pytest.mark.slow
@@ -824,14 +824,14 @@ def test_sighup_reads_the_file_again_and_open_streams_do_not_notice(start: Start
         first = response.read1(10)
         gateway.write(provider("only", "gemini", stand_in.url))
         gateway.signal(signal.SIGHUP)
-        gateway.logged("router.toml taken over: 1 provider")
+        gateway.logged("router.toml reloaded: 1 provider")
         assert gateway.chat("anthropic", "to-openai/demo").status != 401  # the lone provider takes any name
         assert gateway.chat("openai", "only/demo").status == 200
         data = first + response.read()
     assert verdict("anthropic", data) == "whole"
     (gateway.folder / "router.toml").unlink()
     gateway.signal(signal.SIGHUP)
-    gateway.logged("not taken over: router.toml: cannot be read: ")
+    gateway.logged("not reloaded: router.toml: cannot be read: ")
     assert gateway.chat("openai", "only/demo").status == 200
     assert gateway.is_running
 
@@ -844,11 +844,11 @@ def test_a_changed_secret_is_taken_over(start: Start, stand_in: Any, tmp_path: P
     gateway = start(config(stand_in.url), "--token-file", "token", env=ENV | {"LLM_ROUTER_TOKEN": ""})
     token.write_text(keys[1])
     gateway.signal(signal.SIGHUP)
-    gateway.logged("taken over")
+    gateway.logged("reloaded")
     assert [gateway.get("/v1/models", x_api_key=key).status for key in keys] == [401, 200]
     (tmp_path / ".env").write_text(f"KEY_OPENAI={keys[0]}\n")  # below the process's own environment
     gateway.signal(signal.SIGHUP)
-    until(lambda: gateway.log.count("taken over") >= 2)
+    until(lambda: gateway.log.count("reloaded") >= 2)
     stand_in.requests.clear()
     gateway.token = keys[1]
     assert gateway.chat("openai", "to-openai/demo").status == 200

@@ -335,7 +335,7 @@ def test_no_secret_is_in_any_answer_log_or_print(start: Start, upstream: Upstrea
     assert upstream.requests[-1].headers["x-more"] == header  # and yet it is sent
     assert (gateway.folder / "router.overlay.json").stat().st_mode & 0o777 == 0o600
     assert written in (gateway.folder / "router.overlay.json").read_text()
-    gateway.logged("taken over")
+    gateway.logged("reloaded")
 
 
 @pytest.mark.slow

@@ -262,7 +262,7 @@ def test_an_export_streams_through(gateway: Process, both: list[Kept]) -> None:
 def test_a_bad_file_changes_nothing_and_a_good_one_every_worker(gateway: Process, both: list[Kept], upstream: Upstream) -> None:
     gateway.write("[server]\nworkers = 'many'\n")
     gateway.signal(signal.SIGHUP)
-    gateway.logged("not taken over")
+    gateway.logged("not reloaded")
     assert [chat(way) for way in both] == [200, 200]
     gateway.write(config_of(upstream.url, more='[[models]]\nname = "fresh"\nprovider = "a"\n'))
     gateway.signal(signal.SIGHUP)

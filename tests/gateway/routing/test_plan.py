@@ -583,7 +583,7 @@ def test_explain_says_why_each_one_is_not_taken() -> None:
     assert told["p/a"] == "chosen"
     assert "circuit breaker open" in told["p/b"]
     assert told["p/off"] == "switched off"
-    assert "1 requests in 60 s" in told["p/lim"]
+    assert "1 request in 60 s" in told["p/lim"]
     assert "told to fail" in told["p/c"] or "selector failed" in told["p/c"]
 
 

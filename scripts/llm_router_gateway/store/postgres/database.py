@@ -8,7 +8,7 @@
 Every batch has a number of its writer, which is stored with it: a batch whose commit may have been lost is sent again and is
 known by it. While the server is away batches go to the file under their numbers, and are carried over when it is back; what
 comes behind a batch of the file has a new writer's name, since of one name only higher numbers are taken. So each call is
-stored once, whatever happened in between. Connecting is tried for ever.
+stored once, whatever happened in between. Connecting is tried without a limit.
 """
 
 from __future__ import annotations

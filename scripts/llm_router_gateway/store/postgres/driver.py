@@ -1,6 +1,6 @@
 """psycopg, imported only where PostgreSQL is configured; connections that end in good time; errors without passwords.
 
-    with Guard() as guard:                             ends what a server that is frozen would hold for ever
+    with Guard() as guard:                             ends what a frozen server would hold without end
         session = connect(address, "writer", guard)    Session: takes `?` for a parameter, as the statements for SQLite do
         with session.within(5.0):
             session.execute("SELECT 1 WHERE 1 = ?", (1,)).fetchone()
@@ -96,7 +96,7 @@ def is_away(wrong: BaseException) -> bool:
 
 
 class Guard:
-    """A thread that shuts the socket of whatever takes longer than it may: libpq itself waits for ever."""
+    """A thread that shuts the socket of overdue operations: libpq itself waits without a limit."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -72,7 +72,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         """CREATE AGGREGATE total(float8) (
             SFUNC = float8pl, STYPE = float8, INITCOND = '0', COMBINEFUNC = float8pl, PARALLEL = SAFE)""",
     )),
-    # As in SQLite: whoever changes a key, with whatever program, raises the generation, and here tells it to all who listen.
+    # As in SQLite: a change of a key, by any program, raises the generation and notifies all listeners.
     ("m002_keys", (
         """CREATE TABLE api_keys (
             id text PRIMARY KEY, name text NOT NULL UNIQUE, digest bytea NOT NULL UNIQUE, hint text NOT NULL,

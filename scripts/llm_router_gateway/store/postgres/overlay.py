@@ -1,10 +1,10 @@
-"""What is changed through the API at one gateway, taken over by all: the overlay's file of each is a copy of the database's.
+"""What is changed through the API at one gateway, applied by all: the overlay's file of each is a copy of the database's.
 
     shared = SharedOverlay(store, path)
     shared.pull()          the file as the database has it, or the database as the file, where it has none yet; blocks
     shared.push(data)      before the file is written: OSError, and nothing changed, when another gateway was first; blocks
 
-A gateway reads its file anew when it changes, as it does after an editor. Without a file there is nothing to share.
+A gateway reloads its file when it changes, as it does after an editor. Without a file there is nothing to share.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class SharedOverlay:
 
 
 async def follow(shared: SharedOverlay, warn: Any) -> None:
-    """Takes over what another gateway changed; what goes wrong is told, and tried again with the next change."""
+    """Applies what another gateway changed; a failure is reported, and tried again with the next change."""
     try:
         await asyncio.to_thread(shared.pull)
     except OSError as wrong:
-        warn(f"changes of providers and models at other gateways cannot be taken over: {wrong}")
+        warn(f"changes of providers and models at other gateways cannot be applied: {wrong}")

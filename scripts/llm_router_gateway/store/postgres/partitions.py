@@ -14,7 +14,7 @@ from .driver import Session
 
 DAY_MS = 86_400_000
 TABLES = ("calls", "bodies")
-LOCK = 0x4C4C4D53  # of whoever makes or drops one
+LOCK = 0x4C4C4D53  # of the session that makes or drops one
 
 # Attached, not created as a part: that would wait for every query that reads another day, and make all others wait for it.
 OF_TABLE = {

@@ -23,7 +23,7 @@ from . import partitions
 from .driver import PAIR_STEP_S, Session
 from .migrations import ID_BLOCK
 
-SHARDS = 16  # rows of one sum, at the most
+SHARDS = 16  # rows of one sum, at most
 SHARD_LOCK = 0x4C4C4D54
 MAX_MS = 253_402_300_799_999  # the year 9999
 TYPES = {

@@ -2,7 +2,7 @@
 
     target = CopyTarget(session, "source's id")
     target.add_calls(last_id, calls, texts)     True; False when they were there
-    target.counted()                         -> (calls, input tokens, output tokens, cost) of what came from this source
+    target.totals()                         -> (calls, input tokens, output tokens, cost) of what came from this source
 
 What was there before stays, and sums are added to it; so gateways may use the database already.
 """
@@ -106,8 +106,8 @@ class CopyTarget:
         self._days |= days
         return True
 
-    def counted(self) -> Row:
-        """What is here of the calls that came from the source, counted anew."""
+    def totals(self) -> Row:
+        """The totals of the calls that came from the source, computed here."""
         pieces = self._db.execute("SELECT first_id, last_id, from_ms, to_ms FROM copied WHERE source = ? ORDER BY first_id",
                                   (self._source,)).fetchall()  # fmt: skip
         total: list[float] = [0, 0, 0, 0.0]

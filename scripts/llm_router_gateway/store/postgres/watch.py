@@ -179,7 +179,7 @@ class ReplicaWatch:
             self._standing = standing
 
     def _beat(self) -> bool:
-        """Says what this gateway is, and hears what the others are."""
+        """Publishes this gateway's row, and reads those of the others."""
         session = self._session
         if session is None or self._clock() < self._beat_at + HEARTBEAT_S:
             return session is not None

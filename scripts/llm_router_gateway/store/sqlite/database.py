@@ -68,7 +68,7 @@ class Store(Recorder):
         self.path, self.owner = path, owner
         self.keep = Keep()
         self.moved_to = ""  # the damaged file that was moved aside last
-        self.keys_lost = False  # some of what is no call could not be taken over from it
+        self.keys_lost = False  # keys or conversations could not be recovered from it
         self._wall = wall
         self._began = (wall() if now is None else now, clock())
         self._set_now = now

@@ -23,7 +23,7 @@ CHECKED_BYTES = 33_554_432  # files up to this size are read through when opened
 WAL_BYTES = 33_554_432  # what its file is cut to after a burst
 MAGIC = b"SQLite format 3\0"
 OWN_NAMES = (".db", ".sqlite", ".sqlite3")  # a file that is no database is moved aside only when it is named like one
-# Not taken over from a damaged file.
+# Not recovered from a damaged file.
 BULKY = frozenset({"calls", "bodies", "rollups", "totals", "label_sums", "turns", "turn_items", "migrations"})
 
 NOT_THROUGH_LINKS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)

@@ -27,7 +27,7 @@ LOST = "the store with the keys was lost while in use: access without a key is r
 
 
 class KeyWatch:
-    """Of one file, for whoever admits callers by it."""
+    """Of one file, for the code that admits callers by it."""
 
     def __init__(
         self, authenticator: KeyHolder, path: str, budgets: Budgets, *, deliver: Callable[..., Any], wall: Callable[[], float]

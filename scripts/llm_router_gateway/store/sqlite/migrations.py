@@ -53,7 +53,7 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         f"CREATE TABLE rollups {SUMMED}",
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     )),
-    # `digest` is the key's SHA-256, `terms` JSON of all that `keys.terms_json` says. Whoever changes a row, with whatever
+    # `digest` is the key's SHA-256, `terms` JSON of all that `keys.terms_json` says. A change of a row, by any
     # program, raises the generation, which every gateway on this file looks at.
     ("m002_keys", (
         """CREATE TABLE api_keys (

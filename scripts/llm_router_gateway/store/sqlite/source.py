@@ -83,7 +83,7 @@ class StoreSource:
         """What signs the texts that callers bring back."""
         return self._meta("seal_secret")
 
-    def counted(self) -> Row:
+    def totals(self) -> Row:
         """(calls, input tokens, output tokens, cost)"""
         row: Row = self._db.execute(f"SELECT {CHECKED} FROM calls").fetchone()  # nosec B608
         return row
