@@ -179,6 +179,16 @@ def test_a_key_is_stripped_and_never_shows_itself() -> None:
     assert c.Secret("", "x").hide("abc") == "abc"
 
 
+@pytest.mark.parametrize(("text", "rest"), [
+    ("no part of it", ""), ("the key is ke", "ke"), ("kkey-", "key-"), ("key-12345 and more", ""), ("k", "k"), ("", ""),
+    ("key-1234 key-12", "key-12"), ("in base64: a2V5LTEy", "a2V5LTEy"),
+])  # fmt: skip
+def test_the_beginning_of_a_key_at_the_end_of_a_text(text: str, rest: str) -> None:
+    secret = c.Secret("key-12345", "x")
+    assert text[secret.begins_at(text) :] == rest
+    assert c.Secret("", "x").begins_at(text) == len(text)
+
+
 @pytest.mark.parametrize(
     "data,key",
     [

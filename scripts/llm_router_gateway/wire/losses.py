@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ..errors import BadRequest
 from . import ir
@@ -41,6 +42,14 @@ def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -
                 if vendor in SPECS and name in SPECS[vendor].kept_fields:
                     raise BadRequest(f"{name} is kept by {vendor} and not here: send what it holds", details={"path": name})
                 name_lost(lost, f"{where}{name}")
+
+
+def with_extras(part: ir.Part, extras: ir.Extras) -> ir.Part:
+    """A text or a medium with the fields of its part that have no neutral place, so that a writer names them."""
+    if extras is ir.NOTHING or not isinstance(part, ir.Text | ir.Media):
+        return part
+    both = {vendor: {**part.extras.get(vendor, {}), **fields} for vendor, fields in extras.items()}
+    return replace(part, extras={**part.extras, **both})
 
 
 def only_text(part: ir.Part, lost: list[str]) -> str:

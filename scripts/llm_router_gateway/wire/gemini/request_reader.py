@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import ir
 from ..fields import compact, integer, obj, refuse, text, truth
+from ..losses import with_extras
 from ..names import mint_id
 from ..open_calls import OpenCalls
 from .common import (
@@ -178,6 +179,18 @@ PART_READERS: Mapping[str, Callable[[Fields, str, Calls], ir.Part]] = {
 }
 
 
+PART_FIELDS = frozenset({*PART_READERS, "thought", "thoughtSignature", "videoMetadata", "mediaResolution"})
+CONTENT_FIELDS = frozenset({"role", "parts"})
+
+
+def own(value: Any, known: frozenset[str]) -> ir.Extras:
+    """The fields that have no neutral place; nulls say nothing."""
+    if known.issuperset(value):
+        return ir.NOTHING
+    rest = {name: each for name, each in fields_of(value, "").items() if name not in known}
+    return {VENDOR: rest} if rest else ir.NOTHING
+
+
 def read_part(value: Any, path: str, calls: Calls) -> ir.Part:
     """One part of a content, of a request or of an answer."""
     fields = fields_of(value, path)
@@ -211,7 +224,8 @@ def read_content(value: Any, path: str, calls: Calls) -> ir.Message:
     if role is None:
         refuse(f"{path}.role", "must be user or model")
     parts = enumerate(many(fields.get("parts"), f"{path}.parts"))
-    return ir.Message(role, tuple(read_part(part, f"{path}.parts[{index}]", calls) for index, part in parts))
+    found = (with_extras(read_part(part, f"{path}.parts[{at}]", calls), own(part, PART_FIELDS)) for at, part in parts)
+    return ir.Message(role, tuple(found), extras=own(fields, CONTENT_FIELDS))
 
 
 def joins(one: ir.Part, other: ir.Part) -> bool:

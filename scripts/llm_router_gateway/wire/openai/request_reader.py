@@ -9,6 +9,7 @@ from typing import Any
 from .. import ir
 from ..chat_parts import read_audio, read_url
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
+from ..losses import with_extras
 from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
 from .common import MESSAGE_FIELDS, OWN, REQUEST_FIELDS, VENDORS, own
@@ -250,6 +251,11 @@ PARTS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
 }  # fmt: skip
 
 
+PART_FIELDS = frozenset({
+    "type", "text", "refusal", "thinking", "image_url", "video_url", "input_audio", "file", "cache_control",
+})  # fmt: skip
+
+
 def read_content(content: Any, path: str) -> list[ir.Part]:
     """content: "hi" -> [Text("hi")]; a list of parts, each by its type; null and "" -> []"""
     if content is None or content == "":
@@ -264,7 +270,7 @@ def read_content(content: Any, path: str) -> list[ir.Part]:
             continue
         kind = text(obj(part, place).get("type"), f"{place}.type")
         reader = PARTS.get(kind)
-        parts.append(reader(part, place) if reader else ir.Opaque(OWN, kind, part))
+        parts.append(with_extras(reader(part, place), own(part, PART_FIELDS)) if reader else ir.Opaque(OWN, kind, part))
     return parts
 
 

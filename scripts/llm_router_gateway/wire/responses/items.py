@@ -13,6 +13,7 @@ from ...errors import BadRequest, NotFound
 from .. import ir
 from ..chat_parts import read_audio, read_url
 from ..fields import compact, items, obj, refuse, text
+from ..losses import with_extras
 from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
 from .common import OPENAI, OWN, own
@@ -88,6 +89,12 @@ PARTS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
 }  # fmt: skip
 
 
+PART_FIELDS = frozenset({
+    "type", "text", "annotations", "refusal", "image_url", "detail", "file_id", "filename", "file_url", "file_data",
+    "input_audio", "prompt_cache_breakpoint", "logprobs",
+})  # fmt: skip
+
+
 def read_content(content: Any, path: str) -> list[ir.Part]:
     """A text, or parts, each by its type; null and "" -> []"""
     if content is None or content == "":
@@ -99,7 +106,7 @@ def read_content(content: Any, path: str) -> list[ir.Part]:
         place = f"{path}[{at}]"
         kind = text(obj(part, place).get("type"), f"{place}.type")
         reader = PARTS.get(kind)
-        parts.append(reader(part, place) if reader else ir.Opaque(OWN, kind, part))
+        parts.append(with_extras(reader(part, place), own(part, PART_FIELDS)) if reader else ir.Opaque(OWN, kind, part))
     return parts
 
 

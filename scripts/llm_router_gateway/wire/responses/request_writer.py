@@ -17,7 +17,7 @@ Quirks, each with what is done without it:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -68,9 +68,12 @@ class Writing:
     def lose(self, name: str) -> None:
         name_lost(self._lost, name)
 
-    def lose_extras(self, extras: ir.Extras, where: str = "") -> None:
-        """Other vendors' fields; chat completions' annotations and formats are ours too."""
-        lose_extras({vendor: fields for vendor, fields in extras.items() if vendor != OPENAI}, OWN, self._lost, where)
+    def lose_extras(self, extras: ir.Extras, where: str = "", shared: Collection[str] = ()) -> None:
+        """The fields that this wire does not have. `shared`: those of chat completions that it has, too."""
+        chat = extras.get(OPENAI)
+        if chat and shared:
+            extras = {**extras, OPENAI: {name: value for name, value in chat.items() if name not in shared}}
+        lose_extras(extras, OWN, self._lost, where)
 
     def lose_cache_control(self, part: ir.Text | ir.Media | ir.ToolResult) -> None:
         if part.cache_control is not None:
@@ -432,10 +435,7 @@ def write_extras(to: Writing, body: Item) -> None:
             body["include"] = [*body.get("include", ()), *(each for each in value if each not in body.get("include", ()))]
         else:
             body.setdefault(name, value)
-    for name in to.request.extras.get(OPENAI, {}):
-        if name not in (*SHARED, "verbosity", "store"):
-            to.lose(name)
-    to.lose_extras(to.request.extras)
+    to.lose_extras(to.request.extras, shared=(*SHARED, "verbosity", "store"))
 
 
 def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any], lost: list[str]) -> Item:

@@ -178,7 +178,7 @@ def write_tool(tool: ir.Tool, lost: list[str], lose_extras: Any) -> list[dict[st
         return []
     if tool.cache_control is not None:
         name_lost(lost, "cache_control")
-    lose_extras(tool.extras, "tools.")
+    lose_extras(tool.extras, "tools.", ("format",) if tool.custom else ())
     made: dict[str, Any] = {"type": "custom" if tool.custom else "function", "name": safe_name(tool.name)}
     if tool.description:
         made["description"] = tool.description
