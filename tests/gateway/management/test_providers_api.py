@@ -272,7 +272,8 @@ def test_what_a_command_prints_goes_to_its_own_address_only(tmp_path: Path) -> N
     assert "print-it" not in json.dumps(office.does("GET", "providers/claude").body)
     moved = office.does("PATCH", "providers/claude", {"base_url": "https://thief.example"})
     assert problems(moved) == ["providers.claude.api_key"]
-    own = {"base_url": "https://thief.example", "api_key": "of-its-own"}  # in the place of the command
+    # In the place of the command:
+    own = {"base_url": "https://thief.example", "api_key": "of-its-own"}  # pragma: allowlist secret
     assert office.does("PATCH", "providers/claude", own).status == 200
     assert office.config.providers[0].key_command is None
 

@@ -13,7 +13,8 @@ LINES = b'{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{
 
 
 def config(url: str) -> str:
-    text = f'[[providers]]\nname = "a"\napi = "openai"\nbase_url = "{url}/v1"\napi_key = "upstream-key"\n'
+    provider = {"name": "a", "api": "openai", "base_url": f"{url}/v1", "api_key": "upstream-key"}  # pragma: allowlist secret
+    text = "[[providers]]\n" + "".join(f'{name} = "{value}"\n' for name, value in provider.items())
     return text + "".join(f'[[keys]]\nname = "{name}"\nkey = "{secret}"\n' for name, secret in SECRETS.items())
 
 

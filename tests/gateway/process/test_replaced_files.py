@@ -212,7 +212,7 @@ tags = ["coding", "high-quality"]
 
 SKILLS = {path.name: path.read_text("utf-8") for path in files_in("LLM_ROUTER_SEEDS", "skill-*.txt")}
 OTHERS = {  # lines of theirs that are no call and not the client's command line, which tests/skill runs
-    r'export AISA_API_KEY="your-key"': "sets the key",
+    r'export AISA_API_KEY="your-key"': "sets the key",  # pragma: allowlist secret
     r"npm install -g @aisa-one/cli|aisa skills install llm-router": "their installer; ours is `skill install`",
 }
 
@@ -234,14 +234,14 @@ def test_every_call_that_the_skill_prints_is_answered_by_the_gateway(
         pytest.skip("curl is not on this machine")
     gateway = start(
         f'[[providers]]\nname = "aisa"\nbase_url = "{any_model.base_url}"\n',
-        env={"AISA_API_KEY": "made-up", "LLM_ROUTER_TOKEN": "your-key"},
+        env={"AISA_API_KEY": "made-up", "LLM_ROUTER_TOKEN": "your-key"},  # pragma: allowlist secret
     )
     calls = re.findall(r"(?ms)^curl -X POST \"https://api\.aisa\.one/.*?^  \}'$", SKILLS[page])
     assert len(calls) == 5
     for call in calls:
         here = call.replace("https://api.aisa.one", f"http://127.0.0.1:{gateway.port}")
         here = here.replace("curl ", "curl -sS --fail-with-body ", 1)
-        env = {**environment(tmp_path, {}), "AISA_API_KEY": "your-key"}
+        env = {**environment(tmp_path, {}), "AISA_API_KEY": "your-key"}  # pragma: allowlist secret
         done = subprocess.run(["bash", "-c", here], capture_output=True, timeout=WAIT_S, env=env)
         assert done.returncode == 0, (call, done)
         expected = "data: [DONE]" if '"stream": true' in call else '"candidates"' if "generateContent" in call else '"choices"'
@@ -265,9 +265,9 @@ def test_their_program_with_the_vendors_sdk_runs(
     [program] = re.findall(r"(?ms)^((?:import os\n)?from openai import OpenAI\n.*?^print\([^\n]*\)$)", text)
     gateway = start(
         f'[[providers]]\nname = "openai"\nbase_url = "{any_model.base_url}"\n',
-        env={"OPENAI_API_KEY": "made-up", "LLM_ROUTER_TOKEN": "your-api-key"},
+        env={"OPENAI_API_KEY": "made-up", "LLM_ROUTER_TOKEN": "your-api-key"},  # pragma: allowlist secret
     )
     here = re.sub(r"https://api\.aisa\.one|http://localhost:8000", f"http://127.0.0.1:{gateway.port}", program)
-    env = {**environment(tmp_path, {}), "AISA_API_KEY": "your-api-key"}
+    env = {**environment(tmp_path, {}), "AISA_API_KEY": "your-api-key"}  # pragma: allowlist secret
     done = subprocess.run([sys.executable, "-c", here], capture_output=True, timeout=WAIT_S, env=env)
     assert (done.returncode, b"mock server" in done.stdout) == (0, True), done
