@@ -121,9 +121,17 @@ def damaged(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
     return bytes(made)
 
 
+def copied(value: Any) -> Any:
+    """A copy of a JSON value; null for one that is nested more deeply than copies can be."""
+    try:
+        return deepcopy(value)
+    except RecursionError:
+        return None
+
+
 def damaged_value(value: Any, rng: random.Random) -> Any:
     """A JSON value in which one to three things are replaced, left out, doubled or moved."""
-    made = deepcopy(value)
+    made = copied(value)
     for _ in range(rng.randint(1, 3)):
         places = list(places_in(made))
         if not places:
@@ -137,7 +145,7 @@ def damaged_value(value: Any, rng: random.Random) -> Any:
         elif deed == 2:
             other, place = rng.choice(places)
             if place in other if isinstance(other, dict) else place < len(other):
-                container[key] = deepcopy(other[place])
+                container[key] = copied(other[place])
         else:
             container[key] = deepcopy(rng.choice(VALUES)) if rng.random() < 0.98 else deepcopy(rng.choice(NESTED))
     return made

@@ -29,6 +29,7 @@ MARK = b"\xef\xbb\xbf"  # U+FEFF in UTF-8
 MODEL = re.compile(r'"model(?:Version)?"\s*:\s*"([^"\\]{1,200})"')  # in a stream's event
 BEGINNINGS = (b"data: {", b"event: ")
 BLANK_LINES_CR = (b"\r\n\r\n", b"\n\r\n", b"\r\r")
+BARE_JSON = re.compile(rb"(?:\A|(?<=[\r\n]))\{.*?(?:\n\r?\n|\r\n?\r|\Z)", re.DOTALL)  # to the end of its event
 
 
 class Scanner(Protocol):
@@ -109,13 +110,18 @@ def frame_error(data: bytes) -> bytes:
 
     frame_error(b'data: {"a":1}\\n\\n{"error": {"code": 503}}\\n') -> b'data: {"a":1}\\n\\ndata: {"error":{"code":503}}\\n\\n'
     """
-    at = 0 if data.startswith(b"{") else max(data.find(b"\n{"), data.find(b"\r{")) + 1
+    return BARE_JSON.sub(lambda found: framed(found[0]), data)
+
+
+def framed(data: bytes) -> bytes:
+    """A bare error as an event; anything else as it is."""
+    if b'"' not in data:  # it has no fields
+        return data
     try:
-        value = json.loads(data[at:])
-        framed = b"data: " + compact(value).encode("utf-8", "backslashreplace") + b"\n\n" if error_in(value) else data[at:]
+        value = json.loads(data)
+        return b"data: " + compact(value).encode("utf-8", "backslashreplace") + b"\n\n" if error_in(value) else data
     except (ValueError, RecursionError):
         return data
-    return data[:at] + framed
 
 
 class EventBytes:

@@ -106,10 +106,11 @@ def _flat(schema: Schema, root: Schema, depth: int) -> dict[str, Any]:
     if depth > MAX_DEPTH:
         return made
     properties = dict(made["properties"]) if isinstance(made.get("properties"), dict) else {}
-    required = [name for name in made.get("required") or () if isinstance(name, str)]
+    required = names_in(made.get("required"))
     for union in UNIONS:
         given = schema.get(union)
-        each = [_flat(_follow(part, root), root, depth + 1) for part in given if isinstance(part, dict)] if given else []
+        parts = [part for part in given if isinstance(part, dict)] if isinstance(given, list) else []
+        each = [_flat(_follow(part, root), root, depth + 1) for part in parts]
         for branch in each:
             for name, value in branch.get("properties", {}).items():
                 properties[name] = _either(properties[name], value) if name in properties and union != "allOf" else (
@@ -122,6 +123,11 @@ def _flat(schema: Schema, root: Schema, depth: int) -> dict[str, Any]:
     made["properties"] = properties
     made.pop("required", None)
     return made | ({"required": required} if required else {})
+
+
+def names_in(required: Any) -> list[str]:
+    """The names of `required`; callers send anything there: names_in(["a", 1]) -> ["a"]; names_in(5) -> []"""
+    return [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
 
 
 def _either(one: Any, other: Any) -> Any:
@@ -148,7 +154,9 @@ def fits_strict(schema: Any, depth: int = 0) -> bool:
         return False
     if "properties" in schema or schema.get("type") == "object":
         properties = schema.get("properties") or {}
-        if schema.get("additionalProperties") is not False or set(properties) != set(schema.get("required") or ()):
+        if schema.get("additionalProperties") is not False or not isinstance(properties, dict):
+            return False
+        if properties.keys() != set(names_in(schema.get("required"))):
             return False
     inner = [each for name in HOLDERS if isinstance(schema.get(name), dict) for each in schema[name].values()]
     inner += [schema["items"]] if "items" in schema else []

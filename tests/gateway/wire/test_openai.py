@@ -1062,6 +1062,12 @@ def test_the_seeds_fault_an_assistant_message_without_content_is_taken() -> None
 # ---------------------------------------------------------------------------------------------------------- relayed streams
 
 
+@pytest.mark.parametrize("calls", ["5", '"x"', "true", '{"a":1}', "[5]", "[null]"])
+def test_calls_of_a_relayed_stream_that_are_no_list_of_objects_are_no_calls(calls: str) -> None:
+    scanner = scanned(f'{{"choices":[{{"index":0,"delta":{{"content":"a","tool_calls":{calls}}},"finish_reason":"stop"}}]}}')
+    assert scanner.done and scanner.error is None
+
+
 def scanned(*data: str) -> openai.Scanner:
     scanner = openai.Scanner()
     scanner.feed([Event("message", each) for each in data])

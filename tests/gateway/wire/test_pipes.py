@@ -12,7 +12,7 @@ from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.openai import codec as openai
-from llm_router_gateway.wire.pipes import ConvertPipe, RelayPipe
+from llm_router_gateway.wire.pipes import ConvertPipe, RelayPipe, frame_error
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "wire" / "openai"
 STREAMS = sorted(CORPUS.glob("*.sse"))
@@ -122,3 +122,12 @@ def test_other_lines_that_look_like_json_are_passed_over(data: bytes) -> None:
     pipe = RelayPipe(gemini.Scanner())
     assert pipe.feed(SAID + data) == SAID and pipe.close() == b""
     assert "before its final event" in str(pipe.error)
+
+
+def test_a_bare_error_is_found_wherever_it_stands_and_no_later_event_hides_it() -> None:
+    data = b'data: \n{"message":"x"}\n\ndata: {}\r\n\r\n{"error":{"code":1}}\r\rdata: {}\n\n{"error":\n "y"}'
+    whole = frame_error(data)
+    assert whole == (b'data: \ndata: {"message":"x"}\n\ndata: {}\r\n\r\ndata: {"error":{"code":1}}\n\n'
+                     b'data: {}\n\ndata: {"error":"y"}\n\n')  # fmt: skip
+    ends = (data.index(b"\n\n") + 2, data.index(b"\r\n\r\n") + 4, data.index(b"\r\r") + 2, data.rindex(b"\n\n") + 2, len(data))
+    assert b"".join(frame_error(data[start:end]) for start, end in zip((0, *ends), ends, strict=False)) == whole

@@ -61,6 +61,13 @@ def test_references_get_their_hash_and_others_stay() -> None:
     assert refs == ["#/definitions/A", "https://h/x", "#/definitions/A"]
 
 
+@pytest.mark.parametrize("wrong", [5, "a", True, {"a": 1}, [1, ["a"]]])
+def test_what_is_no_list_of_names_requires_nothing(wrong: Any) -> None:
+    lost: list[str] = []
+    made = object_at_root({"type": "object", "required": wrong, "anyOf": [{"required": wrong}, wrong], "oneOf": wrong}, lost)
+    assert "required" not in made and made["type"] == "object"
+
+
 CLOSED = {"type": "object", "properties": {"a": TEXT}, "required": ["a"], "additionalProperties": False}
 
 
@@ -73,6 +80,8 @@ CLOSED = {"type": "object", "properties": {"a": TEXT}, "required": ["a"], "addit
     ({**CLOSED, "properties": {"a": {"oneOf": [TEXT]}}}, False),
     ({**CLOSED, "properties": {"a": {**TEXT, "default": ""}}}, False),
     ({**CLOSED, "$defs": {"A": {"type": "object"}}}, False), (None, False), (True, True),
+    ({**CLOSED, "required": 5}, False), ({**CLOSED, "required": [["a"]]}, False), ({**CLOSED, "properties": "a"}, False),
+    ({**CLOSED, "properties": {}, "required": {"a": 1}}, True),  # no name is required, and there is none
 ])  # fmt: skip
 def test_strict_wants_closed_objects_that_require_all_they_have(schema: Any, fits: bool) -> None:
     assert fits_strict(schema) is fits

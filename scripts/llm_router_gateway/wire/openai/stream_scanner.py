@@ -112,7 +112,8 @@ class Scanner:
         if isinstance(delta, dict) and says(delta):
             self.outputs += 1
             self._choices[place] = True
-            for call in delta.get("tool_calls") or ():
+            calls = delta.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
                 self._call(place, call)
         else:
             self._choices.setdefault(place, False)
