@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+from asyncio.base_subprocess import BaseSubprocessTransport
 from types import ModuleType
 from typing import Any, Dict
 
@@ -66,6 +67,8 @@ def strip() -> None:
     socket.socketpair = lambda *_: pair(unix)  # type: ignore[assignment]  # its loop needs one, as on every system
     number = signal.SIGKILL
     subprocess.Popen.kill = lambda self: os.kill(self.pid, number)  # type: ignore[method-assign]  # no signal there
+    BaseSubprocessTransport.kill = lambda self: self.send_signal(number)  # type: ignore[method-assign]  # nor since 3.13
+    vars(os)["process_cpu_count"] = os.cpu_count  # which looks for sched_getaffinity (since 3.13)
     for module, names in GONE.items():
         for name in names.split():
             if hasattr(module, name):
