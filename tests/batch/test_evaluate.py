@@ -50,6 +50,7 @@ def test_every_question_is_a_request_of_its_own_and_models_take_turns(batch: Any
     assert len({request["headers"]["Idempotency-Key"] for request in demo.requests}) == 8
 
 
+@pytest.mark.slow
 def test_some_failures_lower_the_rate_and_nothing_else(batch: Any, prompts: Any) -> None:
     prompts(3, {"body": {"seed": 1}, "message": "Hi"})
     ran = batch(*WORDS, "--models", "fail-strict-seed", "--json")

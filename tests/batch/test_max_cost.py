@@ -36,6 +36,7 @@ def test_a_batch_stops_at_its_cap_and_goes_on_under_a_higher_one(priced: Any, pr
     assert {row["cost_source"] for row in answers()} == {"endpoint"}
 
 
+@pytest.mark.slow
 def test_many_at_once_wait_for_what_comes_back_instead_of_stopping_too_early(priced: Any, prompts: Any) -> None:
     prompts(20)  # all twenty cost less than the cap, though twenty times the most that one may cost is more than it
     ran = priced(*WORDS[:-2], "--max-tokens", "100", "--concurrency", "16", "--max-cost", "0.003", "--json")
@@ -48,6 +49,7 @@ def test_keep_going_does_not_go_over_the_cap(priced: Any, prompts: Any) -> None:
     assert ran.code == 8 and ran.json["failed"] == 0 and ran.json["cost"] <= 0.001
 
 
+@pytest.mark.slow
 def test_a_model_without_a_price_is_refused_before_any_line_is_asked(priced: Any, prompts: Any, demo: Any) -> None:
     prompts(3)
     for more in (("-m", "demo-reasoning"), ("--fallback", "demo-reasoning")):
@@ -70,6 +72,7 @@ def test_bad_amounts_and_ages_are_wrong_usage(priced: Any, prompts: Any, demo: A
     assert ran.code == 2 and not demo.requests and b"Traceback" not in ran.err
 
 
+@pytest.mark.slow
 def test_evaluate_stops_at_the_cap_with_the_figures_so_far(priced: Any, prompts: Any, demo: Any) -> None:
     prompts(30)
     words = ("evaluate", "--models", "demo,demo-words-5", "--input", "in.jsonl", "--max-tokens", "20", "--max-cost", "0.002")

@@ -63,6 +63,7 @@ def test_settings_of_the_command_reach_every_request(batch: Any, prompts: Any, d
     assert (second["temperature"], second["max_tokens"], second["model"]) == (1, 9, "demo-words-3")
 
 
+@pytest.mark.slow
 def test_the_model_is_the_line_s_the_command_s_or_the_environment_s(batch: Any, prompts: Any, answers: Any) -> None:
     prompts({"message": "Hi"})
     assert batch("run", *FILES, env={"LLM_ROUTER_MODEL": "demo-words-3"}).code == 0
@@ -89,6 +90,7 @@ def test_streams_measure_the_first_piece(batch: Any, prompts: Any, answers: Any,
     assert answers()[0]["first_s"] is not None and demo.requests[0]["body"]["stream"] is True
 
 
+@pytest.mark.slow
 def test_the_stand_in_needs_no_endpoint(batch: Any, prompts: Any) -> None:
     prompts(3)
     assert batch("run", "--demo", *FILES, env={"LLM_ROUTER_BASE_URL": ""}).code == 0
@@ -113,6 +115,7 @@ def test_json_prints_one_object(batch: Any, prompts: Any) -> None:
 # -------------------------------------------------------------------------------------------------------- going on
 
 
+@pytest.mark.slow
 def test_started_again_nothing_is_asked_or_written_twice(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
     prompts(20)
     assert batch("run", "-m", "demo", *FILES).code == 0
@@ -121,6 +124,7 @@ def test_started_again_nothing_is_asked_or_written_twice(batch: Any, prompts: An
     assert len(demo.requests) == 20 and (batch.cwd / "out.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_lines_added_to_the_input_are_asked_and_lines_taken_out_are_kept(
     batch: Any, prompts: Any, answers: Any, demo: Any
 ) -> None:
@@ -131,6 +135,7 @@ def test_lines_added_to_the_input_are_asked_and_lines_taken_out_are_kept(
     assert len(demo.requests) == 4 and sorted(record["id"] for record in answers()) == ["a1", "a2", "a3", "new"]
 
 
+@pytest.mark.slow
 def test_a_changed_line_under_an_answered_id_is_refused_before_anything_is_asked(batch: Any, prompts: Any, demo: Any) -> None:
     prompts(3)
     batch("run", "-m", "demo", *FILES)
@@ -141,6 +146,7 @@ def test_a_changed_line_under_an_answered_id_is_refused_before_anything_is_asked
     assert len(demo.requests) == 3 and (batch.cwd / "out.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_failed_lines_stay_failed_until_retry_failed_asks_them_again(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
     words = ["run", *FILES, "--retries", "0"]
     prompts(5)
@@ -155,6 +161,7 @@ def test_failed_lines_stay_failed_until_retry_failed_asks_them_again(batch: Any,
     assert len(keys) == 10
 
 
+@pytest.mark.slow
 def test_a_failed_line_that_was_corrected_is_asked_again(batch: Any, prompts: Any, answers: Any) -> None:
     prompts({"id": 1, "message": "Hi", "model": "fail-400"})
     assert batch("run", *FILES).code == 1
@@ -162,6 +169,7 @@ def test_a_failed_line_that_was_corrected_is_asked_again(batch: Any, prompts: An
     assert batch("run", *FILES).code == 0 and [record["ok"] for record in answers()] == [True]
 
 
+@pytest.mark.slow
 def test_a_torn_last_line_is_told_and_asked_again(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
     prompts(5)
     batch("run", "-m", "demo", *FILES)
@@ -179,6 +187,7 @@ def test_a_torn_last_line_is_told_and_asked_again(batch: Any, prompts: Any, answ
 # ------------------------------------------------------------------------------------------------------------ bad input
 
 
+@pytest.mark.slow
 def test_bad_lines_are_told_with_their_number_and_lose_nothing(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
     good = {"id": "ok", "message": "Hi"}
     twice, torn = {"id": "a1", "message": "Twice"}, b'{"id": "torn", "mes'
@@ -241,6 +250,7 @@ def test_wrong_usage_is_told_before_anything_is_sent_or_written(batch: Any, prom
     assert demo.requests == [] and not (batch.cwd / "out.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_files_outside_the_working_directory_need_allow_path(batch: Any, prompts: Any, tmp_path_factory: Any) -> None:
     other = tmp_path_factory.mktemp("other")
     prompts(1).rename(other / "in.jsonl")
@@ -288,6 +298,7 @@ def test_without_a_key_nothing_is_made(batch: Any, prompts: Any) -> None:
     assert ran.code == 3 and b"Set AISA_API_KEY" in ran.err and not (batch.cwd / "out.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_would_be_asked_and_sends_and_writes_nothing(batch: Any, prompts: Any, demo: Any) -> None:
     prompts(3, b"bad\n")
     key = "canary" * 4
@@ -331,6 +342,7 @@ def test_a_limit_slows_the_whole_batch_down_instead_of_failing_it(
         assert [seen[1] for seen in server.seen if seen[2] == f"Say {line}."].count(200) == 1
 
 
+@pytest.mark.slow
 def test_a_limit_longer_than_the_patience_stops_the_batch_and_leaves_its_lines_open(
     batch: Any, prompts: Any, answers: Any
 ) -> None:
@@ -362,6 +374,7 @@ def test_a_refused_key_or_an_empty_account_stops_the_batch_with_its_lines_open(
     assert batch("run", "-m", "demo", *FILES, "--retry-failed").code == 0
 
 
+@pytest.mark.slow
 def test_an_outage_stops_the_batch_before_every_line_has_failed(batch: Any, prompts: Any, answers: Any) -> None:
     prompts(200)
     ran = batch("run", "-m", "fail-500", *FILES, "--retries", "0", "--concurrency", "4")
@@ -369,6 +382,7 @@ def test_an_outage_stops_the_batch_before_every_line_has_failed(batch: Any, prom
     assert batch("run", "-m", "demo", *FILES, "--retry-failed").code == 0 and len(answers()) == 200
 
 
+@pytest.mark.slow
 def test_failed_lines_carry_their_error_and_what_had_come(batch: Any, prompts: Any, answers: Any) -> None:
     models = ["fail-400", "fail-context", "fail-filter-mid", "fail-cut", "fail-html", "fail-404", "demo"]
     prompts(*({"id": model, "message": "Hi", "model": model} for model in models))
@@ -383,6 +397,7 @@ def test_failed_lines_carry_their_error_and_what_had_come(batch: Any, prompts: A
     assert all(f"line {n} (fail-" in ran.err.decode() for n in range(1, 7)) and b"--retry-failed" in ran.err
 
 
+@pytest.mark.slow
 def test_strict_counts_a_cut_answer_as_failed(batch: Any, prompts: Any, answers: Any) -> None:
     prompts({"id": 1, "message": "Hi", "model": "fail-length"}, {"id": 2, "message": "Hi", "model": "demo"})
     assert batch("run", *FILES).code == 0
@@ -472,6 +487,7 @@ def test_spans_of_time_read_like_a_clock() -> None:
     assert [b.span(s) for s in (0.4, 75, 3599.6, 3700)] == ["0:00", "1:15", "1:00:00", "1:01:40"]
 
 
+@pytest.mark.slow
 def test_help_is_short_shows_two_commands_that_parse_and_every_exit_code(batch: Any) -> None:
     for command in b.COMMANDS:
         ran = batch(command, "--help")

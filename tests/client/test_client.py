@@ -345,6 +345,7 @@ KEYS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_compare_asks_all_at_once_and_keeps_the_order_asked(demo: Any) -> None:
     models = [f"demo-sleep-{wait}" for wait in (300, 100, 200)] + ["fail-402"]
     began = time.monotonic()

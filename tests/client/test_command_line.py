@@ -58,6 +58,7 @@ def test_every_failure_of_the_stand_in_as_text(at_demo: Any, model: str) -> None
             assert said[-1].startswith("llm-router: next: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", EVERY_OUTCOME)
 def test_every_failure_of_the_stand_in_as_json(at_demo: Any, model: str) -> None:
     for streamed in (False, True):
@@ -82,6 +83,7 @@ def test_none_of_the_seventeen_bad_answers_exits_0(at_demo: Any, name: str) -> N
     assert not list(at_demo.cwd.iterdir())
 
 
+@pytest.mark.slow
 def test_length_is_told_and_strict_makes_it_incomplete(at_demo: Any) -> None:
     for more, code in (([], 0), (["--strict"], 10), (["--strict", "--stream"], 10)):
         ran = at_demo("chat", "-m", "fail-length", "--message", "Hello", *more)
@@ -93,6 +95,7 @@ def test_length_is_told_and_strict_makes_it_incomplete(at_demo: Any) -> None:
 # --------------------------------------------------------------------------------------------------------------- output
 
 
+@pytest.mark.slow
 def test_the_bytes_are_the_same_streamed_or_not_on_a_terminal_or_not(at_demo: Any) -> None:
     pty = pytest.importorskip("pty", reason="no pseudo-terminals here")
     words = ["chat", "-m", "demo-reasoning", "--message", "H\u00e9llo \u4e2d\u6587"]
@@ -119,6 +122,7 @@ def test_an_argument_that_is_no_utf8_is_a_usage_error(at_demo: Any) -> None:
     assert ran.code == 2 and b"not UTF-8" in ran.err
 
 
+@pytest.mark.slow
 def test_raw_is_the_api_s_body_untouched(at_demo: Any, demo: Any) -> None:
     ran = at_demo("chat", "-m", "demo", "--message", "Hello", "--raw")
     assert ran.json["choices"][0]["message"]["content"] == ANSWERED and not ran.out.endswith(b"\n")
@@ -133,6 +137,7 @@ def test_ndjson_ends_in_the_envelope(at_demo: Any) -> None:
     assert result["type"] == "result" and result["first_s"] <= result["latency_s"]
 
 
+@pytest.mark.slow
 def test_tool_calls_are_lines_of_json_and_never_executed(at_demo: Any) -> None:
     tools = [{"type": "function", "function": {"name": "rm", "parameters": {"type": "object"}}}]
     (at_demo.cwd / "tools.json").write_text(json.dumps(tools))
@@ -148,6 +153,7 @@ def test_verbose_tells_the_cost_on_stderr(at_demo: Any) -> None:
     assert ran.out.decode() == f"{ANSWERED}\n" and b"tokens, cost $0.0000" in ran.err and b"credits left" in ran.err
 
 
+@pytest.mark.slow
 def test_output_writes_the_whole_text_and_prints_path_and_size(at_demo: Any) -> None:
     path = at_demo.cwd / "answer.txt"
     for more in ([], ["--stream", "--force"]):
@@ -174,6 +180,7 @@ def said_to(demo: Any) -> Any:
     return demo.requests[-1]["body"]["messages"]
 
 
+@pytest.mark.slow
 def test_the_ways_to_give_a_message(at_demo: Any, demo: Any) -> None:
     turns = [{"role": "user", "content": "One"}, {"role": "assistant", "content": "Two"}]
     (at_demo.cwd / "q.txt").write_bytes(b"\xef\xbb\xbf" + b"x" * 200_000)
@@ -222,6 +229,7 @@ def test_every_parameter_reaches_the_body_under_its_name(at_demo: Any, demo: Any
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_model_is_the_flag_s_the_file_s_or_the_environment_s(at_demo: Any, demo: Any) -> None:
     (at_demo.cwd / "body.json").write_text('{"model": "demo-words-2"}')
     env = {"LLM_ROUTER_MODEL": "demo-words-3"}
@@ -361,6 +369,7 @@ def test_long_options_count_in_full_only(command: str) -> None:
 # ------------------------------------------------------------------------------------------------ the rest of the world
 
 
+@pytest.mark.slow
 def test_help_version_dry_run_and_the_offline_list_need_neither_key_nor_network(cli: Any) -> None:
     for words in ("--help", "--version", "chat --help", "chat -h", "models --offline", "chat -m gpt-4.1 --message Hi --dry-run",
                   "models --dry-run", "doctor --dry-run", "compare --models a,b --message Hi --dry-run"):  # fmt: skip
@@ -390,6 +399,7 @@ def test_without_a_key_the_error_says_what_to_set(cli: Any) -> None:
     assert ran.json["error"]["code"] == "missing_key" and ran.json["model_requested"] == "a" and ran.json["model_used"] is None
 
 
+@pytest.mark.slow
 def test_with_the_network_gone_the_error_names_the_endpoint(cli: Any) -> None:
     import socket
 
@@ -452,6 +462,7 @@ def test_interrupted_while_waiting_the_end_is_quick(at_demo: Any, demo: Any, com
     assert running.returncode == 130 and time.monotonic() - began < 5 and b"Traceback" not in err
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_closed_pipe_ends_quietly(at_demo: Any) -> None:
     for more in ([], ["--json"]):
@@ -462,6 +473,7 @@ def test_a_closed_pipe_ends_quietly(at_demo: Any) -> None:
         running.stderr.close()
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_full_disk_is_an_error(at_demo: Any) -> None:
     if not os.path.exists("/dev/full"):
@@ -478,6 +490,7 @@ def test_a_full_disk_is_an_error(at_demo: Any) -> None:
         assert running.returncode == 1 and b"the output could not be written" in err and b"Traceback" not in err
 
 
+@pytest.mark.slow
 @posix_only
 def test_closed_standard_streams_are_survived(at_demo: Any) -> None:
     words = " ".join(f"'{word}'" for word in at_demo.words("chat", "-m", "demo", "--message", "Hello"))
@@ -500,6 +513,7 @@ def test_vision_sends_files_and_urls_and_says_what_leaves_the_machine(at_demo: A
     assert text["text"] == "What?" and first["image_url"]["detail"] == second["image_url"]["detail"] == "low"
 
 
+@pytest.mark.slow
 def test_compare_as_blocks_as_a_table_and_as_json(at_demo: Any) -> None:
     words = ["compare", "--models", "demo-sleep-20,demo", "--message", "Hello"]
     blocks = at_demo(*words).out.decode()
@@ -510,6 +524,7 @@ def test_compare_as_blocks_as_a_table_and_as_json(at_demo: Any) -> None:
     assert [row["model"] for row in result["results"]] == ["demo-sleep-20", "demo"] and result["results"][0]["ttft"] >= 0.02
 
 
+@pytest.mark.slow
 def test_compare_answers_when_any_model_does_unless_all_are_required(at_demo: Any) -> None:
     for models, more, code in (("demo,fail-402", [], 0), ("demo,fail-402", ["--require-all"], 4), ("fail-402,fail-401", [], 4)):
         ran = at_demo("compare", "--models", models, "--message", "Hello", *more)
@@ -529,6 +544,7 @@ def one_model(serve: Any, cli: Any) -> Callable[..., Any]:
     return run
 
 
+@pytest.mark.slow
 def test_a_wholly_different_model_that_answers_is_named_and_warned_of(one_model: Any) -> None:
     warning = "gpt-4.1 was asked for, and the endpoint says that Qwen2.5-7B.gguf answered"
     for more in ([], ["--stream"]):
@@ -543,6 +559,7 @@ def test_a_wholly_different_model_that_answers_is_named_and_warned_of(one_model:
     assert not one_model("chat", "-m", "qwen", "--message", "Hi").err
 
 
+@pytest.mark.slow
 def test_usage_sums_up_by_the_model_that_answered(one_model: Any, cli: Any) -> None:
     assert one_model("chat", "--message", "Hi", "--usage-log").code == 0
     assert [row["model"] for row in cli("usage", "--json").json["rows"]] == ["Qwen2.5-7B.gguf"]
@@ -553,6 +570,7 @@ def test_doctor_says_when_the_usual_model_is_not_listed(one_model: Any) -> None:
     assert one_model("doctor", listed="gpt-4.1").out.endswith(b"ok   models: 1 listed\n")
 
 
+@pytest.mark.slow
 def test_models_are_searched_and_bounded(at_demo: Any) -> None:
     listed = at_demo("models", "--limit", "3")
     assert listed.code == 0 and len(listed.out.splitlines()) == 3 and b"3 shown" in listed.err
@@ -563,6 +581,7 @@ def test_models_are_searched_and_bounded(at_demo: Any) -> None:
     assert b"0 models match" in at_demo("models", "--search", "zzz").err
 
 
+@pytest.mark.slow
 def test_doctor_says_what_is_set_and_what_to_do(cli: Any, demo: Any) -> None:
     key = "canary" * 4
     proxy = "http://{}:{}@127.0.0.1:9".format("user", "word")
@@ -579,6 +598,7 @@ def test_doctor_says_what_is_set_and_what_to_do(cli: Any, demo: Any) -> None:
     assert b"127.0.0.1:9 by CONNECT" in elsewhere.out and b"word" not in elsewhere.out + elsewhere.err
 
 
+@pytest.mark.slow
 def test_fallback_is_told_on_stderr_and_in_the_envelope(at_demo: Any) -> None:
     ran = at_demo("chat", "-m", "fail-402", "--fallback", "fail-404,demo", "--message", "Hello")
     assert ran.code == 0 and ran.out.decode() == f"{ANSWERED}\n"
@@ -593,6 +613,7 @@ def test_the_console_script_and_the_file_are_one_command(monkeypatch: pytest.Mon
     assert c.main() == 0 and capfdbinary.readouterr().out == f"llm-router {c.VERSION}\n".encode()
 
 
+@pytest.mark.slow
 def test_a_cold_start_imports_only_what_it_needs(cli: Any, demo: Any) -> None:
     def modules(*words: str) -> Any:
         command = [sys.executable, "-X", "importtime", *cli.words(*words)[1:]]

@@ -91,6 +91,7 @@ def test_a_closed_pipe_is_141(launcher: Any, demo: Any) -> None:
     running.stderr.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writable", [True, False])
 def test_bytecode_is_kept_where_the_folder_can_hold_it(launcher: Any, tmp_path: Path, writable: bool) -> None:
     folder = tmp_path / "scripts"

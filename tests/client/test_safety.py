@@ -188,6 +188,7 @@ def test_a_key_that_comes_in_two_events_of_a_stream_is_not_shown(at: Any, serve:
         assert ran.out.decode() == wanted + "\n"
 
 
+@pytest.mark.slow
 def test_a_comparison_of_streams_does_not_show_the_key(at: Any, serve: Serve) -> None:
     reply = stream(delta(f"It is {CANARY[:9]}"), delta(CANARY[9:], "stop"))
     for more in ([], ["--json"], ["--markdown"]):
@@ -246,6 +247,7 @@ def test_the_time_to_hide_a_key_is_linear_in_the_text() -> None:
     assert time.process_time() - began < 3.0
 
 
+@pytest.mark.slow
 @posix_only
 def test_output_files_are_private_and_replace_nothing_unasked(at: Any, demo: Any, tmp_path_factory: Any) -> None:
     outside = tmp_path_factory.mktemp("outside") / "precious"
@@ -342,6 +344,7 @@ def test_a_control_character_inside_a_sequence_ends_it_as_it_does_in_a_terminal(
         assert c.clean(f"\x1b]0;kept{control}").endswith("kept")
 
 
+@pytest.mark.slow
 def test_what_a_server_says_stays_on_its_line(at: Any, serve: Serve) -> None:
     forged = "x\n== b (0.1 s, 1 tokens, stop)\r\nforged\u2028line\x1b[2J"
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": "7\n| forged | row |", "cost": forged}

@@ -155,6 +155,7 @@ def test_a_hundred_hostile_bodies_end_in_our_own_errors(serve: Serve) -> None:
                     assert error.next_step
 
 
+@pytest.mark.slow
 def test_bodies_streams_and_bombs_stay_under_their_limits(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c, "MAX_BODY_BYTES", 10_000)
     monkeypatch.setattr(c.SSEParser.__init__, "__defaults__", (10_000,))
@@ -285,6 +286,7 @@ def test_an_early_refusal_is_read_although_the_request_was_not_taken_whole(serve
 # ----------------------------------------------------------------------------------------------------- clocks
 
 
+@pytest.mark.slow
 def test_each_clock_ends_what_it_watches(serve: Serve) -> None:
     head = b"HTTP/1.1 200 OK\r\n\r\n"
     cases: List[Any] = [
@@ -304,6 +306,7 @@ def test_each_clock_ends_what_it_watches(serve: Serve) -> None:
         assert caught.value.code in ("timeout", "server_error")
 
 
+@pytest.mark.slow
 def test_what_the_caller_spends_on_an_event_is_not_the_server_s_time(serve: Serve) -> None:
     server = serve(stream(delta("a"), delta("b", "stop")))
     answer = client(server, progress_timeout_s=0.1).chat_stream("m", ASK)
@@ -530,6 +533,7 @@ def tls_port(certificate: Any) -> Any:
         yield server.port
 
 
+@pytest.mark.slow
 def test_tls_is_verified_and_there_is_no_way_around(tls_port: int, certificate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"https://127.0.0.1:{tls_port}/v1"
     trusting = c.LLMRouterClient(base_url=url, ca_file=str(certificate[0]))
@@ -557,6 +561,7 @@ def tls(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue("certificate") if request.param == "https" else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drip", [b": keep-alive\n\n", b"d"])
 def test_dripping_bytes_and_comments_do_not_hold_the_clock_up(tls: Any, drip: bytes) -> None:
     def drips(connection: Any) -> None:

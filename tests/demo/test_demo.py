@@ -220,6 +220,7 @@ def test_sleep_waits_and_slow_hands_over_each_event_at_once(demo: DemoServer, cl
         assert time.monotonic() - begun >= 0.02
 
 
+@pytest.mark.slow
 def test_the_models_that_answer_are_listed(client: Client) -> None:
     listed = client.send("GET", "/v1/models").json
     names = [model["id"] for model in listed["data"]]
@@ -950,6 +951,7 @@ def test_the_command_serves_until_it_is_told_to_stop(number: int) -> None:
         connection.close()
 
 
+@pytest.mark.slow
 def test_the_command_says_when_it_cannot_serve(demo: DemoServer) -> None:
     for port in (str(demo.port), "70000"):
         done = subprocess.run([sys.executable, str(SCRIPT), "--port", port], capture_output=True, timeout=TIMEOUT_S)
@@ -957,6 +959,7 @@ def test_the_command_says_when_it_cannot_serve(demo: DemoServer) -> None:
         assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_help_lists_every_behaviour_with_its_line() -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), "--help"], capture_output=True, timeout=TIMEOUT_S)
     page = done.stdout.decode()

@@ -56,6 +56,7 @@ def test_alone_the_cost_is_what_the_server_says(alone: Any, tmp_path: Path) -> N
     assert ran["ok"] and ran["cost_source"] == "endpoint"
 
 
+@pytest.mark.slow
 def test_alone_a_refused_field_is_an_error_and_no_control_character_reaches_a_terminal(alone: Any, serve: Any) -> None:
     ran = alone("chat", "-m", "fail-strict-max_tokens", "--max-tokens", "9", *HI)
     assert ran.code == 1 and b"[bad_request]" in ran.err and b"Traceback" not in ran.err
@@ -138,6 +139,7 @@ except UsageError as error:
     assert MISSING in python(code, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_schema_in_a_request_is_sent_alone_and_the_missing_check_is_a_warning(alone: Any, demo: Any, tmp_path: Path) -> None:
     code = f"""from llm_router_client import LLMRouterClient
 client, HI = LLMRouterClient(base_url={demo.base_url!r}), [{{"role": "user", "content": "Hi"}}]
@@ -147,6 +149,7 @@ print(answer.data, answer.warnings)"""
     assert python(code, tmp_path).startswith("None ['the answer is not checked against its schema: ")
 
 
+@pytest.mark.slow
 def test_with_its_folder_the_extras_have_the_same_classes_as_the_script(cli: Any, demo: Any, tmp_path: Path) -> None:
     """The script is `__main__`: a second copy of it would raise errors that its own handlers do not know."""
     for folder in ("llm_router_extras", "llm_router_client.py"):

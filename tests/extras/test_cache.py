@@ -466,6 +466,7 @@ def test_cache_says_what_it_takes(cli: Any, words: Any, hint: bytes) -> None:
     assert ran.code == 2 and hint in ran.err
 
 
+@pytest.mark.slow
 def test_stats_of_a_damaged_file_fail_once_and_say_where_it_is(cli: Any, cached: Any, file: Path) -> None:
     cached("Hi")
     damage(file, "no database")

@@ -61,6 +61,7 @@ def test_a_file_that_is_not_there_begins_with_the_first_turn_and_grows(talk: Any
     assert entries(tmp_path) == ["talk.json"]
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_mode(talk: Any, tmp_path: Path) -> None:
     talk("One")
@@ -70,6 +71,7 @@ def test_a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_mode(talk: Any,
     assert stat.S_IMODE((tmp_path / "talk.json").stat().st_mode) == 0o644 and len(turns(tmp_path)) == 4
 
 
+@pytest.mark.slow
 def test_the_instruction_is_sent_and_not_stored(serve: Any, cli: Any, tmp_path: Path) -> None:
     server = serve(http(completion("yes")))
     words = ["chat", "-m", "m", "--base-url", server.base_url, "--messages-file", "talk.json", "--append", "-s", "Be brief."]
@@ -196,6 +198,7 @@ def test_a_file_over_its_limit_is_refused_before_anything_is_asked(talk: Any, tm
     assert ran.code == 8 and b"over the limit" in ran.err and not demo.requests
 
 
+@pytest.mark.slow
 def test_a_turn_that_would_grow_it_over_its_limit_is_shown_and_not_added(talk: Any, tmp_path: Path) -> None:
     long = "x" * (c.MAX_KEPT_CHARS - 100)
     before = json.dumps([{"role": "user", "content": long}]).encode()
@@ -232,6 +235,7 @@ def test_a_new_conversation_is_its_owners_alone_and_an_old_one_keeps_its_mode(he
 # ------------------------------------------------------------------------------------------- full disks, other processes
 
 
+@pytest.mark.slow
 @posix_only
 def test_on_a_full_disk_the_answer_is_shown_and_the_file_stays_as_it_was(talk: Any, tmp_path: Path, cli: Any) -> None:
     talk("One")

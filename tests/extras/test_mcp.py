@@ -160,6 +160,7 @@ def test_a_cancelled_call_hangs_up_and_is_not_answered(peer: Any, demo: Any) -> 
     assert message["id"] == "next" and "You said: Hi" in texts(message)[0]
 
 
+@pytest.mark.slow
 def test_calls_run_side_by_side(peer: Any) -> None:
     peer.write(call("slow", "chat", message="Hi", model="demo-sleep-700"))
     peer.write(call("quick", "chat", message="Hi", model="demo"))

@@ -360,6 +360,7 @@ def test_route_says_which_model_and_why_and_asks_none(at_demo: Any, demo: Any) -
     assert "is not known" in at_demo("route", "--message", "Hi", "--dry-run").out.decode() and len(demo.requests) == asked
 
 
+@pytest.mark.slow
 def test_auto_on_the_command_line_tells_its_choice(at_demo: Any, demo: Any) -> None:
     for words in (["-m", "auto"], [], ["--task", "code"], ["--prefer", "cost", "--stream"]):
         ran = at_demo("chat", "--message", "Hello", *words)

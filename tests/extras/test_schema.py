@@ -281,6 +281,7 @@ def test_schema_prints_the_json_and_the_envelope_has_data(at_demo: Any, demo: An
     assert at_demo("chat", "-m", "demo", "--message", "Who?", "--schema", "s.json", "--json", "--stream").events[-1]["data"]
 
 
+@pytest.mark.slow
 def test_an_answer_that_never_fits_is_exit_9_with_the_reason(at_demo: Any, serve: Serve) -> None:
     server = serve(http(completion("I would rather not.")))
     words = ["chat", "-m", "m", "--message", "Who?", "--schema", "s.json"]

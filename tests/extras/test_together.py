@@ -253,6 +253,7 @@ def test_a_misfit_is_not_added_to_a_conversation(at: Any, serve: Serve, files: P
     assert not (files / "talk.json.part").exists()
 
 
+@pytest.mark.slow
 def test_a_chosen_model_continues_a_conversation(at: Any, demo: Any, files: Path) -> None:
     for number in (1, 2):
         ran = at(demo, "chat", "--messages-file", "talk.json", "--append", "--message", "Hi", "--task", "code", "--json")

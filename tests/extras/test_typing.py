@@ -71,6 +71,7 @@ def sent(cli: Any, *words: str) -> List[str]:
     return [turn["content"] for turn in cli(*words, "--dry-run", "--demo").json["body"]["messages"]]
 
 
+@pytest.mark.slow
 def test_continue_goes_on_and_new_begins_anew(cli: Any, state: Path) -> None:
     assert cli("chat", "one", "--continue", "--demo").code == 0
     assert sent(cli, "chat", "two", "--continue")[::2] == ["one", "two"]
@@ -99,6 +100,7 @@ def test_talk_remembers_until_new(cli: Any, state: Path, tmp_path: Path) -> None
     assert not state.exists()
 
 
+@pytest.mark.slow
 def test_talk_keeps_nothing_but_with_continue(cli: Any, state: Path) -> None:
     talk(cli, "one", words=["--continue"])
     assert sent(cli, "chat", "two", "--continue")[::2] == ["one", "two"]
@@ -204,6 +206,7 @@ def test_a_quick_answer_and_a_pipe_show_no_sign(cli: Any) -> None:
     assert cli("chat", "Hello", "--demo", "-m", "demo-sleep-700").err == b""
 
 
+@pytest.mark.slow
 @posix_only
 def test_ctrl_c_stops_the_answer_and_not_the_talk(cli: Any, state: Path) -> None:
     shown = on_terminal(cli, "talk", "--demo", "-m", "demo-slow-200", typed=b"one two three four five six\n",
@@ -314,6 +317,7 @@ def test_the_manual_page_has_every_command_option_and_exit_code() -> None:
         assert shown.returncode == 0 and not shown.stderr and "EXIT STATUS" in shown.stdout, shown.stderr
 
 
+@pytest.mark.slow
 def test_no_shell_named_says_which_there_are(cli: Any) -> None:
     done = cli("completion")
     assert done.code == 2 and b"bash, zsh, fish" in done.err

@@ -253,6 +253,7 @@ def fill(log: Path) -> None:
         in_file(str(log), USAGE_PUT, *values)
 
 
+@pytest.mark.slow
 def test_usage_sums_up_by_model_day_and_session(at_demo: Any, log: Path) -> None:
     fill(log)
     told = at_demo("usage", "--since", "7d", "--json").json
@@ -281,6 +282,7 @@ def test_usage_as_a_table_and_as_csv(at_demo: Any, log: Path) -> None:
     assert [row[0] for row in read[1:]] == ["none", 'me, "', "x", "y", "total"]
 
 
+@pytest.mark.slow
 def test_usage_of_nothing_says_how_to_record(at_demo: Any, log: Path) -> None:
     ran = at_demo("usage")
     assert ran.code == 0 and b"LLM_ROUTER_USAGE_LOG=1" in ran.err and not log.exists()
@@ -316,6 +318,7 @@ def test_the_session_comes_from_the_option_else_the_environment(at_demo: Any, lo
 # ---------------------------------------------------------------------------------------------------------------- budget
 
 
+@pytest.mark.slow
 def test_a_model_without_a_price_is_refused_under_a_cap_before_anything_is_sent(at_demo: Any, demo: Any) -> None:
     for words in (("-m", "demo-reasoning"), ("-m", "demo", "--fallback", "demo-reasoning")):
         ran = at_demo("chat", *words, "--message", "Hi", "--max-cost", "1", "--json")
@@ -330,6 +333,7 @@ def test_a_damaged_configuration_is_an_error_under_a_cap(at_demo: Any, demo: Any
     assert ran.code == 2 and b"prices.demo.input" in ran.err and not demo.requests
 
 
+@pytest.mark.slow
 def test_what_may_cost_more_than_the_cap_is_not_asked(at_demo: Any, demo: Any) -> None:
     ran = at_demo("chat", "-m", "demo", "--message", "Hi", "--max-cost", "0.005", "--json")  # 1,000 tokens for $8 a million
     assert ran.code == 8 and ran.json["error"]["code"] == "over_budget" and not demo.requests

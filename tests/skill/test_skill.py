@@ -294,6 +294,7 @@ def snippets(page: Path) -> List[str]:
     return re.findall(r"(?ms)^```python\n(.*?)^```", page.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_python_page_runs_as_printed_against_the_stand_in(demo: Any, cli: Any, tmp_path: Path) -> None:
     blocks = snippets(ROOT / "references" / "python-api.md")
     assert len(blocks) >= 5

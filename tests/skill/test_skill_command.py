@@ -93,6 +93,7 @@ def test_a_variable_that_moves_an_agents_folder_is_followed(cli: Any, tmp_path: 
     assert (tmp_path / "elsewhere" / "skills" / "llm-router" / "SKILL.md").is_file()
 
 
+@pytest.mark.slow
 def test_another_version_is_replaced_only_with_force_and_the_same_is_left(cli: Any, exported: Path) -> None:
     assert b"unchanged" in cli("skill", "export", exported.parent).out
     (exported / "SKILL.md").write_text((exported / "SKILL.md").read_text(encoding="utf-8") + "mine\n", encoding="utf-8")
@@ -148,6 +149,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", every(4, FAULTS))
 def test_check_finds_what_a_loader_would_stumble_over(exported: Path, capfd: Any, fault: str) -> None:
     FAULTS[fault][1](exported)
@@ -156,6 +158,7 @@ def test_check_finds_what_a_loader_would_stumble_over(exported: Path, capfd: Any
     assert not found["ok"] and FAULTS[fault][2] in " ".join(found["checked"][0]["faults"])
 
 
+@pytest.mark.slow
 def test_check_alone_looks_here_and_wherever_it_is_installed(cli: Any, tmp_path: Path) -> None:
     cli("skill", "install", "--agent", "opencode", "--project")
     page = tmp_path / ".opencode" / "skills" / "llm-router" / "SKILL.md"
@@ -177,6 +180,7 @@ def test_wrong_usage_says_what_to_write(cli: Any, words: List[str]) -> None:
     assert done.code == 2 and b"next: " in done.err and not done.out
 
 
+@pytest.mark.slow
 def test_docs_lists_the_pages_and_shows_one(cli: Any) -> None:
     listed = cli("docs").out.decode()
     assert {line.split()[0] for line in listed.splitlines()} == set(pages.page_files())
@@ -185,6 +189,7 @@ def test_docs_lists_the_pages_and_shows_one(cli: Any) -> None:
     assert cli("docs", "security").out == (ROOT / "references" / "security.md").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_skill_of_this_checkout_has_no_fault() -> None:
     assert not list(skill.faults_of(skill.contents(skill.bundle()), "llm-router"))
 

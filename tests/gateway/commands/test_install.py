@@ -47,6 +47,7 @@ def test_wrong_usage_is_exit_code_2_and_prints_no_file(words: list[str], tmp_pat
     assert done.stderr
 
 
+@pytest.mark.slow
 def test_the_unit_runs_this_gateway_with_absolute_paths(tmp_path: Path) -> None:
     (tmp_path / "router.toml").write_text("[server]\nport = 81\ndrain_s = 7.5\n")
     done = command(tmp_path, "install", "systemd", "--config", "router.toml", "--user", "llm")
@@ -93,6 +94,7 @@ def test_systemd_takes_the_unit(folder: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_configuration_that_is_not_there_yet_is_said(tmp_path: Path) -> None:
     done = command(tmp_path, "install", "container", "--config", "none.toml")
     assert done.returncode == 0
@@ -164,6 +166,7 @@ def test_the_demo_runs_in_what_the_container_copies(tmp_path: Path) -> None:
     assert copied == shipped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("abstract", [False, *slow(True)])
 def test_the_supervisor_is_notified_when_callers_can_reach_the_gateway(
     start: Callable[..., Process], stand_in: Any, tmp_path: Path, abstract: bool

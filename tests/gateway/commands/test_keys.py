@@ -51,6 +51,7 @@ def test_no_other_command_prints_a_key(folder: Path) -> None:
         assert key not in keys(folder, *words).stdout
 
 
+@pytest.mark.slow
 def test_a_key_has_what_its_flags_say(folder: Path) -> None:
     made = shown(
         folder, "create", "--name", "ci", "--models", "ollama/*,gpt-4.1", "--groups", "fast", "--admin",
@@ -141,6 +142,7 @@ def test_help_names_every_exit_code(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_name_of_the_configuration_is_not_to_be_had(folder: Path) -> None:
     named = '[server]\ntoken = "a-token-of-ours"\n' + CONFIG + '[[keys]]\nname = "ours"\nkey = "a-key-of-the-file"\n'
     (folder / "router.toml").write_text(named)

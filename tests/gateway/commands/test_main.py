@@ -43,6 +43,7 @@ def test_the_whole_configuration_is_printed_and_no_key_is(tmp_path: Path) -> Non
     assert KEY not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_every_problem_is_listed_and_the_exit_code_is_2(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("[server]\nport = 70000\n[[providers]]\nname = 'opnai'\n")
     done = command("-c", "r.toml", cwd=tmp_path)
@@ -50,6 +51,7 @@ def test_every_problem_is_listed_and_the_exit_code_is_2(tmp_path: Path) -> None:
     assert "r.toml: 2 problems\n  server.port: 70000 is above 65535\n  providers[0].type:" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_address_that_others_reach_needs_a_token(tmp_path: Path) -> None:
     done = command("-i", ".".join("0000"), cwd=tmp_path, OPENAI_API_KEY=KEY)
     assert done.returncode == 2
@@ -62,6 +64,7 @@ def test_wrong_usage_is_exit_code_2(words: list[str], tmp_path: Path) -> None:
     assert command(*words, cwd=tmp_path).returncode == 2
 
 
+@pytest.mark.slow
 def test_help_and_version_need_no_configuration(tmp_path: Path) -> None:
     (tmp_path / "router.toml").write_text("broken")
     assert command("--version", cwd=tmp_path).stdout.startswith("llm-router-gateway ")

@@ -50,6 +50,7 @@ def test_what_has_no_file_says_so(tmp_path: Path, text: str, why: bytes) -> None
     assert (done.returncode, done.stdout) == (1, b"") and why in done.stderr
 
 
+@pytest.mark.slow
 def test_wrong_usage_and_a_wrong_configuration_are_exit_code_2(tmp_path: Path) -> None:
     (tmp_path / "router.toml").write_text("[server]\nport = 'x'\n")
     assert command(tmp_path, "store").returncode == 2

@@ -127,6 +127,7 @@ def test_a_name_of_the_configuration_is_not_to_be_had(gateway: Process) -> None:
     assert send(gateway, "POST", "/api-keys", {"name": made_up("token-2")}).status == 201
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
 def test_on_a_full_disk_no_key_is_made_and_the_reason_is_reported(start: Callable[..., Process], stand_in: Any) -> None:
     import resource
@@ -235,6 +236,7 @@ def test_the_page_learns_whether_it_has_to_log_in(gateway: Process) -> None:
     assert mine["caller"]["is_admin"] and mine["store"].endswith("router.db") and mine["version"]
 
 
+@pytest.mark.slow
 def test_only_an_administrators_key_logs_in_and_wrong_ones_are_slowed(start: Callable[..., Process], stand_in: Any) -> None:
     gateway = start(CONFIG.format(url=stand_in.url), env=ENV)
     assert login(gateway, TOKEN).status == 403
@@ -250,6 +252,7 @@ def test_only_an_administrators_key_logs_in_and_wrong_ones_are_slowed(start: Cal
 # -- the first key, and the last
 
 
+@pytest.mark.slow
 def test_the_first_key_must_be_an_administrators_and_the_last_one_stays(start: Callable[..., Process], stand_in: Any) -> None:
     gateway = start(CONFIG.format(url=stand_in.url).partition("[[keys]]")[0])
     assert send(gateway, "GET", "/monitor/me").json["caller"]["is_admin"], "nobody else is there"
@@ -268,6 +271,7 @@ def test_the_first_key_must_be_an_administrators_and_the_last_one_stays(start: C
     assert gateway.get("/v1/models").status == 200
 
 
+@pytest.mark.slow
 def test_without_a_store_keys_are_those_of_the_file(start: Callable[..., Process], stand_in: Any) -> None:
     gateway = start('[server]\nstore = "off"\n' + CONFIG.format(url=stand_in.url), env=ENV)
     gateway.token = ADMIN
@@ -277,6 +281,7 @@ def test_without_a_store_keys_are_those_of_the_file(start: Callable[..., Process
     assert send(gateway, "GET", "/monitor/me").json["store"] == "off"
 
 
+@pytest.mark.slow
 def test_a_store_in_memory_keeps_keys_until_the_stop(start: Callable[..., Process], stand_in: Any) -> None:
     gateway = start('[server]\nstore = "memory"\n' + CONFIG.format(url=stand_in.url), env=ENV)
     gateway.token = ADMIN

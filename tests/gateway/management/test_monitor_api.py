@@ -247,6 +247,7 @@ def test_an_export_holds_every_row_once(shelf: Shelf, query: str, monkeypatch: p
         assert (row["model"], row["stream"], row["key_name"]) == (line["model"], str(int(line["stream"])), line["key_name"])
 
 
+@pytest.mark.slow
 def test_the_other_names_of_exports(shelf: Shelf) -> None:
     plain = get(shelf, "monitor/export.csv")
     assert get(shelf, "monitor/export/csv") == plain and get(shelf, "monitor/export/excel") == b"\xef\xbb\xbf" + plain

@@ -359,6 +359,7 @@ def test_expect_is_answered_when_the_body_is_wanted_and_only_then() -> None:
 # ------------------------------------------------------------------------------------------------------------- timeouts
 
 
+@pytest.mark.slow
 def test_an_unfinished_head_is_408_and_a_silent_connection_is_closed_without_a_word() -> None:
     async def story() -> None:
         async with serving(timeouts=QUICK) as (_, port):
@@ -406,6 +407,7 @@ def test_one_address_has_as_many_connections_as_it_may_and_gets_them_back() -> N
     run(story())
 
 
+@pytest.mark.slow
 def test_dripping_does_not_buy_time() -> None:
     async def story() -> None:
         async with serving(timeouts=QUICK) as (_, port):

@@ -253,6 +253,7 @@ def test_a_trigger_gives_one_compaction_that_unfolds_later(gateway: Process, ups
     assert stolen.status == 400 and stolen.json["error"]["code"] == "invalid_encrypted_content"
 
 
+@pytest.mark.slow
 def test_compact_is_a_summary_by_the_model_or_the_upstreams_own(gateway: Process, upstream: Upstream) -> None:
     answers(upstream, "gemini")
     made = call(gateway, "POST", "/v1/responses/compact", model="gemini/m", input="one").json

@@ -103,6 +103,7 @@ def test_check_runs_it_and_says_what_is_wrong_with_it(upstream: Upstream, tmp_pa
     assert SECRET.encode() not in shown
 
 
+@pytest.mark.slow
 def test_a_dry_run_does_not_run_it(upstream: Upstream, tmp_path: Path) -> None:
     (tmp_path / "router.toml").write_text(config(tmp_path, upstream.url))
     body = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}'

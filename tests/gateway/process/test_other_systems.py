@@ -84,6 +84,7 @@ def test_keys_and_backups_work(tmp_path: Path) -> None:
         assert done.returncode == 0, (words, done)
 
 
+@pytest.mark.slow
 def test_the_command_of_a_key_runs(tmp_path: Path) -> None:
     program = f"""{BEFORE}
 import asyncio
@@ -165,6 +166,7 @@ def test_files_that_an_editor_of_windows_wrote_are_read(tmp_path: Path) -> None:
     assert [key.reveal() for key in config.providers[0].keys] == ["made-up-key"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_what_is_printed_into_a_file_is_utf_8_on_every_system(tmp_path: Path, encoding: str) -> None:
     """The code page of Windows lacks most of what a name may hold."""
@@ -185,6 +187,7 @@ def test_an_overlay_is_written_without_other_line_ends(tmp_path: Path) -> None:
     assert b"\r" not in (tmp_path / "overlay").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_first_signal_of_a_system_without_handlers_in_its_loop_still_stops(tmp_path: Path) -> None:
     (tmp_path / "gateway.py").write_text(START)
     gateway = Process(tmp_path, "", "--demo", gateway=tmp_path / "gateway.py")

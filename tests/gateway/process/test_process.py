@@ -145,6 +145,7 @@ def test_flags_win_over_the_environment_over_the_file_over_defaults(tmp_path: Pa
     assert 'host = "127.0.0.1"  # default' in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
 def test_a_log_file_that_is_a_link_exit_code_2(tmp_path: Path) -> None:
     (tmp_path / "router.toml").write_text(config("http://127.0.0.1:9"))
@@ -167,6 +168,7 @@ def test_the_address_is_taken_exit_code_3(tmp_path: Path, stand_in: Any) -> None
     assert b"is this gateway itself" in itself.stderr
 
 
+@pytest.mark.slow
 def test_every_problem_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "router.toml").write_text("""
 [server]
@@ -223,6 +225,7 @@ def test_whoever_others_reach_needs_a_token(host: str, tmp_path: Path, stand_in:
     assert command(tmp_path, "-i", host, "--print-config", **ENV).returncode == 0
 
 
+@pytest.mark.slow
 def test_no_provider_at_all_is_said_with_what_to_do(tmp_path: Path) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", 11434)) == 0:
@@ -239,6 +242,7 @@ def test_without_a_file_the_keys_in_the_environment_are_the_providers(start: Sta
     assert gateway.get("/health").status == 200
 
 
+@pytest.mark.slow
 def test_the_demo_answers_every_protocol_without_a_key(start: Start) -> None:
     gateway = start("", "--demo")
     assert "--demo: ask for the model `demo`" in gateway.log
@@ -247,6 +251,7 @@ def test_the_demo_answers_every_protocol_without_a_key(start: Start) -> None:
             assert "You said: hi" in text_of(protocol, gateway.chat(protocol, model).json)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["convert", "--help"]])
 def test_what_needs_no_configuration(words: list[str], tmp_path: Path) -> None:
     done = command(tmp_path, *words)
@@ -274,6 +279,7 @@ def test_check_tells_of_each_model_what_failed_and_what_to_do(tmp_path: Path, st
     assert done.stderr.endswith(f"{len(PROTOCOLS) + 1} of {3 * len(PROTOCOLS) + 1} answered\n".encode())
 
 
+@pytest.mark.slow
 def test_check_of_what_works_is_exit_code_0(tmp_path: Path, stand_in: Any) -> None:
     (tmp_path / "router.toml").write_text(config(stand_in.url))
     done = command(tmp_path, "--check", **ENV)
@@ -289,6 +295,7 @@ def test_check_of_a_provider_that_is_not_there(tmp_path: Path) -> None:
     assert done.stdout.decode().count("connection refused") == len(PROTOCOLS) + 1
 
 
+@pytest.mark.slow
 def test_the_printed_configuration_holds_no_secret_and_is_one(tmp_path: Path, stand_in: Any) -> None:
     words = {name: made_up(name) for name in ("inline", "file", "header", "proxy", "token", "env")}
     (tmp_path / "claude.key").write_text(words["file"])
@@ -350,6 +357,7 @@ def test_health_needs_no_token(gateway: Process) -> None:
         assert (answer.status, answer.json["status"]) == (200, "ok")
 
 
+@pytest.mark.slow
 def test_probes_need_no_token_and_say_nothing_that_is_not_for_everybody(gateway: Process) -> None:
     live, ready = (gateway.get(f"/health/{name}", authorization="") for name in ("live", "ready"))
     assert (live.status, live.json) == (200, {"status": "live"})
@@ -773,6 +781,7 @@ def test_a_caller_that_waits_for_a_first_word_at_the_limit_gets_a_status(stream:
         assert answer.status == 503 and is_error(caller, answer.json), answer
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url), env=ENV)
     gateway.token = TOKEN
@@ -889,6 +898,7 @@ def test_a_log_that_is_not_read_stops_nothing(tmp_path: Path, stand_in: Any, sta
         assert gateway.get("/health").status == 200
 
 
+@pytest.mark.slow
 def test_one_line_for_each_request_with_what_is_needed_and_no_more(start: Start, stand_in: Any) -> None:
     gateway = start(config(stand_in.url), env=ENV)
     gateway.token = TOKEN

@@ -130,6 +130,7 @@ def test_calls_of_all_workers_are_in_one_log_one_page_and_one_sum(gateway: Proce
         gateway.logged(f"id={each}")
 
 
+@pytest.mark.slow
 def test_any_worker_speaks_for_the_gateway(both: list[Kept]) -> None:
     for way in both:
         assert way.send("GET", "/health").json["status"] == "ok"
@@ -199,6 +200,7 @@ def spent_by(gateway: Process, name: str) -> int:
     return next(int(item["spent"]["tokens_day"]) for item in items if item["name"] == name)
 
 
+@pytest.mark.slow
 def test_a_conversation_goes_on_at_another_worker(both: list[Kept], upstream: Upstream) -> None:
     plain = {"authorization": f"Bearer {SECRETS['plain']}"}
     first = both[0].send("POST", "/v1/responses", {"model": "a/m", "input": "What is it?"}, **plain).json
@@ -241,6 +243,7 @@ def other_knows(way: Kept) -> bool:
     return '"open"' in reply.data.decode()
 
 
+@pytest.mark.slow
 def test_a_stream_passes_and_is_recorded_once(gateway: Process, both: list[Kept], upstream: Upstream) -> None:
     upstream.does(sends(whole_stream("openai")))
     before = int(total(gateway, "llm_router_requests_total", **AS_ADMIN))
@@ -251,6 +254,7 @@ def test_a_stream_passes_and_is_recorded_once(gateway: Process, both: list[Kept]
     assert [row["stream"] for row in recorded(gateway, before + 2, **AS_ADMIN)[:2]] == [True, True]
 
 
+@pytest.mark.slow
 def test_an_export_streams_through(gateway: Process, both: list[Kept]) -> None:
     assert chat(both[0]) == 200
     count = int(total(gateway, "llm_router_requests_total", **AS_ADMIN))
@@ -291,6 +295,7 @@ def test_connections_are_shared_out(gateway: Process) -> None:
 # --------------------------------------------------------------------------------------------------- the ends of processes
 
 
+@pytest.mark.slow
 def test_all_drain_and_the_exit_code_is_0(start: Start, upstream: Upstream) -> None:
     """SIGTERM while both workers stream; Ctrl-C reaches every process of a terminal."""
     gateway = start(config_of(upstream.url), env=ENV)

@@ -153,6 +153,7 @@ def test_a_large_conversation_is_kept_and_built_on_as_a_small_one_is(
         assert last.index("What is it?") < last.index("Really?") < last.index("And now?")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", every(3, "org"))
 def test_a_large_conversation_is_compacted_as_a_small_one_is(name: str, tmp_path: Path) -> None:
     async def story(talk: Talk) -> None:
@@ -168,6 +169,7 @@ def test_a_large_conversation_is_compacted_as_a_small_one_is(name: str, tmp_path
     assert all(each.startswith("200") for each in small[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", every(4, [RESPONSES, "/v1/chat/completions", "/v1/messages", "/api/chat"]))
 @pytest.mark.parametrize("api", every(3, APIS))
 def test_a_large_answer_in_the_place_of_a_stream_is_streamed_as_a_small_one_is(path: str, api: str, tmp_path: Path) -> None:
@@ -184,6 +186,7 @@ def test_a_large_answer_in_the_place_of_a_stream_is_streamed_as_a_small_one_is(p
     assert large == small and "yes" in str(small[1])
 
 
+@pytest.mark.slow
 def test_a_large_error_in_the_place_of_a_stream_is_a_status(tmp_path: Path) -> None:
     async def story(talk: Talk) -> None:
         await talk.say(model="r/m", input="hi", stream=True)
@@ -226,6 +229,7 @@ def test_an_answer_is_kept_before_its_last_event_goes_out_and_without_a_key(
     assert KEY.encode() not in turn.text and "***" in str(turn.value["output"])
 
 
+@pytest.mark.slow
 def test_an_answer_that_cannot_be_kept_goes_out_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offload, "LARGE_BYTES", 0)
     run = offload.Offload.run
@@ -272,6 +276,7 @@ PICTURES = {"created": 1, "data": [{"b64_json": KEY}], "usage": {"input_tokens":
 VECTORS = {"embeddings": [{"values": [0.5, -1.0]}]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "body", "name", "answer", "wanted"), every(3, [
     ("/v1/images/generations", {"prompt": "a cat"}, "o", PICTURES, '"b64_json": "***"'),
     ("/v1/images/generations", {"prompt": "a cat"}, "o", {"error": {"message": "no luck"}}, "no luck"),

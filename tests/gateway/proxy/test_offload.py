@@ -62,6 +62,7 @@ def test_a_large_body_is_relayed_to_the_byte_but_for_the_models_name(tmp_path: P
     assert hosts.sent[0]["body"] == data.replace(b'"model": "o/m"', b'"model": "m"')
 
 
+@pytest.mark.slow
 def test_a_large_body_is_converted_as_a_small_one_is(tmp_path: Path) -> None:
     hosts = Hosts(a=Upstream(200, json.dumps(CLAUDE).encode()))
     tools = [{"type": "function", "function": {"name": "9f", "parameters": {"type": "object", "anyOf": [{}]}}}]
@@ -85,6 +86,7 @@ def test_a_callers_bounds_and_overrides_hold_for_large_bodies(tmp_path: Path) ->
         assert (sent["max_tokens"], sent["temperature"], "seed" in sent) == (7, 0.5, False)
 
 
+@pytest.mark.slow
 def test_a_field_given_twice_does_not_get_round_a_bound_in_a_large_body(tmp_path: Path) -> None:
     key = {"name": "k", "key": "k" * 24, "parameter_limits": {"n": {"max": 1}}}
     data = json.dumps(large(model="o/m", n=1)).encode()
@@ -95,6 +97,7 @@ def test_a_field_given_twice_does_not_get_round_a_bound_in_a_large_body(tmp_path
     assert b'"n":9' not in hosts.sent[0]["body"] and len(hosts.sent) == 1
 
 
+@pytest.mark.slow
 def test_selectors_see_a_large_body_whole(tmp_path: Path) -> None:
     first, second = '.messages[-1].content | startswith("no")', '.messages[-1].content == "the end \u00fc"'
     members = [{"model": "o/m", "selector": first}, {"model": "a/m", "selector": f"{second} and (.messages | length) > 1000"}]
@@ -113,6 +116,7 @@ def test_the_next_member_gets_a_large_body_too(tmp_path: Path) -> None:
     assert hosts.hosts == ["o", "a"] and json.loads(hosts.sent[1]["body"])["max_tokens"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data", every(3, [b"[" + b"1," * 400_000 + b"1]", b'{"messages":[' + b"1," * 400_000, b'{"a":' * 200_000])
 )
@@ -134,6 +138,7 @@ def test_a_small_body_starts_no_process(tmp_path: Path) -> None:
 DATA = json.dumps(large(model="m")).encode()
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_fails_one_request_and_is_replaced() -> None:
     async def story() -> None:
         offload = Offload(1)
@@ -151,6 +156,7 @@ def test_a_worker_that_dies_fails_one_request_and_is_replaced() -> None:
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_a_caller_that_goes_away_leaves_the_worker_for_the_next() -> None:
     async def story() -> None:
         offload = Offload(1)
@@ -189,6 +195,7 @@ def test_a_body_that_a_worker_no_longer_has_is_sent_again(monkeypatch: pytest.Mo
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_an_error_of_a_job_comes_back_as_it_was() -> None:
     async def story() -> None:
         offload = Offload(1)
@@ -244,6 +251,7 @@ def with_responses(**more: Any) -> Body:
     return {"providers": [*providers(**more), provider("r", api="responses", **more)]}
 
 
+@pytest.mark.slow
 def test_a_large_body_of_responses_is_relayed_to_the_byte(tmp_path: Path) -> None:
     hosts = Hosts(r=Upstream(200, json.dumps(RESPONSE).encode()))
     data = json.dumps(inputs(model="r/m", temperature=1.0), indent=1).encode()
@@ -312,6 +320,7 @@ ANSWERS: dict[str, Body] = {
 ASK = {"messages": [{"role": "user", "content": "hi"}]}
 
 
+@pytest.mark.slow
 def test_a_large_answer_is_relayed_to_the_byte_but_for_a_key(tmp_path: Path) -> None:
     key = "sk-of-the-provider"
     document = {"providers": [provider("o", any_model=True, api_key=key)]}
@@ -384,6 +393,7 @@ def test_events_in_the_place_of_a_large_plain_answer_are_put_together(tmp_path: 
         assert answer.json["choices"][0]["message"]["content"] == "x" * 700_000
 
 
+@pytest.mark.slow
 def test_a_large_answer_is_converted(tmp_path: Path) -> None:
     hosts = Hosts(a=Upstream(200, json.dumps(ANSWERS["a"]).encode()))
     assert story_of({"model": "a/m", **ASK}, hosts, tmp_path).json["choices"][0]["message"]["content"] == LONG
@@ -413,6 +423,7 @@ def embed(folder: Path, body: Body, hosts: Hosts, path: str = "/v1/embeddings") 
     return answer.json
 
 
+@pytest.mark.slow
 def test_large_embeddings_are_relayed_and_reshaped(tmp_path: Path) -> None:
     hosts = Hosts(o=Upstream(200, json.dumps(VECTORS).encode()))
     assert embed(tmp_path, {"model": "o/m", "input": TEXTS}, hosts) == VECTORS

@@ -75,6 +75,7 @@ def test_a_failing_members_share_falls_and_comes_back_and_no_request_is_lost(str
     assert near(after, expected()), after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", every(3, STRATEGIES))
 def test_no_request_is_lost_while_one_member_is_healthy(strategy: str) -> None:
     """Members go down and come back at random; one of them, never the same for long, is always up."""
@@ -93,6 +94,7 @@ def test_no_request_is_lost_while_one_member_is_healthy(strategy: str) -> None:
     assert lost == 0
 
 
+@pytest.mark.slow
 def test_a_member_that_fails_now_and_then_has_a_smaller_share_and_the_others_the_rest() -> None:
     made, rng, counts = fleet("roundrobin"), Random(3), dict.fromkeys(WEIGHTS, 0)
     for _ in range(REQUESTS):

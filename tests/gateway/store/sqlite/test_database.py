@@ -126,6 +126,7 @@ def test_after_the_end_nothing_is_taken(opened: Opened) -> None:
     assert not kept_in.flush(0.1) or kept_in.waiting == 0
 
 
+@pytest.mark.slow
 def test_many_threads_may_add(opened: Opened) -> None:
     kept_in = opened()
     threads = [threading.Thread(target=add, args=(kept_in, 500, first)) for first in range(0, 4_000, 500)]
@@ -464,6 +465,7 @@ def test_a_limit_of_file_sizes_loses_nothing_once_it_is_lifted(tmp_path: Path) -
     assert ids(path) == names(0, 3_010) and not differences(path)
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing_once_there_is_room(opened: Opened) -> None:
     kept_in = opened()
     pages = kept_in.write(lambda db: db.execute("PRAGMA max_page_count").fetchone()[0]).result(5)
@@ -491,6 +493,7 @@ def test_a_full_disk_at_the_end_is_reported(opened: Opened) -> None:
     assert str(kept_in.dropped) in kept_in.take_notes()[-1]
 
 
+@pytest.mark.slow
 def test_a_program_that_holds_the_file_is_waited_for(opened: Opened) -> None:
     kept_in = opened()
     with closing(sqlite3.connect(kept_in.path, isolation_level=None)) as other:
@@ -627,6 +630,7 @@ def test_calls_go_by_age_and_their_sums_with_them(opened: Opened) -> None:
     assert read(kept_in, "SELECT step_s, count(*) FROM rollups GROUP BY 1") == [(60, 2), (3_600, 6), (86_400, 7)]
 
 
+@pytest.mark.slow
 def test_a_store_that_is_too_large_loses_its_oldest_calls_and_shrinks(opened: Opened) -> None:
     kept_in = opened()
     for _ in range(6):
