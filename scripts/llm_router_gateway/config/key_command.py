@@ -1,7 +1,7 @@
 """A command that prints a provider's key: how the file spells it, and what it printed. Pure.
 
     read_command("gcloud auth print-access-token")                 -> ("gcloud", "auth", "print-access-token")
-    read_command(["op", "read", "op://work/claude/key"])           -> the same list
+    read_command(["op", "read", "op://team/claude/key"])           -> the same list
     printed_key(b"ya29.a0Af...", wall)                             -> PrintedKey("ya29.a0Af...", None)
     printed_key(b'{"accessToken": "ey...", "expires_on": 1893456000}', wall)  -> PrintedKey("ey...", 3599.0)
 

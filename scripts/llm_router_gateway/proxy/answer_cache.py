@@ -28,6 +28,7 @@ from ..routing.plan import served_name
 from ..wire import ir
 from ..wire.registry import ACTING_FIELDS, OWN_QUERY, PRIVATE_HEADERS, SPECS
 from .failover import Failover
+from .heard_exchange import HeardExchange
 from .request import Exchange, RequestContext
 from .streaming import Headers
 
@@ -154,61 +155,30 @@ class AnswerCache:
             self.keep(context, taped.head, taped.data, is_stream=True)
 
 
-class Taped:
-    """An exchange that remembers the stream that goes out over it. Everything else is the exchange's."""
+class Taped(HeardExchange):
+    """An exchange that remembers the stream that goes out over it."""
 
     def __init__(self, exchange: Exchange, most: int) -> None:
-        self._exchange, self._room = exchange, most
+        super().__init__(exchange)
+        self._room = most
         self._pieces: list[bytes] = []
         self.head: Headers = []
-        self.method, self.path, self.query = exchange.method, exchange.path, exchange.query
-        self.headers, self.client = exchange.headers, exchange.client
 
     @property
     def data(self) -> bytes | None:
         """None where it was longer than what may be kept."""
         return b"".join(self._pieces) if self._room >= 0 else None
 
-    def _tape(self, data: bytes) -> None:
+    def hear(self, data: bytes) -> None:
         self._room -= len(data)
         if self._room >= 0:
             self._pieces.append(data)
         else:
             self._pieces.clear()
 
-    @property
-    def started(self) -> bool:
-        return self._exchange.started
-
-    @property
-    def is_free(self) -> bool:
-        return self._exchange.is_free
-
-    async def read_body(self, limit: int) -> bytes:
-        return await self._exchange.read_body(limit)
-
-    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        await self._exchange.respond(status, headers, body)
-
     def start(self, status: int, headers: Headers) -> None:
         self.head = headers
-        self._exchange.start(status, headers)
-
-    async def send(self, data: bytes) -> None:
-        self._tape(data)
-        await self._exchange.send(data)
-
-    def write_now(self, data: bytes) -> bool:
-        written = self._exchange.write_now(data)
-        if written:
-            self._tape(data)
-        return written
-
-    async def end(self) -> None:
-        await self._exchange.end()
-
-    def abort(self) -> None:
-        self._exchange.abort()
+        super().start(status, headers)
 
 
 def directives(context: RequestContext) -> frozenset[str]:

@@ -19,6 +19,7 @@ from ..wire import ir
 from ..wire.registry import SPECS, wire
 from .attribution import attribution_of
 from .charges import sum_charges
+from .heard_exchange import HeardExchange
 from .request import Exchange, RequestContext
 from .streaming import Headers
 
@@ -27,62 +28,33 @@ REFUSED = frozenset({"unauthorized", "forbidden", "no_credit", "rate_limited"}) 
 MAX_FINISH = 60
 
 
-class RecordedExchange:
-    """An exchange that records the beginning of the answer. Everything else is delegated."""
+class RecordedExchange(HeardExchange):
+    """An exchange that records the request and the beginning of the answer."""
 
     def __init__(self, exchange: Exchange, limit: int) -> None:
-        self._exchange = exchange
+        super().__init__(exchange)
         self.limit = limit
         self.request: bytes | None = None
         self._room = limit + MARGIN_BYTES
         self._sent: list[bytes] = []
-        self.method, self.path, self.query = exchange.method, exchange.path, exchange.query
-        self.headers, self.client = exchange.headers, exchange.client
 
     @property
     def response(self) -> bytes:
         return b"".join(self._sent)
 
-    def _hear(self, data: bytes) -> None:
+    def hear(self, data: bytes) -> None:
         """Streams: pieces until there is no more room. One whole answer: as it is, for a picture in it may be long."""
         if self._room > 0:
             self._sent.append(data)
             self._room -= len(data)
 
-    @property
-    def started(self) -> bool:
-        return self._exchange.started
-
-    @property
-    def is_free(self) -> bool:
-        return self._exchange.is_free
-
     async def read_body(self, limit: int) -> bytes:
-        self.request = data = await self._exchange.read_body(limit)
+        self.request = data = await super().read_body(limit)
         return data
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        self._hear(body)
-        await self._exchange.respond(status, headers, body)
-
-    def start(self, status: int, headers: Headers) -> None:
-        self._exchange.start(status, headers)
-
-    async def send(self, data: bytes) -> None:
-        self._hear(data)
-        await self._exchange.send(data)
-
-    def write_now(self, data: bytes) -> bool:
-        written = self._exchange.write_now(data)
-        if written:
-            self._hear(data)
-        return written
-
-    async def end(self) -> None:
-        await self._exchange.end()
-
-    def abort(self) -> None:
-        self._exchange.abort()
+        self.hear(body)
+        await super().respond(status, headers, body)
 
 
 def is_call(context: RequestContext) -> bool:

@@ -23,7 +23,7 @@ def table(lines: str) -> str:
     ("written", "argv"),
     [
         ('"gcloud auth print-access-token"', ("gcloud", "auth", "print-access-token")),
-        ('["op", "read", "op://work/claude/a key"]', ("op", "read", "op://work/claude/a key")),
+        ('["op", "read", "op://team/claude/a key"]', ("op", "read", "op://team/claude/a key")),
         ("\"sh -c 'cat /run/key | tail -1'\"", ("sh", "-c", "cat /run/key | tail -1")),
         ('"/opt/bin/token"', ("/opt/bin/token",)),
         ('"~/bin/token"', ("~/bin/token",)),

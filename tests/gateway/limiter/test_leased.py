@@ -427,13 +427,19 @@ def test_a_process_that_goes_down_gives_everything_back() -> None:
     run(test)
 
 
+async def survivor(town: Town) -> Process:
+    """The other process of two, when the first has died with a hold and its lease has run out."""
+    first, second = await opened(town)
+    await first.hold(Amount(0.4))
+    town.processes.remove(first)
+    await (await second.hold()).settle(CENT)
+    await town.pass_time(LEASE_S + 5)
+    return second
+
+
 def test_a_dead_processes_lease_comes_back_when_the_log_has_said_what_it_spent() -> None:
     async def test(town: Town) -> None:
-        first, second = await opened(town)
-        await first.hold(Amount(0.4))
-        town.processes.remove(first)
-        await (await second.hold()).settle(CENT)
-        await town.pass_time(LEASE_S + 5)
+        second = await survivor(town)
         assert await second.spend_all() == 57  # the dead one's hold, and the little that it had to spare
         await second.budgets.write_off()
         town.ledger.found = {"k": (0.6 + 0.1, 0.0)}  # a quarter of its hold was spent, by the log
@@ -466,11 +472,7 @@ def test_no_request_waits_for_a_log_that_does_not_answer(monkeypatch: pytest.Mon
 
 def test_a_dead_processes_lease_waits_for_a_log_that_cannot_be_read() -> None:
     async def test(town: Town) -> None:
-        first, second = await opened(town)
-        await first.hold(Amount(0.4))
-        town.processes.remove(first)
-        await (await second.hold()).settle(CENT)
-        await town.pass_time(LEASE_S + 5)
+        second = await survivor(town)
         await second.budgets.write_off()
         readable, second.membership.ledger = second.membership.ledger, UnreadableLedger()
         for _ in range(2):

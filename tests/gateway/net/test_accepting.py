@@ -11,6 +11,10 @@ from llm_router_gateway.net.server import Server, accept_from, listeners
 LIMIT_S = 30.0
 
 
+async def serve(exchange: Exchange) -> None:
+    await exchange.respond(200, [], b"served")
+
+
 def test_an_accept_that_is_cancelled_leaves_the_connection_for_the_next() -> None:
     """In the same turn of the loop in which the connection comes: the loop's own sock_accept loses it then."""
 
@@ -33,11 +37,8 @@ def test_an_accept_that_is_cancelled_leaves_the_connection_for_the_next() -> Non
 def test_a_caller_is_refused_until_there_is_a_server_to_accept_it() -> None:
     """So that a proxy takes another gateway while this one starts."""
 
-    async def app(exchange: Exchange) -> None:
-        await exchange.respond(200, [], b"served")
-
     async def run() -> None:
-        server, late = Server(app), Server(app)
+        server, late = Server(serve), Server(serve)
         sockets = await listeners("127.0.0.1", 0)
         port = sockets[0].getsockname()[1]
         with pytest.raises(ConnectionRefusedError):
@@ -55,11 +56,8 @@ def test_a_caller_is_refused_until_there_is_a_server_to_accept_it() -> None:
 
 
 def test_callers_that_the_system_has_connected_are_answered_though_the_server_drains() -> None:
-    async def app(exchange: Exchange) -> None:
-        await exchange.respond(200, [], b"served")
-
     async def run() -> None:
-        server = Server(app)
+        server = Server(serve)
         port = await server.start("127.0.0.1", 0)
         async with asyncio.timeout(LIMIT_S):
             await asyncio.sleep(0)  # it accepts
@@ -104,11 +102,8 @@ def test_a_connection_that_has_just_answered_takes_one_more_request_while_the_se
 
 
 def test_a_caller_that_has_just_come_is_still_answered_while_the_server_drains() -> None:
-    async def app(exchange: Exchange) -> None:
-        await exchange.respond(200, [], b"served")
-
     async def run() -> None:
-        server = Server(app)
+        server = Server(serve)
         port = await server.start("127.0.0.1", 0)
         async with asyncio.timeout(LIMIT_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
