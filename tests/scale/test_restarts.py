@@ -7,37 +7,13 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from deployment import Deployment, need_all
+from deployment import Deployment, config_with, need_all
 from running import made_up, until
 from soak_faults import Fault, Faults
 from soak_load import Answers, Load
 
 pytestmark = pytest.mark.slow
 
-CONFIG = """\
-[server]
-store = "{store}"
-workers = 2
-log_level = "warn"
-retry_alone_s = 0
-[state]
-url = "{state}"
-[health]
-failures_to_open = 1000000
-[[providers]]
-name = "o"
-api = "openai"
-base_url = "UPSTREAM/v1"
-api_key = "x"
-any_model = true
-[[groups]]
-name = "pair"
-strategy = "priority"
-members = [{ model = "o/bad", priority = 2 }, { model = "o/good" }]
-[[keys]]
-name = "free"
-key = "KEY"
-"""
 ROUNDS = 3
 CALLS = 40  # between two restarts
 
@@ -52,7 +28,8 @@ def answers() -> Iterator[Answers]:
 def test_no_call_behind_nginx_fails_for_a_restart_in_good_order(tmp_path: Path, answers: Answers) -> None:
     need_all()
     secret = made_up("free")
-    with Deployment(tmp_path, CONFIG.replace("UPSTREAM", answers.server.url).replace("KEY", secret)) as site:
+    config = config_with(answers.server.url, "any_model = true", f'[[keys]]\nname = "free"\nkey = "{secret}"')
+    with Deployment(tmp_path, config) as site:
         load = Load(site.port, {"free": secret}, site.place_at, keys={"free": 1})
         faults = Faults(site, Random(1))
         load.start()

@@ -24,7 +24,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from deployment import Deployment, Place, need_all
+from deployment import Deployment, Place, config_with, need_all
 from running import made_up, until
 from soak_faults import Fault, Faults
 from soak_load import COST_USD, MAX_TOKENS, Answers, Load, Made
@@ -52,29 +52,6 @@ REPLACED_S = 5.0  # until most killed workers have a successor; half a second on
 MORE_KIB, GROWN = 12_288, 1.25  # of memory, over what a process had when it was SETTLED_S old
 SETTLED_S = 20.0
 MOST_FILES = 80  # open files of a process without load
-CONFIG = """\
-[server]
-store = "{store}"
-workers = 2
-log_level = "warn"
-retry_alone_s = 0
-drain_s = 10
-[state]
-url = "{state}"
-[health]
-failures_to_open = 1000000
-[[providers]]
-name = "o"
-api = "openai"
-base_url = "{upstream}/v1"
-api_key = "x"
-{models}
-[[groups]]
-name = "pair"
-strategy = "priority"
-members = [{ model = "o/bad", priority = 2 }, { model = "o/good" }]
-{keys}
-"""
 PRICES = "input_usd_per_mtok = 1, output_usd_per_mtok = 10"
 BUDGETS = {"small": SMALL_USD, "middle": MIDDLE_USD}  # US dollars
 TERMS = {
@@ -89,7 +66,7 @@ def config(upstream: str, secrets: dict[str, str]) -> str:
     """With {store} and {state}, which the deployment knows."""
     models = "".join(f'[[o.models]]\nname = "{name}"\nconfig = {{ {PRICES} }}\n' for name in ("good", "slow", "bad", "cut"))
     keys = "".join(f'[[keys]]\nname = "{name}"\nkey = "{secrets[name]}"\n{terms}\n' for name, terms in TERMS.items())
-    return CONFIG.replace("{upstream}", upstream).replace("{models}", models).replace("{keys}", keys)
+    return config_with(upstream, models, keys, server="drain_s = 10")
 
 
 # ------------------------------------------------------------------------------------------------- what is looked at

@@ -11,13 +11,13 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Dict, Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from http_servers import serving
 
 import llm_router_client as client
 
@@ -90,15 +90,10 @@ class Registry(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def registry() -> Iterator[Any]:
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Registry)
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    server.asked_for, server.tickets, server.files, server.published = [], {}, {}, []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Registry) as server:
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        server.asked_for, server.tickets, server.files, server.published = [], {}, {}, []
+        yield server
 
 
 @pytest.fixture

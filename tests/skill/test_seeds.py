@@ -10,12 +10,12 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import pytest
+from http_servers import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = os.environ.get("LLM_ROUTER_SEEDS", "")
@@ -60,14 +60,9 @@ class AnyModel(BaseHTTPRequestHandler):
 @pytest.fixture
 def endpoint() -> Iterator[Any]:
     """The server, listening: .bodies are what it was sent, .base_url its address."""
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), AnyModel)
-    server.bodies, server.base_url = [], f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(AnyModel) as server:
+        server.bodies, server.base_url = [], f"http://127.0.0.1:{server.server_port}/v1"
+        yield server
 
 
 @pytest.fixture

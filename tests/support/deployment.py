@@ -71,6 +71,39 @@ def need_all() -> None:
         pytest.skip("nginx is not installed: apt-get install nginx-light")
 
 
+CONFIG = """\
+[server]
+store = "{store}"
+workers = 2
+log_level = "warn"
+retry_alone_s = 0
+{server}
+[state]
+url = "{state}"
+[health]
+failures_to_open = 1000000
+[[providers]]
+name = "o"
+api = "openai"
+base_url = "{upstream}/v1"
+api_key = "x"
+{models}
+[[groups]]
+name = "pair"
+strategy = "priority"
+members = [{ model = "o/bad", priority = 2 }, { model = "o/good" }]
+{keys}
+"""
+
+
+def config_with(upstream: str, models: str, keys: str, server: str = "") -> str:
+    """A gateway's configuration with one provider; {store} and {state} are the deployment's to fill in."""
+    filled = CONFIG
+    for name, text in (("upstream", upstream), ("models", models), ("keys", keys), ("server", server)):
+        filled = filled.replace(f"{{{name}}}", text)
+    return filled
+
+
 class Nginx:
     """In front of the gateways: round robin, connections kept, nothing sent twice."""
 
