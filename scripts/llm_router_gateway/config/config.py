@@ -21,7 +21,7 @@ from .alerts import Alerts, read_alerts
 from .base_urls import base_url_of, has_parts
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .key_command import KeyCommand
-from .keys import Key, read_keys_of_file, unmatched
+from .keys import Key, read_keys_of_file, unmatched_patterns
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
@@ -617,7 +617,7 @@ def parse(
     if not reading.problems:
         names = {f"{model.provider}/{model.name}" for model in models}
         opened = {provider.name for provider in providers.values() if provider.any_model}
-        reading.notes += unmatched((key for key, _ in keys), names, opened, {group.name for group in groups})
+        reading.notes += unmatched_patterns((key for key, _ in keys), names, opened, {group.name for group in groups})
     alerts = read_alerts(sub_table(document, "alerts", "", reading), reading.env, reading)
     telemetry = read_telemetry(sub_table(document, "telemetry", "", reading), reading.env, reading)
     known = {*TABLE_NAMES, *providers}

@@ -18,7 +18,7 @@ from ..policy.circuit_breaker import RULES, Rules
 from ..policy.overrides import Overrides
 from ..policy.rate_limits import MINUTE_S, Limit
 from ..policy.tag_query import TAG, TASK, Query, parse_tags
-from .reader import Reading, list_of, read_settings, shown, sub_table
+from .reader import Reading, list_of, read_settings, sub_table, value_text
 from .settings import GROUP, HEALTH, LIMITS, MEMBER, MODEL_NAME, NAME, ROUTING
 
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # an affinity of this form is a header, any other an expression
@@ -165,7 +165,7 @@ def read_expression(text: str, path: str, reading: Reading) -> Selector | None:
     except compiler.JqError as wrong:
         where = getattr(wrong, "position", None)
         place = f" at character {where}" if isinstance(where, int) and f"character {where}" not in str(wrong) else ""
-        reading.bad(path, f"{shown(text)} is not a supported jq expression: {wrong}{place}")
+        reading.bad(path, f"{value_text(text)} is not a supported jq expression: {wrong}{place}")
         return None
 
 
@@ -256,7 +256,7 @@ def read_tasks(table: Mapping[str, Any], reading: Reading) -> dict[str, Query]:
                 raise BadRequest("is not a tag query; write it like coding,cheap|fast,-slow")
             tasks[name.casefold()] = parse_tags(text)
         except BadRequest as wrong:
-            reading.bad(path, f"{shown(text)}: {wrong.message}")
+            reading.bad(path, f"{value_text(text)}: {wrong.message}")
     return tasks
 
 

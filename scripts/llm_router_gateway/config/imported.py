@@ -128,7 +128,7 @@ def patch(value: Any, where: str) -> Any:
     return table(value, where)
 
 
-def written(value: Table) -> Table | str:
+def toml_value(value: Table) -> Table | str:
     """A patch as TOML can write it: with a null in it as JSON text."""
     text = json.dumps(value, ensure_ascii=False)
     return text if re.search(r"\bnull\b", text) else value
@@ -154,7 +154,9 @@ def from_jq_server(given: Any) -> Imported:
         if name in names:
             raise Wrong(f"{where}.model_name {name!r} is there twice")
         names[name] = f"{provider}/{name}"
-        made.model(provider, name, str(params.get("model")), {}, rewrite_body=written(body), rewrite_header=written(headers))
+        made.model(
+            provider, name, str(params.get("model")), {}, rewrite_body=toml_value(body), rewrite_header=toml_value(headers)
+        )
         made.notes += jq_body_notes(name, body)
     groups = list(jq_groups(settings, names, made))
     made.notes.append("a failed request goes to the group's next member, where the jq server gave up; callers may also name "

@@ -208,7 +208,9 @@ def client_of(peer: str, headers: Mapping[str, str], proxies: Sequence[Any]) -> 
     return here
 
 
-def unmatched(keys: Iterable[Key], models: Iterable[str], opened: Iterable[str], groups: Iterable[str]) -> Iterator[str]:
+def unmatched_patterns(
+    keys: Iterable[Key], models: Iterable[str], opened: Iterable[str], groups: Iterable[str]
+) -> Iterator[str]:
     """A note for each pattern of a key that nothing fits now: it is misspelt, or for what comes later.
 
     `models` are full names, `opened` the providers that take any name.

@@ -49,7 +49,7 @@ class Reading:
         self.problems.append(Problem(path, text))
 
 
-def shown(value: object) -> str:
+def value_text(value: object) -> str:
     """A value in an error text, short."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -85,7 +85,7 @@ def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
         quiet = setting.kind in ("secret", "headers", "header patch", "state url", "webhook", "command") or (
             setting.kind in ("url", "proxy") and "@" in str(value)  # it may hold a password
         )
-        text = str(wrong) if quiet else f"{shown(value)} {wrong}"
+        text = str(wrong) if quiet else f"{value_text(value)} {wrong}"
         reading.bad(path, text)
         return setting.default
 

@@ -128,7 +128,7 @@ class OwnedFiles:
         if found is None:
             raise words.not_found(words.FILE, name, "input_file_id")
         place = place_of(context, found, BATCHES)
-        answer = await self._make(context, place, body.encoded(), Body.content_type)
+        answer = await self._make(context, place, body.encode(), Body.content_type)
         await self._keep_new(context, answer, words.BATCH, owned)
 
     async def _make(self, context: RequestContext, place: Place, data: bytes, content_type: str) -> Answer:

@@ -298,7 +298,7 @@ class Gateway:
         if await self._answers.replay(context):
             return
         if context.record.stream:
-            with self._answers.recorded(context):
+            with self._answers.record(context):
                 await self._streams.answer(context)
         else:
             await self._respond(context, *await self._plain.chat(context))

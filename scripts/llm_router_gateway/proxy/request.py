@@ -234,7 +234,7 @@ class RequestContext:
     def cors_origins(self) -> Sequence[str]:
         """The pages that may read the answer; those of "*" never read what management answers."""
         allowed = self.state.config.server.cors_origins
-        return browser.named(allowed) if paths.is_management(self.exchange.path, self.call) else allowed
+        return browser.listed_origins(allowed) if paths.is_management(self.exchange.path, self.call) else allowed
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """The whole answer; where an upstream's headers name what the gateway's own do, these count."""
