@@ -221,6 +221,12 @@ class Config:
     state: State | None = None
     alerts: Alerts | None = None
 
+    def unmatched(self, *keys: Key) -> list[str]:
+        """A note for each pattern of these keys that fits nothing of this configuration."""
+        names = {f"{model.provider}/{model.name}": model.tags for model in self.models}
+        opened = (provider.name for provider in self.providers if provider.any_model)
+        return list(unmatched(keys, names, opened, (group.name for group in self.groups)))
+
 
 # ---------------------------------------------------------------------------------------------------------- reading
 
@@ -614,10 +620,6 @@ def parse(
     keys, state = read_file_keys(document, reading), read_state(document, reading)
     check_reach(server, keys, reading)
     check_secrets(server, keys, reading)
-    if not reading.problems:
-        names = {f"{model.provider}/{model.name}" for model in models}
-        opened = {provider.name for provider in providers.values() if provider.any_model}
-        reading.notes += unmatched((key for key, _ in keys), names, opened, {group.name for group in groups})
     alerts = read_alerts(sub_table(document, "alerts", "", reading), reading.env, reading)
     telemetry = read_telemetry(sub_table(document, "telemetry", "", reading), reading.env, reading)
     known = {*TABLE_NAMES, *providers}
@@ -628,9 +630,10 @@ def parse(
     if reading.problems:
         raise ConfigError(reading.problems)
     careful = tuple(with_secrets(provider, secrets_of(provider, models)) for provider in providers.values())
-    return Config(
+    config = Config(
         server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys, telemetry, state, alerts
     )
+    return replace(config, notes=(*config.notes, *config.unmatched(*(key for key, _ in keys))))
 
 
 # ------------------------------------------------------------------------------------------- what is not router.toml

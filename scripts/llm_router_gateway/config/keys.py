@@ -208,13 +208,16 @@ def client_of(peer: str, headers: Mapping[str, str], proxies: Sequence[Any]) -> 
     return here
 
 
-def unmatched(keys: Iterable[Key], models: Iterable[str], opened: Iterable[str], groups: Iterable[str]) -> Iterator[str]:
+def unmatched(
+    keys: Iterable[Key], models: Mapping[str, Iterable[str]], opened: Iterable[str], groups: Iterable[str]
+) -> Iterator[str]:
     """A note for each pattern of a key that nothing fits now: it is misspelt, or for what comes later.
 
-    `models` are full names, `opened` the providers that take any name.
+    `models` are full names with their tags, `opened` the providers that take any name.
     """
-    models, opened, groups = tuple(models), tuple(opened), tuple(groups)
+    opened, groups = tuple(opened), tuple(groups)
     owners = {*opened, *(name.partition("/")[0] for name in models)}
+    known = {tag.casefold() for tags in models.values() for tag in tags}
 
     def is_model(pattern: str) -> bool:
         owner, slash, _ = pattern.partition("/")
@@ -227,11 +230,19 @@ def unmatched(keys: Iterable[Key], models: Iterable[str], opened: Iterable[str],
             ("allowed_models", key.allowed_models, is_model),
             ("allowed_groups", key.allowed_groups, lambda pattern: any(fits(pattern, name) for name in groups)),
             ("allowed_providers", key.allowed_providers, lambda pattern: any(fits(pattern, each) for each in owners)),
+            ("allowed_tags", key.allowed_tags, lambda pattern: any(fits(pattern.casefold(), tag) for tag in known)),
         )
         for setting, patterns, found in fitting:
             for pattern in patterns or ():
                 if not found(pattern):
                     yield f'the key "{key.name}": {setting} has "{pattern}", which nothing here fits'
+
+
+def past_expiry(key: Key, now: float, before: Key | None = None) -> str:
+    """What is wrong with the end of a key that is made or changed now; "" if it is later than now, or as it was before."""
+    if key.expires is None or key.expires > now or (before is not None and before.expires == key.expires):
+        return ""
+    return f"is in the past: it is {utc_text(now)} now. Give a later time, or none for a key that does not expire"
 
 
 # ------------------------------------------------------------------------------------------------------- read and written

@@ -47,12 +47,13 @@ def test_a_misspelt_protocol_is_one_problem() -> None:
         ({"allowed_models": ["gpt-x", "gtp-x"]}, 'allowed_models has "gtp-x"'),
         ({"allowed_groups": ["all", "al"]}, 'allowed_groups has "al"'),
         ({"allowed_providers": ["up", "upp"]}, 'allowed_providers has "upp"'),
-        ({"allowed_models": ["up/*"], "allowed_groups": ["*"], "allowed_providers": ["u*"]}, ""),
+        ({"allowed_tags": ["Cod*", "coling"]}, 'allowed_tags has "coling"'),
+        ({"allowed_models": ["up/*"], "allowed_groups": ["*"], "allowed_providers": ["u*"], "allowed_tags": ["CODING"]}, ""),
         ({}, ""),
     ],
 )
 def test_a_pattern_that_nothing_fits_is_a_note(terms: dict[str, Any], said: str) -> None:
-    models = [{"name": "gpt-x", "provider": "up"}]
+    models = [{"name": "gpt-x", "provider": "up", "tags": ["coding"]}]
     groups = [{"name": "all", "members": [{"model": "up/gpt-x"}]}]
     made = config.parse({"providers": [UP], "models": models, "groups": groups, "keys": [{**KEY, **terms}]})
     notes = [note for note in made.notes if "nothing here fits" in note]
