@@ -288,7 +288,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
     special = read_settings(sub_table(table, "settings", path, reading), PROVIDER_SETTINGS, f"{path}.settings", reading)
     name = values["name"]
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        reading.bad(f"{path}.name", "is missing or holds other characters than A-Z a-z 0-9 _ . : + -")
+        reading.bad_once(f"{path}.name", "is missing or holds other characters than A-Z a-z 0-9 _ . : + -")
         return None
     preset = read_preset(values, path, reading)
     if preset is None:
@@ -418,7 +418,7 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
     info = read_settings(raw, MODEL_CONFIG, f"{path}.config", reading, closed=False)
     name, owner = values["name"], values["provider"] or provider
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
-        reading.bad(f"{path}.name", "is missing, or has a space at an end or a control character inside")
+        reading.bad_once(f"{path}.name", "is missing, or has a space at an end or a control character inside")
         return None
     if not owner:
         reading.bad(f"{path}.provider", f'"{name}" needs the name of its provider')
