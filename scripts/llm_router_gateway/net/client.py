@@ -366,8 +366,7 @@ class Connection(asyncio.BufferedProtocol):
                     return
                 else:
                     self._begin(cast(ResponseHead, item))
-                    body = self._reader.whole_body()
-                    if body is not None:  # as of most answers that are no streams
+                    if (body := self._reader.whole_body()) is not None:  # as of most answers that are no streams
                         if body:
                             self._take(body)
                         self._ended()
