@@ -125,6 +125,13 @@ class Provider:
     only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol that such a model speaks)
     secrets: tuple[Secret, ...] = ()  # its keys, and the credentials in added headers: never shown
     key_command: KeyCommand | None = None  # prints its key; `keys` is empty until then
+    key_header: tuple[str, str] = field(init=False)  # as it is sent: its name in lower case, what stands before the key
+    sent_headers: Mapping[str, str] = field(init=False)  # `headers` with their names in lower case
+
+    def __post_init__(self) -> None:
+        prefix = f"{self.auth_scheme} " if self.auth_scheme else ""
+        object.__setattr__(self, "key_header", (self.auth_header.lower(), prefix))  # it is frozen from here on
+        object.__setattr__(self, "sent_headers", {name.lower(): value for name, value in self.headers.items()})
 
     @property
     def lacks_key(self) -> bool:
