@@ -63,14 +63,14 @@ collect_ignore = [] if sys.version_info >= (3, 11) else ["test_group.py", "test_
 class Gateway:
     """`python3 scripts/llm_router_gateway -c router.toml -p 0` until close()."""
 
-    def __init__(self, folder: Path, stand_in: str, keepalive_s: float, more: str = "") -> None:
+    def __init__(self, folder: Path, mock_server: str, keepalive_s: float, more: str = "") -> None:
         """`more` is added to the configuration."""
         self.token = f"token-{secrets.token_hex(12)}"
         self.keys = {api: f"key-{api}-{secrets.token_hex(12)}" for api in UPSTREAMS}
         self.url = ""
         self.lines: list[str] = []
         self._told = threading.Event()
-        (folder / "router.toml").write_text(CONFIG.format(url=stand_in, keepalive_s=keepalive_s) + more)
+        (folder / "router.toml").write_text(CONFIG.format(url=mock_server, keepalive_s=keepalive_s) + more)
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         env |= {"HOME": str(folder), "LLM_ROUTER_TOKEN": self.token, "PYTHONDONTWRITEBYTECODE": "1"}
         env |= {f"KEY_{api.upper()}": key for api, key in self.keys.items()}
@@ -108,7 +108,7 @@ class Gateway:
 
 
 @pytest.fixture(scope="session")
-def stand_in() -> Iterator[Any]:
+def mock_server() -> Iterator[Any]:
     from llm_router_demo import DemoServer
 
     with DemoServer(strict=True) as server:
@@ -116,12 +116,12 @@ def stand_in() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def gateways(stand_in: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[float, Gateway]]:
+def gateways(mock_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[float, Gateway]]:
     """The processes by their keepalive_s, each started when it is first wanted; their logs hold no fault at the end."""
 
     class Started(dict[float, Gateway]):
         def __missing__(self, keepalive_s: float) -> Gateway:
-            self[keepalive_s] = Gateway(tmp_path_factory.mktemp("gateway"), stand_in.url, keepalive_s)
+            self[keepalive_s] = Gateway(tmp_path_factory.mktemp("gateway"), mock_server.url, keepalive_s)
             return self[keepalive_s]
 
     started = Started()
@@ -159,7 +159,7 @@ class Way(NamedTuple):
     key: str
     upstream: str  # whose protocol the mock server is asked in
     prefix: str  # of a model's name; "" goes straight to the mock server
-    stand_in: Any
+    mock_server: Any
     begun: int  # requests of the mock server before this test
     upstream_key: str
 
@@ -173,7 +173,7 @@ class Way(NamedTuple):
     @property
     def asked(self) -> list[dict[str, Any]]:
         """The requests that this test made the mock server see, model lists left out."""
-        return [each for each in self.stand_in.requests[self.begun :] if each["method"] == "POST"]
+        return [each for each in self.mock_server.requests[self.begun :] if each["method"] == "POST"]
 
 
 @pytest.fixture(params=list(UPSTREAMS))
@@ -189,15 +189,15 @@ def upstream(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def way(vendor: str, upstream: str, stand_in: Any, gateways: dict[float, Gateway], keepalive_s: float) -> Iterator[Way]:
+def way(vendor: str, upstream: str, mock_server: Any, gateways: dict[float, Gateway], keepalive_s: float) -> Iterator[Way]:
     from sdks import opened, require
 
     require(vendor)
     if upstream == "direct":
-        key, url, upstream_key = f"key-{secrets.token_hex(12)}", stand_in.url, ""
+        key, url, upstream_key = f"key-{secrets.token_hex(12)}", mock_server.url, ""
     else:
         running = gateways[keepalive_s]
         key, url, upstream_key = running.token, running.url, running.keys[upstream]
     protocol, prefix = (vendor, "") if upstream == "direct" else (upstream, f"to-{upstream}/")
     with opened(vendor, url, key) as sdk:
-        yield Way(sdk, url, key, protocol, prefix, stand_in, len(stand_in.requests), upstream_key)
+        yield Way(sdk, url, key, protocol, prefix, mock_server, len(mock_server.requests), upstream_key)

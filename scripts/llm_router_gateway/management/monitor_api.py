@@ -325,10 +325,10 @@ class MonitorApi:
         query = read_query(request.query, FILTERS | TIMES | {"limit", "offset", "before", "order_by", "order_desc"})
         page, where, log = read_page(query, self._now()), read_where(query), self._there
 
-        def written(found: Mapping[str, Any]) -> bytes:
+        def write_page(found: Mapping[str, Any]) -> bytes:
             return dump_ascii({**found, "next": cursor_text(found["next"], page)})
 
-        return await self._once(request, lambda: log.calls(page, where, write=written))
+        return await self._once(request, lambda: log.calls(page, where, write=write_page))
 
     async def _invocation(self, request: ManagementRequest) -> ManagementResponse:
         read_query(request.query, ())

@@ -360,13 +360,13 @@ def has_own_address(provider: Provider) -> bool:
 def with_problems(handler: Handler) -> Handler:
     """The handler, with every problem of an invalid change in its response."""
 
-    async def handled(request: ManagementRequest) -> ManagementResponse:
+    async def handle(request: ManagementRequest) -> ManagementResponse:
         try:
             return await handler(request)
         except InvalidChange as error:
             return ManagementResponse(error.body(), error.status)
 
-    return handled
+    return handle
 
 
 class ProvidersApi:

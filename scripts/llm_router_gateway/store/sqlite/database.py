@@ -1,4 +1,4 @@
-"""The only memory that outlives a restart: one SQLite file, one thread that writes it, and what happens when a disk fails.
+"""The store in SQLite: one file, one thread that writes it, and what happens when a disk fails.
 
     store = Store.open("router.db", now=time.time())   never raises for what is wrong with a disk: store.broken says it
     store.add(call)                                    at once; a batch is committed within half a second
