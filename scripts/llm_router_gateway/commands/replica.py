@@ -120,7 +120,7 @@ class Replica:
             except EngineAway:
                 pass  # counted and logged by the membership, which keeps looking for it
             except Exception as error:
-                self._log.error(f"a fault of ours beside the engine of [state]: {type(error).__name__}")
+                self._log.error(f"an internal error beside the engine of [state]: {type(error).__name__}")
             await asyncio.sleep(every_s)
 
     # -- periodic work

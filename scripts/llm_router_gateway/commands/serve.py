@@ -216,7 +216,7 @@ class Backends:
             except GatewayError:
                 pass  # the database is away: the store says so, and goes on
             except Exception as error:
-                self._log.error(f"a fault of ours in what other gateways have spent: {type(error).__name__}")
+                self._log.error(f"an internal error in what other gateways have spent: {type(error).__name__}")
             await asyncio.sleep(SPENDING_S)
 
     def close(self, limit_s: float = CLOSE_S) -> None:

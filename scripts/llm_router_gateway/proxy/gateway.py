@@ -374,7 +374,7 @@ class Gateway:
                 self.tracing.finish(context, call)
             return call
         except Exception as error:
-            self._log.error(f"a fault of ours in the record of {context.record.request_id}: {fault_location(error)}")
+            self._log.error(f"an internal error in the record of {context.record.request_id}: {fault_location(error)}")
             return None
 
 
