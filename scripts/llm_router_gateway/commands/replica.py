@@ -85,7 +85,7 @@ class Replica:
         self._config: Callable[[], Config] | None = None
         self._authenticator: Authenticator | None = None
         self._has_secret = False
-        self.membership.on_epoch.append(self._tell_all_again)
+        self.membership.on_epoch.append(self._send_all_again)
 
     # -- begin and end
 
@@ -156,7 +156,7 @@ class Replica:
             {"from": self.name, "kind": "logout", "login": name.hex()} for name in self._authenticator.sessions.take_ended()
         ]
 
-    def _tell_all_again(self) -> None:
+    def _send_all_again(self) -> None:
         self._notes.forget()
         self.engine.reread_notes()
         self._has_secret = False

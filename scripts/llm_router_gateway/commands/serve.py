@@ -295,7 +295,7 @@ class GatewayProcess:
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
-            clock=time.monotonic, new_id=new_id, warn=self.log.warn, tell=self.log.info,
+            clock=time.monotonic, new_id=new_id, warn=self.log.warn, info=self.log.info,
         )  # fmt: skip
         self._changing = admin.lock
         keys = KeysApi(backends.authenticator, backends.keys, self.shown_budgets, time.time, demo=demo)

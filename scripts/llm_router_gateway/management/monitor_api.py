@@ -3,7 +3,7 @@
     monitor = MonitorApi(call_log, metrics, open_requests=lambda: gateway.open, members=lambda: [...], version="1.0")
     Router([*monitor.routes(), ...])
 
-Every parameter is checked; what is wrong is told by its name with what is allowed. All reading is done beside
+Every parameter is checked; an invalid one is named with what is allowed. All reading is done beside
 the loop, and the JSON is written there too; the loop passes bytes on. An export is read in small pieces, each asked for when
 the one before it has gone out.
 """

@@ -79,7 +79,7 @@ class Office:
         self.admin = ProvidersApi(
             self.source, state=lambda: self.state, routing_state=self.routing_state, take_over=self.take_over,
             clock=lambda: 0.0,
-            new_id=lambda: "run", warn=self.told.append, tell=self.logged.append,
+            new_id=lambda: "run", warn=self.told.append, info=self.logged.append,
         )  # fmt: skip
         self.router = Router(self.admin.routes())
 

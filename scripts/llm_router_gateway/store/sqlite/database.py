@@ -49,7 +49,7 @@ from .retention import care
 from .rows import put
 
 BATCH = 512  # calls in one transaction
-AGAIN_S = 5.0  # between two attempts at a file that is not ours to write
+AGAIN_S = 5.0  # between two attempts at a file that another process writes
 ASIDE_S = 60.0  # between two files that are moved aside: more often, it is the disk that is broken
 CARE_S = 30.0  # between two looks at what is too old or too much
 CARE_PAUSE_S = 0.05  # between two small steps of that
