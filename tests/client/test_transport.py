@@ -206,7 +206,7 @@ def test_a_response_that_has_no_body_is_not_waited_for(serve: Serve, status: str
     assert time.monotonic() - began < 1.0
 
 
-def test_an_old_server_that_keeps_the_connection_is_asked_on_it_again(serve: Serve) -> None:
+def test_a_connection_that_an_old_server_keeps_is_used_again(serve: Serve) -> None:
     server = serve(http(ANSWER, Connection="Keep-Alive").replace(b"HTTP/1.1", b"HTTP/1.0"))
     asked = client(server)
     assert [asked.chat("m", ASK).text for _ in range(2)] == ["hello", "hello"]

@@ -254,12 +254,12 @@ WEBP = b"RIFF\x00\x00\x00\x00WEBP"
     (PNG[:16], "PNG, size not readable"),
     (b"plain text", "unknown, size not readable"),
 ])  # fmt: skip
-def test_an_images_type_and_size_are_told(client: Client, data: bytes, words: str) -> None:
+def test_an_images_type_and_size_are_in_the_answer(client: Client, data: bytes, words: str) -> None:
     url = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     assert client.chat("demo", parts(url)).text == f"{NOTICE} You said: Look Image 1: {words}."
 
 
-def test_several_images_are_told_and_a_url_is_not_fetched(demo: DemoServer, client: Client) -> None:
+def test_several_images_are_in_the_answer_and_a_url_is_not_fetched(demo: DemoServer, client: Client) -> None:
     url = f"{demo.url}/cat.png"
     text = client.chat("demo", parts(url, "data:image/png;base64,???")).text
     assert f"Image 1: given as a URL ({url}), which the mock server did not fetch." in text
@@ -456,7 +456,7 @@ def test_a_schema_that_is_none_gets_a_400_or_an_answer(client: Client, capfd: An
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", sorted(set(BEHAVIOURS) - set(ENDLESS)))
-def test_every_behaviour_leaves_the_server_well_and_stderr_silent(
+def test_after_every_behaviour_the_server_answers_and_stderr_is_silent(
     demo: DemoServer, client: Client, capfd: Any, name: str, stream: bool
 ) -> None:
     try:
@@ -935,7 +935,7 @@ def started(*words: str) -> Any:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_serves_until_it_is_told_to_stop(number: int) -> None:
+def test_the_command_serves_until_it_is_stopped(number: int) -> None:
     process = started("--port", "0")
     with process:
         line = process.stdout.readline().decode()

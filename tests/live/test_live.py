@@ -184,7 +184,7 @@ def test_one_client_serves_several_threads(live: Live, client: LLMRouterClient) 
     assert len(texts) == 4 and all("Paris" in text for text in texts)
 
 
-def test_an_input_beyond_the_models_window_is_told_from_other_refusals(live: Live, client: LLMRouterClient) -> None:
+def test_an_input_beyond_the_models_window_is_distinguished_from_other_refusals(live: Live, client: LLMRouterClient) -> None:
     [entry] = [model for model in client.list_models() if model["id"] == live.model]
     window = (entry.get("meta") or {}).get("n_ctx", 0)
     if not 0 < window <= 10_000:
@@ -335,7 +335,7 @@ def test_turns_and_schema_come_from_files_and_options(cli: Any, env: Dict[str, s
     assert ran.code == 0 and set(json.loads(ran.out)) == {"name", "age"}
 
 
-def test_the_token_limit_is_told_and_strict_refuses_it(cli: Any, env: Dict[str, str]) -> None:
+def test_the_token_limit_is_reported_and_strict_refuses_it(cli: Any, env: Dict[str, str]) -> None:
     ran = cli("chat", "--message", STORY, "-t", "0", "--max-tokens", "5", env=env)
     print(ran.out.decode(), ran.err.decode())
     assert ran.code == 0 and ran.out.strip() and b"token limit" in ran.err

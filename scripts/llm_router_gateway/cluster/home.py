@@ -318,7 +318,7 @@ class Home:
             await asyncio.wait(tuple(self._pushes), timeout=IN_FORCE_S)
 
     def tend(self) -> None:
-        """Several times a second, where other gateways share with this one: tells the workers what these found."""
+        """Several times a second, where other gateways share with this one: passes on to the workers what these found."""
         if pack_logins(self.parts.authenticator.sessions.all()) != self._logins:
             self.push_sessions()
         notes = self._outside.changes(self.parts.routing_state, self.parts.clock())

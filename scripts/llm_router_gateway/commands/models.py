@@ -1,7 +1,7 @@
-"""models refresh: what the providers list, as [[models]] entries to paste, with window and price where they tell them.
+"""models refresh: what the providers list, as [[models]] entries to paste, with window and price where they list them.
 
     llm-router-gateway models refresh -c router.toml               prints what the file does not list yet
-    llm-router-gateway models refresh --prices prices.json         prices from LiteLLM's list where a provider tells none
+    llm-router-gateway models refresh --prices prices.json         prices from LiteLLM's list where a provider lists none
 
 Nothing is written: stdout has the proposals, stderr a line for each provider.
 """

@@ -85,7 +85,7 @@ class Replica:
         self._config: Callable[[], Config] | None = None
         self._authenticator: Authenticator | None = None
         self._has_secret = False
-        self.membership.on_epoch.append(self._tell_all_again)
+        self.membership.on_epoch.append(self._send_all_again)
 
     # -- begin and end
 
@@ -120,7 +120,7 @@ class Replica:
             except EngineAway:
                 pass  # counted and logged by the membership, which keeps looking for it
             except Exception as error:
-                self._log.error(f"a fault of ours beside the engine of [state]: {type(error).__name__}")
+                self._log.error(f"an internal error beside the engine of [state]: {type(error).__name__}")
             await asyncio.sleep(every_s)
 
     # -- periodic work
@@ -156,7 +156,7 @@ class Replica:
             {"from": self.name, "kind": "logout", "login": name.hex()} for name in self._authenticator.sessions.take_ended()
         ]
 
-    def _tell_all_again(self) -> None:
+    def _send_all_again(self) -> None:
         self._notes.forget()
         self.engine.reread_notes()
         self._has_secret = False

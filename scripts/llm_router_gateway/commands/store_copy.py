@@ -73,7 +73,7 @@ class Progress:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._next = clock, clock() + SAY_S
 
-    def tell(self, what: str, done: int, total: int) -> None:
+    def show(self, what: str, done: int, total: int) -> None:
         if self._clock() >= self._next:
             say(f"{what}: {done:,} of {total:,}")
             self._next = self._clock() + SAY_S
@@ -94,7 +94,7 @@ def copy_all(source: StoreSource, target: Any, progress: Progress) -> str:
         for found in source.sums(table, SUMS_AT_ONCE):
             number += len(found)
             target.add_sums(table, number, found)
-            progress.tell(f"sums ({table})", number, number)
+            progress.show(f"sums ({table})", number, number)
     for turns in source.turns(TURNS_AT_ONCE):
         target.add_turns(turns, source.items([turn[0] for turn in turns]))
     for objects in source.owned(TURNS_AT_ONCE):
@@ -103,7 +103,7 @@ def copy_all(source: StoreSource, target: Any, progress: Progress) -> str:
     after = target.done("calls")
     for batch in source.calls(after, CALLS_AT_ONCE):
         target.add_calls(batch.last_id, batch.calls, batch.texts)
-        progress.tell("calls", batch.last_id, expected[0])
+        progress.show("calls", batch.last_id, expected[0])
     found = target.totals()
     if not are_equal(expected, found):
         raise NotCopied(f"the copy is not the same: {totals_text(expected)} in the file, {totals_text(found)} in the database. "

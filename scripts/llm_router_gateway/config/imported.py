@@ -1,11 +1,11 @@
-"""Configurations of other routers as ours: a parsed file in, a router.toml's document and what could not be carried out.
+"""Configurations of other routers, converted: a parsed file in, a router.toml's document and what could not be carried out.
 
     from_jq_server(yaml)  -> Imported({"providers": [...], "models": [...], "groups": [...]}, ["model2: ..."])
     from_litellm(yaml)    the config.yaml of LiteLLM's proxy
-    from_one_api(json)    the channels of One API, as its /api/channel/ or an export of the table tells them
+    from_one_api(json)    the channels of One API, from its /api/channel/ or an export of the table
     toml_text(document)   -> the text of a router.toml
 
-Nothing is checked here that `config.parse` checks: a value of the wrong type goes on as it is, and is told there.
+Nothing is checked here that `config.parse` checks: a value of the wrong type goes on as it is, and is reported there.
 """
 
 from __future__ import annotations

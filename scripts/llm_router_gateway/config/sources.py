@@ -275,7 +275,7 @@ class Source:
             raise ConfigError([Problem(str(self.path), f"is not TOML: {wrong}")]) from None
 
     def _read_yaml(self, path: Path) -> Mapping[str, Any]:
-        """The jq server's file as a document of ours; what differs here, or is lost, waits to be reported."""
+        """The jq server's file as a document like router.toml's; what differs here, or is lost, waits to be reported."""
         try:
             found = from_jq_server(read_data_file(path))
         except Wrong as wrong:

@@ -152,7 +152,7 @@ class KeysApi:
         return ManagementResponse(self._item(self._in_force(await self._stored_keys.change(key.id, change))))
 
     def _check_name(self, key: Key) -> None:
-        """Conflict for the name of a credential of the configuration: logs and statistics could not tell the two apart."""
+        """Conflict for the name of a credential of the configuration: logs and statistics could not distinguish the two."""
         if key.name in self._authenticator.fixed_names:
             raise Conflict(f"the configuration has a key that is called {key.name!r}", details={"path": "name"})
 

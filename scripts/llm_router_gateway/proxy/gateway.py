@@ -141,8 +141,8 @@ class Gateway:
         self._handlers: Mapping[str, Callable[[RequestContext], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
-            "health": own.health, "live": own.live, "ready": self._ready, "root": own.health, "ignored": own.ignored,
-            "show": own.show, "fixed": own.fixed, "socket": own.socket, "management": self._management,
+            "health": own.health, "live": own.live, "ready": self._ready, "root": own.health, "ignored": own.discard,
+            "show": own.show, "fixed": own.answer_fixed, "socket": own.socket, "management": self._management,
             "kept": talks.get, "kept_input": talks.input_items, "forget": talks.delete, "cancel": talks.cancel,
             "compact": self._compact, **dict.fromkeys(RELAYED_KINDS, self._relayed),
             **self._files.handlers,
@@ -378,7 +378,7 @@ class Gateway:
                 self.tracing.finish(context, call)
             return call
         except Exception as error:
-            self._log.error(f"a fault of ours in the record of {context.record.request_id}: {fault_location(error)}")
+            self._log.error(f"an internal error in the record of {context.record.request_id}: {fault_location(error)}")
             return None
 
 

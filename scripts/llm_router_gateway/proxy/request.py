@@ -205,7 +205,7 @@ class RequestContext:
 
     @property
     def trace_headers(self) -> Headers:
-        """The trace that an upstream belongs to: ours, or the caller's own where none is kept here."""
+        """The trace that a request to an upstream belongs to: the gateway's, or the caller's own where no trace is kept."""
         if self.trace is not None:
             return self.trace.headers()
         if TRACE_HEADERS.isdisjoint(self.headers):  # as of most
@@ -220,7 +220,7 @@ class RequestContext:
 
     @property
     def own_headers(self) -> Headers:
-        """What every answer of ours carries."""
+        """The headers of every answer."""
         own = [("x-request-id", self.record.request_id), NOSNIFF, *self.limit_headers]
         if self.record.lost:
             own.append(("x-llm-router-lost", header_of(map(printable, rank_losses(self.record.lost)))))

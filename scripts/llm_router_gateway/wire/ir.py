@@ -153,7 +153,7 @@ class Media:
 class Opaque:
     """A part that only `vendor` knows: {"type": "web_search_tool_result", ...}, {"executableCode": ...}.
 
-    `text` is what other vendors can be told of it; "" = it can only be named as lost.
+    `text` is what other vendors get of it; "" = it can only be named as lost.
     """
 
     vendor: str
@@ -293,7 +293,7 @@ class Seal(Protocol):
         """The value as a text that only its owner may bring back."""
 
     def open(self, text: str) -> JSON | None:
-        """What a text holds; None for one that is not ours. BadRequest for one that was changed, or is another owner's."""
+        """What a text holds; None for one that was not sealed here. BadRequest if it was changed, or is another owner's."""
 
 
 @value

@@ -144,7 +144,7 @@ def test_a_stream_comes_through_piece_by_piece(behind: Callable[[str], Site], up
     connection.close()
 
 
-def test_callers_are_told_apart_and_names_are_checked(behind: Callable[[str], Site], upstream: Upstream) -> None:
+def test_callers_are_distinguished_and_names_are_checked(behind: Callable[[str], Site], upstream: Upstream) -> None:
     upstream.does(sends(b""))
     site = behind(f"{upstream.url}/v1")
     with socket.create_connection(("127.0.0.1", site.port), WAIT_S) as plain:

@@ -27,7 +27,7 @@ from . import ledgers
 from .driver import Guard, Session, connect
 from .migrations import CHANNEL
 
-POLL_S = 0.4  # between two looks, when nothing is heard
+POLL_S = 0.4  # between two looks, when no notification comes
 LIMIT_S = 2.0  # of one look; a server that takes longer counts as away
 HEARTBEAT_S = 1.0
 AGAIN_S = 1.0  # between two attempts at a server that is away
@@ -95,7 +95,7 @@ class ReplicaWatch:
 
     @property
     def alive(self) -> int:
-        """Gateways that were heard lately, this one among them: limits that cannot be shared are divided by it."""
+        """Gateways with a recent sign of life, this one among them: limits that cannot be shared are divided by it."""
         return max(1, sum(not each.is_silent for each in self.replicas))
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class ReplicaWatch:
                 self._stop.wait(AGAIN_S)
 
     def _listen(self) -> None:
-        """Until something is heard, or POLL_S."""
+        """Until a notification comes, or POLL_S."""
         session = self._session
         if session is None:
             return
@@ -194,10 +194,10 @@ class ReplicaWatch:
         found = [Replica(each, max(0.0, age), each == self._id, json.loads(report)) for each, age, report in rows]
         self.replicas = tuple(sorted(found, key=lambda replica: (not replica.is_self, replica.id)))
         self._beat_at = self._clock()
-        self._tell_differences()
+        self._report_differences()
         return True
 
-    def _tell_differences(self) -> None:
+    def _report_differences(self) -> None:
         """Once each, when they have lasted from one heartbeat to the next: in a roll-out they pass."""
         found = tuple(differences([each for each in self.replicas if not each.is_silent]))
         for text in found:

@@ -73,7 +73,7 @@ def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
     return {VENDOR: rest} if rest else ir.NOTHING
 
 
-def mine(extras: ir.Extras) -> dict[str, Any]:
+def own_fields(extras: ir.Extras) -> dict[str, Any]:
     """The fields that go back to where they came from."""
     return {} if extras is ir.NOTHING else dict(extras.get(VENDOR, ir.NOTHING))
 
@@ -142,7 +142,7 @@ def write_usage(usage: ir.Usage | None, estimate: int = 0) -> Block:
         }  # fmt: skip
     if usage.reasoning:
         out["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
-    return {**out, **mine(usage.extras)}
+    return {**out, **own_fields(usage.extras)}
 
 
 # ------------------------------------------------------------------------------------------------------------------- errors

@@ -11,7 +11,7 @@ from .. import ir
 from ..envelope import is_envelope, open_envelope
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
 from ..names import mint_id, unpack_id
-from .common import BILLING, VENDOR, Block, mine, own
+from .common import BILLING, VENDOR, Block, own, own_fields
 
 # ------------------------------------------------------------------------------------------------------- blocks -> parts
 
@@ -362,7 +362,7 @@ def apply_tool_changes(tools: list[ir.Tool], found: Loading) -> tuple[ir.Tool, .
     searched = any(tool.value is not None and str(tool.value.get("type")).startswith(SEARCHES) for tool in tools)
 
     def is_deferred(tool: ir.Tool) -> bool:
-        later = mine(tool.extras).get("defer_loading") is True and not searched
+        later = own_fields(tool.extras).get("defer_loading") is True and not searched
         return not found.loaded.get(tool.name, not later)
 
     return tuple(replace(tool, deferred=True) if is_deferred(tool) else tool for tool in everything)
@@ -370,7 +370,7 @@ def apply_tool_changes(tools: list[ir.Tool], found: Loading) -> tuple[ir.Tool, .
 
 def request_extras(fields: Mapping[str, Any], config: Mapping[str, Any], billing: str) -> ir.Extras:
     """What only Anthropic knows at the top: context_management, container, the rest of output_config."""
-    rest = mine(own(fields, REQUEST_FIELDS))
+    rest = own_fields(own(fields, REQUEST_FIELDS))
     config_rest = {name: value for name, value in config.items() if name not in ("effort", "format") and value is not None}
     if config_rest:
         rest["output_config"] = config_rest

@@ -16,7 +16,7 @@ from ..pairing import pair_results
 from ..schemas import object_at_root, with_hashes
 from ..tools import FREE_TEXT, choice_among
 from .abilities import Abilities, abilities
-from .common import BILLING, EMPTY_TURN, GO_ON, MIN_BUDGET, NO_WORDS, SCHEMA_TOOL, VENDOR, Block, Lost, mine
+from .common import BILLING, EMPTY_TURN, GO_ON, MIN_BUDGET, NO_WORDS, SCHEMA_TOOL, VENDOR, Block, Lost, own_fields
 from .schema import fit_schema
 
 EFFORT_BUDGET: Mapping[str, int] = {  # tokens of thought, for models that take a budget and no word
@@ -42,7 +42,7 @@ class Target:
         if control is not None:
             block["cache_control"] = control
         if extras:
-            block.update(mine(extras))
+            block.update(own_fields(extras))
             lose_extras(extras, VENDOR, self.lost)
         return block
 
@@ -493,10 +493,10 @@ def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any],
     limit = request.max_tokens if request.max_tokens is not None else able.max_tokens
     body: Block = {"model": model, "max_tokens": limit, **write_system(request, able, hint, lost)}
     body["messages"] = [{"role": turn.role, "content": turn.blocks} for turn in turns]
-    own_fields = {name: value for name, value in mine(request.extras).items() if name != BILLING.rstrip(":")}
+    extras = {name: value for name, value in own_fields(request.extras).items() if name != BILLING.rstrip(":")}
     for more in (
         write_tools(request, turns, able, lost), write_sampling(request, able, lost), write_reasoning(request, able, lost),
-        write_schema(wanted, way, lost) if wanted is not None else {}, write_rest(request, lost), own_fields,
+        write_schema(wanted, way, lost) if wanted is not None else {}, write_rest(request, lost), extras,
     ):  # fmt: skip
         merge_fields(body, more)
     if body.get("thinking", {}).get("type") == "enabled":

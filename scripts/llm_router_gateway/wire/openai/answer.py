@@ -24,8 +24,8 @@ from .common import (
     OWN,
     REASON,
     count,
-    mine,
     own,
+    own_fields,
     read_usage,
     write_usage,
 )
@@ -57,7 +57,7 @@ def stop_of(native: Any, parts_called: bool, refused: bool, matched: Any = None)
 
 def choice_extras(choice: Mapping[str, Any], message: Mapping[str, Any]) -> ir.Extras:
     """logprobs, annotations, audio and the like."""
-    rest = mine(own(choice, CHOICE_FIELDS)) | mine(own(message, MESSAGE_FIELDS))
+    rest = own_fields(own(choice, CHOICE_FIELDS)) | own_fields(own(message, MESSAGE_FIELDS))
     return {OWN: rest} if rest else ir.NOTHING
 
 
@@ -204,7 +204,7 @@ def write_candidate(candidate: ir.Candidate, number: int, callers: Callers, lost
     for part in candidate.parts:
         message.add(part)
     lose_extras(candidate.extras, OWN, lost)
-    extras = mine(candidate.extras)
+    extras = own_fields(candidate.extras)
     made = {"index": number, "message": message.finish(candidate.stop), "logprobs": extras.pop("logprobs", None)}
     if cited:
         extras[ANNOTATIONS] = [*(extras.get(ANNOTATIONS) or ()), *write_annotations(cited)]
@@ -224,7 +224,7 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
         body["usage"] = write_usage(answer.usage)
     body |= write_tier(answer.service_tier, lost)
     lose_extras(answer.extras, OWN, lost)
-    return body | mine(answer.extras)
+    return body | own_fields(answer.extras)
 
 
 def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:

@@ -112,8 +112,8 @@ def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
     return {OWN: rest} if rest else ir.NOTHING
 
 
-def mine(extras: ir.Extras) -> dict[str, Any]:
-    """Our own vendor's fields of extras, to be put back: mine({"openai": {"store": True}}) -> {"store": True}"""
+def own_fields(extras: ir.Extras) -> dict[str, Any]:
+    """Our own vendor's fields of extras, to be put back: own_fields({"openai": {"store": True}}) -> {"store": True}"""
     return {} if extras is ir.NOTHING else dict(extras.get(OWN, ir.NOTHING))
 
 
@@ -192,7 +192,7 @@ def write_usage(usage: ir.Usage) -> dict[str, Any]:
         "prompt_tokens_details": before | ({"cache_write_tokens": written} if written else {}),
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }  # fmt: skip
-    return made | ({"cost": usage.cost} if usage.cost is not None else {}) | mine(usage.extras)
+    return made | ({"cost": usage.cost} if usage.cost is not None else {}) | own_fields(usage.extras)
 
 
 def write_count(tokens: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from .common import (
     OWN,
     REPLAYING_MODELS,
     THINKING_MODELS,
-    mine,
+    own_fields,
 )
 from .request_reader import NUMBERS
 from .spec import MODERN_MODELS, OWN_MODELS, UNSTEERED_MODELS
@@ -124,7 +124,7 @@ def write_rest(to: Writing) -> dict[str, Any]:
     if wanted.cache_key:
         body["prompt_cache_key"] = wanted.cache_key
     if wanted.metadata:
-        if mine(wanted.extras).get("store"):
+        if own_fields(wanted.extras).get("store"):
             body["metadata"] = dict(wanted.metadata)
         else:
             to.lose("metadata")  # refused without `store`
@@ -228,13 +228,13 @@ def write_tool(to: Writing, tool: ir.Tool) -> list[dict[str, Any]]:
     if tool.description:
         inner["description"] = tool.description
     if tool.custom and kind == "function":
-        for name in mine(tool.extras):
+        for name in own_fields(tool.extras):
             to.lose(f"tools.{name}")
         return [to.with_cache_control(tool, {"type": kind, kind: inner | {"parameters": FREE_TEXT}})]
     if not tool.custom:
         inner["parameters"] = parameters = parameters_of(to, tool)
         inner |= strictness(to, tool.strict, parameters, "tools.strict")
-    return [to.with_cache_control(tool, {"type": kind, kind: inner | mine(tool.extras)})]
+    return [to.with_cache_control(tool, {"type": kind, kind: inner | own_fields(tool.extras)})]
 
 
 def write_choice(to: Writing, choice: ir.ToolChoice) -> Any:
@@ -409,7 +409,7 @@ def write_user(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
             said += write_part(to, part)
     if said or not out:
         made: dict[str, Any] = {"role": "user", "content": content_of(said)}
-        out.append(made | ({"name": message.name} if message.name else {}) | mine(message.extras))
+        out.append(made | ({"name": message.name} if message.name else {}) | own_fields(message.extras))
     return out
 
 
@@ -444,7 +444,7 @@ def details_of(thought: ir.Thinking, index: int) -> list[dict[str, Any]]:
     made: dict[str, Any] = {"type": "reasoning.encrypted" if thought.data else "reasoning.text"}
     made |= {"data": thought.data} if thought.data else {"text": thought.text}
     made |= {"signature": thought.signature} if thought.signature else {}
-    return [made | {"format": FORMATS.get(thought.vendor, "unknown"), "index": index} | mine(thought.extras)]
+    return [made | {"format": FORMATS.get(thought.vendor, "unknown"), "index": index} | own_fields(thought.extras)]
 
 
 def write_thoughts(to: Writing, thoughts: Sequence[ir.Thinking], with_calls: bool) -> dict[str, Any]:
@@ -496,7 +496,7 @@ def write_messages(to: Writing, messages: Iterable[ir.Message]) -> list[dict[str
             continue
         to.lose_extras(message.extras)
         if message.role == "assistant":
-            out.append(write_assistant(to, message) | mine(message.extras))
+            out.append(write_assistant(to, message) | own_fields(message.extras))
         elif message.role == "user":
             out += write_user(to, message)
         else:
@@ -515,7 +515,7 @@ def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any],
         body["stream"] = True
         if quirks.get("stream_usage", True):
             body["stream_options"] = {"include_usage": True}  # always: the caller's own wish is the writer's business
-    body |= mine(request.extras)
+    body |= own_fields(request.extras)
     to.lose_extras(request.extras)
     for name in [name for name in quirks.get("drop", ()) if name in body]:
         del body[name]

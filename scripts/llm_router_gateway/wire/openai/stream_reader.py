@@ -14,7 +14,7 @@ from ..fields import compact
 from ..names import mint_id
 from ..sse import Event
 from .answer import stop_of
-from .common import ANSWER_FIELDS, MESSAGE_FIELDS, OWN, chunk_usage, count, mine, own
+from .common import ANSWER_FIELDS, MESSAGE_FIELDS, OWN, chunk_usage, count, own, own_fields
 from .request_reader import google_signature, read_content, read_image, thoughts_in
 from .stream_scanner import place_of
 
@@ -282,7 +282,7 @@ class StreamReader:
             except UpstreamFailed as error:
                 return [*out, *self._on_failure(error)]
         if chunk.keys() - ANSWER_FIELDS:
-            self._extras |= mine(own(chunk, ANSWER_FIELDS))
+            self._extras |= own_fields(own(chunk, ANSWER_FIELDS))
         usage = chunk_usage(chunk)
         if usage is not None and usage != self._usage:  # the last one counts, wherever it comes; it never ends anything
             self._usage = usage

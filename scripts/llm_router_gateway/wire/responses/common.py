@@ -42,7 +42,7 @@ def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
     return {OWN: rest} if rest else ir.NOTHING
 
 
-def mine(extras: ir.Extras) -> dict[str, Any]:
+def own_fields(extras: ir.Extras) -> dict[str, Any]:
     """Our own fields of extras, to be put back."""
     return dict(extras.get(OWN, ir.NOTHING))
 
@@ -120,7 +120,7 @@ def write_usage(usage: ir.Usage) -> dict[str, Any]:
         "output_tokens": usage.output, "output_tokens_details": {"reasoning_tokens": usage.reasoning},
         "total_tokens": usage.total,
     }  # fmt: skip
-    return made | ({"cost": usage.cost} if usage.cost is not None else {}) | mine(usage.extras)
+    return made | ({"cost": usage.cost} if usage.cost is not None else {}) | own_fields(usage.extras)
 
 
 def write_count(tokens: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from ..names import mint_id, safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict
 from ..tools import choice_among, visible_tools
-from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, TIERS, mine
+from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, TIERS, own_fields
 from .items import FROM_CALLER
 from .tools import write_choice, write_tool
 
@@ -255,7 +255,7 @@ def write_assistant(to: Writing, message: ir.Message) -> list[Item]:
 
     def speak() -> None:
         if said:
-            out.append(spoken(to, list(said), len(out)) | mine(message.extras))
+            out.append(spoken(to, list(said), len(out)) | own_fields(message.extras))
             said.clear()
 
     for part in message.parts:
@@ -288,7 +288,7 @@ def assistant_content(to: Writing, part: ir.Part) -> list[Item]:
         if part.signature:
             to.lose("signature")
         to.lose_extras(part.extras)
-        notes = mine(part.extras).get("annotations")
+        notes = own_fields(part.extras).get("annotations")
         return [{"type": "output_text", "text": part.text} | ({"annotations": notes} if notes else {})] if part.text else []
     made = write_part(to, part)
     if any(each["type"] != "input_text" for each in made):
@@ -427,7 +427,7 @@ def write_rest(to: Writing) -> Item:
 
 def write_extras(to: Writing, body: Item) -> None:
     """Our own fields go back to where they were; chat's that have no place here are named."""
-    for name, value in mine(to.request.extras).items():
+    for name, value in own_fields(to.request.extras).items():
         outer, dot, inner = name.partition(".")
         if dot:
             body.setdefault(outer, {}).setdefault(inner, value)

@@ -16,7 +16,7 @@ from ..fields import items, obj, refuse, text, truth
 from ..losses import name_lost
 from ..names import safe_name
 from ..schemas import fits_strict, object_at_root
-from .common import OPENAI, OWN, mine, own
+from .common import OPENAI, OWN, own, own_fields
 
 TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "format", "cache_control"})
 MODES = {"auto": ir.ToolChoice("auto"), "none": ir.ToolChoice("none"), "required": ir.ToolChoice("required")}
@@ -184,13 +184,13 @@ def write_tool(tool: ir.Tool, lost: list[str], lose_extras: Any) -> list[dict[st
         made["description"] = tool.description
     if tool.custom:
         found = tool.extras.get(OPENAI, {}).get("format")
-        return [made | ({"format": own_format(found)} if found is not None else {}) | mine(tool.extras)]
+        return [made | ({"format": own_format(found)} if found is not None else {}) | own_fields(tool.extras)]
     parameters: Any = {"type": "object", "properties": {}} if tool.parameters is None else object_at_root(tool.parameters, lost)
     is_strict = tool.strict is True and fits_strict(parameters)
     if tool.strict and not is_strict:
         name_lost(lost, "tools.strict")
     made |= {"parameters": parameters, "strict": is_strict}  # left out, the API takes it for true
-    return [made | mine(tool.extras)]
+    return [made | own_fields(tool.extras)]
 
 
 def write_choice(choice: ir.ToolChoice, tools: tuple[ir.Tool, ...]) -> Any:
