@@ -169,8 +169,12 @@ def check_store(address: str, clock: Callable[[], float]) -> Outcome:
         with CommandSession(address, creates=False, is_new=True) as found:
             version = found.session.raw.info.server_version
             missing, unknown = migrations.missing_steps(found.session), migrations.unknown_steps(found.session)
+            with found.errors():
+                lacking = migrations.missing_rights(found.session)
     except StoreUnusable as wrong:
         return Outcome(place, clock() - began, error=Unavailable(str(wrong)))
+    if lacking:
+        return Outcome(place, clock() - began, error=Unavailable(f"{place}: {lacking}"))
     facts = [f"PostgreSQL {version // 10_000}.{version % 10_000}", f"{len(migrations.MIGRATIONS) - len(missing)} steps"]
     facts += [f"{', '.join(missing)} will be made by the first gateway"] if missing else []
     facts += [f"steps of a newer version: {', '.join(unknown)}"] if unknown else []
