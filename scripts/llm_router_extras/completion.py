@@ -31,7 +31,7 @@ def words_of(command: str) -> dict[str, str]:
     return dict(parser_of(command).words)
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """A text in single quotes of a shell."""
     return "'" + text.replace("'", "'\\''") + "'"
 
@@ -42,7 +42,7 @@ def bash() -> str:
         flags = flags_of(command)
         names = [name for flag in flags for name in flag.spelled]
         valued.update({name: flag.value for flag in flags if flag.value for name in flag.spelled})
-        rows.append(f"        {command}) words={quoted(' '.join([*words_of(command), *names, '--help']))} ;;")
+        rows.append(f"        {command}) words={quote(' '.join([*words_of(command), *names, '--help']))} ;;")
     paths = "|".join(name for name, value in valued.items() if value in FILES + FOLDERS)
     others = "|".join(name for name, value in valued.items() if value not in FILES + FOLDERS)
     commands = " ".join([*COMMANDS, "help", "--version", "--help"])
@@ -51,7 +51,7 @@ def bash() -> str:
 _llm_router() {{
     local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" words=""
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W {quoted(commands)} -- "$current"))
+        COMPREPLY=($(compgen -W {quote(commands)} -- "$current"))
         return
     fi
     case "$previous" in
@@ -60,7 +60,7 @@ _llm_router() {{
     esac
     case "${{COMP_WORDS[1]}}" in
 {table}
-        help) words={quoted(" ".join(COMMANDS))} ;;
+        help) words={quote(" ".join(COMMANDS))} ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }}
@@ -78,11 +78,11 @@ def zsh() -> str:
         for flag in flags_of(command):
             action = ":file:_files" if flag.value in FILES else ":folder:_files -/" if flag.value in FOLDERS else ""
             value = action or (f":{plain(flag.value)}: " if flag.value else "")
-            specs += [quoted(f"*{name}[{plain(flag.help)}]{value}") for name in flag.spelled]
-        words = " ".join(f"{word}\\:{quoted(plain(text))}" for word, text in words_of(command).items())
-        specs += [quoted(f"1:action:(({words}))")] if words else []
+            specs += [quote(f"*{name}[{plain(flag.help)}]{value}") for name in flag.spelled]
+        words = " ".join(f"{word}\\:{quote(plain(text))}" for word, text in words_of(command).items())
+        specs += [quote(f"1:action:(({words}))")] if words else []
         rows.append(f"        {command}) _arguments {' '.join(specs)} ;;")
-    names = " ".join(quoted(f"{name}:{command.summary}") for name, command in COMMANDS.items())
+    names = " ".join(quote(f"{name}:{command.summary}") for name, command in COMMANDS.items())
     table = "\n".join(rows)
     return f"""#compdef {PROGRAM}
 # zsh completion for {PROGRAM}: put it into a folder of $fpath as _{PROGRAM}
@@ -109,14 +109,14 @@ def fish() -> str:
     lines = [f"# fish completion for {PROGRAM}: {PROGRAM} completion fish > ~/.config/fish/completions/{PROGRAM}.fish"]
     lines += [f"complete -c {PROGRAM} -f"]
     for name, entry in COMMANDS.items():
-        lines.append(f"complete -c {PROGRAM} -n __fish_use_subcommand -a {name} -d {quoted(entry.summary)}")
+        lines.append(f"complete -c {PROGRAM} -n __fish_use_subcommand -a {name} -d {quote(entry.summary)}")
     for command in COMMANDS:
-        seen = f"complete -c {PROGRAM} -n {quoted(f'__fish_seen_subcommand_from {command}')}"
-        lines += [f"{seen} -a {word} -d {quoted(text)}" for word, text in words_of(command).items()]
+        seen = f"complete -c {PROGRAM} -n {quote(f'__fish_seen_subcommand_from {command}')}"
+        lines += [f"{seen} -a {word} -d {quote(text)}" for word, text in words_of(command).items()]
         for flag in flags_of(command):
             names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in flag.spelled)
             value = "" if not flag.value else " -r -F" if flag.value in FILES + FOLDERS else " -x"
-            lines.append(f"{seen} {names}{value} -d {quoted(flag.help)}")
+            lines.append(f"{seen} {names}{value} -d {quote(flag.help)}")
     return "\n".join(lines) + "\n"
 
 

@@ -124,7 +124,7 @@ def test_a_misfit_in_the_cache_is_asked_for_anew_and_replaced(serve: Serve, file
 
     ask()
     body = bad.partition(b"\r\n\r\n")[2]
-    query(files / "a.sqlite", "UPDATE answers SET body = ?, checksum = ?", body, cache.hashed(body))
+    query(files / "a.sqlite", "UPDATE answers SET body = ?, checksum = ?", body, cache.digest(body))
     again, last = ask(), ask()
     assert (again.cached, again.data, again.text, len(again.attempts)) == (False, {"n": 1}, '{"n": 1}', 1)
     assert "was damaged" in again.warnings[0] and again.cost_source != "cache"
@@ -135,7 +135,7 @@ def test_a_misfit_in_the_cache_and_one_from_the_model_are_corrected_once(serve: 
     server = serve(GOOD, BAD, GOOD)
     asker, body = client(server, cache_ttl_s=60), BAD.partition(b"\r\n\r\n")[2]
     asker.chat("m", HI, response_format=WISH)
-    query(files / "a.sqlite", "UPDATE answers SET body = ?, checksum = ?", body, cache.hashed(body))
+    query(files / "a.sqlite", "UPDATE answers SET body = ?, checksum = ?", body, cache.digest(body))
     again = asker.chat("m", HI, response_format=WISH)
     assert again.data == {"n": 1} and len(again.warnings) == 2 and len(server.requests) == 3
     assert asker.chat("m", HI, response_format=WISH).cached

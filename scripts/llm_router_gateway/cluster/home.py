@@ -326,7 +326,7 @@ class Home:
             for worker in self.workers.values():
                 worker.link.send("notes", notes)
 
-    async def settled(self) -> None:
+    async def wait_settled(self) -> None:
         """Waits until what dead workers held is given back."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))

@@ -404,7 +404,7 @@ class GatewayProcess:
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + RELOAD_S
                 busy = self._reloading is not None and not self._reloading.done()
-                if not busy and self.source.changed():
+                if not busy and self.source.has_changed():
                     self.reload()
 
     async def drain(self) -> None:

@@ -106,12 +106,12 @@ def copy_all(source: StoreSource, target: Any, progress: Progress) -> str:
         progress.tell("calls", batch.last_id, expected[0])
     found = target.totals()
     if not are_equal(expected, found):
-        raise NotCopied(f"the copy is not the same: {described(expected)} in the file, {described(found)} in the database. "
+        raise NotCopied(f"the copy is not the same: {totals_text(expected)} in the file, {totals_text(found)} in the database. "
                         "keep_days or max_store_bytes of a gateway on it may have removed the oldest days")  # fmt: skip
-    return f"copied {described(expected)} and {len(source.keys())} keys; counted again, they are the same"
+    return f"copied {totals_text(expected)} and {len(source.keys())} keys; counted again, they are the same"
 
 
-def described(counted: Sequence[Any]) -> str:
+def totals_text(counted: Sequence[Any]) -> str:
     calls, tokens_in, tokens_out, usd = counted
     return f"{calls:,} calls ({tokens_in:,} tokens in, {tokens_out:,} out, {usd:.6f} USD)"
 

@@ -556,7 +556,7 @@ async def serve_from(process: HomeProcess, sockets: list[list[socket.socket]], f
     process.log.flush()
     await workers.end()
     await process.server.drain(1.0)
-    await process.home.settled()
+    await process.home.wait_settled()
     links.close()
     care.cancel()
     await process.leave()

@@ -1,8 +1,8 @@
 """Where a Config comes from on this machine: router.toml, the overlay and the .env beside it, secret files, the environment.
 
     source = Source("router.toml", flags={"port": "9000"}, env=os.environ)
-    source.load()      -> Config, or ConfigError with every problem
-    source.changed()   -> True once after any of the files changed
+    source.load()        -> Config, or ConfigError with every problem
+    source.has_changed() -> True once after any of the files changed
 
 What the API changes is kept in router.overlay.json beside the file, which a load lays over it:
 
@@ -112,7 +112,7 @@ def overlay_in(path: Path) -> Overlay:
 
 def holds_secrets(document: Mapping[str, Any]) -> bool:
     """Whether keys stand in a document itself, and not in variables or files that it names."""
-    tables = [document.get("server"), *listed(document, "providers"), *listed(document, "keys")]
+    tables = [document.get("server"), *list_in(document, "providers"), *list_in(document, "keys")]
     for table in tables:
         if isinstance(table, Mapping):
             settings = table.get("settings")
@@ -123,7 +123,7 @@ def holds_secrets(document: Mapping[str, Any]) -> bool:
     return False
 
 
-def listed(document: Mapping[str, Any], name: str) -> list[Any]:
+def list_in(document: Mapping[str, Any], name: str) -> list[Any]:
     found = document.get(name)
     return found if isinstance(found, list) else []
 
@@ -243,7 +243,7 @@ class Source:
         parts = {"document": self.merged.document, "env": env, "flags": dict(self._flags), "folder": folder, "secrets": secrets}
         return json.dumps(parts, default=str)  # TOML's dates as texts, which settings read as well
 
-    def changed(self) -> bool:
+    def has_changed(self) -> bool:
         now = {path: stamp(path) for path in self._files()}
         before, self._stamps = self._stamps, now
         return now != before

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..config.config import Config, ConfigError, Model, Problem, Provider
-from ..config.describe import MASK, masked_proxy
+from ..config.describe import MASK, mask_proxy
 from ..config.groups import Group
 from ..config.overlay import ADDED, MERGED, Entry, Overlay, add_entry, change_entry, forget_entry, kind_of, remove_entry
 from ..config.presets import ALIASES, PRESETS, preset_of
@@ -84,15 +84,15 @@ def visible_fields(table: Mapping[str, Any]) -> dict[str, Any]:
         if name in SECRETS:
             continue
         if name in HEADS:
-            made[name] = masked_heads(value)
+            made[name] = mask_headers(value)
         elif name == "proxy" and isinstance(value, str):
-            made[name] = masked_proxy(value)
+            made[name] = mask_proxy(value)
         else:
             made[name] = visible_fields(value) if name in MERGED and isinstance(value, Mapping) else plain_value(value)
     return made
 
 
-def masked_heads(value: Any) -> Any:
+def mask_headers(value: Any) -> Any:
     """The names of headers; their values may be credentials. A JSON text is read for its names."""
     if isinstance(value, str):
         try:

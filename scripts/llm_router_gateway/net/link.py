@@ -121,7 +121,7 @@ class Link(asyncio.Protocol):
         calls, self._calls = self._calls, {}
         for future in calls.values():
             if not future.done():
-                future.set_exception(lost())
+                future.set_exception(link_lost())
         for task in (*self._tasks.values(), *self._loose):
             task.cancel()
         if self._on_lost is not None:
@@ -216,7 +216,7 @@ class Link(asyncio.Protocol):
     async def call(self, name: str, *arguments: object, limit_s: float = CALL_S) -> Any:
         """The result of the other side's handler. LinkLost when there is none within the limit."""
         if self.is_lost:
-            raise lost()
+            raise link_lost()
         number = next(self._numbers)
         future = self._calls[number] = self._loop.create_future()
         try:
@@ -257,5 +257,5 @@ class Link(asyncio.Protocol):
             self._transport.close()
 
 
-def lost() -> LinkLost:
+def link_lost() -> LinkLost:
     return LinkLost("the gateway's main process is gone; try again", retry_after_s=1)

@@ -59,7 +59,7 @@ def stream_reader(api: str, splits: bool) -> Any:
     return ThinkTags(reader) if splits else reader
 
 
-def renamed(answer: Mapping[str, Any], alias: str, name: str = "model") -> Mapping[str, Any]:
+def with_alias_name(answer: Mapping[str, Any], alias: str, name: str = "model") -> Mapping[str, Any]:
     """An answer with the caller's name of the model, where that is wanted and the answer names one."""
     return {**answer, name: alias} if alias and name in answer else answer
 
@@ -89,7 +89,7 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def broken(flaw: GatewayError, usage: ir.Usage | None, candidate: Candidate, record: Record) -> GatewayError:
+def broken_answer(flaw: GatewayError, usage: ir.Usage | None, candidate: Candidate, record: Record) -> GatewayError:
     """A flaw with its model's name. The answer is paid all the same."""
     record.usage, flaw.message = usage, f"{candidate.name}: {flaw.message}"
     return flaw

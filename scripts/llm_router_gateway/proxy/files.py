@@ -128,7 +128,7 @@ class OwnedFiles:
         if found is None:
             raise words.not_found(words.FILE, name, "input_file_id")
         place = place_of(context, found, BATCHES)
-        answer = await self._make(context, place, body.encoded(), Body.content_type)
+        answer = await self._make(context, place, body.encode(), Body.content_type)
         await self._keep_new(context, answer, words.BATCH, owned)
 
     async def _make(self, context: RequestContext, place: Place, data: bytes, content_type: str) -> Answer:
@@ -317,7 +317,7 @@ class OwnedFiles:
         started_at = clock()
         failure: BaseException | None = None
         context.begin_attempt(outgoing.candidate)
-        context.sent = True
+        context.mark_sent()
         try:
             response = await self._upstream.send(method, outgoing)
             try:

@@ -27,17 +27,17 @@ from ..wire.unmet import seen_in, unmet
 from .answers import (
     EventCollector,
     add_unmet,
-    broken,
+    broken_answer,
     is_error,
     looks_streamed,
     no_object,
     parse_or_none,
-    renamed,
     request_of,
     splits_thoughts,
     status_in,
     stream_reader,
     unmet_in,
+    with_alias_name,
 )  # fmt: skip
 from .conversations import HERE, Conversation, place_of
 from .mask import mask_of
@@ -95,7 +95,7 @@ def answer(data: bytes, how: Reading) -> tuple[Said, bytes]:
     usage = own.usage_in(fields)
     tokens = weight(fields.get(SPECS[how.protocol].answer_field)) if usage is None else 0.0
     name = SPECS[how.protocol].model_field
-    kept = renamed(fields, how.alias, name)
+    kept = with_alias_name(fields, how.alias, name)
     said = Said("answer", None, 0, said.model, usage, own.finish_in(fields), tokens, tuple(lost), kept, True)
     made = mask_of(how.secrets)(data.removeprefix(MARK))
     return said, Renaming(how.alias, ((name,),)).whole(made) if how.alias else made
@@ -208,7 +208,7 @@ async def receive(
         return await receive(services, context, outgoing, data, assemble)
     raise_wrong(said, outgoing, data)
     if said.flaw is not None:
-        raise broken(said.flaw, said.usage, candidate, record)
+        raise broken_answer(said.flaw, said.usage, candidate, record)
     services.check_model(candidate, said.model)
     record.answered_by = said.model if isinstance(said.model, str) else ""
     record.usage, record.finish, context.answer_tokens = said.usage, said.finish, said.tokens

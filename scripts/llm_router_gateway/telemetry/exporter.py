@@ -135,7 +135,7 @@ class Channel:
                 await pause(wait_s)
                 pause_s = min(pause_s * 2, MAX_PAUSE_S)
                 continue
-            count, why = otlp.rejected(answer, self._settings.protocol == otlp.JSON)
+            count, why = otlp.rejection_in(answer, self._settings.protocol == otlp.JSON)
             self.succeeded(f"the collector refused {count} of them: {why[:MAX_SHOWN]}" if count else "")
             return count
 

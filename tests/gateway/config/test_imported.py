@@ -213,7 +213,7 @@ def test_a_yaml_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     first = source.load()
     assert [model.name for model in first.models] and any("next member" in note for note in first.notes)
     path.write_text(yaml.safe_dump(jq_file(model="another")), encoding="utf-8")
-    assert source.changed()
+    assert source.has_changed()
     [model] = source.load().models
     assert model.remote_id == "another"
 

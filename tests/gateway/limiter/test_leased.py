@@ -13,7 +13,7 @@ import pytest
 from llm_router_gateway.errors import GatewayError, NoCredit, RateLimited, Unavailable
 from llm_router_gateway.limiter import leased_budgets
 from llm_router_gateway.limiter.leased_budgets import AWAY, LeasedBudgets
-from llm_router_gateway.limiter.leased_limiter import LeasedLimiter, divided
+from llm_router_gateway.limiter.leased_limiter import LeasedLimiter, divide
 from llm_router_gateway.limiter.leases import LEASE_S, EngineAway, periods_at
 from llm_router_gateway.limiter.local import FREE
 from llm_router_gateway.limiter.membership import Membership, NoLedger
@@ -672,10 +672,10 @@ def test_a_process_that_begins_without_the_engine_divides_by_what_others_know() 
 
 
 def test_a_divided_limit_keeps_its_rate_exactly() -> None:
-    one = divided(Limit(60, 60, burst_size=10, tokens_per_minute=900, max_concurrent=8, queue=5), 3, used=1)
+    one = divide(Limit(60, 60, burst_size=10, tokens_per_minute=900, max_concurrent=8, queue=5), 3, used=1)
     assert (one.max_requests, one.per_seconds, one.burst_size) == (60, 180, 3)
     assert (one.tokens_per_minute, one.max_concurrent, one.queue) == (300, 1, 2)
-    assert divided(Limit(max_concurrent=2), 5, used=0).max_concurrent == 1
+    assert divide(Limit(max_concurrent=2), 5, used=0).max_concurrent == 1
 
 
 def test_no_limit_no_message() -> None:

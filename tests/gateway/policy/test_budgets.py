@@ -22,7 +22,7 @@ from llm_router_gateway.policy.budgets import (
     affordable_output,
     day_of,
     next_start,
-    raised,
+    raise_by_reset,
     since_reset,
     utc_text,
 )
@@ -295,9 +295,9 @@ SPENT = Reset(AT, usd_day=4.0, usd_month=20.0, tokens_day=100, tokens_month=900)
 )
 def test_what_was_spent_before_a_reset_does_not_count_in_its_day_and_its_month(later_s: int, day: float, month: float) -> None:
     budget = Budget(usd_per_day=5.0, usd_per_month=50.0)
-    assert raised(budget, SPENT, AT + later_s) == Budget(usd_per_day=day, usd_per_month=month)
-    assert raised(budget, SPENT, AT + later_s) is raised(budget, SPENT, AT + later_s)
-    assert raised(budget, None, AT) is budget
+    assert raise_by_reset(budget, SPENT, AT + later_s) == Budget(usd_per_day=day, usd_per_month=month)
+    assert raise_by_reset(budget, SPENT, AT + later_s) is raise_by_reset(budget, SPENT, AT + later_s)
+    assert raise_by_reset(budget, None, AT) is budget
 
 
 def test_spending_is_shown_from_the_reset_on() -> None:

@@ -43,7 +43,7 @@ from .file import (
     move_aside,
     open_writer,
     reason,
-    taken_over,
+    rescue_rows,
 )
 from .retention import care
 from .rows import put
@@ -220,7 +220,7 @@ class Store(Recorder):
         self._identity = identity(self.path) if self.path != MEMORY else None
         self._generation += 1
         if self.moved_to:
-            count, whole = taken_over(self._db, self.moved_to)
+            count, whole = rescue_rows(self._db, self.moved_to)
             self.keys_lost = not whole
             self.notes.append(f"{count} rows of keys and the like were recovered from it" + (
                 "" if whole else "; not all of it could be read: check your keys"))  # fmt: skip

@@ -124,7 +124,7 @@ def connect(path: str, *, reads: bool = False) -> Database:
     return db
 
 
-def begun(db: Database, path: str) -> None:
+def claim_file(db: Database, path: str) -> None:
     """Makes a new file ours; StoreBroken for one that is another program's."""
     mark = db.execute("PRAGMA application_id").fetchone()[0]
     if mark == APPLICATION_ID:
@@ -154,7 +154,7 @@ def open_writer(path: str, now_ms: int) -> Database:
         make_private(path)
     db = connect(path)
     try:
-        begun(db, path)
+        claim_file(db, path)
         newer = unknown_steps(db)
         if newer:
             raise StoreBroken(f"{path} was written by a newer version ({newer[-1]}) and was not touched: use that version, "
@@ -192,7 +192,7 @@ def may_be_moved(path: str) -> bool:
         return file.read(16) == MAGIC or path.endswith(OWN_NAMES)
 
 
-def taken_over(db: Database, old_path: str) -> tuple[int, bool]:
+def rescue_rows(db: Database, old_path: str) -> tuple[int, bool]:
     """What can be read of a damaged file's small tables (keys and the like) comes along: (rows, whether all was readable)."""
     count, whole = 0, True
     try:
