@@ -92,6 +92,12 @@ def is_away(wrong: BaseException) -> bool:
     return code[:2] in ("08", "53", "57", "58", "40") or code in ("25006", "55P03", "28P01", "28000", "3D000")
 
 
+def is_unfit(wrong: BaseException) -> bool:
+    """Whether no batch can be stored, whatever is in it: the server is away, or rights, tables or whole files are missing."""
+    code = getattr(wrong, "sqlstate", None) if isinstance(wrong, psycopg().Error) else None
+    return is_away(wrong) or (code or "")[:2] in ("42", "3F", "XX")
+
+
 # -------------------------------------------------------------------------------------------------------- connections
 
 
