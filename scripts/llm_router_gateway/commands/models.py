@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..config.config import Config, ConfigError, Provider
-from ..config.imported import per_million, price_config, toml_text
+from ..config.imported import toml_text
+from ..config.price_list import per_million, price_config
 from ..config.sources import Source, read_data_file
 from ..errors import GatewayError, NotFound
 from ..net.client import Pool

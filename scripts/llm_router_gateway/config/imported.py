@@ -28,6 +28,7 @@ from .presets import (
     ONE_API_KINDS,
     PRESETS,
 )
+from .price_list import is_carried, price_config
 
 Table = dict[str, Any]
 
@@ -197,9 +198,7 @@ LITELLM_PARAMS = {
 }  # fmt: skip
 SENT_PARAMS = {"temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop", "presence_penalty",
                "frequency_penalty", "reasoning_effort", "extra_body"}  # fmt: skip
-LITELLM_INFO = {"input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost", "max_input_tokens",
-                "max_tokens", "max_output_tokens", "supports_vision", "supports_function_calling", "id", "mode",
-                "base_model"}  # fmt: skip
+LITELLM_INFO = {"id", "mode", "base_model"}  # what says nothing that a configuration of ours could
 
 
 def secret(value: Any, name: str = "api_key") -> Table:
@@ -207,25 +206,6 @@ def secret(value: Any, name: str = "api_key") -> Table:
     if isinstance(value, str) and value.startswith("os.environ/"):
         return {f"{name}_env": value.removeprefix("os.environ/")}
     return {name: value} if value else {}
-
-
-def per_million(value: Any) -> Any:
-    """Dollars a token -> dollars a million tokens: per_million(2.5e-06) -> 2.5"""
-    return round(value * 1_000_000, 6) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def price_config(info: Mapping[str, Any]) -> Table:
-    """`[models.config]` out of LiteLLM's words for a model, which its price list uses, too."""
-    window = info.get("max_input_tokens") or info.get("max_tokens")
-    found = {
-        "input_usd_per_mtok": per_million(info.get("input_cost_per_token")),
-        "output_usd_per_mtok": per_million(info.get("output_cost_per_token")),
-        "cached_input_usd_per_mtok": per_million(info.get("cache_read_input_token_cost")),
-        "context_window": window if isinstance(window, int) else None,
-        "max_output_tokens": info.get("max_output_tokens") if isinstance(info.get("max_output_tokens"), int) else None,
-        "supports_vision": info.get("supports_vision"), "supports_tools": info.get("supports_function_calling"),
-    }  # fmt: skip
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def from_litellm(given: Any) -> Imported:
@@ -321,7 +301,7 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
     made.drop(where, entry, {"model_name", "litellm_params", "model_info"})
     of_cloud = {*cloud[1].values(), "api_version"} if cloud is not None else set()
     made.drop(f"{where} {asked}", params, LITELLM_PARAMS | SENT_PARAMS | of_cloud)
-    made.drop(f"{where} {asked}", info, LITELLM_INFO)
+    made.drop(f"{where} {asked}", info, LITELLM_INFO | set(filter(is_carried, info)))
 
 
 def litellm_fallbacks(router: Table, module: Table, made: Builder) -> dict[str, list[str]]:
