@@ -1,4 +1,4 @@
-"""llm-router's gateway: three protocols in, three out, one process, standard library only.
+"""llm-router's gateway: every protocol in, every one out, one process, standard library only.
 
 Start it with `python3 scripts/llm_router_gateway` (see `--help`, or references/gateway.md).
 
