@@ -35,7 +35,7 @@ from ..store.recorder import StoreUnusable
 from ..store.sql_keys import SqlKeys
 from ..store.sqlite.file import StoreBroken, store_path
 from ..store.sqlite.keys import KeyFile
-from .program import as_typed, program_name
+from .program import Parser, as_typed, program_name
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -74,9 +74,9 @@ class UsageError(CommandFailed):
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(f"{program_name()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
+    made = Parser(f"{program_name()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Callers' keys in the gateway's store.")  # fmt: skip
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="configuration whose store is used")
     shared.add_argument("--store", default="", metavar="FILE", help="the store itself: a file, or postgresql://...")
     shared.add_argument("--json", action="store_true", help="print JSON")
