@@ -544,6 +544,23 @@ def test_what_is_wrong_with_a_key_stands_at_its_field_which_is_unfolded(page: An
     assert not page.has("dialog .failure")
 
 
+def test_what_fits_nothing_is_said_with_the_key_that_was_made_and_after_a_change(page: Any, gateway: Any) -> None:
+    warning = 'the key "batch": allowed_models has "opnai/*", which nothing here fits'
+    gateway.warnings = [warning]
+    open_view(page, gateway, "view=keys")
+    page.labelled("New key").click()
+    page.field("Name").type("batch")
+    page.field("Models").type("opnai/*")
+    page.labelled("Create the key").click()
+    page.until_text("dialog", warning)
+    page.labelled("Done").click()
+    page.gone("dialog")
+    page.labelled("Edit team-search").click()
+    page.field("Models").fill("opnai/*")
+    page.labelled("Save").click()
+    page.until_text("#toasts .toast.warn", warning)
+
+
 def test_keys_are_disabled_rotated_and_deleted_after_a_question(page: Any, gateway: Any) -> None:
     open_view(page, gateway, "view=keys")
     page.labelled("Disable team-search").click()

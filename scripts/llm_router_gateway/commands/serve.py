@@ -61,6 +61,7 @@ USED_S = 5.0  # how often the last use of keys is stored
 SPENDING_S = 0.5  # how often a gateway reads what others on its database have spent
 LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
+NO_RESTART = "SIGUSR2 replaces workers, and this gateway is one process: nothing was done"  # without it, it would be ended
 STOPS = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last is Windows's: Ctrl-Break, and what service wrappers send
 UNUSABLE = (ConfigError, StoreUnusable)  # what a process cannot begin with
 AT_START = (
@@ -460,7 +461,9 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
-    on_signals(loop, {**dict.fromkeys(STOPS, process.stop.set), "SIGHUP": process.reload})
+    on_signals(loop, {
+        **dict.fromkeys(STOPS, process.stop.set), "SIGHUP": process.reload, "SIGUSR2": lambda: process.log.warn(NO_RESTART)
+    })  # fmt: skip
     lines = ready_lines(config, port, demo, process.backends.authenticator.is_open)
     process.say_at_start("info", "listening", lines, host=config.server.host, port=port, version=__version__)
     care = asyncio.create_task(process.look_after())

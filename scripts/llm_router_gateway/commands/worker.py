@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import math
 import os
 import signal
 import socket
@@ -44,6 +45,7 @@ from .process import new_id, on_signals, raise_file_limit, say
 from .telemetry import Sending
 
 REPORT_S = 0.2  # how often members and open requests are reported to the home
+ALIVE_S = 0.5  # how often it shows the home that its event loop goes on, whatever its calls to the home do
 REFUSED, LOST = 4, 5  # exit codes: the home does not take this worker, or the address is taken; the home is gone
 FLUSH_LIMIT_S = 10.0  # for the last batch
 
@@ -143,11 +145,15 @@ class WorkerProcess:
 
     async def keep_reporting(self) -> None:
         """Members and open requests, several times a second, and at once where others must know. Until it is cancelled."""
+        alive_at = -math.inf
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(REPORT_S):
                     await self._urgent.wait()
             self._urgent.clear()
+            if time.monotonic() >= alive_at + ALIVE_S:
+                alive_at = time.monotonic()
+                self.link.send("alive")
             self.report_now()
             self.log.flush()
 

@@ -39,10 +39,10 @@ def toml(value: object) -> str:
 
 
 def rows(thing: Config | Provider | Model | Any, leave_out: Iterable[str] = ()) -> Iterator[tuple[str, object]]:
-    """The fields that hold something, in order."""
+    """The fields that hold something, in order; not those that are made of others."""
     for field in fields(thing):
         value = getattr(thing, field.name)
-        if field.name not in leave_out and value not in (None, "", (), {}):
+        if field.init and field.name not in leave_out and value not in (None, "", (), {}):
             yield field.name, value
 
 

@@ -185,7 +185,7 @@ def read_member(table: Mapping[str, Any], path: str, resolve: Resolve, reading: 
     text = values["selector"]
     selector = read_expression(text, f"{path}.selector", reading) if text else None
     if not values["model"]:
-        reading.bad(f"{path}.model", "is missing")
+        reading.bad_once(f"{path}.model", "is missing")
         return None
     name = resolve(values["model"], f"{path}.model")
     return Member(name, values["weight"], selector, values["priority"]) if name else None
@@ -195,8 +195,8 @@ def read_group(table: Mapping[str, Any], path: str, resolve: Resolve, reading: R
     values = read_settings(table, GROUP, path, reading)
     name = values["name"]
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name) or name.startswith((TAG, TASK, "models/")):
-        reading.bad(f"{path}.name", 'is missing, has a space at an end or a control character inside, or begins with "tag:" or '
-                    '"task:"')  # fmt: skip
+        reading.bad_once(f"{path}.name", 'is missing, has a space at an end or a control character inside, or begins with '
+                         '"tag:" or "task:"')  # fmt: skip
         return None
     members: dict[str, Member] = {}
     for index, one in enumerate(list_of(table, "members", path, reading)):

@@ -48,6 +48,11 @@ class Reading:
     def bad(self, path: str, text: str) -> None:
         self.problems.append(Problem(path, text))
 
+    def bad_once(self, path: str, text: str) -> None:
+        """The same for a rule beyond a setting's kind: of a value that is not even of its kind, nothing more is said."""
+        if all(problem.path != path for problem in self.problems):
+            self.bad(path, text)
+
 
 def value_text(value: object) -> str:
     """A value in an error text, short."""

@@ -17,6 +17,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -102,6 +103,7 @@ class Gauges:
     workers: Mapping[str, int] = field(default_factory=dict)  # "ready" and "ended"; {} of one process
 
 
+@lru_cache(maxsize=MAX_MODELS)
 def clean(text: str) -> str:
     """As a label's value: printable, UTF-8, not endless. Done before counting: what looks the same is one series."""
     text = text[:MAX_LABEL]

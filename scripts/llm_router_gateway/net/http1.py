@@ -205,10 +205,9 @@ def check_host(fields: dict[str, str], minor: int, from_target: str | None) -> N
         raise Malformed("the host header is no host")
 
 
-def read_expect(fields: dict[str, str], minor: int) -> bool:
-    """Whether the caller waits for `100 Continue` before it sends the body."""
-    expect = fields.get("expect")
-    if expect is None or minor == 0:
+def read_expect(expect: str, minor: int) -> bool:
+    """Whether a caller with such a header waits for `100 Continue` before it sends the body."""
+    if minor == 0:
         return False
     if expect.lower() != "100-continue":
         raise Malformed("an expectation other than 100-continue", status=417)
@@ -237,7 +236,7 @@ def read_request(block: str, limits: Limits = LIMITS) -> RequestHead:
     fields = read_fields(lines[1:], limits.fields)
     check_host(fields, minor, host)
     length = body_length(fields, minor, 0)
-    expects = read_expect(fields, minor) and length != 0
+    expects = "expect" in fields and read_expect(fields["expect"], minor) and length != 0
     return RequestHead(method, path, query, list(fields.items()), minor, length, keep_alive_of(fields, minor), expects)
 
 
@@ -336,6 +335,17 @@ class Reader:
             return None
         size = chunk_size(data[:line_end])
         return data[line_end + 1 : -2] if size and len(data) == line_end + size + 3 else None
+
+    def whole_body(self) -> bytes | None:
+        """The body behind the head that `next` gave last, when its length is known and all of it is here: its message is over.
+
+        Else None, and nothing happened. Most bodies come so: this way costs a quarter of the general one.
+        """
+        data, left = self._data, self._left
+        if len(data) < left or (self._step is not Reader._sized and self._step is not Reader._over):
+            return None
+        self._data, self._left, self._step = data[left:], 0, type(self)._head
+        return data[:left]
 
     def feed_end(self) -> None:
         """The connection's other side sends nothing more."""

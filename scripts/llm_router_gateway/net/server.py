@@ -360,8 +360,8 @@ class Server:
             self._shares.set(self.open)
         self._change.set()
 
-    def mark_idle(self, connection: Connection) -> None:
-        self._idle[connection] = asyncio.get_running_loop().time()
+    def mark_idle(self, connection: Connection, now: float) -> None:
+        self._idle[connection] = now
         if self.draining:
             self._drain(connection)
 

@@ -75,9 +75,8 @@ class AnswerCache:
     # -- give again
 
     async def replay(self, context: RequestContext) -> bool:
-        """Whether the request was answered. Its name in the cache is in the context from now on, where it may be kept."""
-        if not is_on(context):
-            return False
+        """Whether the request was answered, where the cache is on for it. Its name in the cache is in the context from now on,
+        where it may be kept."""
         control = directives(context)
         if "no-store" in control or not may_keep(context):
             return False

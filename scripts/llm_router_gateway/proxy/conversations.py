@@ -29,7 +29,7 @@ from ..store.conversations import Conversations as Kept
 from ..store.conversations import Turn, Unkept
 from ..wire import ir
 from ..wire.conversion import without_ours
-from ..wire.registry import SPECS, wire
+from ..wire.registry import wire
 from .headers import upstream_headers
 from .large_conversations import Past, Place, input_page, portable, turn_of, unfold_body
 from .offload import LargeBody, is_large
@@ -191,11 +191,10 @@ class Conversations:
     def keeps(self, context: RequestContext) -> bool:
         return self._is_kept and context.state.config.server.keep_conversations_hours > 0
 
-    async def begin(self, context: RequestContext) -> Conversation | None:
-        """What a request that was read builds on. BadRequest and NotFound in the API's words where that is unknown."""
+    async def begin(self, context: RequestContext) -> Conversation:
+        """What a request builds on, in a protocol that keeps answers. BadRequest and NotFound in the API's words where that is
+        unknown."""
         protocol = context.call.protocol
-        if not SPECS[protocol].keeps_answers:
-            return None
         codec, fields, owner = wire(protocol), context.fields, context.caller.key_id
         codec.refuse_unsupported(fields)
         keeps = self.keeps(context)

@@ -317,7 +317,7 @@ class OwnedFiles:
         started_at = clock()
         failure: BaseException | None = None
         context.begin_attempt(outgoing.candidate)
-        context.sent = True
+        context.mark_sent()
         try:
             response = await self._upstream.send(method, outgoing)
             try:

@@ -51,7 +51,7 @@ from ..store.redaction import Bodies
 from ..wire.registry import SPECS, wire
 from ..wire.spec import RELAYED_KINDS
 from . import paths, route_api
-from .answer_cache import AnswerCache
+from .answer_cache import AnswerCache, is_on
 from .attempts import AttemptRecord
 from .conversations import Conversations
 from .failover import Failover
@@ -199,7 +199,7 @@ class Gateway:
             exchange = RecordedExchange(exchange, kept_bytes)
         headers = dict(exchange.headers)
         given = headers.get("x-request-id", "")
-        request_id = given if is_request_id(given) else self._new_id()
+        request_id = given if given and is_request_id(given) else self._new_id()
         client = self.authenticator.client(exchange.client, headers)
         record = Record(request_id, exchange.method, exchange.path, client, self._clock())
         record.protocol = paths.protocol_of(exchange.path, headers)
@@ -225,7 +225,8 @@ class Gateway:
         exchange, server = context.exchange, context.state.config.server
         if context.state.on_loopback:
             browser.check_host(context.headers, server.allowed_hosts)
-            browser.check_origin(context.headers, server.allowed_hosts, server.cors_origins)
+            if "origin" in context.headers:
+                browser.check_origin(context.headers, server.allowed_hosts, server.cors_origins)
         if exchange.method == "OPTIONS":
             return False
         context.call = paths.read_call(exchange.method, exchange.path, context.query, context.headers)
@@ -271,7 +272,8 @@ class Gateway:
         declared = min(int(said), server.max_body_bytes) if said.isascii() and said.isdigit() else 0
         context.reserved = self.bodies.reserve(declared, server.max_bytes_in_flight)
         data = await context.exchange.read_body(server.max_body_bytes)
-        context.reserved += self.bodies.reserve(len(data) - declared, server.max_bytes_in_flight)
+        if len(data) != declared:  # its length was not declared
+            context.reserved += self.bodies.reserve(len(data) - declared, server.max_bytes_in_flight)
         return data
 
     async def _read(self, context: RequestContext) -> None:
@@ -285,7 +287,8 @@ class Gateway:
             context.body = read_body(data)
         name_model(context)
         await self._files.check_named(context)
-        context.conversation = await self._conversations.begin(context)
+        if SPECS[context.call.protocol].keeps_answers:
+            context.conversation = await self._conversations.begin(context)
         if context.large is not None:
             await ask_selectors(context, context.large)
 
@@ -295,7 +298,7 @@ class Gateway:
         await self._read(context)
         context.record.stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
         self._lists.learn_windows(context)
-        if await self._answers.replay(context):
+        if is_on(context) and await self._answers.replay(context):
             return
         if context.record.stream:
             with self._answers.record(context):
@@ -313,13 +316,14 @@ class Gateway:
 
     async def _embeddings(self, context: RequestContext) -> None:
         await self._read(context)
-        if not await self._answers.replay(context):
+        if not (is_on(context) and await self._answers.replay(context)):
             await self._respond(context, *await self._plain.embeddings(context))
 
-    async def _respond(self, context: RequestContext, headers: Headers, data: bytes) -> None:
+    def _respond(self, context: RequestContext, headers: Headers, data: bytes) -> Awaitable[None]:
         """With a whole answer, which is kept for the next time where that is wanted."""
-        self._answers.keep(context, headers, data)
-        await context.respond(200, headers, data)
+        if context.cache_key is not None:
+            self._answers.keep(context, headers, data)
+        return context.respond(200, headers, data)
 
     async def _relayed(self, context: RequestContext) -> None:
         self._relays.read(context, await self._receive(context))
@@ -357,8 +361,8 @@ class Gateway:
         record = context.record
         record.seconds = self._clock() - record.started_at
         call = self._keep(context)
-        self._log.request(record, key_id=context.caller.key_id, cost_usd=call.cost_usd if call else None,
-                          **({"cache": record.cached} if record.cached else {}))  # fmt: skip
+        cost_usd = call.cost_usd if call is not None else None
+        self._log.request(record, key_id=context.caller.key_id, cost_usd=cost_usd, cache=record.cached)
 
     def _keep(self, context: RequestContext) -> Call | None:
         """Hands the call to the call log, the counters and the traces: a fault there does not affect the caller."""

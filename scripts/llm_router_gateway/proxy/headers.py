@@ -83,9 +83,9 @@ def upstream_headers(
     if version is not None:
         headers.setdefault(version.header, provider.versions[version.setting])
     if provider.keys:
-        scheme = f"{provider.auth_scheme} " if provider.auth_scheme else ""
-        headers[provider.auth_header.lower()] = scheme + (key or provider.keys[0]).reveal()
-    headers.update((name.lower(), value) for name, value in provider.headers.items())
+        name, prefix = provider.key_header
+        headers[name] = prefix + (key or provider.keys[0]).reveal()
+    headers.update(provider.sent_headers)
     spec = candidate.overrides
     return overrides.headers(headers.items(), spec) if spec.headers else list(headers.items())
 

@@ -158,7 +158,7 @@ class Log:
         if self.threshold > INFO:
             return
         if not self.as_json:
-            self.write("info", record.line())
+            self._keep(f"{self._now()} info  {escape(record.line())}", "info")
             return
         usage = record.usage
         self._keep(as_object(

@@ -77,7 +77,7 @@ async def outgoing_for(
         context.candidate = outgoing.candidate  # in the protocol that is spoken after all
         if context.allowance is not None:
             await context.allowance.hold()
-        context.sent = True
+        context.mark_sent()
         return outgoing
     except GatewayError as error:
         if not same or isinstance(error, NoCredit):  # another member may do it, or for less
@@ -264,7 +264,7 @@ async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts)
     if context.allowance is not None:
         body = {**body, **context.allowance.fit(candidate, call, body)}
         await context.allowance.hold()
-    context.sent = True
+    context.mark_sent()
     headers = upstream_headers(
         candidate, (), context.record.request_id, same=False, key=attempt.key, trace=context.trace_headers
     )
@@ -288,7 +288,7 @@ async def large_embedding_for(context: RequestContext, attempt: Attempt, large: 
         changes = context.allowance.fit(candidate, call, body)
         await context.allowance.hold()
     *_, data = await large.texts(reader, writer, changes)
-    context.sent = True
+    context.mark_sent()
     headers = upstream_headers(
         candidate, (), context.record.request_id, same=False, key=attempt.key, trace=context.trace_headers
     )

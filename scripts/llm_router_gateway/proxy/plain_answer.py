@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Any
 
@@ -54,8 +54,8 @@ class PlainAnswers:
     def __init__(self, services: Services, upstream: Upstream, failover: Failover) -> None:
         self._clock, self._upstream, self._failover, self._services = services.clock, upstream, failover, services
 
-    async def chat(self, context: RequestContext) -> tuple[Headers, bytes]:
-        return await self._failover.answer(context, partial(self._chat, context))
+    def chat(self, context: RequestContext) -> Awaitable[tuple[Headers, bytes]]:
+        return self._failover.answer(context, partial(self._chat, context))
 
     async def _chat(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         """Send, then relay or convert."""

@@ -151,10 +151,15 @@ class RequestContext:
     def begin_attempt(self, candidate: Candidate) -> None:
         """Resets what is known of the answer for the next member."""
         self.candidate, self.record.served = candidate, candidate.name
-        self.record.attempts += 1
         self.record.usage, self.outputs, self.answer_tokens, self.sent = None, 0, 0.0, False
         if self.trace is not None:
             self.trace.next_attempt()
+
+    def mark_sent(self) -> None:
+        """From here on the member counts as one that was sent to; what is refused before is no attempt."""
+        if not self.sent:
+            self.sent = True
+            self.record.attempts += 1
 
     @property
     def read(self) -> Body:

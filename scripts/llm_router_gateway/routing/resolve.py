@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ..config.config import Config, Model, Provider, accepting_providers
@@ -35,20 +35,20 @@ class Candidate:
     remote_id: str
     model: Model | None = None  # the configured model; None where the file lists none of this name
     alias: str = ""  # the name that callers use, where the provider renames it
+    name: str = field(init=False)  # "provider/model"
+    overrides: Overrides = field(init=False)  # the provider's overrides and the model's, which take precedence
 
-    @property
-    def name(self) -> str:
-        return f"{self.provider.name}/{self.model.name if self.model else self.alias or self.remote_id}"
+    def __post_init__(self) -> None:
+        model = self.model
+        name = f"{self.provider.name}/{model.name if model else self.alias or self.remote_id}"
+        object.__setattr__(self, "name", name)  # it is frozen from here on
+        overrides = compose(self.provider.overrides, model.overrides) if model else self.provider.overrides
+        object.__setattr__(self, "overrides", overrides)
 
     def speaking(self, api: str) -> Candidate:
         """The same in the caller's own protocol, where the provider has that too: then nothing is lost in conversion."""
         other = self.provider.also.get(api) if self.provider.also else None
         return self if other is None else Candidate(other, self.remote_id, self.model, self.alias)
-
-    @property
-    def overrides(self) -> Overrides:
-        """The provider's overrides and the model's, which take precedence."""
-        return compose(self.provider.overrides, self.model.overrides) if self.model else self.provider.overrides
 
     def url(self, call: str, quoted_id: str = "") -> str:
         """URL of a call; a model's own endpoint replaces the chat call's path."""

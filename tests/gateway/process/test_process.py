@@ -846,6 +846,15 @@ def test_sighup_reads_the_file_again_and_open_streams_do_not_notice(start: Start
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="this system has no such signal")
+def test_the_signal_that_replaces_workers_ends_no_gateway_that_has_none(start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url), env=ENV)
+    gateway.signal(signal.SIGUSR2)
+    gateway.logged("this gateway is one process: nothing was done")
+    assert gateway.get("/health").status == 200
+
+
+@pytest.mark.slow
 def test_a_changed_secret_is_taken_over(start: Start, mock_server: Any, tmp_path: Path) -> None:
     keys = [made_up("first"), made_up("second")]
     token = tmp_path / "token"

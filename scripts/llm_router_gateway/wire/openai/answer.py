@@ -241,9 +241,10 @@ def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
 
 
 def choice_flaw(choice: Mapping[str, Any]) -> GatewayError | None:
-    message, word = choice.get("message"), choice.get("finish_reason")
+    message, word, native = choice.get("message"), choice.get("finish_reason"), choice.get("native_finish_reason")
     message = message if isinstance(message, dict) else {}
-    flaw = verdict.finish_failure(word, choice.get("native_finish_reason"), said=says(message) or bool(choice.get("text")))
+    said = native is None or says(message) or bool(choice.get("text"))  # counts beside a vendor's own word alone
+    flaw = verdict.finish_failure(word, native, said=said)
     if flaw is None and message.get("tool_calls"):
         calls = verdict.Calls()
         for place, call in enumerate(message["tool_calls"]):

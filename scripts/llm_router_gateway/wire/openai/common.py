@@ -38,7 +38,7 @@ from ...errors import GatewayError
 from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
-from ..sound import MAX_TOKENS, cost_in, is_count
+from ..sound import cost_in, is_count
 
 OWN = "openai"
 DONE = b"data: [DONE]\n\n"
@@ -140,19 +140,26 @@ def read_usage(usage: Any) -> ir.Usage | None:
     """
     if not isinstance(usage, dict) or not ("prompt_tokens" in usage or "completion_tokens" in usage):
         return None
-    for stated in (usage.get("prompt_tokens"), usage.get("completion_tokens")):
-        is_plain = stated is None or (type(stated) is int and 0 <= stated <= MAX_TOKENS)  # as nearly always
-        if not is_plain and not is_count(stated):
-            return None  # nothing can be believed of it
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    prompt, completion = 0 if prompt is None else prompt, 0 if completion is None else completion
+    if not (is_count(prompt) and is_count(completion)):
+        return None  # nothing can be believed of it
+    prompt, completion = int(prompt), int(completion)
     before, after = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    prompt, completion = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
-    read = min(prompt, count(before, "cached_tokens") or count(usage, "prompt_cache_hit_tokens", "cached_tokens"))
-    written = min(prompt - read, count(before, "cache_write_tokens", "cache_creation_tokens"))
+    read = count(usage, "prompt_cache_hit_tokens", "cached_tokens")
+    written = thought = 0
+    if before:
+        read = count(before, "cached_tokens") or read
+        written = count(before, "cache_write_tokens", "cache_creation_tokens")
+    if after:
+        thought = count(after, "reasoning_tokens")
+    read = min(prompt, read)
+    written = min(prompt - read, written)
     output = max(completion, count(usage, "total_tokens") - prompt)
-    reasoning = min(output, max(count(after, "reasoning_tokens"), output - completion))
+    reasoning = min(output, max(thought, output - completion))
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        cost_in(usage), own(usage, USAGE_FIELDS),
+        cost_in(usage) if "cost" in usage else None, own(usage, USAGE_FIELDS),
     )  # fmt: skip
 
 
