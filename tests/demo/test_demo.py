@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import re
@@ -13,7 +14,6 @@ import ssl
 import struct
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -714,17 +714,13 @@ def test_connections_are_kept_alive_and_counted(demo: DemoServer) -> None:
 
 
 def test_many_clients_are_answered_at_the_same_time(demo: DemoServer) -> None:
-    def send() -> None:
-        with Client(demo) as client:
-            client.chat("demo-sleep-100")
-
-    begun = time.monotonic()
-    threads = [threading.Thread(target=send) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(demo.requests) == 8 and time.monotonic() - begun < 0.7
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(raw(demo, "demo-sleep-60000"))
+        until = time.monotonic() + TIMEOUT_S
+        while len(demo.requests) < 8 and time.monotonic() < until:
+            time.sleep(0.001)
+    assert len(demo.requests) == 8, "a second request waits until the first is answered"
 
 
 @pytest.mark.parametrize("body", [
@@ -787,7 +783,7 @@ def test_close_does_not_wait_for_an_answer_that_never_comes(model: str) -> None:
             time.sleep(0.001)
         begun = time.monotonic()
         demo.close()
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 20
         assert idle.recv(1) == b""
         while connection.recv(65_536):
             pass
@@ -946,7 +942,7 @@ def test_the_command_serves_until_it_is_stopped(number: int) -> None:
         assert connection.getresponse().status == 200
         begun = time.monotonic()
         process.send_signal(number)
-        assert process.wait(TIMEOUT_S) == 0 and time.monotonic() - begun < 10
+        assert process.wait(TIMEOUT_S) == 0 and time.monotonic() - begun < 20
         assert process.stdout.read() == b"" and process.stderr.read() == b""
         connection.close()
 
