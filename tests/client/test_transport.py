@@ -236,11 +236,10 @@ def test_an_answer_with_too_many_bytes_is_not_kept_for_the_next_call(serve: Serv
     assert [asked.chat("m", ASK).text for _ in range(2)] == ["hello", "hello"]
 
 
-def test_closing_a_stream_hangs_up(serve: Serve) -> None:
+def test_closing_a_stream_hangs_up() -> None:
     gone = threading.Event()
-    listener = socket.create_server(("127.0.0.1", 0))
 
-    def work() -> None:
+    def work(listener: socket.socket) -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(65536)
@@ -248,12 +247,12 @@ def test_closing_a_stream_hangs_up(serve: Serve) -> None:
             if connection.recv(1) == b"":
                 gone.set()
 
-    threading.Thread(target=work, daemon=True).start()
-    asked = c.LLMRouterClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}")
-    with asked.chat_stream("m", ASK) as answer:
-        assert next(answer) == "a"
-    assert gone.wait(5)
-    listener.close()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=work, args=(listener,), daemon=True).start()
+        asked = c.LLMRouterClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with asked.chat_stream("m", ASK) as answer:
+            assert next(answer) == "a"
+        assert gone.wait(15)
 
 
 def test_nothing_is_sent_before_the_first_step_of_a_stream(serve: Serve) -> None:
@@ -264,10 +263,8 @@ def test_nothing_is_sent_before_the_first_step_of_a_stream(serve: Serve) -> None
     client(server).chat_stream("m", ASK).close()
 
 
-def test_an_early_refusal_is_read_although_the_request_was_not_taken_whole(serve: Serve) -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def work() -> None:
+def test_an_early_refusal_is_read_although_the_request_was_not_taken_whole() -> None:
+    def work(listener: socket.socket) -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(1000)
@@ -276,11 +273,11 @@ def test_an_early_refusal_is_read_although_the_request_was_not_taken_whole(serve
             while connection.recv(1 << 20):
                 pass
 
-    threading.Thread(target=work, daemon=True).start()
-    asked = c.LLMRouterClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}")
-    with pytest.raises(c.BadRequestError, match="too big"):
-        asked.chat("m", [{"role": "user", "content": "x" * 3_000_000}])
-    listener.close()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=work, args=(listener,), daemon=True).start()
+        asked = c.LLMRouterClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(c.BadRequestError, match="too big"):
+            asked.chat("m", [{"role": "user", "content": "x" * 3_000_000}])
 
 
 # ----------------------------------------------------------------------------------------------------- clocks

@@ -681,9 +681,8 @@ def test_a_client_that_hangs_up_is_not_mentioned(demo: DemoServer, client: Clien
     for model in ("demo-words-200000", "demo-burst-200000", "fail-drip", "fail-comments", "fail-stall"):
         with raw(demo, model) as connection:
             read_until(connection, b"\r\n\r\n")
-    half = socket.create_connection(("127.0.0.1", demo.port))
-    half.sendall(f"POST {CHAT} HTTP/1.1\r\nContent-Length: 9\r\n\r\n{{".encode())
-    half.close()
+    with socket.create_connection(("127.0.0.1", demo.port)) as half:
+        half.sendall(f"POST {CHAT} HTTP/1.1\r\nContent-Length: 9\r\n\r\n{{".encode())
     with socket.create_connection(("127.0.0.1", demo.port)) as nonsense:
         nonsense.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
     assert client.chat("demo").status == 200
@@ -933,18 +932,19 @@ def started(*words: str) -> Any:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_until_it_is_stopped(number: int) -> None:
     process = started("--port", "0")
-    with process:
+    with process, contextlib.ExitStack() as stack:
+        stack.callback(process.kill)
         line = process.stdout.readline().decode()
         port = re.search(r"http://127\.0\.0\.1:(\d+)/v1 ", line)
         assert port and "--base-url" in line and "demo" in line
         connection = http.client.HTTPConnection("127.0.0.1", int(port[1]), timeout=TIMEOUT_S)
+        stack.callback(connection.close)
         connection.request("GET", "/v1/models")
         assert connection.getresponse().status == 200
         begun = time.monotonic()
         process.send_signal(number)
         assert process.wait(TIMEOUT_S) == 0 and time.monotonic() - begun < 20
         assert process.stdout.read() == b"" and process.stderr.read() == b""
-        connection.close()
 
 
 @pytest.mark.slow
