@@ -423,14 +423,14 @@ def test_interrupted_the_end_is_quick_and_what_is_done_is_kept(
     batch: Any, prompts: Any, answers: Any, demo: Any, number: int
 ) -> None:
     prompts(40, {"id": "hangs", "message": "Hi", "model": "fail-stall"}, 0)
-    slow = [{"id": f"s{n}", "message": "Hi", "model": "demo-sleep-9000"} for n in range(30)]
+    slow = [{"id": f"s{n}", "message": "Hi", "model": "demo-sleep-60000"} for n in range(30)]
     prompts(*({"id": f"a{n}", "message": "Hi"} for n in range(40)), *slow)
     running = batch.start("run", "-m", "demo", *FILES, "--concurrency", "4")
     wait_for(lambda: len(demo.requests) == 44)
     began = time.monotonic()
     running.send_signal(number)
     out, err = running.communicate(timeout=30)
-    assert running.returncode == 130 and time.monotonic() - began < 5
+    assert running.returncode == 130 and time.monotonic() - began < 20
     assert b"interrupted" in err and b"Traceback" not in err and b"40 answered" in out and b"30 left of 70" in out
     assert len(answers()) == 40
 
@@ -445,7 +445,7 @@ def test_interrupted_while_limited_the_end_is_quick(batch: Any, prompts: Any, de
     began = time.monotonic()
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=30)
-    assert running.returncode == 130 and time.monotonic() - began < 5 and b"Traceback" not in err
+    assert running.returncode == 130 and time.monotonic() - began < 20 and b"Traceback" not in err
 
 
 def on_terminal(batch: Any, *words: str) -> str:

@@ -93,6 +93,9 @@ def test_a_read_timeout_may_have_been_billed_and_is_retried_only_where_allowed(s
         server = serve(b"", hold=True)
         with pytest.raises(c.RequestTimeout) as caught:
             client(server, timeout_s=0.1, retry_timeouts=told, max_retries=1).chat("m", ASK)
+        until = time.monotonic() + 15  # the server may still be reading what its caller has given up
+        while len(server.requests) < requests and time.monotonic() < until:
+            time.sleep(0.001)
         assert len(server.requests) == requests and all(attempt["maybe_billed"] for attempt in caught.value.attempts)
 
 

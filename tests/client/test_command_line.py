@@ -471,7 +471,7 @@ def test_interrupted_in_mid_stream_the_text_is_there_and_the_end_is_quick(at_dem
     began = time.monotonic()
     running.send_signal(number)
     rest, err = running.communicate(timeout=30)
-    assert running.returncode == 130 and time.monotonic() - began < 5
+    assert running.returncode == 130 and time.monotonic() - began < 20
     assert (out + rest).startswith(b'{"type": "text"' if more else b"This ") and (out + rest).endswith(b"\n")
     assert b"interrupted" in err and b"Traceback" not in err
     if more:
@@ -480,7 +480,7 @@ def test_interrupted_in_mid_stream_the_text_is_there_and_the_end_is_quick(at_dem
 
 @pytest.mark.slow
 @posix_only
-@pytest.mark.parametrize("command", [["chat", "-m", "fail-stall"], ["compare", "--models", "fail-stall,demo-sleep-9000"]])
+@pytest.mark.parametrize("command", [["chat", "-m", "fail-stall"], ["compare", "--models", "fail-stall,demo-sleep-60000"]])
 def test_interrupted_while_waiting_the_end_is_quick(at_demo: Any, demo: Any, command: List[str]) -> None:
     running = at_demo.start(*command, "--message", "Hello")
     until = time.monotonic() + 10
@@ -489,7 +489,7 @@ def test_interrupted_while_waiting_the_end_is_quick(at_demo: Any, demo: Any, com
     began = time.monotonic()
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=30)
-    assert running.returncode == 130 and time.monotonic() - began < 5 and b"Traceback" not in err
+    assert running.returncode == 130 and time.monotonic() - began < 20 and b"Traceback" not in err
 
 
 @pytest.mark.slow
