@@ -403,7 +403,7 @@ class Metrics:
 
     def _add_attempts(self, name: str, provider: str, cause: str, count: int) -> None:
         model = self._models.of(name, not cause or self._is_listed(name))
-        key = (OTHER if model == OTHER else clean(provider), model, self._codes.of(cause) or SUCCESS)
+        key = (OTHER if model == OTHER else clean(provider), model, self._codes.of(cause) if cause else SUCCESS)
         self._tried[key] = self._tried.get(key, 0) + count
 
     def _spend(self, key_name: str, tokens: int, cost_usd: float | None) -> None:

@@ -268,8 +268,7 @@ class Gateway:
     async def _receive(self, context: RequestContext) -> bytes:
         """The bytes of a body, counted among those in flight."""
         server = context.state.config.server
-        said = context.headers.get("content-length", "")
-        declared = min(int(said), server.max_body_bytes) if said.isascii() and said.isdigit() else 0
+        declared = min(int(context.headers.get("content-length", 0)), server.max_body_bytes)
         context.reserved = self.bodies.reserve(declared, server.max_bytes_in_flight)
         data = await context.exchange.read_body(server.max_body_bytes)
         if len(data) != declared:  # its length was not declared
@@ -286,7 +285,9 @@ class Gateway:
         else:
             context.body = read_body(data)
         name_model(context)
-        await self._files.check_named(context)
+        names = self._files.named(context)
+        if names:
+            await self._files.check_named(context, names)
         if SPECS[context.call.protocol].keeps_answers:
             context.conversation = await self._conversations.begin(context)
         if context.large is not None:
