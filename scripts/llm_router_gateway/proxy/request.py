@@ -5,7 +5,7 @@ context.record.line()  -> "POST /v1/messages 200 812ms ..."
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -241,15 +241,15 @@ class RequestContext:
         allowed = self.state.config.server.cors_origins
         return browser.listed_origins(allowed) if paths.is_management(self.exchange.path, self.call) else allowed
 
-    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+    def respond(self, status: int, headers: Headers, body: bytes) -> Awaitable[None]:
         """The whole answer; where an upstream's headers name what the gateway's own do, these count."""
         self.record.status = status
         own = self.own_headers
-        names = {name for name, _ in own}
-        await self.exchange.respond(status, [pair for pair in headers if pair[0] not in names] + own, body)
+        names = dict(own)
+        return self.exchange.respond(status, [pair for pair in headers if pair[0] not in names] + own, body)
 
-    async def respond_json(self, value: object) -> None:
-        await self.respond(200, [JSON_TYPE], dump_json(value))
+    def respond_json(self, value: object) -> Awaitable[None]:
+        return self.respond(200, [JSON_TYPE], dump_json(value))
 
     @property
     def is_open(self) -> bool:

@@ -41,6 +41,7 @@ from .answers import (
 )  # fmt: skip
 from .conversations import HERE, Conversation, place_of
 from .mask import mask_of
+from .offload import is_large
 from .outgoing import Outgoing
 from .request import RequestContext, dump_json
 from .services import Services
@@ -208,7 +209,10 @@ async def receive(
     """What `work` makes of an answer, which goes on the record; an error where it is none."""
     candidate, record = outgoing.candidate, context.record
     how = reading_of(context, outgoing, anew=work is not answer, array=array)
-    said, made = await services.offload.work(data, work, how)
+    if is_large(len(data)):
+        said, made = await services.offload.once(data, work.__name__, how)
+    else:
+        said, made = work(data, how)
     if said.kind == "streamed":
         return await receive(services, context, outgoing, data, assemble)
     if said.kind != "answer":
