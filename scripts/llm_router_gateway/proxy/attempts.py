@@ -24,6 +24,8 @@ class AttemptRecord(NamedTuple):
     """One attempt at its end. Times are of the gateway's clock."""
 
     candidate: Candidate
+    name: str  # of the candidate
+    provider: str  # its name
     started_at: float
     ended_at: float
     cause: str  # the error's code; "" is success
@@ -31,14 +33,6 @@ class AttemptRecord(NamedTuple):
     charge: Charge | None
     first_output_s: float | None  # after its start; streams
     span_id: str
-
-    @property
-    def name(self) -> str:
-        return self.candidate.name
-
-    @property
-    def provider(self) -> str:
-        return self.candidate.provider.name
 
 
 def cause_of(error: BaseException) -> tuple[str, str]:
@@ -61,4 +55,6 @@ def record_of(
         first_s += record.started_at - started_at
         first_s = first_s if first_s >= 0 else None
     span_id = context.trace.span_id if context.trace is not None else ""
-    return AttemptRecord(candidate, started_at, now, cause, message, charge, first_s, span_id)
+    return AttemptRecord(
+        candidate, candidate.name, candidate.provider.name, started_at, now, cause, message, charge, first_s, span_id
+    )
