@@ -18,6 +18,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
+    ERRORS,
     VERSION,
     LLMRouterError,
     UsageError,
@@ -259,13 +260,18 @@ class Server:
         """The result of a tool; a failed call is one, too."""
         if running.is_cancelled:
             raise Cancelled
+        blank = next((each for each in ("message", "prompt") if not str(arguments.get(each, "-")).strip()), "")
+        fault = fault or (f"$.{blank} is blank" if blank else "")
         if fault:
             return failed_result(f"{name}: {fault}; correct the arguments")
         try:
             return TOOL_RUNS[name](self, arguments, running)
         except LLMRouterError as error:
             partial = error.response.text if error.response else ""
-            return failed_result(f"{error} [{error.code}]\nnext: {error.next_step}", partial)
+            step = (
+                "Correct the arguments." if error.next_step == ERRORS["usage"][1] else error.next_step
+            )  # there is no --help here
+            return failed_result(f"{error} [{error.code}]\nnext: {step}", partial)
 
     def chat(self, arguments: JSON, running: Running) -> JSON:
         request = self._request(arguments)

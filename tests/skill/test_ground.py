@@ -28,6 +28,10 @@ def test_the_readme_begins_with_the_first_call_and_the_tests() -> None:
     assert blocks("bash")[:2] == [FIRST_COMMAND, TEST_COMMAND]
 
 
+def test_the_readme_is_short_and_has_one_picture() -> None:
+    assert len(README.splitlines()) < 150 and README.count("![") == 1
+
+
 def test_ci_takes_the_test_command_from_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "grep -m 1 '^python3 -m venv ' README.md" in script

@@ -295,7 +295,7 @@ def snippets(page: Path) -> List[str]:
 
 
 @pytest.mark.slow
-def test_the_python_page_runs_as_printed_against_the_stand_in(demo: Any, cli: Any, tmp_path: Path) -> None:
+def test_the_python_page_runs_as_printed_against_the_mock_server(demo: Any, cli: Any, tmp_path: Path) -> None:
     blocks = snippets(ROOT / "references" / "python-api.md")
     assert len(blocks) >= 5
     script = tmp_path / "snippets.py"

@@ -277,7 +277,7 @@ class Home:
 
     def _keys(self) -> list[Any]:
         authenticator = self.parts.authenticator
-        return [[pack_row(row) for row in authenticator.rows.values()], authenticator.generation, authenticator.sealed]
+        return [[pack_row(row) for row in authenticator.all_rows], authenticator.generation, authenticator.sealed]
 
     def push_keys(self) -> None:
         self._push("keys", *self._keys())

@@ -49,8 +49,11 @@ class Wrong(ValueError):
 def tables(value: Any, where: str) -> list[Table]:
     """A list of tables, or Wrong that says where one was expected; nothing counts as an empty list."""
     found = [] if value is None else value
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+    if not isinstance(found, list):
         raise Wrong(f"{where} is not a list of tables")
+    odd = next((number for number, item in enumerate(found) if not isinstance(item, dict)), None)
+    if odd is not None:
+        raise Wrong(f"{where}[{odd}] is not a table")
     return found
 
 

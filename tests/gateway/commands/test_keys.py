@@ -160,6 +160,16 @@ def test_times_may_be_relative_to_now() -> None:
 
 
 @pytest.mark.slow
+def test_a_reset_without_a_configuration_says_how_a_key_of_a_file_is_named(folder: Path) -> None:
+    keys(folder, "create", "--name", "laptop")
+    (folder / "router.toml").write_text(CONFIG + '[[keys]]\nname = "ci"\nkey = "a-key-of-the-file"\n')
+    assert b"name that with -c FILE" in keys(folder, "reset", "ci", "--store", "router.db", code=1).stderr
+    assert b"nobody" in keys(folder, "reset", "nobody", code=1).stderr
+    assert b"reset ci (config:ci)" in keys(folder, "reset", "ci").stderr
+    assert [each["name"] for each in shown(folder, "list")["items"]] == ["laptop"]
+
+
+@pytest.mark.slow
 def test_help_names_every_exit_code(folder: Path) -> None:
     text = keys(folder, "--help").stdout.decode()
     assert all(

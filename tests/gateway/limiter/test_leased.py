@@ -239,6 +239,21 @@ def test_a_refusal_is_not_checked_again_for_a_tenth_of_a_second() -> None:
     run(test)
 
 
+def test_a_budget_that_was_raised_is_not_refused_for_what_the_old_one_refused() -> None:
+    """A reset of a key's spending raises what leases are held against."""
+
+    async def test(town: Town) -> None:
+        (one,) = await opened(town, 1)
+        await one.spend_all()
+        with pytest.raises(NoCredit):
+            await one.hold()
+        more = Budget(usd_per_day=2.0)
+        await (await one.hold(budget=more)).settle(CENT)
+        assert one.budgets.left("k", more, one.wall()).usd == pytest.approx(0.99)
+
+    run(test)
+
+
 def test_a_refusal_names_the_limit_and_when_it_resets() -> None:
     async def test(town: Town) -> None:
         first, _ = await opened(town)

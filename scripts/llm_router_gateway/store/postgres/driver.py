@@ -29,7 +29,7 @@ from ..query import DAY_S, Page
 from ..recorder import StoreUnusable
 from ..rollups import ALL
 
-INSTALL = "pip install 'llm-router-client[cluster]'"
+INSTALL = "python3 -m pip install 'psycopg[binary]>=3.2'"
 CONNECT_S = 5  # for one host of the address
 LOOK_S = 0.25  # how exactly a limit is kept
 OLDEST = 130_000  # PostgreSQL 13
@@ -90,6 +90,12 @@ def is_away(wrong: BaseException) -> bool:
         return False
     # Connections, resources, operators, system, serialization; 25006 is a standby, 28 and 3D are mended by an operator.
     return code[:2] in ("08", "53", "57", "58", "40") or code in ("25006", "55P03", "28P01", "28000", "3D000")
+
+
+def is_unfit(wrong: BaseException) -> bool:
+    """Whether no batch can be stored, whatever is in it: the server is away, or rights, tables or whole files are missing."""
+    code = getattr(wrong, "sqlstate", None) if isinstance(wrong, psycopg().Error) else None
+    return is_away(wrong) or (code or "")[:2] in ("42", "3F", "XX")
 
 
 # -------------------------------------------------------------------------------------------------------- connections

@@ -24,7 +24,7 @@ from .. import key_rows
 from ..keys import KeyHolder
 from ..replicas import Replica, differences
 from . import ledgers
-from .driver import Guard, Session, connect
+from .driver import Guard, Session, connect, is_away, reason
 from .migrations import CHANNEL
 
 POLL_S = 0.4  # between two looks, when no notification comes
@@ -69,6 +69,7 @@ class ReplicaWatch:
         self.replicas: tuple[Replica, ...] = ()
         self._report: Mapping[str, Any] = {}
         self._session: Session | None = None
+        self._refused = ""  # the reason that the log has
         self._known = Known()
         self._began, self._beat_at = clock(), float("-inf")
         self._standing = ("", "")  # the last (unknown, expired) that the authenticator was given
@@ -149,10 +150,19 @@ class ReplicaWatch:
             self._take(state, found, deliver)
         except RuntimeError:  # the loop is closed
             return False
-        except Exception:
-            self._let_go()
+        except Exception as wrong:
+            self._cannot(wrong)
             return False
         return True
+
+    def _cannot(self, wrong: Exception) -> None:
+        """A server that is away is in the log already; one that answers and refuses this thread may take all else."""
+        self._let_go()
+        text = reason(wrong, self._address)
+        if text != self._refused and not is_away(wrong):
+            self._refused = text
+            with suppress(RuntimeError):
+                self._deliver(self._warn, f"keys and what other gateways say cannot be read from the database: {text}")
 
     def _is_news(self, state: Mapping[str, str], is_fresh: bool) -> bool:
         return is_fresh or state.get("keys_generation", "") != self._known.generation
@@ -188,9 +198,10 @@ class ReplicaWatch:
                 if self._report:
                     session.execute(BEAT, (self._id, json.dumps({**self._report, "config": self._fingerprint()})))
                 rows = session.execute(OTHERS).fetchall()
-        except Exception:
-            self._let_go()
+        except Exception as wrong:
+            self._cannot(wrong)
             return False
+        self._refused = ""
         found = [Replica(each, max(0.0, age), each == self._id, json.loads(report)) for each, age, report in rows]
         self.replicas = tuple(sorted(found, key=lambda replica: (not replica.is_self, replica.id)))
         self._beat_at = self._clock()

@@ -27,6 +27,7 @@ from .common import (
     write_usage,
 )
 from .request_reader import PARTS, read_blocks
+from .shapes import ANSWER
 
 # ------------------------------------------------------------------------------------------------------- answer: wire -> ir
 
@@ -57,9 +58,6 @@ def answer_part(part: ir.Part) -> ir.Part:
     return replace(part, vendor=VENDOR) if isinstance(part, ir.Thinking) else part
 
 
-ANSWER_FIELDS = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"})
-
-
 def tier_of(fields: Mapping[str, Any]) -> str:
     usage = fields.get("usage")
     return str(usage.get("service_tier") or "") if isinstance(usage, dict) else ""
@@ -79,7 +77,7 @@ def read_answer(fields: Mapping[str, Any]) -> ir.Answer:
     candidate = ir.Candidate(parts, stop)
     return ir.Answer(
         str(fields.get("id") or ""), str(fields.get("model") or ""), (candidate,), usage_in(fields),
-        service_tier=tier_of(fields), extras=own(fields, ANSWER_FIELDS),
+        service_tier=tier_of(fields), extras=own(fields, ANSWER),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from .. import ir
 from ..efforts import OFF_LOST, ORDER, nearest_effort
 from ..fields import compact, refuse
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_unread, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import object_at_root, with_hashes
@@ -52,12 +52,14 @@ def write_text(part: ir.Text, to: Target) -> Block | None:
     if part.signature:
         to.lose("signature")
     if not part.text.strip():
+        lose_extras(part.extras, VENDOR, to.lost)
         return None
     return to.own({"type": "text", "text": part.text}, part.cache_control, part.extras)
 
 
 def write_thinking(part: ir.Thinking, to: Target) -> Block | None:
     """Only what Anthropic signed; with unsigned_thinking, all that can be read."""
+    lose_unread(part.extras, to.lost)
     if part.vendor == VENDOR and part.data:
         return {"type": "redacted_thinking", "data": part.data}
     if part.vendor == VENDOR and part.signature:  # with or without text: newer models keep theirs to themselves
@@ -122,6 +124,7 @@ def write_call(part: ir.ToolCall, to: Target) -> Block | None:
 
 
 def write_refusal(part: ir.Refusal, to: Target) -> Block | None:
+    lose_unread(part.extras, to.lost)
     return {"type": "text", "text": part.text} if part.text.strip() else None
 
 
@@ -260,6 +263,7 @@ def write_tool(tool: ir.Tool, to: Target) -> Block | None:
         if tool.vendor == VENDOR and tool.value is not None:
             return dict(tool.value)
         if tool.search is not None and to.able.web_search:
+            lose_unread(tool.extras, to.lost)
             return write_search(tool.search)
         to.lose(f"tools={tool.name}")
         return None

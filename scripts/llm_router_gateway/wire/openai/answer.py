@@ -14,13 +14,11 @@ from ..error_bodies import error_in, error_of
 from ..fields import compact
 from ..losses import lose_extras, name_lost
 from ..names import mint_id, own_names, pack_id
+from ..shapes import both
 from ..tools import custom_names, free_text
 from .common import (
-    ANSWER_FIELDS,
     ANSWER_TIERS,
-    CHOICE_FIELDS,
     FINISH,
-    MESSAGE_FIELDS,
     OWN,
     REASON,
     count,
@@ -31,6 +29,7 @@ from .common import (
 )
 from .request_reader import message_parts
 from .request_writer import details_of
+from .shapes import ANSWER, CHOICE, MESSAGE
 from .stream_scanner import says
 
 # -------------------------------------------------------------------------------------------------------- reading answers
@@ -57,8 +56,7 @@ def stop_of(native: Any, parts_called: bool, refused: bool, matched: Any = None)
 
 def choice_extras(choice: Mapping[str, Any], message: Mapping[str, Any]) -> ir.Extras:
     """logprobs, annotations, audio and the like."""
-    rest = own_fields(own(choice, CHOICE_FIELDS)) | own_fields(own(message, MESSAGE_FIELDS))
-    return {OWN: rest} if rest else ir.NOTHING
+    return both(own(choice, CHOICE), own(message, MESSAGE))
 
 
 def read_candidate(choice: Any, answer_id: str, number: int) -> ir.Candidate:
@@ -93,7 +91,7 @@ def read_answer(body: Mapping[str, Any]) -> ir.Answer:
         raise UpstreamFailed(f"the upstream's answer cannot be read: {wrong.message}") from None
     return ir.Answer(
         answer_id, str(body.get("model") or ""), candidates, read_usage(body.get("usage")), count(body, "created"),
-        str(body.get("service_tier") or ""), own(body, ANSWER_FIELDS),
+        str(body.get("service_tier") or ""), own(body, ANSWER),
     )  # fmt: skip
 
 

@@ -38,7 +38,9 @@ from ...errors import GatewayError
 from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
+from ..shapes import EMPTY, Shape, knows_below, with_unread
 from ..sound import cost_in, is_count
+from .shapes import SWITCHES, USAGE
 
 OWN = "openai"
 DONE = b"data: [DONE]\n\n"
@@ -68,48 +70,22 @@ VENDORS = {name: vendor for vendor, name in FORMATS.items()}
 
 NEXT_NOTE = "[The {} that the tool returned {} in the next message.]"
 
-REQUEST_FIELDS = frozenset({
-    "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k",
-    "presence_penalty", "frequency_penalty", "seed", "logprobs", "top_logprobs", "stop", "n", "tools", "tool_choice",
-    "functions", "function_call", "parallel_tool_calls", "response_format", "reasoning_effort", "reasoning", "thinking",
-    "enable_thinking", "thinking_budget", "user", "safety_identifier", "metadata", "service_tier", "prompt_cache_key",
-})  # fmt: skip
-SWITCHES = frozenset({"web_search_options"})  # {} turns the search of the web on
-MESSAGE_FIELDS = frozenset({
-    "role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "reasoning_content", "reasoning",
-    "reasoning_details", "thinking_blocks", "extra_content", "thought_signature", "images", "index",
-})  # fmt: skip
-# Of an answer: read, or of no use outside this upstream.
-ANSWER_FIELDS = frozenset({
-    "id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation", "x_groq",
-    "request_id", "time_info", "usage_breakdown", "sla_metrics", "prompt_filter_results", "error", "nvext",
-})  # fmt: skip
-CHOICE_FIELDS = frozenset({
-    "index", "message", "delta", "finish_reason", "native_finish_reason", "stop_reason", "seed", "usage", "text",
-    "content_filter_results", "content_filter_result", "matched_stop", "token_ids",
-})  # fmt: skip
-USAGE_FIELDS = frozenset({
-    "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details", "cost",
-    "cached_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "prompt_time", "completion_time", "queue_time",
-    "total_time", "is_byok",
-})  # fmt: skip
-
 
 # ------------------------------------------------------------------------------------------------------- reading requests
 
 
-def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
+def own(fields: Mapping[str, Any], known: Shape) -> ir.Extras:
     """The fields that have no neutral place, under our name; nulls say nothing, and nor do empties that switch nothing on.
 
-    own({"model": "m", "logit_bias": {"5": 1}, "store": None}, REQUEST_FIELDS) -> {"openai": {"logit_bias": {"5": 1}}}
+    own({"model": "m", "logit_bias": {"5": 1}, "store": None}, REQUEST) -> {"openai": {"logit_bias": {"5": 1}}}
     """
-    if known.issuperset(fields):
-        return ir.NOTHING
+    if known.fields.issuperset(fields):
+        return ir.NOTHING if known.is_leaf or knows_below(known, fields) else with_unread(ir.NOTHING, fields, known)
     rest = {
         name: value for name, value in fields.items()
-        if name not in known and (value not in (None, [], {}, "") or (name in SWITCHES and value is not None))
+        if name not in known.fields and (value not in EMPTY or (name in SWITCHES and value is not None))
     }  # fmt: skip
-    return {OWN: rest} if rest else ir.NOTHING
+    return with_unread({OWN: rest} if rest else ir.NOTHING, fields, known)
 
 
 def own_fields(extras: ir.Extras) -> dict[str, Any]:
@@ -159,7 +135,7 @@ def read_usage(usage: Any) -> ir.Usage | None:
     reasoning = min(output, max(thought, output - completion))
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        cost_in(usage) if "cost" in usage else None, own(usage, USAGE_FIELDS),
+        cost_in(usage) if "cost" in usage else None, own(usage, USAGE),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from .. import ir
 from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
 from ..efforts import can_be_off, effort_of, efforts_of, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_unread, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict, object_at_root, with_hashes
@@ -330,11 +330,14 @@ def write_part(to: Writing, part: ir.Part) -> list[dict[str, Any]]:
         if part.vendor == OWN:
             return [dict(part.value)]
         if part.text:
+            lose_unread(part.extras, to.lost)
             return [{"type": "text", "text": part.text}]
         to.lose(part.kind)
     elif isinstance(part, ir.Refusal):
+        lose_unread(part.extras, to.lost)
         return [{"type": "text", "text": part.text}]
     elif isinstance(part, ir.Thinking):
+        lose_unread(part.extras, to.lost)
         to.lose("thinking")
     return []
 
@@ -429,6 +432,7 @@ def write_call(to: Writing, call: ir.ToolCall) -> dict[str, Any]:
     if call.custom and kind == "function":
         given = compact({"input": given})
     inner = {"name": safe_name(call.name), "input" if kind == "custom" else "arguments": given}
+    to.lose_extras(call.extras)
     made: dict[str, Any] = {"id": to.id(call), "type": kind, kind: inner}
     if call.signature and "gemini" in to.model.lower():
         made["extra_content"] = {"google": {"thought_signature": call.signature}}
@@ -449,6 +453,8 @@ def details_of(thought: ir.Thinking, index: int) -> list[dict[str, Any]]:
 
 def write_thoughts(to: Writing, thoughts: Sequence[ir.Thinking], with_calls: bool) -> dict[str, Any]:
     """Thoughts go back to upstreams that want them: signed ones as details, plain ones on tool turns."""
+    for thought in thoughts:
+        lose_unread(thought.extras, to.lost)
     if not thoughts:
         return {}
     if to.thought_field == "reasoning_details":
@@ -469,6 +475,7 @@ def write_assistant(to: Writing, message: ir.Message) -> dict[str, Any]:
     told_apart = False
     for part in message.parts:
         if isinstance(part, ir.Refusal):
+            lose_unread(part.extras, to.lost)
             made["refusal"] = made.get("refusal", "") + part.text
         elif not isinstance(part, ir.ToolCall | ir.Thinking):
             said = assistant_texts(to, part)
