@@ -289,9 +289,9 @@ class Gateway:
         else:
             context.body = read_body(data)
         name_model(context)
-        names = self._files.named(context)
+        names = self._files.names_in(context)
         if names:
-            await self._files.check_named(context, names)
+            await self._files.check_names(context, names)
         if SPECS[context.call.protocol].keeps_answers:
             context.conversation = await self._conversations.begin(context)
         if context.large is not None:

@@ -124,7 +124,7 @@ def fields_of(value: Any, path: str) -> Fields:
     return {camel(name) if "_" in name else name: each for name, each in obj(value, path).items() if each is not None}
 
 
-def in_camel(fields: Mapping[str, Any]) -> Fields:
+def normalize(fields: Mapping[str, Any]) -> Fields:
     """The same of what is an object."""
     return fields_of(fields, "")
 

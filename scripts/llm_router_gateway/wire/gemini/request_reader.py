@@ -24,8 +24,8 @@ from .common import (
     VENDOR,
     Fields,
     fields_of,
-    in_camel,
     many,
+    normalize,
     standard_base64,
     unpack_signature,
 )
@@ -184,8 +184,8 @@ PART_READERS: Mapping[str, Callable[[Fields, str, Calls], ir.Part]] = {
 def own(fields: Fields, known: Shape) -> ir.Extras:
     """The fields that have no neutral place; nulls say nothing."""
     if known.fields.issuperset(fields):
-        return ir.NOTHING if known.is_leaf or knows_below(known, fields) else with_unread(ir.NOTHING, fields, known, in_camel)
-    return with_unread({VENDOR: {name: fields[name] for name in fields if name not in known.fields}}, fields, known, in_camel)
+        return ir.NOTHING if known.is_leaf or knows_below(known, fields) else with_unread(ir.NOTHING, fields, known, normalize)
+    return with_unread({VENDOR: {name: fields[name] for name in fields if name not in known.fields}}, fields, known, normalize)
 
 
 def read_part(value: Any, path: str, calls: Calls) -> ir.Part:
@@ -299,7 +299,7 @@ def read_tools(value: Any) -> tuple[ir.Tool, ...]:
             found.append(read_declaration(declared, f"{path}.functionDeclarations[{place}]"))
         for name, own in fields.items():
             search = ir.WebSearch() if name == "googleSearch" else None
-            unsaid = unread(own, SEARCH, f"{name}.", in_camel) if search is not None and isinstance(own, dict) else ir.NOTHING
+            unsaid = unread(own, SEARCH, f"{name}.", normalize) if search is not None and isinstance(own, dict) else ir.NOTHING
             found.append(ir.Tool(name, vendor=VENDOR, value={name: own}, extras=unsaid, search=search))
     return tuple(found)
 
@@ -363,7 +363,7 @@ def read_extras(fields: Fields, config: Fields, tool_config: Fields) -> ir.Extra
     for name, value in calling.items():
         if name not in ("mode", "allowedFunctionNames") or value == "VALIDATED":
             found[f"toolConfig.functionCallingConfig.{name}"] = value
-    return both({VENDOR: found} if found else ir.NOTHING, unread(config, CONFIG, "generationConfig.", in_camel))
+    return both({VENDOR: found} if found else ir.NOTHING, unread(config, CONFIG, "generationConfig.", normalize))
 
 
 def read_request(body: Mapping[str, Any], *, model: str | None = None, stream: bool | None = None) -> ir.Request:

@@ -40,9 +40,10 @@ from ..error_bodies import error_body
 from ..fields import compact
 from ..shapes import EMPTY, Shape, knows_below, with_unread
 from ..sound import cost_in, is_count
-from .shapes import SWITCHES, USAGE
+from .shapes import USAGE
 
 OWN = "openai"
+SEARCH = "web_search_options"  # a field of the request that says what other vendors have a tool for
 DONE = b"data: [DONE]\n\n"
 
 THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|gpt-oss|o[1-9]|codex|grok-3-mini|gemini-(?:2\.5|[3-9]))")
@@ -75,16 +76,13 @@ NEXT_NOTE = "[The {} that the tool returned {} in the next message.]"
 
 
 def own(fields: Mapping[str, Any], known: Shape) -> ir.Extras:
-    """The fields that have no neutral place, under our name; nulls say nothing, and nor do empties that switch nothing on.
+    """The fields that have no neutral place, under our name; nulls and empties say nothing.
 
     own({"model": "m", "logit_bias": {"5": 1}, "store": None}, REQUEST) -> {"openai": {"logit_bias": {"5": 1}}}
     """
     if known.fields.issuperset(fields):
         return ir.NOTHING if known.is_leaf or knows_below(known, fields) else with_unread(ir.NOTHING, fields, known)
-    rest = {
-        name: value for name, value in fields.items()
-        if name not in known.fields and (value not in EMPTY or (name in SWITCHES and value is not None))
-    }  # fmt: skip
+    rest = {name: value for name, value in fields.items() if name not in known.fields and value not in EMPTY}
     return with_unread({OWN: rest} if rest else ir.NOTHING, fields, known)
 
 

@@ -13,8 +13,8 @@ from ..losses import with_extras
 from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
 from ..shapes import all_unread, both, unread
-from .common import OWN, VENDORS, own
-from .shapes import MESSAGE, PARTS, REQUEST, RESULT_MESSAGE, SYSTEM_MESSAGE
+from .common import OWN, SEARCH, VENDORS, own
+from .shapes import MESSAGE, PARTS, REQUEST, RESULT_MESSAGE, SEARCH_OPTIONS, SYSTEM_MESSAGE
 
 NUMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 
@@ -101,7 +101,18 @@ def read_tool(tool: Any, path: str) -> ir.Tool:
 def read_tools(fields: Mapping[str, Any]) -> tuple[ir.Tool, ...]:
     tools = [read_tool(tool, f"tools[{at}]") for at, tool in enumerate(items(fields.get("tools"), "tools"))]
     old = enumerate(items(fields.get("functions"), "functions"))  # before 2023-12; some clients never changed
-    return (*tools, *(read_tool({"type": "function", "function": each}, f"functions[{at}]") for at, each in old))
+    tools += [read_tool({"type": "function", "function": each}, f"functions[{at}]") for at, each in old]
+    search = fields.get(SEARCH)
+    return (*tools, read_search(obj(search, SEARCH))) if search is not None else tuple(tools)
+
+
+def read_search(options: Mapping[str, Any]) -> ir.Tool:
+    """web_search_options: a search of the web, which {} turns on."""
+    location = options.get("user_location")
+    place = location.get("approximate") if isinstance(location, dict) else None
+    found = {name: each for name, each in place.items() if each} if isinstance(place, dict) else None
+    search = ir.WebSearch(location=found or None)
+    return ir.Tool(SEARCH, vendor=OWN, value=options, search=search, extras=unread(options, SEARCH_OPTIONS, f"{SEARCH}."))
 
 
 MODES = {"auto": ir.ToolChoice("auto"), "none": ir.ToolChoice("none"), "required": ir.ToolChoice("required"),

@@ -23,11 +23,14 @@ from .common import (
     NEXT_NOTE,
     OWN,
     REPLAYING_MODELS,
+    SEARCH,
     THINKING_MODELS,
     own_fields,
 )
 from .request_reader import NUMBERS
 from .spec import MODERN_MODELS, OWN_MODELS, UNSTEERED_MODELS
+
+SEARCH_MODELS = re.compile(r"\bgpt-[\w.-]+-search\b")  # gpt-4o-search-preview, gpt-5-search-api: the chats that search the web
 
 PLAIN_ROLES = frozenset({"user", "assistant"})
 
@@ -251,19 +254,39 @@ def write_choice(to: Writing, choice: ir.ToolChoice) -> Any:
     return {"type": kind, kind: {"name": safe_name(choice.names[0])}}
 
 
+def search_of(to: Writing, tool: ir.Tool) -> ir.JSON | None:
+    """web_search_options for a search of the web: the caller's own, or another vendor's where the model has one."""
+    if tool.vendor == OWN and tool.name == SEARCH:
+        return tool.value
+    if tool.search is None or not SEARCH_MODELS.search(to.model.lower()):
+        return None
+    lose_unread(tool.extras, to.lost)
+    for name in ("allowed_domains", "blocked_domains", "max_uses"):
+        if getattr(tool.search, name):
+            to.lose(f"web_search.{name}")
+    place = tool.search.location
+    return {"user_location": {"type": "approximate", "approximate": dict(place)}} if place else {}
+
+
 def write_tools(to: Writing) -> dict[str, Any]:
-    """tools, tool_choice, parallel_tool_calls: the last two only where there are tools, else they are refused."""
+    """tools, web_search_options; tool_choice and parallel_tool_calls only where there are tools, else they are refused."""
     choice = to.request.tool_choice
     names = set(choice.names) if choice is not None else set()
     only = names if choice is not None and (len(names) > 1 or (names and choice.mode == "auto")) else set()
     offered = [tool for tool in visible_tools(to.request) if not only or tool.name in only]
-    sent = [(tool.name, made) for tool in offered for made in write_tool(to, tool)]
+    sent, search = [], {}
+    for tool in offered:
+        options = search_of(to, tool)
+        if options is not None:
+            search = {SEARCH: options}
+        else:
+            sent += [(tool.name, made) for made in write_tool(to, tool)]
     tools = [made for _, made in sent]
     if not tools:
         if choice is not None and choice.mode == "required":
             to.lose("tool_choice")
-        return {}
-    body: dict[str, Any] = {"tools": tools}
+        return search
+    body: dict[str, Any] = {"tools": tools, **search}
     choice = choice_among(choice, {name for name, _ in sent}, to.lost)
     if choice is not None:
         body["tool_choice"] = write_choice(to, choice)

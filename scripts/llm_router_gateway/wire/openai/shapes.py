@@ -50,14 +50,15 @@ REQUEST = shape(
     "model", "messages", "stream", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "presence_penalty",
     "frequency_penalty", "seed", "logprobs", "top_logprobs", "stop", "n", "tools", "functions", "parallel_tool_calls",
     "reasoning_effort", "enable_thinking", "thinking_budget", "user", "safety_identifier", "metadata", "service_tier",
-    "prompt_cache_key",
+    "prompt_cache_key", "web_search_options",
     stream_options=shape("include_usage", "include_obfuscation"),
     tool_choice=shape("type", "name", function=shape("name"), custom=shape("name"), allowed_tools=shape("mode", tools=NAMED)),
     function_call=shape("name"),
     response_format=shape("type", json_schema=shape("name", "description", "schema", "strict")),
     reasoning=shape("effort", "max_tokens", "enabled", "exclude"), thinking=shape("type", "budget_tokens"),
 )  # fmt: skip
-SWITCHES = frozenset({"web_search_options"})  # {} turns the search of the web on
+# Its location is all that another vendor's search has a place for.
+SEARCH_OPTIONS = shape(user_location=shape("type", approximate=shape("city", "country", "region", "timezone")))
 
 # ------------------------------------------------------------------------------------------------------------------ answer
 
