@@ -738,7 +738,8 @@ def open_input(args: Namespace, output: str = "") -> IO[bytes]:
     c.check_inside(args.input, real, args.allow_path or ())
     try:
         if not stat.S_ISREG(os.stat(real).st_mode):  # before open(): opening a named pipe would wait for its writer
-            raise c.SafetyError(f"{args.input} is not a regular file; it is read twice")
+            kind = "a directory" if os.path.isdir(real) else "not a regular file; it is read twice"
+            raise c.SafetyError(f"{args.input} is {kind}")
         if output and os.path.exists(output) and os.path.samefile(real, output):
             raise c.UsageError("--input and --output are the same file")
         return open(real, "rb")

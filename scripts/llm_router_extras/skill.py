@@ -253,10 +253,13 @@ def run_check(args: Any, console: Console) -> int:
         folder = os.path.abspath(os.path.expanduser(args.dir))
         if not os.path.isdir(folder):
             raise UsageError(f"{args.dir} is no folder", next_step="Name the folder that holds SKILL.md.")
+        inside = os.path.join(folder, NAME)  # as `skill export` writes it
+        folder = folder if os.path.isfile(f"{folder}/SKILL.md") or not os.path.isfile(f"{inside}/SKILL.md") else inside
         checked = {folder: (contents(files_under(folder)), os.path.basename(folder))}
     else:
         checked = {"the skill here": (contents(bundle()), NAME), **installed_skills()}
-    here, rows = contents(bundle()), []
+    here = contents(bundle())
+    rows: list[dict[str, Any]] = []
     for where, (files, name) in checked.items():
         found = list(faults_of(files, name))
         size = sum(map(len, files.values()))

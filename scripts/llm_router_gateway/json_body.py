@@ -32,6 +32,9 @@ def refuse_constant(name: str) -> NoReturn:
 DECODER = json.JSONDecoder(parse_constant=refuse_constant)
 # (text, index) -> (value, end), at C speed.
 read_value: Callable[[str, int], tuple[Any, int]] = DECODER.scan_once  # type: ignore[attr-defined]  # not in typeshed
+# The same for what servers send, some of which write NaN.
+read_any: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+WHITE = " \t\n\r"
 # Compact, every script's letters as they are. What was read as JSON holds no circle, and to look for one doubles the time.
 ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"), allow_nan=False)
 
@@ -193,11 +196,11 @@ def read_body(data: bytes) -> Body:
 def fields_of(text: str) -> dict[str, Any]:
     """The object that a text is; of a name that is there twice the last value."""
     try:
-        fields = DECODER.decode(text)
-        if isinstance(fields, dict):
+        fields, end = read_value(text, 0)
+        if isinstance(fields, dict) and not text[end:].strip(WHITE):
             return fields
-    except json.JSONDecodeError:
-        pass  # the slower way reports the position
+    except (json.JSONDecodeError, StopIteration):
+        pass  # the slower way takes white space in front, and reports the position
     return {member.name: member.value for member in members_of(text)}
 
 

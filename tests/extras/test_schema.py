@@ -69,7 +69,7 @@ def test_what_fits(value: Any, schema: Any) -> None:
     ([], {"oneOf": [{"type": "string"}]}, "$ must be string"), (2, {"allOf": [{"minimum": 1}, {"maximum": 1}]}, "maximum 1"),
     ({"next": {"next": {"n": "x"}}}, TREE, "$.next.next.n must be integer"),
 ])  # fmt: skip
-def test_what_does_not_fit_is_told_with_its_place(value: Any, schema: Any, said: str) -> None:
+def test_what_does_not_fit_is_named_with_its_place(value: Any, schema: Any, said: str) -> None:
     assert said in fault(value, schema)
     check_schema(schema)
 
@@ -215,7 +215,7 @@ def test_a_second_misfit_is_an_error_with_the_text(serve: Serve) -> None:
     assert len(server.requests) == 2 and "doctor" not in caught.value.next_step
 
 
-def test_after_two_misfits_the_fallback_is_asked_the_first_question(serve: Serve) -> None:
+def test_after_two_misfits_the_fallback_gets_the_first_question(serve: Serve) -> None:
     server = serve(http(completion("no")), http(completion("no")), http(completion('{"name": "B"}')))
     answer = client(server).chat("a", ASK, fallback="b", response_format=wish(PERSON))
     assert answer.data == {"name": "B"} and answer.model_used == "b" and server.bodies()[2]["messages"] == ASK

@@ -111,7 +111,7 @@ def test_two_misfits_leave_the_cache_empty(serve: Serve, files: Path, streamed: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_misfit_in_the_cache_is_asked_for_anew_and_replaced(serve: Serve, files: Path, streamed: bool) -> None:
+def test_a_misfit_in_the_cache_is_fetched_anew_and_replaced(serve: Serve, files: Path, streamed: bool) -> None:
     good, bad = (
         stream(delta(text), delta(None, "stop"), DONE) if streamed else http(completion(text)) for text in ('{"n": 1}', "x")
     )
@@ -174,7 +174,7 @@ def test_under_a_cap_only_models_with_a_price_are_chosen_from(serve: Serve) -> N
         client(serve(b""), max_cost_usd=1).chat("auto", HI, fallback="dear")
 
 
-def test_a_chosen_model_is_asked_within_the_cap_or_not_at_all(at: Any, serve: Serve) -> None:
+def test_a_chosen_model_is_called_within_the_cap_or_not_at_all(at: Any, serve: Serve) -> None:
     server = serve(listed("gpt-4o"), http(completion("x")))
     ran = at(server, "chat", "--message", "Hi", "--max-cost", "0.000001", "--json")
     assert (ran.code, ran.json["error"]["code"], ran.json["route"]["model"]) == (8, "over_budget", "gpt-4o")

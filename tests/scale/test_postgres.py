@@ -169,9 +169,7 @@ def test_any_gateway_shows_the_page_for_all_and_marks_the_silent_and_the_differe
     assert server.password not in two.log and server.password not in json.dumps(replicas_of(two))
 
 
-def test_an_outage_loses_no_call_keeps_known_keys_and_admits_nobody_on_a_guess(
-    server: PostgresServer, replica: Replicas
-) -> None:
+def test_an_outage_loses_no_call_keeps_known_keys_and_refuses_unknown_ones(server: PostgresServer, replica: Replicas) -> None:
     address = server.database()
     one, two = replica("one", address), replica("two", address)
     key = post(one, "/api-keys", {"name": "team"})["key"]

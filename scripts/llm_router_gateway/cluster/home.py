@@ -277,7 +277,7 @@ class Home:
 
     def _keys(self) -> list[Any]:
         authenticator = self.parts.authenticator
-        return [[pack_row(row) for row in authenticator.rows.values()], authenticator.generation, authenticator.sealed]
+        return [[pack_row(row) for row in authenticator.all_rows], authenticator.generation, authenticator.sealed]
 
     def push_keys(self) -> None:
         self._push("keys", *self._keys())
@@ -318,7 +318,7 @@ class Home:
             await asyncio.wait(tuple(self._pushes), timeout=IN_FORCE_S)
 
     def tend(self) -> None:
-        """Several times a second, where other gateways share with this one: tells the workers what these found."""
+        """Several times a second, where other gateways share with this one: passes on to the workers what these found."""
         if pack_logins(self.parts.authenticator.sessions.all()) != self._logins:
             self.push_sessions()
         notes = self._outside.changes(self.parts.routing_state, self.parts.clock())

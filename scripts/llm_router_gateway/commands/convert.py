@@ -28,7 +28,7 @@ from ..proxy.request import Exchange, Record, RequestContext
 from ..routing.resolve import Candidate, candidates
 from ..routing.snapshot import snapshot_of
 from ..wire.registry import SPECS, UPSTREAMS
-from .program import as_typed, program_name
+from .program import Parser, as_typed, program_name
 
 MASK = "***"
 # Whose address a bare protocol stands for: its first preset's.
@@ -45,7 +45,7 @@ class NullExchange:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         f"{program_name()} convert", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Prints the exact upstream request for the request on standard input, and what would be lost. "
         "Nothing is sent.",

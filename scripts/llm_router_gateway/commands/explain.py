@@ -28,11 +28,11 @@ from ..routing.plan import RoutingRequest, RoutingState, plan
 from ..routing.snapshot import snapshot_of
 from ..wire.registry import DEFAULT, SPECS
 from ..wire.token_estimate import input_tokens
-from .program import as_typed, program_name
+from .program import Parser, as_typed, program_name
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         f"{program_name()} explain", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Prints every model that could answer the request on standard input, and why one would or would "
         "not. Nothing is sent.",

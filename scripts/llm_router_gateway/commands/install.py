@@ -28,7 +28,7 @@ from ..config.config import ConfigError
 from ..config.sources import OVERLAY_VARIABLE, Source
 from . import install_cluster
 from .dashboards import alerts, dashboard
-from .program import program_name
+from .program import Parser, program_name
 
 PACKAGE = Path(__file__).absolute().parents[1]
 NAME = "llm-router"
@@ -320,7 +320,7 @@ PLACED: Mapping[str, Callable[[Place, bool], tuple[str, list[str]]]] = {
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         f"{program_name()} install", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description=EXPLAINED, epilog="exit codes:\n  0  printed\n  2  usage error",
     )  # fmt: skip

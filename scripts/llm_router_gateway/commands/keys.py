@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..access.authenticate import fixed_names
@@ -24,7 +25,7 @@ from ..config.addresses import is_postgres
 from ..config.config import Config, ConfigError
 from ..config.keys import Key, digest_of, hint_of, key_json, past_expiry, read_json, reset_now
 from ..config.sources import Source
-from ..errors import GatewayError
+from ..errors import GatewayError, NotFound
 from ..limiter.budgets import LocalBudgets
 from ..management.keys_api import new_secret, stored_key
 from ..policy.budgets import Spent
@@ -34,7 +35,7 @@ from ..store.recorder import StoreUnusable
 from ..store.sql_keys import SqlKeys
 from ..store.sqlite.file import StoreBroken, store_path
 from ..store.sqlite.keys import KeyFile
-from .program import as_typed, program_name
+from .program import Parser, as_typed, program_name
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -73,9 +74,9 @@ class UsageError(CommandFailed):
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(f"{program_name()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
+    made = Parser(f"{program_name()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Callers' keys in the gateway's store.")  # fmt: skip
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="configuration whose store is used")
     shared.add_argument("--store", default="", metavar="FILE", help="the store itself: a file, or postgresql://...")
     shared.add_argument("--json", action="store_true", help="print JSON")
@@ -266,7 +267,7 @@ def created_text(options: argparse.Namespace, created: Mapping[str, Any]) -> Non
 
 async def run_list(options: argparse.Namespace, opened: Opened, now: float) -> int:
     spent = await opened.keys.spent(now)
-    found = [item_of(row, spent, now) for row in (await opened.keys.all()).rows]
+    found = [item_of(row, spent, now) for row in (await opened.keys.all()).rows if not row.key.is_of_file]
     if options.json:
         sys.stdout.write(json.dumps({"items": found}, indent=2) + "\n")
         return DONE
@@ -319,12 +320,31 @@ async def run_reset(options: argparse.Namespace, opened: Opened, now: float) -> 
     spent = await opened.keys.spent(now)
     books = LocalBudgets()
     books.load(spent, now)
-    key = (await opened.keys.find(options.key)).key
-    row = (await opened.keys.change(key.id, reset_now(books.spent(key.id, now), now))).row
+    fixed = key_of_file(options.key, opened.config)
+    if fixed is None:
+        key = await key_of_store(options.key, opened)
+        row = (await opened.keys.change(key.id, reset_now(books.spent(key.id, now), now))).row
+    else:
+        made = (await opened.keys.reset_of_file(fixed.id, reset_now(books.spent(fixed.id, now), now))).row
+        row = made._replace(key=replace(fixed, reset=made.key.reset))
     if options.json:
         sys.stdout.write(json.dumps(item_of(row, spent, now), indent=2) + "\n")
     say(f"reset {row.key.name} ({row.key.id}): its spending is set to zero")
     return DONE
+
+
+async def key_of_store(name: str, opened: Opened) -> Key:
+    try:
+        return (await opened.keys.find(name)).key
+    except NotFound as error:
+        if opened.config is not None:
+            raise
+        raise CommandFailed(f"{error.message}; for a key of a configuration file, name that with -c FILE") from None
+
+
+def key_of_file(name: str, config: Config | None) -> Key | None:
+    """The key of the configuration file that a name or an id means; no key of the store has such a one."""
+    return next((key for key, _ in config.keys if name in (key.id, key.name)), None) if config is not None else None
 
 
 Command = Callable[[argparse.Namespace, Opened, float], Coroutine[Any, Any, int]]

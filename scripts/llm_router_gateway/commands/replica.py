@@ -87,7 +87,7 @@ class Replica:
         self._config: Callable[[], Config] | None = None
         self._authenticator: Authenticator | None = None
         self._has_secret = False
-        self.membership.on_epoch.append(self._tell_all_again)
+        self.membership.on_epoch.append(self._send_all_again)
 
     # -- begin and end
 
@@ -130,7 +130,7 @@ class Replica:
                 if failures == REFUSALS:
                     self._log.warn(f"{away}. Not shared with other gateways: {what}")
             except Exception as error:
-                self._log.error(f"a fault of ours beside the engine of [state]: {type(error).__name__}")
+                self._log.error(f"an internal error beside the engine of [state]: {type(error).__name__}")
             await asyncio.sleep(every_s)
 
     # -- periodic work
@@ -167,7 +167,7 @@ class Replica:
         elif self._routing_state is not None:
             self._notes.absorb(self._routing_state, note, age_s, keys, now)
 
-    def _tell_all_again(self) -> None:
+    def _send_all_again(self) -> None:
         self._notes.forget()
         if self._authenticator is not None:  # a gateway that begins later reads of logouts in the notes alone
             self._logouts = [login.hex() for login in self._authenticator.sessions.all().ended]

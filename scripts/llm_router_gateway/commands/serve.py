@@ -217,7 +217,7 @@ class Backends:
             except GatewayError:
                 pass  # the database is away: the store says so, and goes on
             except Exception as error:
-                self._log.error(f"a fault of ours in what other gateways have spent: {type(error).__name__}")
+                self._log.error(f"an internal error in what other gateways have spent: {type(error).__name__}")
             await asyncio.sleep(SPENDING_S)
 
     def close(self, limit_s: float = CLOSE_S) -> None:
@@ -296,7 +296,7 @@ class GatewayProcess:
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
-            clock=time.monotonic, new_id=new_id, warn=self.log.warn, tell=self.log.info,
+            clock=time.monotonic, new_id=new_id, warn=self.log.warn, info=self.log.info,
         )  # fmt: skip
         self._changing = admin.lock
         keys = KeysApi(backends.authenticator, backends.keys, self.shown_budgets, time.time, demo=demo)

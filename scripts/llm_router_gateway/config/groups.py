@@ -120,8 +120,8 @@ def read_limit(table: Mapping[str, Any], path: str, reading: Reading) -> Limit |
             reading.bad(f"{path}.{other}", f"is missing beside {one}")
     if values["burst_size"] and values["max_requests"] and values["burst_size"] < values["max_requests"]:
         reading.bad(f"{path}.burst_size", "is below max_requests")
-    is_told = any(problem.path.startswith(f"{path}.") for problem in reading.problems)  # a misspelt limit is one problem
-    if not is_told and not given & {"max_requests", "per_seconds", "burst_size", "tokens_per_minute", "max_concurrent"}:
+    is_reported = any(problem.path.startswith(f"{path}.") for problem in reading.problems)  # a misspelt limit is one problem
+    if not is_reported and not given & {"max_requests", "per_seconds", "burst_size", "tokens_per_minute", "max_concurrent"}:
         reading.bad(path, "sets no limit: give max_requests, tokens_per_minute or max_concurrent")
     if values["queue"] and not (values["max_concurrent"] and values["wait_s"]):
         reading.bad(f"{path}.queue", "needs max_concurrent and wait_s")

@@ -1,11 +1,11 @@
-"""Configurations of other routers as ours: a parsed file in, a router.toml's document and what could not be carried out.
+"""Configurations of other routers, converted: a parsed file in, a router.toml's document and what could not be carried out.
 
     from_jq_server(yaml)  -> Imported({"providers": [...], "models": [...], "groups": [...]}, ["model2: ..."])
     from_litellm(yaml)    the config.yaml of LiteLLM's proxy
-    from_one_api(json)    the channels of One API, as its /api/channel/ or an export of the table tells them
+    from_one_api(json)    the channels of One API, from its /api/channel/ or an export of the table
     toml_text(document)   -> the text of a router.toml
 
-Nothing is checked here that `config.parse` checks: a value of the wrong type goes on as it is, and is told there.
+Nothing is checked here that `config.parse` checks: a value of the wrong type goes on as it is, and is reported there.
 """
 
 from __future__ import annotations
@@ -49,8 +49,11 @@ class Wrong(ValueError):
 def tables(value: Any, where: str) -> list[Table]:
     """A list of tables, or Wrong that says where one was expected; nothing counts as an empty list."""
     found = [] if value is None else value
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+    if not isinstance(found, list):
         raise Wrong(f"{where} is not a list of tables")
+    odd = next((number for number, item in enumerate(found) if not isinstance(item, dict)), None)
+    if odd is not None:
+        raise Wrong(f"{where}[{odd}] is not a table")
     return found
 
 

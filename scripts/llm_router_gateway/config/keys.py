@@ -69,6 +69,11 @@ class Key:
     hint: str = ""
 
     @property
+    def is_of_file(self) -> bool:
+        """Whether a configuration file has it; of such a key the store knows its last reset alone."""
+        return self.id.startswith(CONFIG_ID)
+
+    @property
     def is_bound(self) -> bool:
         """Whether its access to models or groups is restricted."""
         return not (

@@ -60,7 +60,7 @@ def value_text(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-OTHER_NAMES = {  # what elsewhere is called otherwise, and looks like something else of ours
+OTHER_NAMES = {  # names that other tools use, and that resemble another setting here
     "requests_per_second": "max_requests with per_seconds = 1",
     **dict.fromkeys(("requests_per_minute", "rpm", "rpm_limit", "max_rpm"), "max_requests with per_seconds = 60"),
     "requests_per_hour": "max_requests with per_seconds = 3600",

@@ -37,7 +37,7 @@ from .leases import (
 )
 from .redis_scripts import SCRIPTS
 
-INSTALL = "pip install 'llm-router-client[cluster]', or pip install 'redis>=8'"
+INSTALL = "python3 -m pip install 'redis>=8'"
 MAX_NOTES = 10_000  # that are kept for replicas that begin later
 NOTES_AT_ONCE = 1_000
 CHECK_KEPT_S = 60

@@ -147,12 +147,15 @@ class KeysApi:
 
     async def reset(self, request: ManagementRequest) -> ManagementResponse:
         """Its spending is set to zero; calls in progress count from here on. The call log stays."""
-        key, now = self._stored(request), self._wall()
+        key, now, keys = self._key(request), self._wall(), self._stored_keys
         change = reset_now(self._budgets.spent(key.id, now), now)
-        return ManagementResponse(self._item(self._in_force(await self._stored_keys.change(key.id, change))))
+        if not key.is_of_file:
+            return ManagementResponse(self._item(self._in_force(await keys.change(key.id, change))))
+        self._in_force(await keys.reset_of_file(key.id, change))
+        return ManagementResponse(self._item(self._authenticator.key_by_id(key.id) or key))
 
     def _check_name(self, key: Key) -> None:
-        """Conflict for the name of a credential of the configuration: logs and statistics could not tell the two apart."""
+        """Conflict for the name of a credential of the configuration: logs and statistics could not distinguish the two."""
         if key.name in self._authenticator.fixed_names:
             raise Conflict(f"the configuration has a key that is called {key.name!r}", details={"path": "name"})
 

@@ -360,13 +360,13 @@ def has_own_address(provider: Provider) -> bool:
 def with_problems(handler: Handler) -> Handler:
     """The handler, with every problem of an invalid change in its response."""
 
-    async def handled(request: ManagementRequest) -> ManagementResponse:
+    async def handle(request: ManagementRequest) -> ManagementResponse:
         try:
             return await handler(request)
         except InvalidChange as error:
             return ManagementResponse(error.body(), error.status)
 
-    return handled
+    return handle
 
 
 class ProvidersApi:
@@ -376,11 +376,11 @@ class ProvidersApi:
         self, source: Source, *, state: Callable[[], Snapshot], routing_state: RoutingState,
         take_over: Callable[[Config], Awaitable[None]],
         clock: Callable[[], float], new_id: Callable[[], str], warn: Callable[[str], None],
-        tell: Callable[[str], None] = lambda line: None,
+        info: Callable[[str], None] = lambda line: None,
     ) -> None:  # fmt: skip
-        """`take_over` swaps the Config in as a reload does; `tell` and `warn` are the log's; `source` has been loaded."""
+        """`take_over` swaps the Config in as a reload does; `info` and `warn` are the log's; `source` has been loaded."""
         self._source, self._state, self._routing_state = source, state, routing_state
-        self._take_over, self._clock, self._warn, self._tell = take_over, clock, warn, tell
+        self._take_over, self._clock, self._warn, self._info = take_over, clock, warn, info
         self.lock = asyncio.Lock()  # a reload takes it, too
         self._run_id, self._revisions = new_id(), 0
         self._seen: object = None
@@ -574,7 +574,7 @@ class ProvidersApi:
                 why = wrong.strerror or wrong
                 self._warn(f"{source.overlay_path} cannot be written: {why}; a change of {name} was refused")
                 raise NotSaved(f"nothing was changed: it cannot be saved: {why}") from None
-            self._tell(change_line(request, name, fields))
+            self._info(change_line(request, name, fields))
             await self._take_over(source.adopt(overlay))
 
     async def _sync(self, request: ManagementRequest) -> ManagementResponse:

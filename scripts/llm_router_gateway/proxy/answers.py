@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import BadRequest, GatewayError, Unavailable, UpstreamFailed
+from ..json_body import WHITE, read_any
 from ..net.client import Response
 from ..routing.resolve import Candidate
 from ..wire import ir
@@ -41,11 +42,14 @@ def no_object(name: str) -> UpstreamFailed:
 
 def parse_or_none(data: bytes) -> dict[str, Any] | None:
     try:
-        is_utf8 = data.startswith((b'{"', b"{\n"))  # for certain: json need not look for other encodings
-        value = json.loads(data.decode("utf-8", "surrogatepass") if is_utf8 else data)
-    except (ValueError, RecursionError):
+        if not data.startswith((b'{"', b"{\n")):  # it may be in another encoding than UTF-8: json looks at it
+            value = json.loads(data)
+            return value if isinstance(value, dict) else None
+        text = data.decode("utf-8", "surrogatepass")
+        value, end = read_any(text, 0)
+    except (ValueError, RecursionError, StopIteration):
         return None
-    return value if isinstance(value, dict) else None
+    return None if text[end:].strip(WHITE) else value
 
 
 def splits_thoughts(candidate: Candidate) -> bool:

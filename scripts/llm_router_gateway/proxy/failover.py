@@ -222,16 +222,18 @@ class Failover:
     async def _with_keys(self, context: RequestContext, attempt: Attempt, send: Send[Answer], idle: Idle) -> Answer:
         """A member's answer, with the first of its provider's keys that is accepted; the one that has the conversation before
         the others."""
-        home_key = context.conversation.home_key(attempt.candidate) if context.conversation is not None else None
-        if home_key is not None:
-            attempt.prefer_key(home_key, self._clock())
+        if context.conversation is not None:
+            home_key = context.conversation.home_key(attempt.candidate)
+            if home_key is not None:
+                attempt.prefer_key(home_key, self._clock())
         while True:
             context.begin_attempt(attempt.candidate)
             started_at = self._clock()
             attempt.mark_sent(started_at)
             failure: BaseException | None = None
             try:
-                if attempt.candidate.provider.key_command is not None and not attempt.candidate.provider.keys:
+                provider = attempt.candidate.provider
+                if provider.key_command is not None and not provider.keys:
                     await self._print_key(context, attempt, idle)
                 return await send(attempt)
             except GatewayError as error:

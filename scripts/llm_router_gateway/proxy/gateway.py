@@ -141,8 +141,8 @@ class Gateway:
         self._handlers: Mapping[str, Callable[[RequestContext], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
-            "health": own.health, "live": own.live, "ready": self._ready, "root": own.health, "ignored": own.ignored,
-            "show": own.show, "fixed": own.fixed, "socket": own.socket, "management": self._management,
+            "health": own.health, "live": own.live, "ready": self._ready, "root": own.health, "ignored": own.discard,
+            "show": own.show, "fixed": own.answer_fixed, "socket": own.socket, "management": self._management,
             "kept": talks.get, "kept_input": talks.input_items, "forget": talks.delete, "cancel": talks.cancel,
             "compact": self._compact, **dict.fromkeys(RELAYED_KINDS, self._relayed),
             **self._files.handlers,
@@ -191,20 +191,24 @@ class Gateway:
                 context.conversation.close()
 
     def _begin(self, exchange: Exchange) -> RequestContext:
-        server = self.state.config.server
-        kept_bytes = server.log_body_bytes if server.log_bodies and self.on_call is not None else 0
-        if self.tracing is not None and self.tracing.settings.content:
-            kept_bytes = max(kept_bytes, self.tracing.settings.max_content_bytes)
-        if kept_bytes:
-            exchange = RecordedExchange(exchange, kept_bytes)
+        if self.state.config.server.log_bodies or self.tracing is not None:
+            exchange = self._recorded(exchange)
         headers = dict(exchange.headers)
         given = headers.get("x-request-id", "")
         request_id = given if given and is_request_id(given) else self._new_id()
         client = self.authenticator.client(exchange.client, headers)
-        record = Record(request_id, exchange.method, exchange.path, client, self._clock())
-        record.protocol = paths.protocol_of(exchange.path, headers)
+        protocol = paths.protocol_of(exchange.path, headers)
+        record = Record(request_id, exchange.method, exchange.path, client, self._clock(), protocol)
         query = dict(parse_qsl(exchange.query, keep_blank_values=True)) if exchange.query else {}
-        return RequestContext(exchange, self.state, record, headers, query, paths.UNREAD[record.protocol])
+        return RequestContext(exchange, self.state, record, headers, query, paths.UNREAD[protocol])
+
+    def _recorded(self, exchange: Exchange) -> Exchange:
+        """The exchange, with a record of its texts where they are logged or traced."""
+        server = self.state.config.server
+        kept_bytes = server.log_body_bytes if server.log_bodies and self.on_call is not None else 0
+        if self.tracing is not None and self.tracing.settings.content:
+            kept_bytes = max(kept_bytes, self.tracing.settings.max_content_bytes)
+        return RecordedExchange(exchange, kept_bytes) if kept_bytes else exchange
 
     async def _answer(self, context: RequestContext) -> None:
         """The answer, or the error in the caller's shape."""
@@ -268,8 +272,7 @@ class Gateway:
     async def _receive(self, context: RequestContext) -> bytes:
         """The bytes of a body, counted among those in flight."""
         server = context.state.config.server
-        said = context.headers.get("content-length", "")
-        declared = min(int(said), server.max_body_bytes) if said.isascii() and said.isdigit() else 0
+        declared = min(int(context.headers.get("content-length", 0)), server.max_body_bytes)
         context.reserved = self.bodies.reserve(declared, server.max_bytes_in_flight)
         data = await context.exchange.read_body(server.max_body_bytes)
         if len(data) != declared:  # its length was not declared
@@ -286,7 +289,9 @@ class Gateway:
         else:
             context.body = read_body(data)
         name_model(context)
-        await self._files.check_named(context)
+        names = self._files.names_in(context)
+        if names:
+            await self._files.check_names(context, names)
         if SPECS[context.call.protocol].keeps_answers:
             context.conversation = await self._conversations.begin(context)
         if context.large is not None:
@@ -378,7 +383,7 @@ class Gateway:
                 self.tracing.finish(context, call)
             return call
         except Exception as error:
-            self._log.error(f"a fault of ours in the record of {context.record.request_id}: {fault_location(error)}")
+            self._log.error(f"an internal error in the record of {context.record.request_id}: {fault_location(error)}")
             return None
 
 

@@ -4,7 +4,7 @@
     candidate = await keys.with_key(candidate)          with the key in its provider; unchanged where that has no command
     candidate = await keys.with_other_key(candidate)    after the upstream refused that key; None where there is no other
 
-One run answers everybody who waits for it. A key that is about to expire is renewed in the background, and goes on until then.
+One run serves all requests that wait. A key that is about to expire is renewed in the background, and goes on until then.
 A command that fails is not run again at once, so that a thousand requests do not start a thousand programs. Each worker process
 runs its own. Nothing that a command printed, on either stream, gets into an error or the log.
 """

@@ -59,7 +59,12 @@ class PlainAnswers:
 
     async def _chat(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         """Send, then relay or convert."""
-        outgoing, headers, data = await self._fetch_chat(context, attempt)
+        context.converted = self._services.converted
+        outgoing = await outgoing_for(context, attempt)
+        try:
+            headers, data = await self._upstream.fetch(outgoing)
+        except GatewayError as error:
+            outgoing, headers, data = await self._fetch_again(context, attempt, outgoing, error)
         said, made = await receive(self._services, context, outgoing, data)
         if context.plan is not None:  # a lone model is never compared
             attempt.mark_output(self._clock())
@@ -68,15 +73,12 @@ class PlainAnswers:
             await context.conversation.wait_settled()
         return (headers if said.is_relayed else [JSON_TYPE]), made
 
-    async def _fetch_chat(self, context: RequestContext, attempt: Attempt) -> tuple[Outgoing, Headers, bytes]:
-        """In another form where the upstream refuses the first."""
-        context.converted = self._services.converted
-        outgoing = await outgoing_for(context, attempt)
-        try:
-            return outgoing, *await self._upstream.fetch(outgoing)
-        except GatewayError as error:
-            if not can_send_again(context, outgoing, error):
-                raise
+    async def _fetch_again(
+        self, context: RequestContext, attempt: Attempt, refused: Outgoing, error: GatewayError
+    ) -> tuple[Outgoing, Headers, bytes]:
+        """The answer to the same request in another form, after the upstream has refused the first; else the error."""
+        if not can_send_again(context, refused, error):
+            raise error
         outgoing = await outgoing_for(context, attempt)
         headers, data = await self._upstream.fetch(outgoing)
         self._services.learn_converted(context.converts_for)

@@ -171,7 +171,7 @@ class Attempt:
         self.limited: RateLimited | None = None  # set when its limits refused the request after all
         routing_state.active[target.name] = routing_state.active.get(target.name, 0) + 1
         known = routing_state.healths.get(target.name)
-        if known is not None and circuit_breaker.state(known, now) == "probe":
+        if known is not None and known.open_until and circuit_breaker.state(known, now) == "probe":
             routing_state.keep(target.name, circuit_breaker.start_probe(known))
 
     def mark_sent(self, now: float) -> None:

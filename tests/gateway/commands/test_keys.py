@@ -130,7 +130,7 @@ def test_what_was_not_done_has_a_reason_and_a_code(words: tuple[str, ...], code:
 
 
 @pytest.mark.slow
-def test_a_store_that_is_damaged_or_not_ours_is_left_as_it_is(folder: Path) -> None:
+def test_a_store_that_is_damaged_or_of_another_program_is_left_as_it_is(folder: Path) -> None:
     (folder / "router.db").write_bytes(b"this is no database, but it is somebody's" * 100)
     other = sqlite3.connect(folder / "other.db")
     other.execute("CREATE TABLE mine (x)")
@@ -157,6 +157,16 @@ def test_names_from_the_store_cannot_steer_a_terminal(folder: Path) -> None:
 def test_times_may_be_relative_to_now() -> None:
     assert keycli.expiry("1d", 0.0) == "1970-01-02T00:00:00Z" and keycli.expiry("2027-01-31", 0.0) == "2027-01-31"
     assert keycli.expiry("36h", 0.0) == "1970-01-02T12:00:00Z" and keycli.expiry("d", 0.0) == "d"
+
+
+@pytest.mark.slow
+def test_a_reset_without_a_configuration_says_how_a_key_of_a_file_is_named(folder: Path) -> None:
+    keys(folder, "create", "--name", "laptop")
+    (folder / "router.toml").write_text(CONFIG + '[[keys]]\nname = "ci"\nkey = "a-key-of-the-file"\n')
+    assert b"name that with -c FILE" in keys(folder, "reset", "ci", "--store", "router.db", code=1).stderr
+    assert b"nobody" in keys(folder, "reset", "nobody", code=1).stderr
+    assert b"reset ci (config:ci)" in keys(folder, "reset", "ci").stderr
+    assert [each["name"] for each in shown(folder, "list")["items"]] == ["laptop"]
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def with_replica(body: Callable[[Any, Any, Any], Awaitable[None]], monkeypatch: 
     asyncio.run(run())
 
 
-def test_a_breaker_and_a_logout_that_were_not_taken_are_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_breaker_and_a_logout_that_were_not_taken_are_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(made: Any, engine: Engine, log: Log) -> None:
         state, sessions = made._routing_state, made._authenticator.sessions
         sessions.secret = b"s" * 32

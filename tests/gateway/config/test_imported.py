@@ -148,7 +148,7 @@ def test_litellms_clouds_are_called_by_their_compatible_endpoints(name: str) -> 
     assert config.parse(found.document).providers[0].url("chat").endswith("/chat/completions")
 
 
-def test_a_part_of_a_clouds_address_that_is_in_a_variable_of_litellms_is_asked_for() -> None:
+def test_a_part_of_a_clouds_address_in_a_variable_of_litellms_is_named_as_missing() -> None:
     params = {
         "model": "bedrock/openai.gpt-oss-20b-1:0",
         "aws_region_name": from_env("MY_REGION"),

@@ -233,7 +233,7 @@ def test_a_breaker_that_opened_in_one_worker_is_open_in_the_other_within_a_secon
     until(lambda: other_knows(both[1]), "the other worker knows", limit_s=15)
     states = {each["model"]: each for each in gateway.get("/health/models", **AS_ADMIN).json["models"]}
     assert (states["sick/m"]["state"], states["sick/m"]["failures"]) == ("open", 2)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
 
 
 def other_knows(way: Kept) -> bool:
@@ -338,7 +338,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_records_stay(start: Start, 
         os.kill(victim, signal.SIGKILL)
         began = time.monotonic()
         until(lambda: len(now := workers_of(gateway.pid)) == 2 and victim not in now, "another is there")
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
     gateway.logged(f"(process {victim}) was ended by signal 9: another is started")
     upstream.does(answers)
     until(lambda: ready(gateway) == 2, "it accepts callers")

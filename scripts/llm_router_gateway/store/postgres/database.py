@@ -435,7 +435,7 @@ class PostgresStore(Recorder):
             if any(name.startswith("removed") for name in notes):
                 self._days.clear()
         except Exception as wrong:
-            if is_away(wrong) and getattr(wrong, "sqlstate", None) != "55P03":  # somebody reads what is to go
+            if is_away(wrong) and getattr(wrong, "sqlstate", None) != "55P03":  # it is being read
                 self._failed(wrong)
         self._care_at = self._clock() + (CARE_PAUSE_S if more else CARE_S)
 

@@ -29,7 +29,7 @@ from ..query import DAY_S, Page
 from ..recorder import StoreUnusable
 from ..rollups import ALL
 
-INSTALL = "pip install 'llm-router-client[cluster]'"
+INSTALL = "python3 -m pip install 'psycopg[binary]>=3.2'"
 CONNECT_S = 5  # for one host of the address
 LOOK_S = 0.25  # how exactly a limit is kept
 OLDEST = 130_000  # PostgreSQL 13

@@ -27,7 +27,7 @@ from . import ledgers
 from .driver import Guard, Session, connect, is_away, reason
 from .migrations import CHANNEL
 
-POLL_S = 0.4  # between two looks, when nothing is heard
+POLL_S = 0.4  # between two looks, when no notification comes
 LIMIT_S = 2.0  # of one look; a server that takes longer counts as away
 HEARTBEAT_S = 1.0
 AGAIN_S = 1.0  # between two attempts at a server that is away
@@ -96,12 +96,12 @@ class ReplicaWatch:
 
     @property
     def alive(self) -> int:
-        """Gateways that were heard lately, this one among them: limits that cannot be shared are divided by it."""
+        """Gateways with a recent sign of life, this one among them: limits that cannot be shared are divided by it."""
         return max(1, sum(not each.is_silent for each in self._found))
 
     @property
     def replicas(self) -> tuple[Replica, ...]:
-        """As they are known now: while the database is away, none of the others has been heard either."""
+        """As they are known now: while the database is away, no sign of life of the others arrives."""
         late_s = max(0.0, self._clock() - self._beat_at - 2 * HEARTBEAT_S)
         return tuple(each if each.is_self else each._replace(age_s=each.age_s + late_s) for each in self._found)
 
@@ -128,7 +128,7 @@ class ReplicaWatch:
                 self._stop.wait(AGAIN_S)
 
     def _listen(self) -> None:
-        """Until something is heard, or POLL_S."""
+        """Until a notification comes, or POLL_S."""
         session = self._session
         if session is None:
             return
@@ -211,10 +211,10 @@ class ReplicaWatch:
         found = [Replica(each, max(0.0, age), each == self._id, json.loads(report)) for each, age, report in rows]
         self._found = tuple(sorted(found, key=lambda replica: (not replica.is_self, replica.id)))
         self._beat_at = self._clock()
-        self._tell_differences()
+        self._report_differences()
         return True
 
-    def _tell_differences(self) -> None:
+    def _report_differences(self) -> None:
         """Once each, when they have lasted from one heartbeat to the next: in a roll-out they pass."""
         found = tuple(differences([each for each in self._found if not each.is_silent]))
         for text in found:

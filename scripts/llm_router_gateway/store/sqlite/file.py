@@ -125,7 +125,7 @@ def connect(path: str, *, reads: bool = False) -> Database:
 
 
 def claim_file(db: Database, path: str) -> None:
-    """Makes a new file ours; StoreBroken for one that is another program's."""
+    """Marks a new file as a store; StoreBroken for one that is another program's."""
     mark = db.execute("PRAGMA application_id").fetchone()[0]
     if mark == APPLICATION_ID:
         return
@@ -187,7 +187,7 @@ def move_aside(path: str, now_s: float) -> str:
 
 
 def may_be_moved(path: str) -> bool:
-    """Whether a file that SQLite cannot read is one of ours, and no file that was named by mistake."""
+    """Whether a file that SQLite cannot read is a store, and no file that was named by mistake."""
     with open(path, "rb") as file:
         return file.read(16) == MAGIC or path.endswith(OWN_NAMES)
 
