@@ -304,6 +304,26 @@ def test_a_call_that_the_server_cannot_hold_keeps_no_other_in_the_file(own_serve
     sums_are_those_of_the_calls(store.address)
 
 
+def test_without_a_file_calls_wait_in_memory_and_what_is_too_much_is_counted(
+    own_server: PostgresServer, opened: Opened
+) -> None:
+    store = opened(own_server.database())
+    assert store.most_waiting == 100_000
+    own_server.kill()
+    add(store, 1)
+    until(lambda: store.broken)
+    store.most_waiting = 5
+    add(store, 7, 1)
+    kept = store.health()["rows_waiting"]
+    assert kept in (5, 6), "one of them may be on its way already"
+    assert store.dropped == 8 - kept and not store.health()["bridged"]
+    own_server.start()
+    until(lambda: not store.health()["rows_waiting"] and not store.broken)
+    assert sorted(ids(store.address)) == names(0, kept)
+    assert f"{8 - kept} were dropped" in " ".join(store.take_notes())
+    sums_are_those_of_the_calls(store.address)
+
+
 def test_rights_that_are_missing_are_known_beforehand(own_server: PostgresServer, opened: Opened) -> None:
     def lacking(address: str) -> str:
         with CommandSession(address, creates=False, is_new=True) as found:
