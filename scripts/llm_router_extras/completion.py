@@ -37,7 +37,7 @@ def free_of(command: str) -> str:
     return str(parser.options[parser.free].metavar) if parser.free else ""
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """A text in single quotes of a shell."""
     return "'" + text.replace("'", "'\\''") + "'"
 
@@ -48,7 +48,7 @@ def bash() -> str:
         flags = flags_of(command)
         names = [name for flag in flags for name in flag.spelled]
         valued.update({name: flag.value for flag in flags if flag.value for name in flag.spelled})
-        rows.append(f"        {command}) words={quoted(' '.join([*words_of(command), *names, '--help']))} ;;")
+        rows.append(f"        {command}) words={quote(' '.join([*words_of(command), *names, '--help']))} ;;")
     files, folders = ("|".join(name for name, value in valued.items() if value in kind) for kind in (FILES, FOLDERS))
     others = "|".join(name for name, value in valued.items() if value not in FILES + FOLDERS)
     commands = " ".join([*COMMANDS, "help", "--version", "--help"])
@@ -59,7 +59,7 @@ _llm_router() {{
     if [ "$current" = "=" ]; then current=""; fi
     if [ "$previous" = "=" ]; then previous="${{COMP_WORDS[COMP_CWORD-2]}}"; fi
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W {quoted(commands)} -- "$current"))
+        COMPREPLY=($(compgen -W {quote(commands)} -- "$current"))
         return
     fi
     case "$previous" in
@@ -75,7 +75,7 @@ _llm_router() {{
     fi
     case "${{COMP_WORDS[1]}}" in
 {table}
-        help) words={quoted(" ".join(COMMANDS))} ;;
+        help) words={quote(" ".join(COMMANDS))} ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }}
@@ -95,13 +95,13 @@ def zsh() -> str:
         specs = []
         for flag in flags_of(command):
             value = action(flag.value) if flag.value else ""
-            specs += [quoted(f"*{name}[{plain(flag.help)}]{value}") for name in flag.spelled]
-        words = " ".join(f"{word}\\:{quoted(plain(text))}" for word, text in words_of(command).items())
-        specs += [quoted(f"1:action:(({words}))")] if words else []
+            specs += [quote(f"*{name}[{plain(flag.help)}]{value}") for name in flag.spelled]
+        words = " ".join(f"{word}\\:{quote(plain(text))}" for word, text in words_of(command).items())
+        specs += [quote(f"1:action:(({words}))")] if words else []
         free = free_of(command)
-        specs += [quoted(f"*{action(free)}")] if free else []  # without it, nothing is completed after a question
+        specs += [quote(f"*{action(free)}")] if free else []  # without it, nothing is completed after a question
         rows.append(f"        {command}) _arguments {' '.join(specs)} ;;")
-    names = " ".join(quoted(f"{name}:{command.summary}") for name, command in COMMANDS.items())
+    names = " ".join(quote(f"{name}:{command.summary}") for name, command in COMMANDS.items())
     table = "\n".join(rows)
     return f"""#compdef {PROGRAM}
 # zsh completion for {PROGRAM}: put it into a folder of $fpath as _{PROGRAM}
@@ -136,14 +136,14 @@ def fish() -> str:
     lines += [FISH_CONDITION, f"complete -c {PROGRAM} -f"]
     for name, entry in COMMANDS.items():
         for condition in ("__llm_router_command", "__llm_router_command help"):
-            lines.append(f"complete -c {PROGRAM} -n {quoted(condition)} -a {name} -d {quoted(entry.summary)}")
+            lines.append(f"complete -c {PROGRAM} -n {quote(condition)} -a {name} -d {quote(entry.summary)}")
     for command in COMMANDS:
-        seen = f"complete -c {PROGRAM} -n {quoted(f'__llm_router_command {command}')}"
-        lines += [f"{seen} -a {word} -d {quoted(text)}" for word, text in words_of(command).items()]
+        seen = f"complete -c {PROGRAM} -n {quote(f'__llm_router_command {command}')}"
+        lines += [f"{seen} -a {word} -d {quote(text)}" for word, text in words_of(command).items()]
         for flag in flags_of(command):
             names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in flag.spelled)
             value = "" if not flag.value else " -r -F" if flag.value in FILES + FOLDERS else " -x"
-            lines.append(f"{seen} {names}{value} -d {quoted(flag.help)}")
+            lines.append(f"{seen} {names}{value} -d {quote(flag.help)}")
     return "\n".join(lines) + "\n"
 
 

@@ -111,7 +111,7 @@ TOOLS: list[JSON] = [
 
 
 class ProtocolError(Exception):
-    """A message that is no call of ours: the code and text of its JSON-RPC error, and what belongs to it."""
+    """A message that is no valid call: the code and text of its JSON-RPC error, and what belongs to it."""
 
     def __init__(self, code: int, message: str, data: JSON | None = None) -> None:
         super().__init__(message)

@@ -89,10 +89,10 @@ class Talk:
             return
         finally:
             self.console.end_wait()
-        self.tell(answer)
+        self.show(answer)
         self.keep(question, answer)
 
-    def tell(self, answer: Answer) -> None:
+    def show(self, answer: Answer) -> None:
         if self.args.json:
             self.console.result(envelope(answer))
         for warning in answer.warnings:

@@ -341,7 +341,7 @@ def test_new_figures_come_by_themselves_and_a_pause_stops_them(page: Any, gatewa
     shows(page, "1,260")
 
 
-def test_a_store_that_lost_calls_is_told(page: Any, gateway: Any) -> None:
+def test_a_store_that_lost_calls_is_reported(page: Any, gateway: Any) -> None:
     from pretend import stored
 
     real = gateway.get_monitor_statistics
@@ -416,7 +416,7 @@ def test_a_call_opens_in_a_drawer_with_all_that_is_known_of_it(page: Any, gatewa
     page.until_text("dialog", "req-0006")
 
 
-def test_a_call_that_is_not_kept_any_more_is_told(page: Any, gateway: Any) -> None:
+def test_a_call_that_is_not_kept_any_more_is_reported(page: Any, gateway: Any) -> None:
     page.allowed = BROKEN
     open_view(page, gateway, "view=calls&call=31337")
     page.until_text("dialog", "no such call")
@@ -544,6 +544,23 @@ def test_what_is_wrong_with_a_key_stands_at_its_field_which_is_unfolded(page: An
     assert not page.has("dialog .failure")
 
 
+def test_what_fits_nothing_is_said_with_the_key_that_was_made_and_after_a_change(page: Any, gateway: Any) -> None:
+    warning = 'the key "batch": allowed_models has "opnai/*", which nothing here fits'
+    gateway.warnings = [warning]
+    open_view(page, gateway, "view=keys")
+    page.labelled("New key").click()
+    page.field("Name").type("batch")
+    page.field("Models").type("opnai/*")
+    page.labelled("Create the key").click()
+    page.until_text("dialog", warning)
+    page.labelled("Done").click()
+    page.gone("dialog")
+    page.labelled("Edit team-search").click()
+    page.field("Models").fill("opnai/*")
+    page.labelled("Save").click()
+    page.until_text("#toasts .toast.warn", warning)
+
+
 def test_keys_are_disabled_rotated_and_deleted_after_a_question(page: Any, gateway: Any) -> None:
     open_view(page, gateway, "view=keys")
     page.labelled("Disable team-search").click()
@@ -643,7 +660,7 @@ def test_the_focus_stays_where_it_was_when_new_data_comes(page: Any, gateway: An
     assert page.run("return document.activeElement.dataset.key") == "call:997"
 
 
-def test_colours_follow_the_system_until_somebody_chooses(page: Any, gateway: Any) -> None:
+def test_colours_follow_the_system_until_one_is_chosen(page: Any, gateway: Any) -> None:
     colour = "return getComputedStyle(document.body).backgroundColor"
     page.scheme("dark")
     open_view(page, gateway, "view=activity")
@@ -661,7 +678,7 @@ def test_colours_follow_the_system_until_somebody_chooses(page: Any, gateway: An
     page.until(f"{colour} === arguments[0]", dark)
 
 
-def test_who_wants_no_motion_gets_none(page: Any, gateway: Any) -> None:
+def test_reduced_motion_is_respected(page: Any, gateway: Any) -> None:
     page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
     open_view(page, gateway, "view=activity")
     assert page.run("return getComputedStyle(document.querySelector('.live-dot')).animationName") == "none"

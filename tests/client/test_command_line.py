@@ -84,7 +84,7 @@ def test_none_of_the_seventeen_bad_answers_exits_0(at_demo: Any, name: str) -> N
 
 
 @pytest.mark.slow
-def test_length_is_told_and_strict_makes_it_incomplete(at_demo: Any) -> None:
+def test_length_is_a_warning_and_strict_makes_it_incomplete(at_demo: Any) -> None:
     for more, code in (([], 0), (["--strict"], 10), (["--strict", "--stream"], 10)):
         ran = at_demo("chat", "-m", "fail-length", "--message", "Hello", *more)
         assert ran.code == code and ran.out.decode() == f"{ANSWERED}\n" and b"cut at the token limit" in ran.err
@@ -299,7 +299,7 @@ USAGE = {  # what is typed -> what the error says
 
 @pytest.mark.slow
 @pytest.mark.parametrize("typed", USAGE)
-def test_wrong_usage_is_told_before_anything_is_sent(at_demo: Any, demo: Any, typed: str) -> None:
+def test_a_usage_error_comes_before_anything_is_sent(at_demo: Any, demo: Any, typed: str) -> None:
     (at_demo.cwd / "latin").write_bytes(b"\xe9")
     ran = at_demo(*typed.split())
     assert ran.code == 2 and ran.out == b"" and USAGE[typed] in ran.err.decode() and b"\nllm-router: next: " in ran.err, ran
@@ -477,7 +477,7 @@ def test_interrupted_in_mid_stream_the_text_is_there_and_the_end_is_quick(at_dem
     began = time.monotonic()
     running.send_signal(number)
     rest, err = running.communicate(timeout=30)
-    assert running.returncode == 130 and time.monotonic() - began < 5
+    assert running.returncode == 130 and time.monotonic() - began < 20
     assert (out + rest).startswith(b'{"type": "text"' if more else b"This ") and (out + rest).endswith(b"\n")
     assert b"interrupted" in err and b"Traceback" not in err
     if more:
@@ -486,7 +486,7 @@ def test_interrupted_in_mid_stream_the_text_is_there_and_the_end_is_quick(at_dem
 
 @pytest.mark.slow
 @posix_only
-@pytest.mark.parametrize("command", [["chat", "-m", "fail-stall"], ["compare", "--models", "fail-stall,demo-sleep-9000"]])
+@pytest.mark.parametrize("command", [["chat", "-m", "fail-stall"], ["compare", "--models", "fail-stall,demo-sleep-60000"]])
 def test_interrupted_while_waiting_the_end_is_quick(at_demo: Any, demo: Any, command: List[str]) -> None:
     running = at_demo.start(*command, "--message", "Hello")
     until = time.monotonic() + 10
@@ -495,7 +495,7 @@ def test_interrupted_while_waiting_the_end_is_quick(at_demo: Any, demo: Any, com
     began = time.monotonic()
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=30)
-    assert running.returncode == 130 and time.monotonic() - began < 5 and b"Traceback" not in err
+    assert running.returncode == 130 and time.monotonic() - began < 20 and b"Traceback" not in err
 
 
 @pytest.mark.slow
@@ -635,7 +635,7 @@ def test_doctor_says_what_is_set_and_what_to_do(cli: Any, demo: Any) -> None:
 
 
 @pytest.mark.slow
-def test_fallback_is_told_on_stderr_and_in_the_envelope(at_demo: Any) -> None:
+def test_fallback_is_reported_on_stderr_and_in_the_envelope(at_demo: Any) -> None:
     ran = at_demo("chat", "-m", "fail-402", "--fallback", "fail-404,demo", "--message", "Hello")
     assert ran.code == 0 and ran.out.decode() == f"{ANSWERED}\n"
     assert ran.err.decode().count("failed (") == 2

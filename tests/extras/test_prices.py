@@ -91,7 +91,7 @@ OWN: Dict[str, Any] = {
 
 
 @pytest.mark.parametrize(("words", "gpt"), [((), 9), (("--replace",), 2.5)])
-def test_what_the_user_set_stays_unless_told(setup: Any, words: Any, gpt: float) -> None:
+def test_what_the_user_set_stays_without_replace(setup: Any, words: Any, gpt: float) -> None:
     path = Path(setup.env["LLM_ROUTER_CONFIG"])
     path.parent.mkdir()
     path.write_text(json.dumps(OWN), encoding="utf-8")

@@ -307,7 +307,7 @@ def test_an_alias_of_an_alias_is_refused(configured: Any) -> None:
 
 def completed(*typed: str) -> List[str]:
     """What bash offers after these words, the last of them unfinished."""
-    script = f"{completion.bash()}\nCOMP_WORDS=(llm-router {' '.join(completion.quoted(word) for word in typed)})\n"
+    script = f"{completion.bash()}\nCOMP_WORDS=(llm-router {' '.join(completion.quote(word) for word in typed)})\n"
     script += f"COMP_CWORD={len(typed)}\n_llm_router\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0 and not done.stderr, done

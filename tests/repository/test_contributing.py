@@ -63,7 +63,7 @@ def test_every_step_that_is_named_is_one() -> None:
     assert named and named <= {name for name, *_ in steps}
 
 
-def test_a_step_that_does_not_exist_is_wrong_usage() -> None:
+def test_a_step_that_does_not_exist_is_a_usage_error() -> None:
     if sys.platform == "win32":
         pytest.skip("the gate is a shell script")
     run = subprocess.run([str(ROOT / ".ci" / "run"), "no-such-step"], capture_output=True, text=True, timeout=60, check=False)

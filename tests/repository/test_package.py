@@ -79,7 +79,7 @@ def test_the_wheel_carries_its_pages_and_the_skill(tmp_path: Path, cli: Any) -> 
         assert done.returncode == 0, (words, done)
 
 
-def test_what_only_the_gateway_needs_is_not_asked_of_the_clients_older_pythons() -> None:
+def test_what_only_the_gateway_needs_is_not_required_on_the_clients_older_pythons() -> None:
     """uv resolves a project for all of them, and refuses it where one cannot be had."""
     [cluster] = re.findall(r"(?m)^cluster = \[(.*)\]", PYPROJECT)
     requirements = re.findall(r'"([^"]+)"', cluster)

@@ -38,7 +38,7 @@ def test_ci_takes_the_test_command_from_the_readme() -> None:
     assert re.findall(r"(?m)^python3 -m venv .*$", README) == [TEST_COMMAND]
 
 
-def test_the_first_command_answers_with_no_key_and_says_who_answers(cli: Any) -> None:
+def test_the_first_command_answers_with_no_key_and_names_the_mock_server(cli: Any) -> None:
     words = [sys.executable, *shlex.split(FIRST_COMMAND)[1:]]
     done = subprocess.run(words, capture_output=True, cwd=ROOT, env=cli.env, stdin=subprocess.DEVNULL, timeout=30)
     assert done.returncode == 0, done.stderr

@@ -21,7 +21,7 @@ from ..config.settings import Secret
 from ..config.sources import Source
 from ..errors import BadRequest, GatewayError
 from ..json_body import read_body
-from ..proxy.key_commands import keyed
+from ..proxy.key_commands import candidate_with_key
 from ..proxy.outgoing import Outgoing, chat_call, convert_request, relay_request
 from ..proxy.paths import Call
 from ..proxy.request import Exchange, Record, RequestContext
@@ -91,7 +91,7 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
     if not candidate.remote_id:
         raise BadRequest("model is missing: give --model or name one in the request")
     if candidate.provider.key_command is not None:  # a dry run does not run it
-        candidate = keyed(candidate, Secret(MASK))
+        candidate = candidate_with_key(candidate, Secret(MASK))
     record = Record("dry-run", "POST", "", "", 0.0, options.source, wanted or candidate.remote_id, candidate.name)
     spec = SPECS[options.source]
     record.stream = options.stream or spec.wants_stream(body.fields)

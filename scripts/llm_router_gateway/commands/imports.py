@@ -62,7 +62,7 @@ def write(path: str, text: str) -> None:
         file.write(text)
 
 
-def tell(found: Imported, problems: Sequence[str]) -> None:
+def print_report(found: Imported, problems: Sequence[str]) -> None:
     for title, lines in (("not carried", found.lost), ("otherwise here", found.notes), ("to be mended", problems)):
         sys.stderr.write("".join(f"{title}: {line}\n" for line in lines))
 
@@ -86,5 +86,5 @@ def run(arguments: Sequence[str]) -> int:
     if not options.output:
         sys.stdout.write(text)
     problems = missing_in(found.document)
-    tell(found, problems)
+    print_report(found, problems)
     return 1 if problems else 0

@@ -1,7 +1,7 @@
-"""models refresh: what the providers list, as [[models]] entries to paste, with window and price where they tell them.
+"""models refresh: what the providers list, as [[models]] entries to paste, with window and price where they list them.
 
     llm-router-gateway models refresh -c router.toml               prints what the file does not list yet
-    llm-router-gateway models refresh --prices prices.json         prices from LiteLLM's list where a provider tells none
+    llm-router-gateway models refresh --prices prices.json         prices from LiteLLM's list where a provider lists none
 
 Nothing is written: stdout has the proposals, stderr a line for each provider.
 """
@@ -172,8 +172,8 @@ def run(arguments: Sequence[str]) -> int:
         names = ", ".join(each.name for each in config.providers if each.is_active)
         wrong = f"{options.prices} is not a price list: a JSON object is expected" if chosen else ""
         name = f" {options.provider!r}" if options.provider else ""
-        known = f"active providers: {names}" if names else "add [[providers]] to the file, or set a key such as OPENAI_API_KEY"
-        wrong = wrong or f"there is no active provider{name}; {known}"
+        step = f"active providers: {names}" if names else "add [[providers]] to the file, or set a key such as OPENAI_API_KEY"
+        wrong = wrong or f"there is no active provider{name}; {step}"
         sys.stderr.write(f"{wrong}\n")
         return 2
     answers = asyncio.run(lists(config, chosen))

@@ -9,6 +9,9 @@ import socket
 import sys
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
+from pathlib import Path
+
+from ..cluster.silence import Doing
 
 FIRST_INHERITED = 3  # the first descriptor that systemd passes; sd_listen_fds(3)
 
@@ -42,6 +45,15 @@ def on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], 
             loop.add_signal_handler(number, action)
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_, action=action: loop.call_soon_threadsafe(action))
+
+
+def doing_of(pid: int) -> Doing | None:
+    """What Linux says of a process: Doing("S", 1.25); None elsewhere, and of one that is gone. proc_pid_stat(5)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+        return Doing(fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def inherited_sockets(env: MutableMapping[str, str], pid: int) -> list[socket.socket]:

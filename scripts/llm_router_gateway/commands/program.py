@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
             for command in set((action.choices or {}).values()):  # type: ignore[attr-defined]  # a dict, of parsers
                 yield from command.flags()
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         from difflib import get_close_matches
 
         found, rest = self.parse_known_args(args, namespace)

@@ -73,7 +73,7 @@ class Progress:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._next = clock, clock() + SAY_S
 
-    def tell(self, what: str, done: int, total: int) -> None:
+    def show(self, what: str, done: int, total: int) -> None:
         if self._clock() >= self._next:
             say(f"{what}: {done:,} of {total:,}")
             self._next = self._clock() + SAY_S
@@ -94,7 +94,7 @@ def copy_all(source: StoreSource, target: Any, progress: Progress) -> str:
         for found in source.sums(table, SUMS_AT_ONCE):
             number += len(found)
             target.add_sums(table, number, found)
-            progress.tell(f"sums ({table})", number, number)
+            progress.show(f"sums ({table})", number, number)
     for turns in source.turns(TURNS_AT_ONCE):
         target.add_turns(turns, source.items([turn[0] for turn in turns]))
     for objects in source.owned(TURNS_AT_ONCE):
@@ -103,15 +103,15 @@ def copy_all(source: StoreSource, target: Any, progress: Progress) -> str:
     after = target.done("calls")
     for batch in source.calls(after, CALLS_AT_ONCE):
         target.add_calls(batch.last_id, batch.calls, batch.texts)
-        progress.tell("calls", batch.last_id, expected[0])
+        progress.show("calls", batch.last_id, expected[0])
     found = target.totals()
     if not are_equal(expected, found):
-        raise NotCopied(f"the copy is not the same: {described(expected)} in the file, {described(found)} in the database. "
+        raise NotCopied(f"the copy is not the same: {totals_text(expected)} in the file, {totals_text(found)} in the database. "
                         "keep_days or max_store_bytes of a gateway on it may have removed the oldest days")  # fmt: skip
-    return f"copied {described(expected)} and {len(source.keys())} keys; counted again, they are the same"
+    return f"copied {totals_text(expected)} and {len(source.keys())} keys; counted again, they are the same"
 
 
-def described(counted: Sequence[Any]) -> str:
+def totals_text(counted: Sequence[Any]) -> str:
     calls, tokens_in, tokens_out, usd = counted
     return f"{calls:,} calls ({tokens_in:,} tokens in, {tokens_out:,} out, {usd:.6f} USD)"
 

@@ -1,11 +1,11 @@
-"""Configurations of other routers as ours: a parsed file in, a router.toml's document and what could not be carried out.
+"""Configurations of other routers, converted: a parsed file in, a router.toml's document and what could not be carried out.
 
     from_jq_server(yaml)  -> Imported({"providers": [...], "models": [...], "groups": [...]}, ["model2: ..."])
     from_litellm(yaml)    the config.yaml of LiteLLM's proxy
-    from_one_api(json)    the channels of One API, as its /api/channel/ or an export of the table tells them
+    from_one_api(json)    the channels of One API, from its /api/channel/ or an export of the table
     toml_text(document)   -> the text of a router.toml
 
-Nothing is checked here that `config.parse` checks: a value of the wrong type goes on as it is, and is told there.
+Nothing is checked here that `config.parse` checks: a value of the wrong type goes on as it is, and is reported there.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def patch(value: Any, where: str) -> Any:
     return table(value, where)
 
 
-def written(value: Table) -> Table | str:
+def toml_value(value: Table) -> Table | str:
     """A patch as TOML can write it: with a null in it as JSON text."""
     text = json.dumps(value, ensure_ascii=False)
     return text if re.search(r"\bnull\b", text) else value
@@ -157,7 +157,9 @@ def from_jq_server(given: Any) -> Imported:
         if name in names:
             raise Wrong(f"{where}.model_name {name!r} is there twice")
         names[name] = f"{provider}/{name}"
-        made.model(provider, name, str(params.get("model")), {}, rewrite_body=written(body), rewrite_header=written(headers))
+        made.model(
+            provider, name, str(params.get("model")), {}, rewrite_body=toml_value(body), rewrite_header=toml_value(headers)
+        )
         made.notes += jq_body_notes(name, body)
     groups = list(jq_groups(settings, names, made))
     made.notes.append("a failed request goes to the group's next member, where the jq server gave up; callers may also name "

@@ -61,8 +61,10 @@ class Secret:
 
 
 def read_text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str):
         raise ValueError("is not a text")
+    if not value.strip():
+        raise ValueError("is empty")
     if re.search(r"[\x00-\x1f\x7f]", value):
         raise ValueError("holds a control character")
     return value

@@ -1,8 +1,8 @@
 """Where a Config comes from on this machine: router.toml, the overlay and the .env beside it, secret files, the environment.
 
     source = Source("router.toml", flags={"port": "9000"}, env=os.environ)
-    source.load()      -> Config, or ConfigError with every problem
-    source.changed()   -> True once after any of the files changed
+    source.load()        -> Config, or ConfigError with every problem
+    source.has_changed() -> True once after any of the files changed
 
 What the API changes is kept in router.overlay.json beside the file, which a load lays over it:
 
@@ -128,7 +128,7 @@ def overlay_in(path: Path) -> Overlay:
 
 def holds_secrets(document: Mapping[str, Any]) -> bool:
     """Whether keys stand in a document itself, and not in variables or files that it names."""
-    tables = [document.get("server"), *listed(document, "providers"), *listed(document, "keys")]
+    tables = [document.get("server"), *list_in(document, "providers"), *list_in(document, "keys")]
     for table in tables:
         if isinstance(table, Mapping):
             settings = table.get("settings")
@@ -139,7 +139,7 @@ def holds_secrets(document: Mapping[str, Any]) -> bool:
     return False
 
 
-def listed(document: Mapping[str, Any], name: str) -> list[Any]:
+def list_in(document: Mapping[str, Any], name: str) -> list[Any]:
     found = document.get(name)
     return found if isinstance(found, list) else []
 
@@ -259,7 +259,7 @@ class Source:
         parts = {"document": self.merged.document, "env": env, "flags": dict(self._flags), "folder": folder, "secrets": secrets}
         return json.dumps(parts, default=str)  # TOML's dates as texts, which settings read as well
 
-    def changed(self) -> bool:
+    def has_changed(self) -> bool:
         now = {path: stamp(path) for path in self._files()}
         before, self._stamps = self._stamps, now
         return now != before
@@ -291,7 +291,7 @@ class Source:
             raise ConfigError([Problem(str(self.path), f"is not TOML: {wrong}")]) from None
 
     def _read_yaml(self, path: Path) -> Mapping[str, Any]:
-        """The jq server's file as a document of ours; what differs here, or is lost, waits to be reported."""
+        """The jq server's file as a document like router.toml's; what differs here, or is lost, waits to be reported."""
         try:
             found = from_jq_server(read_data_file(path))
         except Wrong as wrong:

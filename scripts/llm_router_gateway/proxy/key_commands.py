@@ -4,7 +4,7 @@
     candidate = await keys.with_key(candidate)          with the key in its provider; unchanged where that has no command
     candidate = await keys.with_other_key(candidate)    after the upstream refused that key; None where there is no other
 
-One run answers everybody who waits for it. A key that is about to expire is renewed in the background, and goes on until then.
+One run serves all requests that wait. A key that is about to expire is renewed in the background, and goes on until then.
 A command that fails is not run again at once, so that a thousand requests do not start a thousand programs. Each worker process
 runs its own. Nothing that a command printed, on either stream, gets into an error or the log.
 """
@@ -90,7 +90,7 @@ class KeyCommands:
                 raise self._no_key(candidate, held)
         elif now >= max(held.renew_at, held.again_at):
             self._renewal(command, held)
-        return keyed(candidate, held.key)
+        return candidate_with_key(candidate, held.key)
 
     async def with_other_key(self, candidate: Candidate) -> Candidate | None:
         """After a refusal: the candidate with a key that is not the refused one. The command is run again for it."""
@@ -105,7 +105,7 @@ class KeyCommands:
             await self._renewal(command, held)
             if held.key == refused:
                 held.kept_until = self._clock() + SAME_KEY_S
-        return None if held.key is None or held.key == refused else keyed(candidate, held.key)
+        return None if held.key is None or held.key == refused else candidate_with_key(candidate, held.key)
 
     def _no_key(self, candidate: Candidate, held: Held) -> Unavailable:
         wait_s = max(0.0, held.again_at - self._clock())
@@ -145,7 +145,7 @@ class KeyCommands:
         held.failure, held.failures, held.again_at = "", 0, 0.0
 
 
-def keyed(candidate: Candidate, key: Secret) -> Candidate:
+def candidate_with_key(candidate: Candidate, key: Secret) -> Candidate:
     return replace(candidate, provider=candidate.provider.with_key(key))
 
 
@@ -174,7 +174,7 @@ async def run_command(command: KeyCommand) -> bytes:
     return data
 
 
-def located(program: str) -> str:
+def find_program(program: str) -> str:
     """Where a program is: on Windows `gcloud` and `az` are gcloud.cmd and az.cmd, which a start by name does not find."""
     program = os.path.expanduser(program)
     return shutil.which(program) or program
@@ -184,7 +184,7 @@ async def start(command: KeyCommand) -> Process:
     program = command.program
     try:
         return await asyncio.create_subprocess_exec(
-            located(command.argv[0]), *command.argv[1:], stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL,
+            find_program(command.argv[0]), *command.argv[1:], stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL,
             start_new_session=GROUPS,
         )  # fmt: skip
     except FileNotFoundError:

@@ -243,14 +243,14 @@ def grounding(found: Sequence[Citation], said: str) -> dict[str, Any]:
             if index[each.url, each.title] not in numbers:
                 numbers.append(index[each.url, each.title])
     supports = [
-        {"segment": {"startIndex": len(encoded(said[:start])), "endIndex": len(encoded(said[:end])), "text": said[start:end]},
+        {"segment": {"startIndex": len(encode(said[:start])), "endIndex": len(encode(said[:end])), "text": said[start:end]},
          "groundingChunkIndices": numbers} for (start, end), numbers in places.items()
     ]  # fmt: skip
     made: dict[str, Any] = {"groundingChunks": [{"web": {"uri": url, "title": title}} for url, title in pages]}
     return made | ({"groundingSupports": supports} if supports else {})
 
 
-def encoded(text: str) -> bytes:
+def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 

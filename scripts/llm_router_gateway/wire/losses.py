@@ -45,11 +45,20 @@ def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -
 
 
 def with_extras(part: ir.Part, extras: ir.Extras) -> ir.Part:
-    """A text or a medium with the fields of its part that have no neutral place, so that a writer names them."""
-    if extras is ir.NOTHING or not isinstance(part, ir.Text | ir.Media):
+    """A part with the fields of its object that have no neutral place, so that a writer names them. Only texts and media are
+    written with them again."""
+    if extras is ir.NOTHING:
         return part
-    both = {vendor: {**part.extras.get(vendor, {}), **fields} for vendor, fields in extras.items()}
-    return replace(part, extras={**part.extras, **both})
+    if not isinstance(part, ir.Text | ir.Media):
+        extras = {ir.UNREAD: {name: True for fields in extras.values() for name in fields}}
+    return replace(part, extras=ir.merge_extras(part.extras, extras))
+
+
+def lose_unread(extras: ir.Extras, lost: list[str]) -> None:
+    """Names what nothing reads of a part whose other extras are of no use but to their vendor."""
+    if extras is not ir.NOTHING:
+        for name in extras.get(ir.UNREAD, ()):
+            name_lost(lost, name)
 
 
 def only_text(part: ir.Part, lost: list[str]) -> str:

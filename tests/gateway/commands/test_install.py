@@ -142,8 +142,8 @@ def test_what_the_container_copies_is_all_that_it_takes_to_run(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_the_health_check_of_the_container_goes_by_readiness(start: Callable[..., Process], stand_in: Any) -> None:
-    usable = f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{stand_in.url}/v1"\nany_model = true\n'
+def test_the_health_check_of_the_container_goes_by_readiness(start: Callable[..., Process], mock_server: Any) -> None:
+    usable = f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{mock_server.url}/v1"\nany_model = true\n'
     gateway = start(usable)
     check = json.loads(instructions(container(PLACE))["HEALTHCHECK"][0].partition(" CMD ")[2])
     argv = [sys.executable, *check[1:]]
@@ -169,7 +169,7 @@ def test_the_demo_runs_in_what_the_container_copies(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("abstract", [False, *slow(True)])
 def test_the_supervisor_is_notified_when_callers_can_reach_the_gateway(
-    start: Callable[..., Process], stand_in: Any, tmp_path: Path, abstract: bool
+    start: Callable[..., Process], mock_server: Any, tmp_path: Path, abstract: bool
 ) -> None:
     assert value(unit(PLACE), "Type") == "notify"
     name = f"@llm-router-test-{os.getpid()}" if abstract else str(tmp_path / "notify")

@@ -78,7 +78,7 @@ def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(story())
 
 
-def test_each_part_is_told_once_a_period_and_again_in_the_next() -> None:
+def test_each_part_is_sent_once_a_period_and_again_in_the_next() -> None:
     async def story() -> None:
         seen = Watching(key_with(Budget(usd_per_day=5.0)))
         for usd in (3.0, 1.1, 0.1, 0.9, 1.0):

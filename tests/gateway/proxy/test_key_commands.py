@@ -67,7 +67,7 @@ def test_it_is_run_when_it_is_first_needed_and_its_key_is_sent(tmp_path: Path) -
     tell(tmp_path, story, b"one\n")
 
 
-def test_one_run_answers_everybody_who_waits_for_it(tmp_path: Path) -> None:
+def test_one_run_serves_all_that_wait_for_it(tmp_path: Path) -> None:
     async def story(ways: Ways, printer: Printer) -> None:
         printer.gate.clear()
         calls = [asyncio.create_task(ways.ask(chat("a/m"))) for _ in range(20)]

@@ -11,9 +11,10 @@ from .. import ir, verdict
 from ..fields import compact
 from ..names import mint_id
 from ..sse import Event
-from .answer import ANSWER_FIELDS, answer_part, read_stop, tier_of
+from .answer import answer_part, read_stop, tier_of
 from .common import SCHEMA_TOOL, VENDOR, Block, error_of, own, read_usage
-from .request_reader import CALL_FIELDS, read_opaque
+from .request_reader import read_opaque
+from .shapes import ANSWER, CALL
 
 Events = Sequence[ir.StreamEvent]
 
@@ -135,7 +136,7 @@ class StreamReader:
             return self._on_failure(verdict.second_start()) if is_other else usage
         self._started = True
         self._answer_id = str(fields.get("id") or "")
-        extras = own(fields, ANSWER_FIELDS)
+        extras = own(fields, ANSWER)
         start = ir.Started(self._answer_id, str(fields.get("model") or ""), 0, tier_of(fields), extras)
         return [start, *usage]
 
@@ -185,7 +186,7 @@ class StreamReader:
             return self._part(ir.Text(""))
         self._called = True
         call_id = str(block.get("id") or "") or mint_id(self._answer_id, self._index, name)
-        return self._part(ir.ToolCall(call_id, name, extras=own(block, CALL_FIELDS)))
+        return self._part(ir.ToolCall(call_id, name, extras=own(block, CALL)))
 
     def _delta(self, data: Block) -> Events:
         delta = data.get("delta")

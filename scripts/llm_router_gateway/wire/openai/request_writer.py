@@ -12,7 +12,7 @@ from .. import ir
 from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
 from ..efforts import can_be_off, effort_of, efforts_of, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_unread, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict, object_at_root, with_hashes
@@ -24,7 +24,7 @@ from .common import (
     OWN,
     REPLAYING_MODELS,
     THINKING_MODELS,
-    mine,
+    own_fields,
 )
 from .request_reader import NUMBERS
 from .spec import MODERN_MODELS, OWN_MODELS, UNSTEERED_MODELS
@@ -124,7 +124,7 @@ def write_rest(to: Writing) -> dict[str, Any]:
     if wanted.cache_key:
         body["prompt_cache_key"] = wanted.cache_key
     if wanted.metadata:
-        if mine(wanted.extras).get("store"):
+        if own_fields(wanted.extras).get("store"):
             body["metadata"] = dict(wanted.metadata)
         else:
             to.lose("metadata")  # refused without `store`
@@ -228,13 +228,13 @@ def write_tool(to: Writing, tool: ir.Tool) -> list[dict[str, Any]]:
     if tool.description:
         inner["description"] = tool.description
     if tool.custom and kind == "function":
-        for name in mine(tool.extras):
+        for name in own_fields(tool.extras):
             to.lose(f"tools.{name}")
         return [to.with_cache_control(tool, {"type": kind, kind: inner | {"parameters": FREE_TEXT}})]
     if not tool.custom:
         inner["parameters"] = parameters = parameters_of(to, tool)
         inner |= strictness(to, tool.strict, parameters, "tools.strict")
-    return [to.with_cache_control(tool, {"type": kind, kind: inner | mine(tool.extras)})]
+    return [to.with_cache_control(tool, {"type": kind, kind: inner | own_fields(tool.extras)})]
 
 
 def write_choice(to: Writing, choice: ir.ToolChoice) -> Any:
@@ -330,11 +330,14 @@ def write_part(to: Writing, part: ir.Part) -> list[dict[str, Any]]:
         if part.vendor == OWN:
             return [dict(part.value)]
         if part.text:
+            lose_unread(part.extras, to.lost)
             return [{"type": "text", "text": part.text}]
         to.lose(part.kind)
     elif isinstance(part, ir.Refusal):
+        lose_unread(part.extras, to.lost)
         return [{"type": "text", "text": part.text}]
     elif isinstance(part, ir.Thinking):
+        lose_unread(part.extras, to.lost)
         to.lose("thinking")
     return []
 
@@ -409,7 +412,7 @@ def write_user(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
             said += write_part(to, part)
     if said or not out:
         made: dict[str, Any] = {"role": "user", "content": content_of(said)}
-        out.append(made | ({"name": message.name} if message.name else {}) | mine(message.extras))
+        out.append(made | ({"name": message.name} if message.name else {}) | own_fields(message.extras))
     return out
 
 
@@ -429,6 +432,7 @@ def write_call(to: Writing, call: ir.ToolCall) -> dict[str, Any]:
     if call.custom and kind == "function":
         given = compact({"input": given})
     inner = {"name": safe_name(call.name), "input" if kind == "custom" else "arguments": given}
+    to.lose_extras(call.extras)
     made: dict[str, Any] = {"id": to.id(call), "type": kind, kind: inner}
     if call.signature and "gemini" in to.model.lower():
         made["extra_content"] = {"google": {"thought_signature": call.signature}}
@@ -444,11 +448,13 @@ def details_of(thought: ir.Thinking, index: int) -> list[dict[str, Any]]:
     made: dict[str, Any] = {"type": "reasoning.encrypted" if thought.data else "reasoning.text"}
     made |= {"data": thought.data} if thought.data else {"text": thought.text}
     made |= {"signature": thought.signature} if thought.signature else {}
-    return [made | {"format": FORMATS.get(thought.vendor, "unknown"), "index": index} | mine(thought.extras)]
+    return [made | {"format": FORMATS.get(thought.vendor, "unknown"), "index": index} | own_fields(thought.extras)]
 
 
 def write_thoughts(to: Writing, thoughts: Sequence[ir.Thinking], with_calls: bool) -> dict[str, Any]:
     """Thoughts go back to upstreams that want them: signed ones as details, plain ones on tool turns."""
+    for thought in thoughts:
+        lose_unread(thought.extras, to.lost)
     if not thoughts:
         return {}
     if to.thought_field == "reasoning_details":
@@ -469,6 +475,7 @@ def write_assistant(to: Writing, message: ir.Message) -> dict[str, Any]:
     told_apart = False
     for part in message.parts:
         if isinstance(part, ir.Refusal):
+            lose_unread(part.extras, to.lost)
             made["refusal"] = made.get("refusal", "") + part.text
         elif not isinstance(part, ir.ToolCall | ir.Thinking):
             said = assistant_texts(to, part)
@@ -496,7 +503,7 @@ def write_messages(to: Writing, messages: Iterable[ir.Message]) -> list[dict[str
             continue
         to.lose_extras(message.extras)
         if message.role == "assistant":
-            out.append(write_assistant(to, message) | mine(message.extras))
+            out.append(write_assistant(to, message) | own_fields(message.extras))
         elif message.role == "user":
             out += write_user(to, message)
         else:
@@ -515,7 +522,7 @@ def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any],
         body["stream"] = True
         if quirks.get("stream_usage", True):
             body["stream_options"] = {"include_usage": True}  # always: the caller's own wish is the writer's business
-    body |= mine(request.extras)
+    body |= own_fields(request.extras)
     to.lose_extras(request.extras)
     for name in [name for name in quirks.get("drop", ()) if name in body]:
         del body[name]

@@ -17,16 +17,9 @@ from ..names import mint_id
 from .common import OPENAI, OWN, count, own, read_usage
 from .items import read_call, read_content, read_thoughts
 from .outputs import chat_annotations
+from .shapes import ANSWER
 from .stream_writer import StreamWriter
 
-# Of an answer: read, or what it only repeats of the request.
-ANSWER_FIELDS = frozenset({
-    "id", "object", "created_at", "completed_at", "status", "error", "incomplete_details", "model", "output", "usage",
-    "service_tier", "instructions", "metadata", "parallel_tool_calls", "temperature", "tool_choice", "tools", "top_p",
-    "background", "conversation", "max_output_tokens", "max_tool_calls", "previous_response_id", "prompt", "prompt_cache_key",
-    "prompt_cache_retention", "prompt_cache_options", "reasoning", "safety_identifier", "text", "top_logprobs", "truncation",
-    "user", "store", "billing", "frequency_penalty", "presence_penalty", "output_text", "moderation", "access_programs",
-})  # fmt: skip
 REASONS: Mapping[str, ir.Reason] = {"max_output_tokens": "length", "content_filter": "refusal", "max_messages": "pause"}
 ENDS = ("completed", "incomplete")
 
@@ -123,7 +116,7 @@ def read_answer(body: Mapping[str, Any]) -> ir.Answer:
     candidate = ir.Candidate(made, stop_of(body, made), candidate_extras(output))
     return ir.Answer(
         answer_id, str(body.get("model") or ""), (candidate,), read_usage(body.get("usage")), count(body, "created_at"),
-        str(body.get("service_tier") or ""), own(body, ANSWER_FIELDS),
+        str(body.get("service_tier") or ""), own(body, ANSWER),
     )  # fmt: skip
 
 
