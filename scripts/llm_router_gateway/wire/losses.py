@@ -68,6 +68,8 @@ def lose_part(part: ir.Part, own: str, lost: list[str]) -> None:
     """Names what of a part of an answer has no place; a text's quotations may have one, so that its writer names the rest."""
     if part.extras is ir.NOTHING or isinstance(part, ir.Text):
         return
+    if isinstance(part, ir.Opaque) and part.vendor == own:
+        return  # it goes back as it came
     if isinstance(part, ir.ToolCall | ir.Media):
         lose_extras(part.extras, own, lost)
     else:

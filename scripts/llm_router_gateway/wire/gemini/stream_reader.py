@@ -20,7 +20,7 @@ from .answer import (
     stop_of,
     usage_of,
 )
-from .common import MAX_ARGUMENT_ITEMS, STEP, VENDOR, Fields, dicts, error_in, fields_of, spelled
+from .common import MAX_ARGUMENT_ITEMS, STEP, VENDOR, Fields, dicts, error_in, fields_of, normalize
 from .request_reader import Calls, read_call, read_part
 from .shapes import ANSWER, CANDIDATE, CONTENT, STREAMED_CALL
 
@@ -142,7 +142,7 @@ class Side:
         """(the events that begin a call, the arguments that came with it)."""
         fields = fields_of(part, "part")
         found = read_call(fields, f"parts[{self.index + 1}]", calls)
-        self.unread = both(self.unread, unread(fields, STREAMED_CALL, spell=spelled))
+        self.unread = both(self.unread, unread(fields, STREAMED_CALL, spell=normalize))
         self.has_calls = True
         begun = ir.ToolCall(found.id, found.name, signature=found.signature, vendor=found.vendor)
         return self.start(begun), found.arguments_text
