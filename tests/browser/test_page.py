@@ -518,7 +518,7 @@ def test_an_edit_sends_what_changed_and_null_takes_a_limit_away(page: Any, gatew
     assert gateway.came("PATCH", "api-keys/id-team-search") == [{"note": "for the nightly run", "budget": None}]
 
 
-def test_batches_and_the_cache_of_a_key_are_edited_and_told(page: Any, gateway: Any) -> None:
+def test_batches_and_the_cache_of_a_key_are_edited_and_shown(page: Any, gateway: Any) -> None:
     gateway.keys[0] |= {"allow_batches": True, "cache_ttl_s": 90.0}
     open_view(page, gateway, "view=keys")
     shows(page, "batches, despite its limits")
@@ -553,7 +553,7 @@ def test_spending_is_reset_after_a_question_that_names_key_and_amount_by_keyboar
     page.until("return document.activeElement.dataset.key === 'reset:id-team-search'")
 
 
-def test_spending_of_a_key_of_the_configuration_is_reset_and_a_refusal_is_told(page: Any, gateway: Any) -> None:
+def test_spending_of_a_key_of_the_configuration_is_reset_and_a_refusal_is_shown(page: Any, gateway: Any) -> None:
     page.allowed = BROKEN
     error = {"message": "keys cannot be saved without a store", "code": "no_store", "type": "x", "param": None}
     gateway.answers["POST api-keys/id-ci/reset"] = (409, {"error": error})
