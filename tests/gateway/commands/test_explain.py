@@ -65,7 +65,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return Run(monkeypatch, capsys, tmp_path)
 
 
-def test_a_terminal_is_told_that_it_is_waited_for(run: Run) -> None:
+def test_a_terminal_sees_that_a_request_is_expected(run: Run) -> None:
     assert "Ctrl-D" in run("--model", "g", body={"messages": []}, is_terminal=True)[2]
     assert not run("--model", "g", body={"messages": []})[2]
 
