@@ -163,6 +163,9 @@ def test_any_gateway_shows_the_page_for_all_and_marks_the_silent_and_the_differe
     one.signal(signal.SIGKILL)
     one.ended()
     until(lambda: len(replicas_of(two)["silent"]) == 1, "the killed gateway is marked")
+    assert 'llm_router_replicas{state="silent"} 1' in two.get("/metrics").data.decode()
+    assert [(each["is_self"], each["is_silent"]) for each in replicas_of(two)["items"]] == [(True, False), (False, True)]
+    assert two.get("/monitor/statistics?range=1h").json["store"]["replicas"]["silent"] == replicas_of(two)["silent"]
     assert server.password not in two.log and server.password not in json.dumps(replicas_of(two))
 
 
@@ -172,6 +175,7 @@ def test_an_outage_loses_no_call_keeps_known_keys_and_refuses_unknown_ones(serve
     key = post(one, "/api-keys", {"name": "team"})["key"]
     until(lambda: chat_as(two, key).status == 200)
     until(lambda: calls_in(address) == 1)
+    until(lambda: replicas_of(one)["alive"] == 2, "they know each other")
     server.kill()
     one.logged("calls cannot be stored")
     until(lambda: chat_as(one, f"{key[:-6]}abcdef").status == 503, "an unknown key cannot be judged")
@@ -181,6 +185,8 @@ def test_an_outage_loses_no_call_keeps_known_keys_and_refuses_unknown_ones(serve
         for _ in range(5):
             assert chat_as(gateway, key).status == 200
     assert one.get("/monitor/invocations").status == 503
+    until(lambda: replicas_of(one)["silent"], "what was heard before the outage is not shown as news")
+    assert replicas_of(one)["alive"] == 1 and replicas_of(one)["items"][0]["is_self"]
     assert (one.get("/health/ready").status, one.get("/health/ready").json["checks"]["store"]) == (200, "away")
     answer = one.send("POST", "/api-keys", json.dumps({"name": "new"}).encode(), content_type="application/json")
     assert answer.status == 503 and server.password not in answer.data.decode()
@@ -215,7 +221,7 @@ def test_a_right_that_is_taken_away_is_in_the_log_once_and_known_keys_go_on(
     with psycopg.connect(owner, autocommit=True) as db:
         db.execute("CREATE ROLE plain LOGIN PASSWORD 'gate-way'")
         db.execute(f"ALTER DATABASE {owner.rpartition('/')[2]} OWNER TO plain")  # type: ignore[arg-type]
-        address = f"postgresql://plain:gate-way@{owner.rpartition('@')[2]}"
+        address = f"postgresql://plain:gate-way@{owner.rpartition('@')[2]}"  # pragma: allowlist secret
         one = replica("one", address)
         key = post(one, "/api-keys", {"name": "team"})["key"]
         assert chat_as(one, key).status == 200

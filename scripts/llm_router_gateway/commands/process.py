@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -89,3 +90,22 @@ def notify(state: str) -> None:
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
         sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+class Watchdog:
+    """Shows systemd, where it watches this process, that the event loop goes on. sd_watchdog_enabled(3).
+
+    WATCHDOG_USEC and WATCHDOG_PID are removed: they are meant for this process alone.
+    """
+
+    def __init__(self, env: MutableMapping[str, str], pid: int, clock: Callable[[], float]) -> None:
+        limit, for_pid = env.pop("WATCHDOG_USEC", ""), env.pop("WATCHDOG_PID", "")
+        is_watched = limit.isdigit() and int(limit) > 0 and for_pid in ("", str(pid))
+        self.every_s = int(limit) / 2_000_000 if is_watched else math.inf
+        self._clock, self._at = clock, clock()
+
+    def beat(self) -> None:
+        """Often; it says something when half of the limit is over."""
+        if self._clock() - self._at >= self.every_s:
+            self._at = self._clock()
+            notify("WATCHDOG=1")

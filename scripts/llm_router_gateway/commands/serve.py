@@ -46,7 +46,7 @@ from ..store.recorder import StoreUnusable
 from ..store.redaction import Bodies
 from ..store.replicas import Replica
 from ..store.sqlite.file import MEMORY
-from .process import inherited_sockets, new_id, notify, on_signals, raise_file_limit, say
+from .process import Watchdog, inherited_sockets, new_id, notify, on_signals, raise_file_limit, say
 from .stores import UNSHARED, Replicas, Stores, keep_of, open_stores
 from .telemetry import Sending
 
@@ -251,7 +251,7 @@ class GatewayProcess:
             budgets=self.backends.budgets, kept=self.backends.conversations, owned=self.backends.owned,
         )  # fmt: skip
         self.gateway.on_call = self.keep
-        self._started_at = time.time()
+        self._started_at, self._watchdog = time.time(), Watchdog(os.environ, os.getpid(), time.monotonic)
         self.backends.report = self.report
         self.gateway.on_attempts = self.backends.metrics.observe_attempts
         self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
@@ -399,6 +399,7 @@ class GatewayProcess:
     async def _look(self, next_look: float) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
+            self._watchdog.beat()
             self.backends.tend()
             self.log.flush()
             if time.monotonic() >= next_look:

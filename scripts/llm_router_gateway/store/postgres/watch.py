@@ -66,7 +66,7 @@ class ReplicaWatch:
         self.on_overlay: Callable[[], None] = lambda: None
         self._seen: tuple[str, ...] = ()  # differences at the last heartbeat
         self._told: tuple[str, ...] = ()  # those that the log has
-        self.replicas: tuple[Replica, ...] = ()
+        self._found: tuple[Replica, ...] = ()  # as the database had them at `_beat_at`
         self._report: Mapping[str, Any] = {}
         self._session: Session | None = None
         self._refused = ""  # the reason that the log has
@@ -97,7 +97,13 @@ class ReplicaWatch:
     @property
     def alive(self) -> int:
         """Gateways with a recent sign of life, this one among them: limits that cannot be shared are divided by it."""
-        return max(1, sum(not each.is_silent for each in self.replicas))
+        return max(1, sum(not each.is_silent for each in self._found))
+
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        """As they are known now: while the database is away, no sign of life of the others arrives."""
+        late_s = max(0.0, self._clock() - self._beat_at - 2 * HEARTBEAT_S)
+        return tuple(each if each.is_self else each._replace(age_s=each.age_s + late_s) for each in self._found)
 
     def close(self) -> None:
         """The others need not wait until this one is silent."""
@@ -203,14 +209,14 @@ class ReplicaWatch:
             return False
         self._refused = ""
         found = [Replica(each, max(0.0, age), each == self._id, json.loads(report)) for each, age, report in rows]
-        self.replicas = tuple(sorted(found, key=lambda replica: (not replica.is_self, replica.id)))
+        self._found = tuple(sorted(found, key=lambda replica: (not replica.is_self, replica.id)))
         self._beat_at = self._clock()
         self._report_differences()
         return True
 
     def _report_differences(self) -> None:
         """Once each, when they have lasted from one heartbeat to the next: in a roll-out they pass."""
-        found = tuple(differences([each for each in self.replicas if not each.is_silent]))
+        found = tuple(differences([each for each in self._found if not each.is_silent]))
         for text in found:
             if text in self._seen and text not in self._told:
                 self._deliver(self._warn, text)

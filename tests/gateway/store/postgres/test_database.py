@@ -257,7 +257,7 @@ def as_gateway(address: str) -> str:
     run(address, "DROP OWNED BY gateway CASCADE" if run(address, "SELECT 1 FROM pg_roles WHERE rolname = 'gateway'")
         else "CREATE ROLE gateway LOGIN PASSWORD 'gate-way'")  # fmt: skip
     run(address, f"ALTER DATABASE {address.rpartition('/')[2]} OWNER TO gateway")
-    return f"postgresql://gateway:gate-way@{address.rpartition('@')[2]}"
+    return f"postgresql://gateway:gate-way@{address.rpartition('@')[2]}"  # pragma: allowlist secret
 
 
 @pytest.mark.parametrize("what", UNFIT)
@@ -301,6 +301,26 @@ def test_a_call_that_the_server_cannot_hold_keeps_no_other_in_the_file(own_serve
     until(lambda: not store.health()["rows_waiting"] and not store.broken)
     assert sorted(ids(store.address)) == [*names(0, 3), "with-text"] and store.dropped == 1
     assert run(store.address, "SELECT c.request_id FROM bodies b JOIN calls c ON c.id = b.call_id") == [("with-text",)]
+    sums_are_those_of_the_calls(store.address)
+
+
+def test_without_a_file_calls_wait_in_memory_and_what_is_too_much_is_counted(
+    own_server: PostgresServer, opened: Opened
+) -> None:
+    store = opened(own_server.database())
+    assert store.most_waiting == 100_000
+    own_server.kill()
+    add(store, 1)
+    until(lambda: store.broken)
+    store.most_waiting = 5
+    add(store, 7, 1)
+    kept = store.health()["rows_waiting"]
+    assert kept in (5, 6), "one of them may be on its way already"
+    assert store.dropped == 8 - kept and not store.health()["bridged"]
+    own_server.start()
+    until(lambda: not store.health()["rows_waiting"] and not store.broken)
+    assert sorted(ids(store.address)) == names(0, kept)
+    assert f"{8 - kept} were dropped" in " ".join(store.take_notes())
     sums_are_those_of_the_calls(store.address)
 
 
