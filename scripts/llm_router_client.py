@@ -2277,7 +2277,7 @@ class Parser(argparse.ArgumentParser):
         if word.startswith(("--api-key", "--key", "--token")):
             return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
         choice = " or ".join(f"`{self.command} {each}`" for each in self.words)
-        hint = near(word, [*self.options, *self.words]) or (f"Write {choice}. " if choice and word[:1] != "-" else "")
+        hint = near(word, list(self.options)) if word[:1] == "-" else choice and f"Write {choice}. "
         return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
 
     def join_values(self, words: Sequence[str]) -> Iterator[str]:
@@ -2482,7 +2482,7 @@ def text_from(args: argparse.Namespace, path: str | None, text: str | None = Non
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UsageError(f"{path or 'standard input'} is not UTF-8 text") from None
+        raise UsageError(f"{path or 'standard input'} is not UTF-8 text", next_step="Convert it, as with iconv.") from None
 
 
 def json_from(text: str | None, name: str, kind: type) -> Any:
@@ -2502,7 +2502,7 @@ def messages_of(args: argparse.Namespace, before: Any) -> Turns:
     turns = json_from(text_from(args, path, args.messages, "--messages"), "--messages", list) or before
     turns = check_messages(turns) if turns is not None else []
     text = text_from(args, args.message_file, args.message, "--message")
-    if args.stdin:
+    if args.stdin and args.message != "-":
         text = "\n\n".join(filter(None, (text, text_from(args, None, "-", "--stdin"))))
     if text is not None and not text.strip():
         raise UsageError("the message is empty", next_step="Write what to ask.")

@@ -215,7 +215,8 @@ def test_an_empty_input_is_no_error(batch: Any, prompts: Any) -> None:
 USAGE = {
     "run": "no output named",
     "run --output out.jsonl": "no input named",
-    "run --input missing --output out.jsonl": "cannot read missing",
+    "run --input missing --output out.jsonl": "Check the path; a relative one starts in ",
+    "run missing --output out.jsonl": "cannot read missing",
     "run --input . --output out.jsonl": ". is a directory",
     "run --input .. --output out.jsonl": "outside the working directory",
     "run --input in.jsonl --output in.jsonl": "the same file",

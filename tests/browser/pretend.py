@@ -404,6 +404,12 @@ class Pretend:
                 if row
                 else (404, {"error": {"message": "no such call", "code": "not_found", "type": "x", "param": None}})
             )
+        known = next((each for each in self.keys if path.removesuffix("/reset") == f"api-keys/{each['id']}"), None)
+        if known is not None and method == "GET":
+            return 200, known
+        if known is not None and last == "reset":
+            known["spent"] = dict.fromkeys(known["spent"], 0)
+            return 200, known
         if method == "PATCH" and first == "api-keys":
             return 200, {**key("team-search"), "warnings": self.warnings}
         if method in ("PATCH", "DELETE") or path.endswith("/rotate"):

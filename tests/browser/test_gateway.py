@@ -184,6 +184,13 @@ def test_a_key_made_on_the_page_works_and_ends_with_it(page: Any, real: Any) -> 
     page.labelled("Done").click()
     assert real.send("POST", "/v1/chat/completions", body, **bearer).status == 401
     assert real.send("POST", "/v1/chat/completions", body, authorization=f"Bearer {renewed}").status == 200
+    before = real.get("/api-keys/team").json["spent"]
+    assert before["usd_day"] > 0 and before["tokens_month"] > 0
+    page.labelled("Reset spending team").click()
+    page.until_text("dialog", f"{before['tokens_day']:,} tokens today")
+    page.labelled("Reset spending").click()
+    page.until_text("#toasts", "The spending of team is set to zero.")
+    assert set(real.get("/api-keys/team").json["spent"].values()) == {0}
     page.labelled("Delete team").click()
     page.labelled("Delete").click()
     page.until_text("#toasts", "team is deleted.")

@@ -216,6 +216,7 @@ SURFACES: dict[str, Callable[[Any, Any], None]] = {
     "key-edit": dialog("view=keys", "Edit team-search"),
     "key-shown": key_shown,
     "key-warned": key_warned,
+    "key-reset": dialog("view=keys", "Reset spending team-search"),
     "key-delete": dialog("view=keys", "Delete team-search"),
     "try": view("view=try&model=smart", ".candidates li"),
     "try-answer": answered(),

@@ -245,6 +245,8 @@ USAGE = {  # what is typed -> what the error says
     "--demo chat Hello": "Options follow the command: `chat --demo`.",
     "cache size": "Write `cache stats` or `cache clear`.",
     "completion tcsh": "`completion zsh`",
+    "skill isntall": "Write skill install",
+    "doctor json": "unknown argument 'json'",
     "chat -m demo --message x --new": "--new goes with --continue",
     "talk --new": "--new goes with --continue",
     "chat -m demo --message -": "--message reads standard input, and nothing is piped in",
@@ -311,6 +313,10 @@ def test_a_directory_in_the_place_of_a_file_is_named_as_that(at_demo: Any, demo:
             assert ran.code == 8 and f"{folder} is a directory, not a file" in ran.err.decode(), ran
     assert b". is a directory" in at_demo("chat", "x", "--messages-file", ".", "--append").err
     assert demo.requests == [] and not list(at_demo.cwd.parent.glob("*.part"))
+
+
+def test_a_pipe_that_is_named_twice_is_read_once(at_demo: Any) -> None:
+    assert at_demo("chat", "-m", "demo", "--message", "-", "--stdin", stdin=b"once").out.endswith(b"You said: once\n")
 
 
 def test_the_value_of_an_option_before_the_command_is_not_shown(at_demo: Any) -> None:

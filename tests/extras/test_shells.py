@@ -110,7 +110,7 @@ def test_fish_completes_what_is_typed(home: Path) -> None:
     (folder / f"{completion.PROGRAM}.fish").write_text(completion.fish())
 
     def offered(line: str) -> List[str]:
-        words = ["fish", "-c", f"complete -C {completion.quoted(f'{completion.PROGRAM} {line}')}"]
+        words = ["fish", "-c", f"complete -C {completion.quote(f'{completion.PROGRAM} {line}')}"]
         done = subprocess.run(words, cwd=home, env=environment(home), capture_output=True, text=True, timeout=LIMIT_S)
         assert done.returncode == 0 and not done.stderr, done
         return sorted(row.partition("\t")[0] for row in done.stdout.splitlines())

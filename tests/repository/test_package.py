@@ -72,7 +72,8 @@ def test_the_wheel_carries_its_pages_and_the_skill(tmp_path: Path, cli: Any) -> 
     if done.returncode:
         pytest.skip(f"the build tools cannot be had: {done.stderr[-200:]}")
     env = {**cli.env, "PYTHONPATH": str(tmp_path / "site")}
-    for words in (["docs", "cli"], ["skill", "check"], ["skill", "export", "out"]):
+    assert all((tmp_path / "site" / package / "py.typed").is_file() for package in ("llm_router_extras", "llm_router_gateway"))
+    for words in (["docs", "cli"], ["skill", "check"], ["skill", "export", "out"], ["skill", "install", "--agent", "codex"]):
         program = [sys.executable, "-c", "import sys, llm_router_client as c; sys.exit(c.main(sys.argv[1:]))", *words]
         done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=60)
         assert done.returncode == 0, (words, done)

@@ -149,7 +149,7 @@ def acl_of_the_page() -> list[str]:
 
 def test_the_rights_that_the_page_names_are_enough_and_no_more_than_the_prefix(server: RedisServer) -> None:
     assert server.say(*acl_of_the_page()) == "+OK"
-    url = f"redis://gateway:pass-word@127.0.0.1:{server.port}/0"
+    url = f"redis://gateway:pass-word@127.0.0.1:{server.port}/0"  # pragma: allowlist secret
     assert asyncio.run(use(url))
 
     async def work(engine: RedisEngine) -> None:

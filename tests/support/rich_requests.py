@@ -250,7 +250,7 @@ BODIES: dict[str, list[Body]] = {
 # Their content is the caller's: schemas, arguments, labels.
 FREE = re.compile(
     r"(^|\.)(parameters|parametersJsonSchema|input_schema|schema|responseJsonSchema|responseSchema|response|args|arguments"
-    r"|labels|logit_bias)$|\]\.input$|input_examples\[\d+\]$"
+    r"|labels|logit_bias)$|(\]|content_block)\.input$|input_examples\[\d+\]$"
 )
 FREE_AT_TOP = {"openai": ("metadata",), "responses": ("metadata",), "ollama": ("format",)}
 

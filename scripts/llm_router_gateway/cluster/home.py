@@ -84,7 +84,7 @@ class HomeParts:
     owned: OwnedObjects | None
     log: Log
     keep: Callable[[Call, Bodies | None], None]  # a record
-    count_attempts: Callable[[Sequence[Sequence[Any]]], None]  # (model, provider, cause, how many) of requests to upstreams
+    count_attempts: Callable[[Sequence[Sequence[Any]]], None]  # requests to upstreams: management.metrics.add_attempts
     config_text: Callable[[], str]
     clock: Callable[[], float]
     expects: Callable[[str], bool]  # whether a worker of this name was started

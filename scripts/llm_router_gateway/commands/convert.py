@@ -28,7 +28,7 @@ from ..proxy.request import Exchange, Record, RequestContext
 from ..routing.resolve import Candidate, candidates
 from ..routing.snapshot import snapshot_of
 from ..wire.registry import SPECS, UPSTREAMS
-from .program import Parser, as_typed, program_name
+from .program import Parser, as_typed, program_name, read_request, unusable
 
 MASK = "***"
 # Whose address a bare protocol stands for: its first preset's.
@@ -121,9 +121,9 @@ def result_json(out: Outgoing) -> dict[str, Any]:
 def run(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     try:
-        out, record = outgoing(options, sys.stdin.buffer.read())
+        out, record = outgoing(options, read_request())
     except ConfigError as error:
-        sys.stderr.write(f"the configuration cannot be used: {error}\n")
+        sys.stderr.write("".join(f"{line}\n" for line in unusable(error)))
         return 2
     except GatewayError as error:
         sys.stderr.write(f"{error.status} {error.code}: {error.message}\n")

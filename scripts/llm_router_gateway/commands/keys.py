@@ -35,7 +35,7 @@ from ..store.recorder import StoreUnusable
 from ..store.sql_keys import SqlKeys
 from ..store.sqlite.file import StoreBroken, store_path
 from ..store.sqlite.keys import KeyFile
-from .program import Parser, as_typed, program_name
+from .program import Parser, as_typed, program_name, unusable
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -375,7 +375,8 @@ def run(argv: Sequence[str]) -> int:
         with open_keys(place, creates=options.command == "create") as keys:
             return asyncio.run(COMMANDS[options.command](options, Opened(keys, config), time.time()))
     except ConfigError as error:
-        say(f"the configuration cannot be used: {error}")
+        for line in unusable(error):
+            say(line)
         return USAGE
     except CommandFailed as error:
         say(str(error))

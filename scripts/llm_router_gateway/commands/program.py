@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .. import PROGRAM
+from ..config.reader import ConfigError
 
 AS_A_FOLDER = "python3 scripts/llm_router_gateway"  # how examples are written
 INSTALLED = (PROGRAM, "llm-router", "llm_router.py")  # the last: `python3 -m llm_router`
@@ -60,6 +61,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         super().error(f"{message}{' See' if message.endswith('?') else '; see'} {self.prog} --help.")
+
+
+def unusable(error: ConfigError) -> list[str]:
+    """Lines on a configuration that cannot be used: every problem has its own."""
+    if len(error.problems) == 1:
+        return [f"the configuration cannot be used: {error}"]
+    return ["the configuration cannot be used:", *(f"  {problem}" for problem in error.problems)]
+
+
+def read_request() -> bytes:
+    """Standard input; a terminal is told that it is waited for."""
+    if sys.stdin.isatty():
+        sys.stderr.write("reading a request, as JSON, from this terminal; Ctrl-D on a line of its own ends it\n")
+    return sys.stdin.buffer.read()
 
 
 def as_typed(text: str) -> str:

@@ -19,7 +19,7 @@ from ..config.sources import Source
 from ..proxy.log import escape
 from ..store.sqlite.backup import Facts, back_up, restore
 from ..store.sqlite.file import MEMORY, StoreBroken, store_path
-from .program import Parser, as_typed, program_name
+from .program import Parser, as_typed, program_name, unusable
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -92,7 +92,8 @@ def run(argv: Sequence[str]) -> int:
             kept = f"; the store that was there is kept as {aside}" if aside else ""
             say(f"{place} is restored from {options.file}: {summary(facts)}{kept}")
     except ConfigError as error:
-        say(f"the configuration cannot be used: {error}")
+        for line in unusable(error):
+            say(line)
         return USAGE
     except StoreBroken as error:
         say(str(error))

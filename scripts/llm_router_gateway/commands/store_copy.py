@@ -21,7 +21,7 @@ from ..config.sources import Source
 from ..store.recorder import StoreUnusable
 from ..store.sqlite.file import StoreBroken
 from ..store.sqlite.source import StoreSource
-from .program import Parser, as_typed, program_name
+from .program import Parser, as_typed, program_name, unusable
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 SUMS_AT_ONCE, TURNS_AT_ONCE = 2_000, 50
@@ -137,7 +137,8 @@ def run(argv: Sequence[str]) -> int:
         run_copy(options)
         return DONE
     except ConfigError as error:
-        say(f"the configuration cannot be used: {error}")
+        for line in unusable(error):
+            say(line)
         return USAGE
     except KeyboardInterrupt:
         say("interrupted: run the same command again to continue")

@@ -95,7 +95,7 @@ class WorkerProcess:
         )  # fmt: skip
         self.gateway.on_call = self.outbox.add
         self.gateway.on_attempts = self.count
-        self._tried: Counter[tuple[str, str, str]] = Counter()  # model, provider, cause: not yet reported
+        self._tried: Counter[tuple[str, str, str, bool]] = Counter()  # model, provider, cause: not yet reported
         self._sent_health: Mapping[str, int] = {}
         self.sending = Sending(self.config, self.gateway, self.pool, self.log)
         self.forward = Forward(start.http, new_id)
@@ -170,7 +170,7 @@ class WorkerProcess:
     def count(self, attempts: Sequence[AttemptRecord]) -> None:
         """Requests to upstreams, for the metrics that the home has."""
         for attempt in attempts:
-            self._tried[attempt.name, attempt.provider, attempt.cause] += 1
+            self._tried[attempt.name, attempt.provider, attempt.cause, attempt.is_caller_error] += 1
 
     def report_now(self) -> None:
         if self._tried:

@@ -255,12 +255,13 @@ class Gateway:
             browser.check_own_page(context.headers, context.state.config.server.allowed_hosts)
         if caller.is_cookie:
             sessions.check_csrf(exchange.method, context.headers, context.state.config.server.allowed_hosts)
+        context.key_name = caller.name
+        if caller.key is None:
+            return
         if caller.is_monitor and context.call.kind not in MONITORED:
             raise only_monitoring()
-        context.key_name = caller.name
-        if caller.key is not None:
-            context.rights = rights_of(caller.key)
-            context.allowance = allowance_of(caller.key, self.budgets, self._wall)
+        context.rights = rights_of(caller.key)
+        context.allowance = allowance_of(caller.key, self.budgets, self._wall)
 
     def _is_open_page(self, context: RequestContext) -> bool:
         if context.call.kind != "management":

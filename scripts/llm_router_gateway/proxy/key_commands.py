@@ -43,6 +43,7 @@ class CommandFailed(Exception):
 class Held:
     """What one command printed last. Times are of the process's clock."""
 
+    provider: str  # the first that needed it, for the log
     key: Secret | None = None
     renew_at: float = 0.0
     expires_at: float = 0.0
@@ -80,7 +81,7 @@ class KeyCommands:
         command = candidate.provider.key_command
         if command is None:
             return candidate
-        held = self._held.setdefault(command, Held())
+        held = self._held.setdefault(command, Held(candidate.provider.name))
         now = self._clock()
         if held.key is None or now >= held.expires_at:
             if now >= held.again_at:
@@ -96,7 +97,7 @@ class KeyCommands:
         command = candidate.provider.key_command
         if command is None or not candidate.provider.keys:
             return None
-        refused, held = candidate.provider.keys[0], self._held.setdefault(command, Held())
+        refused, held = candidate.provider.keys[0], self._held.setdefault(command, Held(candidate.provider.name))
         if held.key == refused:  # else another request has renewed it since
             now = self._clock()
             if now < max(held.kept_until, held.again_at):
@@ -132,7 +133,7 @@ class KeyCommands:
         except CommandFailed as failed:
             held.failure, held.failures = str(failed), held.failures + 1
             held.again_at = self._clock() + min(MAX_RETRY_S, RETRY_S * 2 ** min(held.failures - 1, 10))
-            self._warn(f"api_key_command: {failed}")
+            self._warn(f"{held.provider}: api_key_command: {failed}")
         finally:
             held.running = None
 

@@ -230,7 +230,7 @@ class RequestContext:
             own.append(("x-llm-router-cache", self.record.cached))
         if self.record.cached == "hit":
             own.append(("x-llm-router-model", printable(self.record.served)))
-        if self.record.attempts and not self.is_open:
+        if self.record.attempts and not (self.record.stream and self.is_open):
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
         return own + browser.cors_headers(self.headers, self.cors_origins) if "origin" in self.headers else own

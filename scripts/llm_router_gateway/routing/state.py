@@ -169,10 +169,11 @@ class Attempt:
         self.key = routing_state.key_for(self.candidate, now)
         self.ended = self.is_renewed = False  # is_renewed: its command has printed another key
         self.limited: RateLimited | None = None  # set when its limits refused the request after all
-        routing_state.active[target.name] = routing_state.active.get(target.name, 0) + 1
-        known = routing_state.healths.get(target.name)
+        active, name = routing_state.active, target.name
+        active[name] = active.get(name, 0) + 1
+        known = routing_state.healths.get(name)
         if known is not None and known.open_until and circuit_breaker.state(known, now) == "probe":
-            routing_state.keep(target.name, circuit_breaker.start_probe(known))
+            routing_state.keep(name, circuit_breaker.start_probe(known))
 
     def mark_sent(self, now: float) -> None:
         """The request is being sent: latency is measured from here."""
@@ -227,8 +228,10 @@ class Attempt:
             return
         self.ended = True
         name, routing_state = self.target.name, self._routing_state
-        routing_state.active[name] -= 1
-        if not routing_state.active[name]:
+        left = routing_state.active[name] - 1
+        if left:
+            routing_state.active[name] = left
+        else:
             del routing_state.active[name]
         known = routing_state.healths.get(name)
         if known is not None and known.probing:

@@ -174,7 +174,7 @@ class Exporter:
         self.settings = settings
         self.instruments = Instruments(int(wall() * 1e9))
         self.exported = self.dropped = 0  # spans
-        self._wall, self._clock, self._pause = wall, clock, pause
+        self._wall, self._clock, self._pause, self._warn = wall, clock, pause, warn
         self._queue: deque[Span] = deque()
         self._sending: Sequence[Span] = ()
         self._full = asyncio.Event()
@@ -268,5 +268,8 @@ class Exporter:
                 while await self.send_batch():
                     pass
                 await self.send_metrics()
+        if self.waiting:
+            where = self._traces.url if self._traces else ""
+            self._warn(f"telemetry: {self.waiting} spans could not be sent to {where} before the stop, and are lost")
         self.dropped += self.waiting
         self._queue.clear()

@@ -10,7 +10,7 @@ import pytest
 
 from llm_router_gateway.commands import imports
 
-SECRET = "canary-" * 3
+SECRET = "canary-" * 3  # pragma: allowlist secret
 CHANNELS: dict[str, Any] = {"data": [{"type": 1, "name": "main", "key": SECRET, "models": "gpt-5"}]}
 
 

@@ -63,6 +63,19 @@ def test_wrong_usage_names_the_nearest_option_and_no_value_that_may_be_a_key(
     assert ended.value.code == 2 and said in err and "canary" not in err and " --help." in err.splitlines()[-1], err
 
 
+@pytest.mark.parametrize("words", [["keys", "list"], ["store", "backup", "x"], ["models", "refresh"], ["explain", "-m", "x"]])
+def test_every_command_lists_each_problem_on_a_line_of_its_own(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"model": "x"}')))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "router.toml").write_text("[server]\nport = 70000\n[[providers]]\nname = 'opnai'\n")
+    assert cli.main(words) == 2
+    first, *problems = capsys.readouterr().err.splitlines()
+    assert first == "the configuration cannot be used:"
+    assert problems[0] == "  server.port: 70000 is above 65535" and problems[1].startswith("  providers[0].type: ")
+
+
 def test_a_configuration_that_is_not_there_says_where_its_path_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -110,6 +110,14 @@ def test_every_worker_sends_its_own_and_the_counters_are_of_all(
         lambda: 'llm_router_attempts_total{provider="up",model="up/m",cause="success"} 6' in counters(gateway), "the attempts"
     )
     until(lambda: "llm_router_telemetry_spans_exported_total 12" in counters(gateway), "the counter")
+    upstream.does(sends(http(b'{"error": {"message": "no such field"}}', status="400 Bad Request")))
+    for _ in range(3):
+        assert gateway.chat("openai", "up/m").status == 400
+    until(
+        lambda: 'llm_router_attempt_caller_errors_total{provider="up",model="up/m"} 3' in counters(gateway), "the callers' own"
+    )
+    calls = 'llm_router_caller_errors_total{kind="chat",protocol="openai",provider="up",model="up/m"} 3'
+    until(lambda: calls in counters(gateway), "their calls")
     assert gateway.get("/health/ready", authorization="").json["status"] == "ready"
 
 

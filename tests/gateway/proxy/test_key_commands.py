@@ -225,7 +225,7 @@ def test_a_failure_says_what_failed_and_is_not_repeated_at_once(tmp_path: Path) 
         assert [(line["state"], line["failures"]) for line in report] == [("ok", 0)]  # the model is not to blame
 
     ways = tell(tmp_path, story, CommandFailed("print-it failed with exit code 1"), b"one")
-    assert ways.path.read_text().count("warn  api_key_command: print-it failed") == 1
+    assert ways.path.read_text().count("warn  a: api_key_command: print-it failed") == 1
 
 
 def test_the_next_member_answers_meanwhile(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from fakes import ANSWER, STREAM, Exchange, Upstream
-from routed import Hosts, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed, trio
+from routed import SOON_S, Hosts, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed, trio
 
 from llm_router_gateway.errors import CONTEXT, GatewayError, of_status
+from llm_router_gateway.proxy.attempts import AttemptRecord
 from llm_router_gateway.proxy.model_list import windows_in
 from llm_router_gateway.store.call import Call
 from llm_router_gateway.wire.complaints import IMAGE, classify
@@ -471,3 +472,20 @@ def test_a_member_that_failed_is_an_attempt_and_one_that_was_too_dear_is_none(ru
         assert (calls[0].attempts, calls[0].failed) == (1, '["a/m internal", "b/m budget_used_up"]')
 
     run(story, document, a=refusal(500), b=ok())
+
+
+@pytest.mark.parametrize(("answer", "expected"), [
+    (ok(), False), (refusal(400), True), (refusal(413), True), (refusal(422), True), (said(400, LONG), True),
+    (said(400, CREDIT), False), *((refusal(status), False) for status in (401, 402, 403, 404, 408, 429, 500, 503)),
+])  # fmt: skip
+def test_an_attempt_is_the_callers_error_where_a_provider_sends_the_request_back(
+    run: Run, answer: Upstream, expected: bool
+) -> None:
+    async def story(ways: Ways) -> None:
+        calls: list[Call] = []
+        attempts: list[AttemptRecord] = []
+        ways.gateway.on_call, ways.gateway.on_attempts = (lambda call, bodies: calls.append(call)), attempts.extend
+        await ways.ask(chat("a/m"))
+        assert {attempt.is_caller_error for attempt in attempts} == {calls[0].is_caller_error} == {expected}
+
+    run(story, lone(retry_alone_s=SOON_S), a=answer)

@@ -126,6 +126,11 @@ function keyGroups(given) {
       fields: [
         checkField("is_admin", "Administrator: may see this page, and change keys and models", given.is_admin),
         checkField("is_monitor", "Monitoring: may read statistics and metrics, and nothing else", given.is_monitor),
+        checkField(
+          "allow_batches",
+          "Batches: may upload files and start batches despite its limits, which do not reach into a batch",
+          given.allow_batches,
+        ),
       ],
     },
     {
@@ -140,6 +145,14 @@ function keyGroups(given) {
     },
     { title: "Caps on parameters", fields: [caps.field], content: caps.node },
     { title: "Rate limits", fields: limitFields(given.limits) },
+    {
+      title: "Cached answers",
+      fields: [
+        numberField("cache_ttl_s", "Same answer again for, seconds", given.cache_ttl_s, {
+          hint: "The same request gets the same answer for so long. Empty: as for all keys. 0: never.",
+        }),
+      ],
+    },
     { title: "More budgets", fields: budget("budget").filter((each) => each.path !== main.path) },
     {
       title: "Soft budgets",

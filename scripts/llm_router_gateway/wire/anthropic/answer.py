@@ -10,7 +10,7 @@ from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..citations import Citation, gather, stretches
 from ..envelope import pack_envelope
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_part, name_lost
 from ..names import own_names, pack_id
 from .common import (
     SCHEMA_TOOL,
@@ -121,6 +121,7 @@ def write_whole_block(part: ir.Part, lost: Lost) -> Block | None:
 
 
 def answer_block(part: ir.Part, names: Mapping[str, str], lost: Lost) -> Block | None:
+    lose_part(part, VENDOR, lost)
     if isinstance(part, ir.Text):
         if part.signature:
             name_lost(lost, "signature")

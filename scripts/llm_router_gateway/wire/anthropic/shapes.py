@@ -53,6 +53,10 @@ REQUEST = shape(
 # ------------------------------------------------------------------------------------------------------------------ answer
 
 ANSWER = shape("id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage")
+# Of a stream: the beginnings of blocks that grow, and the last event with its delta.
+STARTS: Mapping[str, Shape] = {"text": shape("type", "text", "citations"), "thinking": THINKING}
+LAST_EVENT = shape("type", "delta", "usage", "context_management")
+LAST_DELTA = shape("stop_reason", "stop_sequence", "stop_details", "container")
 USAGE = shape(
     "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation",
     "output_tokens_details", "service_tier",

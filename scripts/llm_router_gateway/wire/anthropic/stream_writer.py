@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from .. import ir
 from ..citations import Quoted
 from ..fields import compact
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_part, name_lost
 from ..names import own_names, pack_id
 from .answer import citation_of, enclose, thinking_block, write_stop, write_whole_block
 from .common import VENDOR, Block, Lost, error_event, event_bytes, own_fields, write_tier, write_usage
@@ -101,6 +101,7 @@ class StreamWriter:
     def _part_start(self, event: ir.PartStart) -> bytes:
         part = event.part
         self._part, self._cited = part, 0
+        lose_part(part, VENDOR, self._lost)
         if isinstance(part, ir.Text):
             self._quoted.say("")  # its words are not needed: pages are told at its end
             return self._more(part.text, "", part.extras)

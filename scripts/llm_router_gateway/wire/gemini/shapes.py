@@ -18,6 +18,12 @@ PART = shape(
     functionResponse=shape("id", "name", "response", "willContinue", "scheduling", parts=RESULT_PART),
     executableCode=shape("language", "code", "id"), codeExecutionResult=shape("outcome", "output", "id"),
 )  # fmt: skip
+STREAMED_CALL = shape(
+    "thought", "thoughtSignature", functionCall=shape("id", "name", "args", "partialArgs", "willContinue")
+)  # a part of a stream, on Vertex AI with pieces of arguments
 CONTENT = shape("role", "parts")
 CONFIG = within(thinkingConfig=shape("includeThoughts", "thinkingBudget", "thinkingLevel"))
+# Of an answer: what is read; all else that is said beside the parts (ratings, grounding, logprobs) goes on or is named.
+ANSWER = shape("candidates", "usageMetadata", "modelVersion", "responseId", "createTime")
+CANDIDATE = shape("finishReason", "index", "tokenCount", content=CONTENT)
 SEARCH = shape()  # googleSearch, where another vendor's search takes its place: that has none of its settings

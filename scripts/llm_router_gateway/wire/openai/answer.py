@@ -12,7 +12,7 @@ from ..chat_parts import data_url
 from ..citations import ANNOTATIONS, gather, write_annotations
 from ..error_bodies import error_in, error_of
 from ..fields import compact
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_part, name_lost
 from ..names import mint_id, own_names, pack_id
 from ..shapes import both
 from ..tools import custom_names, free_text
@@ -150,6 +150,7 @@ class Message:
         self._more: dict[str, Any] = {}
 
     def add(self, part: ir.Part) -> None:
+        lose_part(part, OWN, self._lost)
         if isinstance(part, ir.Text):
             self._text(part)
         elif isinstance(part, ir.Thinking):

@@ -99,7 +99,11 @@ def count(fields: Any, *names: str) -> int:
     if isinstance(fields, dict):
         for name in names:
             value = fields.get(name)
-            if value and isinstance(value, (int, float)) and value is not True and 0 < value < math.inf:  # 1e999 is inf
+            if not value:
+                continue
+            if type(value) is int and value > 0:  # as nearly always
+                return value
+            if isinstance(value, (int, float)) and value is not True and 0 < value < math.inf:  # 1e999 is inf
                 return int(value)
     return 0
 

@@ -10,7 +10,7 @@ from typing import Any
 from .. import ir
 from ..citations import ANNOTATIONS, Quoted, write_annotations
 from ..fields import compact
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_part, name_lost
 from ..names import mint_id
 from ..tools import free_text
 from .answer import Callers, image_of, native_reason, outgoing_call, refusal_text, write_tier
@@ -91,6 +91,7 @@ class StreamWriter:
         part = event.part
         voice.kind, voice.part, voice.sent = type(part), part, False
         voice.texts, voice.signatures = [], []
+        lose_part(part, OWN, self._lost)
         if isinstance(part, ir.ToolCall):
             return out + self._call(voice, part)
         if isinstance(part, ir.Text):

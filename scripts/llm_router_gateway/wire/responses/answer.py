@@ -14,10 +14,11 @@ from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..error_bodies import error_in, error_of
 from ..names import mint_id
+from ..shapes import both, unread
 from .common import OPENAI, OWN, count, own, read_usage
 from .items import read_call, read_content, read_thoughts
-from .outputs import chat_annotations
-from .shapes import ANSWER
+from .outputs import chat_annotations, other_quotations
+from .shapes import ANSWER, OUTPUTS
 from .stream_writer import StreamWriter
 
 REASONS: Mapping[str, ir.Reason] = {"max_output_tokens": "length", "content_filter": "refusal", "max_messages": "pause"}
@@ -70,20 +71,25 @@ def texts_of(item: Any) -> list[Mapping[str, Any]]:
 
 
 def candidate_extras(output: Iterable[Any]) -> ir.Extras:
-    """Quotations and logprobs of all texts, as chat completions have them: places counted from the answer's beginning."""
+    """Quotations and logprobs of all texts, as chat completions have them: places counted from the answer's beginning; and what
+    nothing reads of the items."""
+    unsaid: ir.Extras = ir.NOTHING
     notes: list[Any] = []
     logprobs: list[Any] = []
     offset = 0
     for item in output:
+        known = OUTPUTS.get(str(item.get("type"))) if isinstance(item, dict) else None
+        unsaid = both(unsaid, unread(item, known)) if known is not None else unsaid
         for part in texts_of(item):
             notes += chat_annotations(part.get("annotations"), offset)
+            unsaid = both(unsaid, other_quotations(part.get("annotations")))
             found = part.get("logprobs")
             logprobs += found if isinstance(found, list) else []
             offset += len(part["text"]) if isinstance(part.get("text"), str) else 0
     made: dict[str, Any] = {"annotations": notes} if notes else {}
     if logprobs:
         made["logprobs"] = {"content": logprobs, "refusal": None}
-    return {OPENAI: made} if made else ir.NOTHING
+    return both({OPENAI: made} if made else ir.NOTHING, unsaid)
 
 
 def with_ids(parts: list[ir.Part], answer_id: str) -> tuple[ir.Part, ...]:

@@ -47,6 +47,17 @@ NAMED = shape(
     "type", "name", "namespace", function=shape("name", "namespace"), custom=shape("name", "namespace")
 )  # a tool, where it is only named
 
+# ------------------------------------------------------------------------------------------------------------ items, answered
+
+# Of an answer; others are named by their type. What is quoted and logged of a text is read with it.
+OUTPUTS: Mapping[str, Shape] = {
+    "message": shape(*NOTED, "role", content=shape("type", "text", "refusal", "annotations", "logprobs")),
+    "reasoning": REASONING, "function_call": CALL, "custom_tool_call": CALL,
+    "image_generation_call": shape(
+        *NOTED, "result", "output_format", "revised_prompt", "background", "quality", "size", "action"
+    ),
+}  # fmt: skip
+
 # ----------------------------------------------------------------------------------------------------------------- request
 
 SCHEMA_FORMAT = ("name", "description", "schema", "strict")
