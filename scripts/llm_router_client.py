@@ -821,6 +821,9 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
     retryable = status in RETRY_STATUSES and code not in lasting and not (code == "bad_request" and status >= 500)
     told, wait = headers.get("x-should-retry", "").strip().lower(), retry_after_s(headers, now)
     step = f"Wait {wait:g} s, or add --fallback with other models." if wait and code in ("rate_limited", "overloaded") else ""
+    if wait and status == 402:  # a budget that starts again, such as one of a key of the gateway
+        pause = f"{wait / 3600:.2g} h" if wait >= 3600 else f"{wait:g} s"
+        step = f"Wait {pause} until the budget starts again, or have it raised."
     return error_of(
         code, f"HTTP {status}: {message}", step, status=status, param=said["param"], retry_after_s=wait, maybe_billed=False,
         request_id=one_line(headers.get("x-request-id", ""), 100),
@@ -2762,7 +2765,8 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
         console.note(f"built-in list, not the endpoint's own: {listed.reason}")
     if len(shown) < len(found) or not found:
         match = f" match {args.search!r}" if args.search else ""
-        console.note(f"{len(found)} models{match}, {len(shown)} shown; --limit 0 shows all, --search TEXT narrows")
+        more = f"{len(shown)} shown; --limit 0 shows all, --search TEXT narrows" if found else f"the list has {len(listed)}"
+        console.note(f"{len(found) or 'no'} models{match}; {more}")
     return 0
 
 

@@ -120,6 +120,8 @@ def test_talk_keeps_nothing_but_with_continue(cli: Any, state: Path) -> None:
         (["/image missing.png", "hi"], b"You said: hi", b"missing.png"),
         (["/save", "hi"], b"You said: hi", b"Write /save FILE"),
         (["/help"], b"/system TEXT", b""),
+        (["/system Be brief."], b"", b"system prompt set"),
+        (["/system"], b"", b"no system prompt"),
         (["/quit", "hi"], b"", b""),
         (["/model fail-429", "/model fail-402", "hi", "/model demo", "then"], b"You said: then", b"[no_credit]"),
         (["/model fail-cut", "one", "/model demo", "two"], b"You said: two", b"stream_cut"),
