@@ -122,7 +122,7 @@ ERRORS = {
     "missing_key": (3, "Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set."),
     "key_malformed": (3, "Set the key again: printable ASCII without spaces."),
     "key_refused": (3, "Check that the key belongs to this endpoint and may use this model; see `doctor`."),
-    "no_credit": (4, "Add credit or raise the quota at the provider; waiting does not help."),
+    "no_credit": (4, "Add credit, or have quota or budget raised; waiting helps only if the message says until when."),
     "model_not_found": (5, "See `models --search` for the names this endpoint knows; check --base-url."),
     "rate_limited": (6, "Wait for retry_after_s, or add --fallback with other models."),
     "overloaded": (6, "Try again later, or add --fallback with other models."),
@@ -196,7 +196,7 @@ class AuthenticationError(LLMRouterError, code="key_refused"):
 
 
 class CreditsError(LLMRouterError, code="no_credit"):
-    """No credit or quota is left: waiting does not help."""
+    """No credit, quota or budget is left."""
 
 
 class UnknownModelError(LLMRouterError, code="model_not_found"):
@@ -821,9 +821,6 @@ def response_error(status: int, headers: dict[str, str], body: bytes, now: float
     retryable = status in RETRY_STATUSES and code not in lasting and not (code == "bad_request" and status >= 500)
     told, wait = headers.get("x-should-retry", "").strip().lower(), retry_after_s(headers, now)
     step = f"Wait {wait:g} s, or add --fallback with other models." if wait and code in ("rate_limited", "overloaded") else ""
-    if wait and status == 402:  # a budget that starts again, such as one of a key of the gateway
-        pause = f"{wait / 3600:.2g} h" if wait >= 3600 else f"{wait:g} s"
-        step = f"Wait {pause} until the budget starts again, or have it raised."
     return error_of(
         code, f"HTTP {status}: {message}", step, status=status, param=said["param"], retry_after_s=wait, maybe_billed=False,
         request_id=one_line(headers.get("x-request-id", ""), 100),
@@ -2765,8 +2762,9 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
         console.note(f"built-in list, not the endpoint's own: {listed.reason}")
     if len(shown) < len(found) or not found:
         match = f" match {args.search!r}" if args.search else ""
-        more = f"{len(shown)} shown; --limit 0 shows all, --search TEXT narrows" if found else f"the list has {len(listed)}"
-        console.note(f"{len(found) or 'no'} models{match}; {more}")
+        console.note(
+            f"{len(found)} of {len(listed)} models{match}, {len(shown)} shown; --limit 0 shows all, --search TEXT narrows"
+        )
     return 0
 
 

@@ -323,6 +323,8 @@ def test_bash_completes_commands_options_and_words() -> None:
     assert completed("skill", "inst") == ["install"]
     assert set(completed("help", "")) == set(c.COMMANDS)
     assert completed("chat", "--model", "") == []
+    assert completed("skill", "install", "--agent", "c") == ["claude", "codex"] == completed("skill", "--agent", "=", "c")
+    assert completed("chat", "--prefer", "") == ["cost", "speed", "quality"] and completed("usage", "--by", "d") == ["day"]
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not on this machine")
