@@ -52,6 +52,12 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
+def bash_choices() -> str:
+    """The cases of options that take one of a few words."""
+    rows = ((name, quote(" ".join(words))) for name, words in CHOICES.items())
+    return "\n".join(f'        {name}) COMPREPLY=($(compgen -W {words} -- "$current")); return ;;' for name, words in rows)
+
+
 def bash() -> str:
     rows, valued = [], {}
     for command in COMMANDS:
@@ -61,10 +67,6 @@ def bash() -> str:
         rows.append(f"        {command}) words={quote(' '.join([*words_of(command), *names, '--help']))} ;;")
     files, folders = ("|".join(name for name, value in valued.items() if value in kind) for kind in (FILES, FOLDERS))
     others = "|".join(name for name, value in valued.items() if value not in FILES + FOLDERS and name not in CHOICES)
-    choices = "\n".join(
-        f'        {name}) COMPREPLY=($(compgen -W {quote(" ".join(words))} -- "$current")); return ;;'
-        for name, words in CHOICES.items()
-    )
     commands = " ".join([*COMMANDS, "help", "--version", "--help"])
     table = "\n".join(rows)
     return f"""# bash completion for {PROGRAM}: source <({PROGRAM} completion bash)
@@ -79,7 +81,7 @@ _llm_router() {{
     case "$previous" in
         {files}) paths=-f ;;
         {folders}) paths=-d ;;
-{choices}
+{bash_choices()}
         {others}) return ;;
     esac
     if [ -n "$paths" ]; then
