@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import math
 import os
 import signal
 import socket
@@ -145,17 +144,19 @@ class WorkerProcess:
 
     async def keep_reporting(self) -> None:
         """Members and open requests, several times a second, and at once where others must know. Until it is cancelled."""
-        alive_at = -math.inf
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(REPORT_S):
                     await self._urgent.wait()
             self._urgent.clear()
-            if time.monotonic() >= alive_at + ALIVE_S:
-                alive_at = time.monotonic()
-                self.link.send("alive")
             self.report_now()
             self.log.flush()
+
+    async def show_life(self) -> None:
+        """From the first caller to the last record. Until it is cancelled."""
+        while True:
+            self.link.send("alive")
+            await asyncio.sleep(ALIVE_S)
 
     async def report(self) -> bool:
         """Everything that the home does not have yet."""
@@ -206,6 +207,7 @@ class WorkerProcess:
             return REFUSED
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.link.send("ready")
+        life = asyncio.create_task(self.show_life())
         self.sending.start()
         tasks = [asyncio.create_task(self.keep_reporting()), asyncio.create_task(self.outbox.run())]
         await self.stop.wait()
@@ -213,7 +215,9 @@ class WorkerProcess:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        return await self.end()
+        code = await self.end()
+        life.cancel()
+        return code
 
     async def drain(self) -> None:
         """Refuses new requests; open ones may finish until the limit, then their streams get an error event."""

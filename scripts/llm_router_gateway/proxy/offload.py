@@ -96,7 +96,7 @@ class Offload:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open(self, data: bytes, *, wants_text: bool = False, protocol: str = "") -> LargeBody:
-        """A body, read by a worker. BadRequest where it is no JSON object. `protocol`: see large_jobs.read."""
+        """A body, read by a worker. BadRequest where it is not a JSON object. `protocol`: see large_jobs.read."""
         large = LargeBody(self, next(self._keys), data)
         try:
             await large.read(wants_text, protocol)
