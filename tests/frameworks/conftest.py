@@ -132,7 +132,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             process.terminate()
             process.wait(START_LIMIT_S)
             reader.join(START_LIMIT_S)
-    assert [line for line in lines if "a fault of ours" in line or "Traceback" in line] == []
+    assert [line for line in lines if "Please report this line" in line or "Traceback" in line] == []
 
 
 def read_log(process: subprocess.Popen[str], lines: list[str], listening: threading.Event) -> None:

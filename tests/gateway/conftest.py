@@ -33,7 +33,7 @@ def module_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """start(config, *flags, **how) -> running.Process; it is ended with the test, and its log must hold no fault of ours."""
+    """start(config, *flags, **how) -> running.Process; it is ended with the test, and its log must hold no internal error."""
     yield from starter(lambda: tmp_path)
 
 

@@ -92,7 +92,7 @@ def grouped(stand_in: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         running = Gateway(tmp_path_factory.mktemp("group"), stand_in.url, 10.0, configuration(stand_in.url, address))
         yield running
         assert running.close() == 0
-        assert [line for line in running.lines if "a fault of ours" in line or "Traceback" in line] == []
+        assert [line for line in running.lines if "Please report this line" in line or "Traceback" in line] == []
 
 
 @pytest.fixture(params=UPSTREAMS)

@@ -26,6 +26,7 @@ from ..limiter.leases import EngineAway
 from ..limiter.membership import BEAT_S, Ledger, Membership, NoLedger
 from ..limiter.participant import Participant, clock_s
 from ..limiter.redis import RedisEngine
+from ..proxy.faults import fault_line
 from ..proxy.log import Log
 from ..routing.notes import Notes, keys_by_mark
 from ..routing.state import RoutingState
@@ -120,7 +121,7 @@ class Replica:
             except EngineAway:
                 pass  # counted and logged by the membership, which keeps looking for it
             except Exception as error:
-                self._log.error(f"a fault of ours beside the engine of [state]: {type(error).__name__}")
+                self._log.error(fault_line("what is shared by [state]", error, f"it is tried again in {every_s:g} s"))
             await asyncio.sleep(every_s)
 
     # -- periodic work

@@ -338,4 +338,4 @@ def no_healthy_member(context: RequestContext, error: GatewayError) -> GatewayEr
     """The error of a query for which no healthy model was there at its start."""
     if context.answering or error.status in (429, 503) or not allows_failover(error):
         return error
-    return Unavailable(f"{context.record.asked}: no model that fits is well: {error.message}", code="no_member")
+    return Unavailable(f"{context.record.asked}: no model that fits is healthy: {error.message}", code="no_member")

@@ -55,6 +55,7 @@ from .answer_cache import AnswerCache
 from .attempts import AttemptRecord
 from .conversations import Conversations
 from .failover import Failover
+from .faults import fault_line
 from .files import OwnedFiles
 from .headers import is_request_id
 from .in_flight import BytesInFlight
@@ -70,7 +71,7 @@ from .refusals import for_caller
 from .relays import RelayedCalls
 from .request import JSON_TYPE, NO_STORE, Exchange, Record, RequestContext, dump_json
 from .request_budget import allowance_of
-from .services import Services, fault_location
+from .services import Services
 from .stream_answer import StreamAnswers
 from .streaming import Headers, Watch
 from .tracing import Tracing
@@ -374,7 +375,11 @@ class Gateway:
                 self.tracing.finish(context, call)
             return call
         except Exception as error:
-            self._log.error(f"a fault of ours in the record of {context.record.request_id}: {fault_location(error)}")
+            where, effect = (
+                f"the record of request {context.record.request_id}",
+                "the log of calls may lack it, its caller has the answer",
+            )
+            self._log.error(fault_line(where, error, effect))
             return None
 
 
