@@ -138,7 +138,7 @@ class Gateway:
         self._files = OwnedFiles(services, upstream, failover, owned, self._receive)
         self._own = own = OwnApi(services, self._lists)
         self._conversations = talks = Conversations(services, upstream, kept)
-        routes = route_api.RouteCalls(services, failover, self._plain, self._streams)
+        routes = route_api.RouteCalls(services, failover, self._plain, self._streams, self._files.look_up)
         self._handlers: Mapping[str, Callable[[RequestContext], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
@@ -285,7 +285,7 @@ class Gateway:
         else:
             context.body = read_body(data)
         name_model(context)
-        await self._files.check_named(context)
+        await self._files.look_up(context)
         context.conversation = await self._conversations.begin(context)
         if context.large is not None:
             await ask_selectors(context, context.large)

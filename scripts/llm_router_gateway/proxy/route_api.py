@@ -10,7 +10,7 @@ The request is rewritten as a body of OpenAI's protocol, whatever the provider b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -135,12 +135,18 @@ def decision(explained: Mapping[str, Any]) -> dict[str, Any]:
 class RouteCalls:
     """The two calls, answered."""
 
-    def __init__(self, services: Services, failover: Failover, plain: PlainAnswers, streams: StreamAnswers) -> None:
+    def __init__(
+        self, services: Services, failover: Failover, plain: PlainAnswers, streams: StreamAnswers,
+        look_up: Callable[[RequestContext], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        """`look_up`: of the files that a request names."""
         self._clock, self._failover, self._plain, self._streams = services.clock, failover, plain, streams
+        self._look_up = look_up
 
     async def route(self, context: RequestContext) -> None:
         """Decides as a request would, and sends nothing."""
         await read_call(context, needs_request=False)
+        await self._look_up(context)
         context.call = replace(context.call, protocol=paths.protocol_of(context.exchange.path, context.headers))
         plan = self._failover.choose(context)
         answer = decision(plan.explain(self._clock()))
@@ -155,6 +161,7 @@ class RouteCalls:
     async def invoke(self, context: RequestContext) -> None:
         """As a chat request with the same query would be answered; plain answers in a shape of their own."""
         await read_call(context, needs_request=True)
+        await self._look_up(context)
         if context.record.stream:
             await self._streams.answer(context)
             return
