@@ -342,7 +342,7 @@ def test_new_figures_come_by_themselves_and_a_pause_stops_them(page: Any, gatewa
     shows(page, "1,260")
 
 
-def test_a_store_that_lost_calls_is_told(page: Any, gateway: Any) -> None:
+def test_a_store_that_lost_calls_is_reported(page: Any, gateway: Any) -> None:
     from pretend import stored
 
     real = gateway.get_monitor_statistics
@@ -417,7 +417,7 @@ def test_a_call_opens_in_a_drawer_with_all_that_is_known_of_it(page: Any, gatewa
     page.until_text("dialog", "req-0006")
 
 
-def test_a_call_that_is_not_kept_any_more_is_told(page: Any, gateway: Any) -> None:
+def test_a_call_that_is_not_kept_any_more_is_reported(page: Any, gateway: Any) -> None:
     page.allowed = BROKEN
     open_view(page, gateway, "view=calls&call=31337")
     page.until_text("dialog", "no such call")
@@ -518,7 +518,7 @@ def test_an_edit_sends_what_changed_and_null_takes_a_limit_away(page: Any, gatew
     assert gateway.came("PATCH", "api-keys/id-team-search") == [{"note": "for the nightly run", "budget": None}]
 
 
-def test_batches_and_the_cache_of_a_key_are_edited_and_told(page: Any, gateway: Any) -> None:
+def test_batches_and_the_cache_of_a_key_are_edited_and_shown(page: Any, gateway: Any) -> None:
     gateway.keys[0] |= {"allow_batches": True, "cache_ttl_s": 90.0}
     open_view(page, gateway, "view=keys")
     shows(page, "batches, despite its limits")
@@ -553,7 +553,7 @@ def test_spending_is_reset_after_a_question_that_names_key_and_amount_by_keyboar
     page.until("return document.activeElement.dataset.key === 'reset:id-team-search'")
 
 
-def test_spending_of_a_key_of_the_configuration_is_reset_and_a_refusal_is_told(page: Any, gateway: Any) -> None:
+def test_spending_of_a_key_of_the_configuration_is_reset_and_a_refusal_is_shown(page: Any, gateway: Any) -> None:
     page.allowed = BROKEN
     error = {"message": "keys cannot be saved without a store", "code": "no_store", "type": "x", "param": None}
     gateway.answers["POST api-keys/id-ci/reset"] = (409, {"error": error})
@@ -717,7 +717,7 @@ def test_the_focus_stays_where_it_was_when_new_data_comes(page: Any, gateway: An
     assert page.run("return document.activeElement.dataset.key") == "call:997"
 
 
-def test_colours_follow_the_system_until_somebody_chooses(page: Any, gateway: Any) -> None:
+def test_colours_follow_the_system_until_one_is_chosen(page: Any, gateway: Any) -> None:
     colour = "return getComputedStyle(document.body).backgroundColor"
     page.scheme("dark")
     open_view(page, gateway, "view=activity")
@@ -735,7 +735,7 @@ def test_colours_follow_the_system_until_somebody_chooses(page: Any, gateway: An
     page.until(f"{colour} === arguments[0]", dark)
 
 
-def test_who_wants_no_motion_gets_none(page: Any, gateway: Any) -> None:
+def test_reduced_motion_is_respected(page: Any, gateway: Any) -> None:
     page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
     open_view(page, gateway, "view=activity")
     assert page.run("return getComputedStyle(document.querySelector('.live-dot')).animationName") == "none"

@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def stand_in() -> Iterator[Any]:
+def mock_server() -> Iterator[Any]:
     from llm_router_demo import DemoServer
 
     with DemoServer() as server:

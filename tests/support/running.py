@@ -42,7 +42,7 @@ import sys
 sys.path.insert(0, sys.argv.pop(1))
 from llm_router_gateway.commands import main
 from llm_router_gateway.store import recorder, sql_conversations
-recorder.GATHER_S = sql_conversations.AGAIN_S = 0.0
+recorder.GATHER_S, sql_conversations.AGAIN_S = 0.0, (0.0,)
 sys.exit(main.main(sys.argv[1:]))
 """
 

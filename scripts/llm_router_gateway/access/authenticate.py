@@ -144,7 +144,7 @@ class Authenticator:
         self._merge()
 
     def judge(self, unknown: str, expired: str) -> None:
-        """While the store is out of reach: what callers with an unknown key, and with one of the store, are told (503)."""
+        """While the store is out of reach: the messages for callers with an unknown key, and with one of the store (503)."""
         self._unknown, self._expired = unknown, expired
 
     def _merge(self) -> None:
@@ -286,7 +286,7 @@ class Authenticator:
         return entry.caller
 
     def _check_reach(self, entry: Entry) -> None:
-        """Unavailable for a key of the store when nobody can say whether it is still good."""
+        """Unavailable for a key of the store while it is unknown whether it is still good."""
         if self._expired and entry.caller.key_id in self.rows:
             raise Unavailable(self._expired, code=OUT_OF_REACH, retry_after_s=1.0)
 

@@ -18,8 +18,9 @@ def credential(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
     credential({"authorization": "bearer abc"}, {}) -> "abc"   (the scheme's case does not matter, RFC 9110 11.1)
     """
     scheme, _, value = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and value.strip():
-        return value.strip()
+    value = value.strip()
+    if value and scheme.lower() == "bearer":
+        return value
     for name in KEY_HEADERS:
         if headers.get(name, "").strip():
             return headers[name].strip()

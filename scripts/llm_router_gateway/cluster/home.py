@@ -5,7 +5,7 @@
     home.push_keys(), home.push_sessions(), home.push_config()      to all workers, in order
     await home.in_force()                                 once all of them have it, or after IN_FORCE_S
     await home.refresh()                                  once all of them have reported, or after FRESH_S
-    home.look()                                            every few seconds: a worker that is silent for long is ended
+    home.look()                                            every second: a worker that hangs is ended
     home.tend()                                            several times a second, where other gateways share with this one
 
 The welcome of a worker: {"config": text, "keys": [rows, generation, sealed], "sessions": [...], "routing": {...},
@@ -38,10 +38,10 @@ from ..store.redaction import Bodies
 from .leases import LeaseDesk
 from .messages import pack_logins, pack_owned, pack_row, pack_turn, unpack_owned, unpack_record, unpack_turn
 from .routing import SHARED, Changes, MemberViews, absorb, whole_state
+from .silence import Doing, Silence
 
 IN_FORCE_S = 0.5  # the longest that an administrator's response waits for a worker that does not acknowledge
 FRESH_S = 0.5  # the longest that it waits for a worker's report
-SILENT_LOOKS = 6  # of `look`; a worker says something twice a second
 CONFIG_S = 60.0  # for a worker to read a configuration
 
 
@@ -91,6 +91,7 @@ class HomeParts:
     expects: Callable[[str], bool]  # whether a worker of this name was started
     on_ready: Callable[[str], None]
     end_worker: Callable[[str, str], None]  # one that cannot go on, and why
+    doing: Callable[[int], Doing | None] = lambda pid: None  # what the system says of a worker's process
 
 
 @dataclass(slots=True, eq=False)
@@ -104,7 +105,7 @@ class Worker:
     leased: Mapping[str, float] = field(default_factory=dict)  # what it has of limits and budgets, as it said last
     pid: int = 0
     is_heard: bool = True  # since the last look
-    silent: int = 0  # looks in a row without a word of it
+    silence: Silence = field(default_factory=Silence)
 
 
 @dataclass(slots=True)
@@ -156,6 +157,7 @@ class Home:
     def _handlers(self, worker: Worker) -> dict[str, Callable[..., Any]]:
         return {
             "ready": lambda: self.parts.on_ready(worker.name),
+            "alive": lambda: setattr(worker, "is_heard", True),
             "batch": lambda number, calls, lines, used: self._batch(worker, number, calls, lines, used),
             "open": lambda count: setattr(worker, "open", count),
             "leased": lambda sums: setattr(worker, "leased", sums),
@@ -195,12 +197,12 @@ class Home:
         task.add_done_callback(self._tasks.discard)
 
     def look(self) -> None:
-        """Every few seconds: ends a worker that has shown no sign of life for SILENT_LOOKS of them; another takes its place."""
+        """Every second: ends a worker that hangs; another takes its place."""
         for worker in tuple(self.workers.values()):
-            worker.silent = 0 if worker.is_heard else worker.silent + 1
-            worker.is_heard = False
-            if worker.silent == SILENT_LOOKS:
-                self.parts.end_worker(worker.name, "showed no sign of life for half a minute and was ended")
+            is_heard, worker.is_heard = worker.is_heard, False
+            why = worker.silence.look(is_heard, None if is_heard else self.parts.doing(worker.pid))
+            if why:
+                self.parts.end_worker(worker.name, f"{why}, and was ended")
 
     # -- what workers say
 
@@ -317,7 +319,7 @@ class Home:
             await asyncio.wait(tuple(self._pushes), timeout=IN_FORCE_S)
 
     def tend(self) -> None:
-        """Several times a second, where other gateways share with this one: tells the workers what these found."""
+        """Several times a second, where other gateways share with this one: passes on to the workers what these found."""
         if pack_logins(self.parts.authenticator.sessions.all()) != self._logins:
             self.push_sessions()
         notes = self._outside.changes(self.parts.routing_state, self.parts.clock())
@@ -325,7 +327,7 @@ class Home:
             for worker in self.workers.values():
                 worker.link.send("notes", notes)
 
-    async def settled(self) -> None:
+    async def wait_settled(self) -> None:
         """Waits until what dead workers held is given back."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))

@@ -35,7 +35,7 @@ from ..store.recorder import StoreUnusable
 from ..store.sql_keys import SqlKeys
 from ..store.sqlite.file import StoreBroken, store_path
 from ..store.sqlite.keys import KeyFile
-from .program import as_typed, program_name
+from .program import Parser, as_typed, program_name, unusable
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -74,9 +74,9 @@ class UsageError(CommandFailed):
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(f"{program_name()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
+    made = Parser(f"{program_name()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Callers' keys in the gateway's store.")  # fmt: skip
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="configuration whose store is used")
     shared.add_argument("--store", default="", metavar="FILE", help="the store itself: a file, or postgresql://...")
     shared.add_argument("--json", action="store_true", help="print JSON")
@@ -252,7 +252,7 @@ def say(text: str) -> None:
 async def run_create(options: argparse.Namespace, opened: Opened, now: float) -> int:
     described, secret = described_key(options, now), new_secret()
     row = (await opened.keys.insert(stored_key(described, secret, now), digest_of(secret))).row
-    warnings = opened.config.unmatched(row.key) if opened.config else []
+    warnings = opened.config.unmatched_patterns(row.key) if opened.config else []
     created_text(options, {"key": secret, "item": item_of(row, (), now), "warnings": warnings})
     for warning in warnings:
         say(f"warning: {warning}")
@@ -375,7 +375,8 @@ def run(argv: Sequence[str]) -> int:
         with open_keys(place, creates=options.command == "create") as keys:
             return asyncio.run(COMMANDS[options.command](options, Opened(keys, config), time.time()))
     except ConfigError as error:
-        say(f"the configuration cannot be used: {error}")
+        for line in unusable(error):
+            say(line)
         return USAGE
     except CommandFailed as error:
         say(str(error))

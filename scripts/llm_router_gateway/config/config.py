@@ -21,7 +21,7 @@ from .alerts import Alerts, read_alerts
 from .base_urls import base_url_of, has_parts
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .key_command import KeyCommand
-from .keys import Key, read_keys_of_file, unmatched
+from .keys import Key, read_keys_of_file, unmatched_patterns
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
@@ -125,6 +125,13 @@ class Provider:
     only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol that such a model speaks)
     secrets: tuple[Secret, ...] = ()  # its keys, and the credentials in added headers: never shown
     key_command: KeyCommand | None = None  # prints its key; `keys` is empty until then
+    key_header: tuple[str, str] = field(init=False)  # as it is sent: its name in lower case, what stands before the key
+    sent_headers: Mapping[str, str] = field(init=False)  # `headers` with their names in lower case
+
+    def __post_init__(self) -> None:
+        prefix = f"{self.auth_scheme} " if self.auth_scheme else ""
+        object.__setattr__(self, "key_header", (self.auth_header.lower(), prefix))  # it is frozen from here on
+        object.__setattr__(self, "sent_headers", {name.lower(): value for name, value in self.headers.items()})
 
     @property
     def lacks_key(self) -> bool:
@@ -221,11 +228,11 @@ class Config:
     state: State | None = None
     alerts: Alerts | None = None
 
-    def unmatched(self, *keys: Key) -> list[str]:
+    def unmatched_patterns(self, *keys: Key) -> list[str]:
         """A note for each pattern of these keys that fits nothing of this configuration."""
         names = {f"{model.provider}/{model.name}": model.tags for model in self.models}
         opened = (provider.name for provider in self.providers if provider.any_model)
-        return list(unmatched(keys, names, opened, (group.name for group in self.groups)))
+        return list(unmatched_patterns(keys, names, opened, (group.name for group in self.groups)))
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -633,7 +640,7 @@ def parse(
     config = Config(
         server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys, telemetry, state, alerts
     )
-    return replace(config, notes=(*config.notes, *config.unmatched(*(key for key, _ in keys))))
+    return replace(config, notes=(*config.notes, *config.unmatched_patterns(*(key for key, _ in keys))))
 
 
 # ------------------------------------------------------------------------------------------- what is not router.toml

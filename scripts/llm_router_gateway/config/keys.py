@@ -23,7 +23,7 @@ from ..policy.budgets import Budget, Reset, since_reset, utc_text
 from ..policy.parameter_limits import Bound, ParameterLimits, parameter_limits_json, read_limits
 from ..policy.rate_limits import Limit
 from .groups import read_limit
-from .reader import Problem, Reading, closest, list_of, read_settings, shown, sub_table
+from .reader import Problem, Reading, closest, list_of, read_settings, sub_table, value_text
 from .settings import BUDGET, CALLER_KEY, KEY_SECRET, RESET, Secret
 
 PREFIX = "llmr_"  # how keys that this gateway makes begin
@@ -214,7 +214,7 @@ def client_of(peer: str, headers: Mapping[str, str], proxies: Sequence[Any]) -> 
     return here
 
 
-def unmatched(
+def unmatched_patterns(
     keys: Iterable[Key], models: Mapping[str, Iterable[str]], opened: Iterable[str], groups: Iterable[str]
 ) -> Iterator[str]:
     """A note for each pattern of a key that nothing fits now: it is misspelt, or for what comes later.
@@ -261,14 +261,14 @@ def name_problem(name: object) -> str:
     if name is None or (isinstance(name, str) and not name.strip()):
         return f"is missing: a key needs one of 1 to {MAX_NAME} characters, by which logs and statistics call it"
     if not isinstance(name, str):
-        return f"{shown(name)} is not a text"
+        return f"{value_text(name)} is not a text"
     if len(name) > MAX_NAME:
         return f"has {len(name)} characters, and {MAX_NAME} are the most"
     if "/" in name:
-        return f"{shown(name)} holds a slash: write another character in its place"
+        return f"{value_text(name)} holds a slash: write another character in its place"
     if name != name.strip():
-        return f"{shown(name)} begins or ends with white space"
-    return f"{shown(name)} holds a control character, such as a line break"
+        return f"{value_text(name)} begins or ends with white space"
+    return f"{value_text(name)} holds a control character, such as a line break"
 
 
 def read_terms(table: Mapping[str, Any], path: str, reading: Reading, *, key: Key | None = None) -> Key:

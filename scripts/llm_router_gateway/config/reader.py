@@ -54,13 +54,13 @@ class Reading:
             self.bad(path, text)
 
 
-def shown(value: object) -> str:
+def value_text(value: object) -> str:
     """A value in an error text, short."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-OTHER_NAMES = {  # what elsewhere is called otherwise, and looks like something else of ours
+OTHER_NAMES = {  # names that other tools use, and that resemble another setting here
     "requests_per_second": "max_requests with per_seconds = 1",
     **dict.fromkeys(("requests_per_minute", "rpm", "rpm_limit", "max_rpm"), "max_requests with per_seconds = 60"),
     "requests_per_hour": "max_requests with per_seconds = 3600",
@@ -90,7 +90,7 @@ def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
         quiet = setting.kind in ("secret", "headers", "header patch", "state url", "webhook", "command") or (
             setting.kind in ("url", "proxy") and "@" in str(value)  # it may hold a password
         )
-        text = str(wrong) if quiet else f"{shown(value)} {wrong}"
+        text = str(wrong) if quiet else f"{value_text(value)} {wrong}"
         reading.bad(path, text)
         return setting.default
 

@@ -155,7 +155,7 @@ class KeysApi:
         return ManagementResponse(self._item(self._authenticator.key_by_id(key.id) or key))
 
     def _check_name(self, key: Key) -> None:
-        """Conflict for the name of a credential of the configuration: logs and statistics could not tell the two apart."""
+        """Conflict for the name of a credential of the configuration: logs and statistics could not distinguish the two."""
         if key.name in self._authenticator.fixed_names:
             raise Conflict(f"the configuration has a key that is called {key.name!r}", details={"path": "name"})
 
@@ -166,7 +166,7 @@ class KeysApi:
             raise BadRequest(f"expires_at: {wrong}", details={"path": "expires_at"})
 
     def _warnings(self, key: Key) -> list[str]:
-        return self._authenticator.config.unmatched(key)
+        return self._authenticator.config.unmatched_patterns(key)
 
     def _keep_an_admin(self, key: Key) -> None:
         """Conflict when keys would be left, but no administrator."""

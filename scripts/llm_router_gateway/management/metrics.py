@@ -17,6 +17,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -107,6 +108,7 @@ class Gauges:
     workers: Mapping[str, int] = field(default_factory=dict)  # "ready" and "ended"; {} of one process
 
 
+@lru_cache(maxsize=MAX_MODELS)
 def clean(text: str) -> str:
     """As a label's value: printable, UTF-8, not endless. Done before counting: what looks the same is one series."""
     text = text[:MAX_LABEL]
@@ -367,7 +369,7 @@ class Metrics:
 
     def observe(self, call: CallRecord) -> None:
         """One call, at its end."""
-        outcome = outcome_of(call)
+        outcome, cost_usd = outcome_of(call), call.cost_usd
         model = self._models.of(call.served, outcome == "success" or self._is_listed(call.served))
         provider = OTHER if model == OTHER else clean(call.provider)
         name = (call.kind, call.protocol, provider, model)
@@ -379,9 +381,10 @@ class Metrics:
         tokens_in, tokens_out = call.input_tokens or 0, call.output_tokens or 0
         series.input += tokens_in
         series.output += tokens_out
-        series.cached += call.cached_tokens or 0
-        series.reasoning += call.reasoning_tokens or 0
-        cost_usd = call.cost_usd
+        if call.cached_tokens:
+            series.cached += call.cached_tokens
+        if call.reasoning_tokens:
+            series.reasoning += call.reasoning_tokens
         if cost_usd is None:
             series.unpriced += 1
         elif 0 < cost_usd < math.inf:
@@ -410,7 +413,7 @@ class Metrics:
     def _add_attempts(self, name: str, provider: str, cause: str, is_callers: bool, count: int) -> None:
         model = self._models.of(name, not cause or self._is_listed(name))
         place = (OTHER if model == OTHER else clean(provider), model)
-        key = (*place, self._codes.of(cause) or SUCCESS)
+        key = (*place, self._codes.of(cause) if cause else SUCCESS)
         self._tried[key] = self._tried.get(key, 0) + count
         self._sent_back[place] = self._sent_back.get(place, 0) + (count if is_callers else 0)
 

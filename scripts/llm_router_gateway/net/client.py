@@ -366,6 +366,11 @@ class Connection(asyncio.BufferedProtocol):
                     return
                 else:
                     self._begin(cast(ResponseHead, item))
+                    if (body := self._reader.whole_body()) is not None:  # as of most answers that are no streams
+                        if body:
+                            self._take(body)
+                        self._ended()
+                        return
         except Malformed as error:
             self._broken(error)
             return
@@ -401,13 +406,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def _ended(self) -> None:
         response, self._response = self._response, None
-        self._deadline.clear()
-        self.go_on_reading()
+        if not self._is_reading:
+            self.go_on_reading()
         reusable = self._keep_alive and not self._reader.buffered and not self._transport.get_write_buffer_size()
         if reusable and not self._transport.is_closing() and self._pool.keep(self):
             self._used = True
             self._deadline.set(IDLE_S)
         else:
+            self._deadline.clear()
             self.abort()
         if response is not None:
             response.finish()

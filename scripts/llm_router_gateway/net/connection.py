@@ -139,8 +139,12 @@ class Connection(asyncio.Protocol):
             self._refuse(Unavailable("too many connections; try again", retry_after_s=1))
             return
         exchange = self._exchange = Exchange(self, cast(RequestHead, head))
-        self._body_began = self._loop.time()
-        self._read_body(exchange)
+        body = self._reader.whole_body()
+        if body is not None:  # as of most requests
+            exchange.take_whole(body)
+        else:
+            self._body_began = self._loop.time()
+            self._read_body(exchange)
         self.server.mark_busy(self)
         self._task = self._loop.create_task(self._answer(exchange))
 
@@ -148,7 +152,7 @@ class Connection(asyncio.Protocol):
         """The timeout runs from the first byte of the head: dripping does not extend it."""
         if self._reader.buffered and not self._head_began:
             self._head_began = True
-            self.server.begun(self)
+            self.server.mark_begun(self)
             self._deadline.set(self.server.timeouts.head_s)
 
     def _read_body(self, exchange: Exchange) -> None:
@@ -213,8 +217,9 @@ class Connection(asyncio.Protocol):
         elif not exchange.keeps_connection:
             self.close()
         else:
-            self._go_on_reading()
-            self.server.mark_idle(self)
+            if not self._is_reading:
+                self._go_on_reading()
+            self.server.mark_idle(self, self._loop.time())
             self._deadline.set(self.server.timeouts.idle_s)
             if self._reader.buffered:
                 self._next_request()

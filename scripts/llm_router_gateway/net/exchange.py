@@ -99,6 +99,13 @@ class Exchange:
             return False
         return True
 
+    def take_whole(self, body: bytes) -> None:
+        """All of the body, before it was asked for."""
+        if body:
+            self._pieces.append(body)
+            self._size = len(body)
+        self.body_done = True
+
     def body_ended(self) -> None:
         self.body_done = True
         self._wake()
@@ -213,7 +220,7 @@ class Exchange:
 
     def _connection_line(self) -> str:
         """The connection header of the answer; what it says is what happens afterwards."""
-        if not self.keeps_connection or self._connection.server.draining:
+        if not (self._keep_alive and self.body_done) or self._connection.server.draining:
             self._keep_alive = False
             return "connection: close\r\n"
         return "" if self._is_chunked else "connection: keep-alive\r\n"  # HTTP/1.0 closes by default

@@ -205,10 +205,9 @@ def check_host(fields: dict[str, str], minor: int, from_target: str | None) -> N
         raise Malformed("the host header is no host")
 
 
-def read_expect(fields: dict[str, str], minor: int) -> bool:
-    """Whether the caller waits for `100 Continue` before it sends the body."""
-    expect = fields.get("expect")
-    if expect is None or minor == 0:
+def read_expect(expect: str, minor: int) -> bool:
+    """Whether a caller with such a header waits for `100 Continue` before it sends the body."""
+    if minor == 0:
         return False
     if expect.lower() != "100-continue":
         raise Malformed("an expectation other than 100-continue", status=417)
@@ -237,7 +236,7 @@ def read_request(block: str, limits: Limits = LIMITS) -> RequestHead:
     fields = read_fields(lines[1:], limits.fields)
     check_host(fields, minor, host)
     length = body_length(fields, minor, 0)
-    expects = read_expect(fields, minor) and length != 0
+    expects = "expect" in fields and read_expect(fields["expect"], minor) and length != 0
     return RequestHead(method, path, query, list(fields.items()), minor, length, keep_alive_of(fields, minor), expects)
 
 
@@ -337,6 +336,17 @@ class Reader:
         size = chunk_size(data[:line_end])
         return data[line_end + 1 : -2] if size and len(data) == line_end + size + 3 else None
 
+    def whole_body(self) -> bytes | None:
+        """What is left of a body, when its length is known and all of it is here: its message is over then.
+
+        Else None, and nothing happened. Most bodies come so: this way costs a quarter of the general one.
+        """
+        data, left = self._data, self._left
+        if self._step is not Reader._sized or len(data) < left:
+            return None
+        self._data, self._left, self._step = data[left:], 0, type(self)._head
+        return data[:left]
+
     def feed_end(self) -> None:
         """The connection's other side sends nothing more."""
         self._at_end = True
@@ -360,22 +370,18 @@ class Reader:
             self._seen = max(0, len(data) - 3)
             return None
         block = data[:end]
-        first = block.find(CRLF)
-        if (end if first < 0 else first) > limits.line_bytes or block.translate(None, TEXT) != CRLF * block.count(CRLF):
+        is_long = end > limits.line_bytes and not 0 <= block.find(CRLF) <= limits.line_bytes
+        if is_long or block.translate(None, TEXT) != CRLF * block.count(CRLF):
             raise_fault(data[: end + 4], limits, start)
             raise Malformed("a control character in a header")
         self._data, self._seen = data[end + 4 :], 0
         return block.decode("latin-1")
 
     def _begin_body(self, length: int) -> None:
-        kind = type(self)
-        self._left = max(length, 0)
-        if length == CHUNKED:
-            self._step = kind._chunked
-        elif length == UNTIL_CLOSE:
-            self._step = kind._until_close
+        if length >= 0:
+            self._step, self._left = Reader._sized, length
         else:
-            self._step = kind._sized if length else kind._over
+            self._step = Reader._chunked if length == CHUNKED else Reader._until_close
 
     def _over(self) -> Item:
         self._step = type(self)._head
@@ -383,6 +389,8 @@ class Reader:
 
     def _sized(self) -> Item:
         data, left = self._data, self._left
+        if not left:
+            return self._over()
         if not data:
             return None
         if len(data) <= left:
@@ -390,8 +398,6 @@ class Reader:
         else:
             self._data, data = data[left:], data[:left]
         self._left = left - len(data)
-        if not self._left:
-            self._step = type(self)._over
         return data
 
     def _until_close(self) -> Item:

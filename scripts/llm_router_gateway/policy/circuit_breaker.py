@@ -90,7 +90,10 @@ def latency(health: Health, now: float) -> float:
 def record_success(health: Health, rules: Rules, now: float) -> Health:
     """After a complete answer. A cooldown continues: Retry-After outweighs one success."""
     if health.factor >= 1.0 and not (health.in_a_row or health.opens or health.open_until or health.probing):
-        return health._replace(successes=health.successes + 1)  # as nearly always
+        return Health(  # as nearly always: the rest is that of a healthy member
+            at=health.at, cool_until=health.cool_until, latency_s=health.latency_s, latency_at=health.latency_at,
+            successes=health.successes + 1, failures=health.failures, last_error=health.last_error,
+        )  # fmt: skip
     return health._replace(
         factor=min(1.0, factor(health, rules, now) + SUCCESS_GAIN), at=now, in_a_row=0, opens=0, open_until=0.0,
         probing=False, successes=health.successes + 1,

@@ -23,10 +23,10 @@ class Overrides:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     patches: tuple[Mapping[str, Any], ...] = ()  # merge patches, one after the other
     headers: Mapping[str, str | None] = field(default_factory=dict)  # names in lower case; None removes
+    empty: bool = field(init=False)
 
-    @property
-    def empty(self) -> bool:
-        return not (self.drop or self.defaults or self.patches or self.headers)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "empty", not (self.drop or self.defaults or self.patches or self.headers))
 
 
 NONE = Overrides()

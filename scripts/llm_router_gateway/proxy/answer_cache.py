@@ -3,7 +3,7 @@
     cache = AnswerCache(failover, clock)
     if await cache.replay(context): return         answered, at no cost
     cache.keep(context, headers, data)             a whole answer, for the next time
-    with cache.recorded(context): ...              a streamed one, where it ends as it should
+    with cache.record(context): ...                a streamed one, where it ends as it should
 
 The same request: the same key with the same terms, path, model (a name means what the configuration says now: a new one
 empties the cache), query, body as JSON, and headers that may change an answer. Only what nothing else depends on is kept: no
@@ -75,9 +75,8 @@ class AnswerCache:
     # -- give again
 
     async def replay(self, context: RequestContext) -> bool:
-        """Whether the request was answered. Its name in the cache is in the context from now on, where it may be kept."""
-        if not is_on(context):
-            return False
+        """Whether the request was answered, where the cache is on for it. Its name in the cache is in the context from now on,
+        where it may be kept."""
         control = directives(context)
         if "no-store" in control or not may_keep(context):
             return False
@@ -139,7 +138,7 @@ class AnswerCache:
             self.bytes -= entry.size
 
     @contextmanager
-    def recorded(self, context: RequestContext) -> Iterator[None]:
+    def record(self, context: RequestContext) -> Iterator[None]:
         """Keeps the stream that goes out meanwhile, if it is whole at the end."""
         if context.cache_key is None:
             yield

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import BadRequest, GatewayError, Unavailable, UpstreamFailed
+from ..json_body import WHITE, read_any
 from ..net.client import Response
 from ..routing.resolve import Candidate
 from ..wire import ir
@@ -41,11 +42,14 @@ def no_object(name: str) -> UpstreamFailed:
 
 def parse_or_none(data: bytes) -> dict[str, Any] | None:
     try:
-        is_utf8 = data.startswith((b'{"', b"{\n"))  # for certain: json need not look for other encodings
-        value = json.loads(data.decode("utf-8", "surrogatepass") if is_utf8 else data)
-    except (ValueError, RecursionError):
+        if not data.startswith((b'{"', b"{\n")):  # it may be in another encoding than UTF-8: json looks at it
+            value = json.loads(data)
+            return value if isinstance(value, dict) else None
+        text = data.decode("utf-8", "surrogatepass")
+        value, end = read_any(text, 0)
+    except (ValueError, RecursionError, StopIteration):
         return None
-    return value if isinstance(value, dict) else None
+    return None if text[end:].strip(WHITE) else value
 
 
 def splits_thoughts(candidate: Candidate) -> bool:
@@ -59,7 +63,7 @@ def stream_reader(api: str, splits: bool) -> Any:
     return ThinkTags(reader) if splits else reader
 
 
-def renamed(answer: Mapping[str, Any], alias: str, name: str = "model") -> Mapping[str, Any]:
+def with_alias_name(answer: Mapping[str, Any], alias: str, name: str = "model") -> Mapping[str, Any]:
     """An answer with the caller's name of the model, where that is wanted and the answer names one."""
     return {**answer, name: alias} if alias and name in answer else answer
 
@@ -89,7 +93,7 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def broken(flaw: GatewayError, usage: ir.Usage | None, candidate: Candidate, record: Record) -> GatewayError:
+def broken_answer(flaw: GatewayError, usage: ir.Usage | None, candidate: Candidate, record: Record) -> GatewayError:
     """A flaw with its model's name. The answer is paid all the same."""
     record.usage, flaw.message = usage, f"{candidate.name}: {flaw.message}"
     return flaw

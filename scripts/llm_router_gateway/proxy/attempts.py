@@ -25,6 +25,8 @@ class AttemptRecord(NamedTuple):
     """One attempt at its end. Times are of the gateway's clock."""
 
     candidate: Candidate
+    name: str  # of the candidate
+    provider: str  # its name
     started_at: float
     ended_at: float
     cause: str  # the error's code; "" is success
@@ -33,14 +35,6 @@ class AttemptRecord(NamedTuple):
     first_output_s: float | None  # after its start; streams
     span_id: str
     is_caller_error: bool  # it failed for what the caller sent
-
-    @property
-    def name(self) -> str:
-        return self.candidate.name
-
-    @property
-    def provider(self) -> str:
-        return self.candidate.provider.name
 
 
 def cause_of(error: BaseException) -> tuple[str, str]:
@@ -65,4 +59,5 @@ def record_of(
         first_s = first_s if first_s >= 0 else None
     span_id = context.trace.span_id if context.trace is not None else ""
     is_callers = isinstance(failure, GatewayError) and blames_caller(failure.status)
-    return AttemptRecord(candidate, started_at, now, cause, message, charge, first_s, span_id, is_callers)
+    names = candidate.name, candidate.provider.name
+    return AttemptRecord(candidate, *names, started_at, now, cause, message, charge, first_s, span_id, is_callers)

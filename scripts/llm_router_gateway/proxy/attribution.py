@@ -37,9 +37,11 @@ NONE = Attribution()
 def attribution_of(spec: Spec, fields: Mapping[str, Any], headers: Mapping[str, str], header: str) -> Attribution:
     """`header`: the name of the one with tags, in lower case; "" for none."""
     listed = headers.get(header, "") if header else ""
+    if not listed and spec.attributes.isdisjoint(fields):  # as most
+        return NONE
     labels = fields.get(spec.labels)
     end_user = end_user_of(spec, fields)
-    if not listed and not labels:  # as most
+    if not listed and not labels:
         return Attribution((), end_user) if end_user else NONE
     own = {path.rpartition(".")[2] for path in spec.end_user if path.startswith(f"{spec.labels}.")}
     tags: dict[str, None] = {}

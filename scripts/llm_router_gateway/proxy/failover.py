@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import TypeVar
 
+from ..config.settings import Secret
 from ..errors import CONTEXT, GatewayError, RateLimited, Unavailable
 from ..limiter.local import FREE
 from ..policy.budgets import Amount
@@ -71,28 +72,33 @@ class Failover:
         """The first answer of a member, within the caller's budget and limit; its cost is booked."""
         if context.allowance is not None and context.call.kind != "count":
             context.allowance.check()
-        permit = await self._acquire_key(context, idle)
+        scope = key_scope(context)
+        if scope is None:
+            return await self._first_answer(context, send, idle)
+        permit = await self._acquire_key(context, scope, idle, lambda: context.input_tokens)
         try:
             return await self._first_answer(context, send, idle)
         finally:
-            if permit is not None:
-                await settle(context, permit)
-                await permit.release()
+            await settle(context, permit)
+            await permit.release()
 
     @asynccontextmanager
     async def within_limits(self, context: RequestContext) -> AsyncIterator[None]:
         """For a call that goes to no model: it counts among the requests of the caller's key, and has no tokens."""
-        permit = await self._acquire_key(context, nullcontext, no_tokens)
+        scope = key_scope(context)
+        if scope is None:
+            yield
+            return
+        permit = await self._acquire_key(context, scope, nullcontext, no_tokens)
         try:
             yield
         finally:
-            if permit is not None:
-                await permit.release()
+            await permit.release()
 
     async def _first_answer(self, context: RequestContext, send: Send[Answer], idle: Idle) -> Answer:
         """Tries one member after the other; raises the last one's error where none answers."""
         clock, members = self._clock, self._lone(context) or self.choose(context)
-        is_unhealthy = context.is_query and context.plan is not None and not context.plan.healthy()
+        is_unhealthy = context.plan is not None and context.is_query and not context.plan.healthy()
         last: GatewayError | None = None
         tried: list[Attempt] = []
         while last is None or clock() < context.give_up_at:
@@ -108,7 +114,8 @@ class Failover:
                 if permit is not None:
                     answer = await self._with_keys(context, attempt, send, idle)
                     attempt.succeed(clock())
-                    await settle(context, permit if attempt.target.scopes else None)
+                    if permit is not FREE:
+                        await settle(context, permit)
                     return answer
             except GatewayError as error:
                 if not self._goes_on(context, attempt, error):
@@ -117,10 +124,12 @@ class Failover:
             except asyncio.CancelledError:
                 if context.record.whole:  # some SDKs hang up at the last event
                     attempt.succeed(clock())
-                    await settle(context, permit)
+                    if permit is not None and permit is not FREE:
+                        await settle(context, permit)
                 raise
             finally:
-                attempt.end(clock())
+                if not attempt.ended:
+                    attempt.end(clock())
                 if permit is not None and permit is not FREE:
                     await permit.release()
         last = last or members.refusal(clock())
@@ -164,17 +173,10 @@ class Failover:
 
     # -- acquire and settle
 
-    async def _acquire_key(
-        self, context: RequestContext, idle: Idle, tokens: Callable[[], int] | None = None
-    ) -> Permit | None:  # fmt: skip
-        """A permit under the limit of the caller's key; None where there is no limit."""
-        key = context.caller.key
-        limit = (key.limits if key is not None else None) or context.state.config.server.key_limits
-        if limit is None:
-            return None
-        scope = (f"key:{context.caller.key_id}", limit)
+    async def _acquire_key(self, context: RequestContext, scope: Scope, idle: Idle, tokens: Callable[[], int]) -> Permit:
+        """A permit under the limit of the caller's key."""
         try:
-            return await self._limiter.acquire((scope,), tokens or (lambda: context.input_tokens), idle)
+            return await self._limiter.acquire((scope,), tokens, idle)
         except NoSlot as error:
             raise RateLimited("this key has as many requests open as it may", retry_after_s=error.retry_after_s) from None
         finally:
@@ -227,7 +229,9 @@ class Failover:
     async def _with_keys(self, context: RequestContext, attempt: Attempt, send: Send[Answer], idle: Idle) -> Answer:
         """A member's answer, with the first of its provider's keys that is accepted; the one that has the conversation before
         the others."""
-        home_key = context.conversation.home_key(attempt.candidate) if context.conversation is not None else None
+        home_key: Secret | None = None
+        if context.conversation is not None:
+            home_key = context.conversation.home_key(attempt.candidate)
         if context.named_files is not None:  # another account's key does not reach them
             home_key = context.named_files.key_of(attempt.candidate) or home_key
         if home_key is not None:
@@ -238,7 +242,8 @@ class Failover:
             attempt.mark_sent(started_at)
             failure: BaseException | None = None
             try:
-                if attempt.candidate.provider.key_command is not None and not attempt.candidate.provider.keys:
+                provider = attempt.candidate.provider
+                if provider.key_command is not None and not provider.keys:
                     await self._print_key(context, attempt, idle)
                 return await send(attempt)
             except GatewayError as error:
@@ -297,6 +302,13 @@ class Failover:
         return True
 
 
+def key_scope(context: RequestContext) -> Scope | None:
+    """The limit of the caller's key; None where there is none."""
+    key = context.caller.key
+    limit = (key.limits if key is not None else None) or context.state.config.server.key_limits
+    return None if limit is None else (f"key:{context.caller.key_id}", limit)
+
+
 def no_tokens() -> int:
     return 0
 
@@ -331,9 +343,9 @@ def lone_target(context: RequestContext) -> Target | None:
     return target
 
 
-async def settle(context: RequestContext, permit: Permit | None) -> None:
+async def settle(context: RequestContext, permit: Permit) -> None:
     """The true number of tokens, where it is known."""
-    if permit is not None and permit is not FREE and context.tokens is not None:
+    if context.tokens is not None:
         await permit.settle(context.tokens)
 
 

@@ -2,7 +2,8 @@
 
     files = OwnedFiles(services, upstream, failover, owned, receive)
     files.handlers      -> {"files": upload, "list_files": ..., "batch": ..., ...}     by the kind of a Line
-    await files.look_up(context)         where the files are that a request to a model names; NotFound for another key's
+    await files.look_up(context, files.names_in(context))    where the files are that a request to a model names; NotFound for
+                                                             another key's
 
 Requests go to providers that speak the caller's protocol, unchanged. A new file goes to the provider that the caller names in
 the header x-llm-router-provider, else to [server] files_provider, else to the only one there is; a batch goes to where its file
@@ -98,14 +99,19 @@ class OwnedFiles:
             raise Unsupported("files and batches need a store that knows whose they are: set [server] store")
         return self._kept
 
-    async def look_up(self, context: RequestContext) -> None:
+    def names_in(self, context: RequestContext) -> list[str]:
+        """The files that a body names, where the gateway knows whose files are; callers of other protocols can name none."""
+        text: str | bytes = context.large.data if context.large is not None else context.read.text
+        found: list[str] = wire(DEFAULT).files.names_in(text) if self._kept is not None else []
+        return found
+
+    async def look_up(self, context: RequestContext, names: list[str]) -> None:
         """A file that another key uploaded here is unknown to this one; the caller's own bind the request to their provider. Of
         others the gateway knows nothing: they pass.
         """
-        text: str | bytes = context.large.data if context.large is not None else context.read.text
-        words = wire(DEFAULT).files  # callers of other protocols can name none of these
+        words = wire(DEFAULT).files
         found: list[tuple[str, NamedFiles]] = []
-        for name in words.names_in(text) if self._kept is not None else ():
+        for name in names:
             owners = await self._owned.owners(words.FILE, name)
             if owners and context.caller.key_id not in owners:
                 raise words.not_found(words.FILE, name, PATH)
@@ -136,7 +142,7 @@ class OwnedFiles:
         if found is None:
             raise words.not_found(words.FILE, name, "input_file_id")
         place = place_of(context, found, BATCHES)
-        answer = await self._make(context, place, body.encoded(), Body.content_type)
+        answer = await self._make(context, place, body.encode(), Body.content_type)
         await self._keep_new(context, answer, words.BATCH, owned)
 
     async def _make(self, context: RequestContext, place: Place, data: bytes, content_type: str) -> Answer:

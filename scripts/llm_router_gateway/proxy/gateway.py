@@ -51,7 +51,7 @@ from ..store.redaction import Bodies
 from ..wire.registry import SPECS, wire
 from ..wire.spec import RELAYED_KINDS
 from . import paths, route_api
-from .answer_cache import AnswerCache
+from .answer_cache import AnswerCache, is_on
 from .attempts import AttemptRecord
 from .conversations import Conversations
 from .failover import Failover
@@ -138,12 +138,12 @@ class Gateway:
         self._files = OwnedFiles(services, upstream, failover, owned, self._receive)
         self._own = own = OwnApi(services, self._lists)
         self._conversations = talks = Conversations(services, upstream, kept)
-        routes = route_api.RouteCalls(services, failover, self._plain, self._streams, self._files.look_up)
+        routes = route_api.RouteCalls(services, failover, self._plain, self._streams, self._files)
         self._handlers: Mapping[str, Callable[[RequestContext], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
-            "health": own.health, "live": own.live, "ready": self._ready, "root": own.health, "ignored": own.ignored,
-            "show": own.show, "fixed": own.fixed, "socket": own.socket, "management": self._management,
+            "health": own.health, "live": own.live, "ready": self._ready, "root": own.health, "ignored": own.discard,
+            "show": own.show, "fixed": own.answer_fixed, "socket": own.socket, "management": self._management,
             "kept": talks.get, "kept_input": talks.input_items, "forget": talks.delete, "cancel": talks.cancel,
             "compact": self._compact, **dict.fromkeys(RELAYED_KINDS, self._relayed),
             **self._files.handlers,
@@ -192,20 +192,24 @@ class Gateway:
                 context.conversation.close()
 
     def _begin(self, exchange: Exchange) -> RequestContext:
+        if self.state.config.server.log_bodies or self.tracing is not None:
+            exchange = self._recorded(exchange)
+        headers = dict(exchange.headers)
+        given = headers.get("x-request-id", "")
+        request_id = given if given and is_request_id(given) else self._new_id()
+        client = self.authenticator.client(exchange.client, headers)
+        protocol = paths.protocol_of(exchange.path, headers)
+        record = Record(request_id, exchange.method, exchange.path, client, self._clock(), protocol)
+        query = dict(parse_qsl(exchange.query, keep_blank_values=True)) if exchange.query else {}
+        return RequestContext(exchange, self.state, record, headers, query, paths.UNREAD[protocol])
+
+    def _recorded(self, exchange: Exchange) -> Exchange:
+        """The exchange, with a record of its texts where they are logged or traced."""
         server = self.state.config.server
         kept_bytes = server.log_body_bytes if server.log_bodies and self.on_call is not None else 0
         if self.tracing is not None and self.tracing.settings.content:
             kept_bytes = max(kept_bytes, self.tracing.settings.max_content_bytes)
-        if kept_bytes:
-            exchange = RecordedExchange(exchange, kept_bytes)
-        headers = dict(exchange.headers)
-        given = headers.get("x-request-id", "")
-        request_id = given if is_request_id(given) else self._new_id()
-        client = self.authenticator.client(exchange.client, headers)
-        record = Record(request_id, exchange.method, exchange.path, client, self._clock())
-        record.protocol = paths.protocol_of(exchange.path, headers)
-        query = dict(parse_qsl(exchange.query, keep_blank_values=True)) if exchange.query else {}
-        return RequestContext(exchange, self.state, record, headers, query, paths.UNREAD[record.protocol])
+        return RecordedExchange(exchange, kept_bytes) if kept_bytes else exchange
 
     async def _answer(self, context: RequestContext) -> None:
         """The answer, or the error in the caller's shape."""
@@ -226,7 +230,8 @@ class Gateway:
         exchange, server = context.exchange, context.state.config.server
         if context.state.on_loopback:
             browser.check_host(context.headers, server.allowed_hosts)
-            browser.check_origin(context.headers, server.allowed_hosts, server.cors_origins)
+            if "origin" in context.headers:
+                browser.check_origin(context.headers, server.allowed_hosts, server.cors_origins)
         if exchange.method == "OPTIONS":
             return False
         context.call = paths.read_call(exchange.method, exchange.path, context.query, context.headers)
@@ -251,12 +256,13 @@ class Gateway:
             browser.check_own_page(context.headers, context.state.config.server.allowed_hosts)
         if caller.is_cookie:
             sessions.check_csrf(exchange.method, context.headers, context.state.config.server.allowed_hosts)
+        context.key_name = caller.name
+        if caller.key is None:
+            return
         if caller.is_monitor and context.call.kind not in MONITORED:
             raise only_monitoring()
-        context.key_name = caller.name
-        if caller.key is not None:
-            context.rights = rights_of(caller.key)
-            context.allowance = allowance_of(caller.key, self.budgets, self._wall)
+        context.rights = rights_of(caller.key)
+        context.allowance = allowance_of(caller.key, self.budgets, self._wall)
 
     def _is_open_page(self, context: RequestContext) -> bool:
         if context.call.kind != "management":
@@ -268,11 +274,11 @@ class Gateway:
     async def _receive(self, context: RequestContext) -> bytes:
         """The bytes of a body, counted among those in flight."""
         server = context.state.config.server
-        said = context.headers.get("content-length", "")
-        declared = min(int(said), server.max_body_bytes) if said.isascii() and said.isdigit() else 0
+        declared = min(int(context.headers.get("content-length", 0)), server.max_body_bytes)
         context.reserved = self.bodies.reserve(declared, server.max_bytes_in_flight)
         data = await context.exchange.read_body(server.max_body_bytes)
-        context.reserved += self.bodies.reserve(len(data) - declared, server.max_bytes_in_flight)
+        if len(data) != declared:  # its length was not declared
+            context.reserved += self.bodies.reserve(len(data) - declared, server.max_bytes_in_flight)
         return data
 
     async def _read(self, context: RequestContext) -> None:
@@ -285,8 +291,11 @@ class Gateway:
         else:
             context.body = read_body(data)
         name_model(context)
-        await self._files.look_up(context)
-        context.conversation = await self._conversations.begin(context)
+        names = self._files.names_in(context)
+        if names:
+            await self._files.look_up(context, names)
+        if SPECS[context.call.protocol].keeps_answers:
+            context.conversation = await self._conversations.begin(context)
         if context.large is not None:
             await ask_selectors(context, context.large)
 
@@ -296,10 +305,10 @@ class Gateway:
         await self._read(context)
         context.record.stream = context.call.stream or SPECS[context.call.protocol].wants_stream(context.fields)
         self._lists.learn_windows(context)
-        if await self._answers.replay(context):
+        if is_on(context) and await self._answers.replay(context):
             return
         if context.record.stream:
-            with self._answers.recorded(context):
+            with self._answers.record(context):
                 await self._streams.answer(context)
         else:
             await self._respond(context, *await self._plain.chat(context))
@@ -314,13 +323,14 @@ class Gateway:
 
     async def _embeddings(self, context: RequestContext) -> None:
         await self._read(context)
-        if not await self._answers.replay(context):
+        if not (is_on(context) and await self._answers.replay(context)):
             await self._respond(context, *await self._plain.embeddings(context))
 
-    async def _respond(self, context: RequestContext, headers: Headers, data: bytes) -> None:
+    def _respond(self, context: RequestContext, headers: Headers, data: bytes) -> Awaitable[None]:
         """With a whole answer, which is kept for the next time where that is wanted."""
-        self._answers.keep(context, headers, data)
-        await context.respond(200, headers, data)
+        if context.cache_key is not None:
+            self._answers.keep(context, headers, data)
+        return context.respond(200, headers, data)
 
     async def _relayed(self, context: RequestContext) -> None:
         self._relays.read(context, await self._receive(context))
@@ -358,8 +368,8 @@ class Gateway:
         record = context.record
         record.seconds = self._clock() - record.started_at
         call = self._keep(context)
-        self._log.request(record, key_id=context.caller.key_id, cost_usd=call.cost_usd if call else None,
-                          **({"cache": record.cached} if record.cached else {}))  # fmt: skip
+        cost_usd = call.cost_usd if call is not None else None
+        self._log.request(record, key_id=context.caller.key_id, cost_usd=cost_usd, cache=record.cached)
 
     def _keep(self, context: RequestContext) -> Call | None:
         """Hands the call to the call log, the counters and the traces: a fault there does not affect the caller."""

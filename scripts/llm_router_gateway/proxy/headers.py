@@ -3,7 +3,7 @@
     upstream_headers(candidate, caller, request_id, same=True)   what a relayed request carries
     caller_headers(upstream)                                     what a relayed answer carries
 
-Never passed: credentials, what belongs to one connection (RFC 9110 7.6.1), who the caller is, what browsers add.
+Never passed: credentials, what belongs to one connection (RFC 9110 7.6.1), the caller's identity, what browsers add.
 Of an upstream's answer a list of names passes, and nothing else.
 """
 
@@ -83,9 +83,9 @@ def upstream_headers(
     if version is not None:
         headers.setdefault(version.header, provider.versions[version.setting])
     if provider.keys:
-        scheme = f"{provider.auth_scheme} " if provider.auth_scheme else ""
-        headers[provider.auth_header.lower()] = scheme + (key or provider.keys[0]).reveal()
-    headers.update((name.lower(), value) for name, value in provider.headers.items())
+        name, prefix = provider.key_header
+        headers[name] = prefix + (key or provider.keys[0]).reveal()
+    headers.update(provider.sent_headers)
     spec = candidate.overrides
     return overrides.headers(headers.items(), spec) if spec.headers else list(headers.items())
 

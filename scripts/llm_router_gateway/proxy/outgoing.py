@@ -58,14 +58,15 @@ async def outgoing_for(
     context: RequestContext, attempt: Attempt, call: str = "chat", instead: Mapping[str, Any] | LargeBody | None = None
 ) -> Outgoing:
     """What a member is sent; what an earlier one lost of it is not lost any more. `instead` is converted, if not the body."""
-    candidate = attempt.candidate.speaking(context.call.protocol)
+    protocol, record = context.call.protocol, context.record
+    candidate = attempt.candidate.speaking(protocol)
     check_key(candidate)
-    context.record.lost.clear()
-    same = relay_call(context.call.protocol, candidate, call, context.record.stream)
-    if same and candidate.provider.api != context.call.protocol and is_converted(context, candidate):
+    record.lost.clear()
+    same = relay_call(protocol, candidate, call, record.stream)
+    if same and candidate.provider.api != protocol and is_converted(context, candidate):
         same = ""
     try:
-        whole = instead if instead is not None else context.large or context.read.fields
+        whole = instead if instead is not None else context.large or context.fields
         if isinstance(whole, LargeBody) and same:
             outgoing = await large_relayed(context, whole, candidate, same, attempt.key)
         elif isinstance(whole, LargeBody):
@@ -123,7 +124,7 @@ def relay_edits(context: RequestContext, candidate: Candidate, call: str, read: 
         more, dropped = overrides.edits({**fields, **changes}, spec)
         changes |= more
     hides_usage = False
-    if call in CHATS and context.record.stream:
+    if context.record.stream and call in CHATS:
         more, hides_usage = usage_request(candidate, {**fields, **changes}, context.wordless)
         changes |= more
     if context.allowance is not None:
@@ -134,14 +135,13 @@ def relay_edits(context: RequestContext, candidate: Candidate, call: str, read: 
 
 def relay_request(context: RequestContext, candidate: Candidate, call: str, key: Secret | None = None) -> Outgoing:
     """The caller's own body, with what has to be changed in it."""
-    read = context.read
     if context.conversation is not None:
         read = context.conversation.body_for(candidate, key, context.record.lost)
     else:
-        read = without_ours(read, context.call.protocol, None, context.record.lost)
+        read = without_ours(context.read, context.call.protocol, None, context.record.lost)
     edits = relay_edits(context, candidate, call, read)
     is_same = not (edits.changes or edits.dropped)
-    body = read.encoded() if is_same else read.changed(edits.changes, {}, edits.dropped)
+    body = read.encode() if is_same else read.edit(edits.changes, {}, edits.dropped)
     return relay_of(context, candidate, call, key, body, edits, read.content_type)
 
 
@@ -154,13 +154,13 @@ async def large_relayed(
     talk, lost, protocol = context.conversation, context.record.lost, context.call.protocol
     if talk is None or talk.large is None:
         edits = relay_edits(context, candidate, call, large.head_body)
-        data = await large.changed(edits.changes, edits.dropped, lost, protocol)
+        data = await large.edit(edits.changes, edits.dropped, lost, protocol)
     elif talk.passes(candidate, key):
         edits = relay_edits(context, candidate, call, talk.given)
-        data = await talk.large.changed(edits.changes, edits.dropped, lost, protocol, talk.seal)
+        data = await talk.large.edit(edits.changes, edits.dropped, lost, protocol, talk.seal)
     else:
         edits = relay_edits(context, candidate, call, large.head_body)
-        data = await talk.carried_over(candidate, key, edits.changes, edits.dropped, lost)
+        data = await talk.carry_over(candidate, key, edits.changes, edits.dropped, lost)
     return relay_of(context, candidate, call, key, data, edits)
 
 
@@ -168,7 +168,9 @@ def relay_of(
     context: RequestContext, candidate: Candidate, call: str, key: Secret | None, body: bytes, edits: Edits,
     content_type: str = Body.content_type,
 ) -> Outgoing:  # fmt: skip
-    url = with_query(candidate.url(call, quote_id(candidate.remote_id)), context.exchange.query)
+    url = candidate.url(call, quote_id(candidate.remote_id))
+    if context.exchange.query:
+        url = with_query(url, context.exchange.query)
     headers = upstream_headers(
         candidate, context.exchange.headers, context.record.request_id, same=True, key=key, trace=context.trace_headers,
         content_type=content_type,
@@ -320,7 +322,5 @@ def quote_id(remote_id: str) -> str:
 
 def with_query(url: str, query: str) -> str:
     """The caller's query behind the upstream's own, without the caller's key and what we decide ourselves."""
-    if not query:
-        return url
     kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in OWN_QUERY]
     return url + ("&" if "?" in url else "?") + "&".join(kept) if kept else url

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Any
 
@@ -54,29 +54,31 @@ class PlainAnswers:
     def __init__(self, services: Services, upstream: Upstream, failover: Failover) -> None:
         self._clock, self._upstream, self._failover, self._services = services.clock, upstream, failover, services
 
-    async def chat(self, context: RequestContext) -> tuple[Headers, bytes]:
-        return await self._failover.answer(context, partial(self._chat, context))
+    def chat(self, context: RequestContext) -> Awaitable[tuple[Headers, bytes]]:
+        return self._failover.answer(context, partial(self._chat, context))
 
     async def _chat(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
         """Send, then relay or convert."""
-        outgoing, headers, data = await self._fetch_chat(context, attempt)
+        context.converted = self._services.converted
+        outgoing = await outgoing_for(context, attempt)
+        try:
+            headers, data = await self._upstream.fetch(outgoing)
+        except GatewayError as error:
+            outgoing, headers, data = await self._fetch_again(context, attempt, outgoing, error)
         said, made = await receive(self._services, context, outgoing, data)
         if context.plan is not None:  # a lone model is never compared
             attempt.mark_output(self._clock())
         if context.conversation is not None:
             keep_answer(context.conversation, said, outgoing)
-            await context.conversation.settled()
+            await context.conversation.wait_settled()
         return (headers if said.is_relayed else [JSON_TYPE]), made
 
-    async def _fetch_chat(self, context: RequestContext, attempt: Attempt) -> tuple[Outgoing, Headers, bytes]:
-        """In another form where the upstream refuses the first."""
-        context.converted = self._services.converted
-        outgoing = await outgoing_for(context, attempt)
-        try:
-            return outgoing, *await self._upstream.fetch(outgoing)
-        except GatewayError as error:
-            if not can_send_again(context, outgoing, error):
-                raise
+    async def _fetch_again(
+        self, context: RequestContext, attempt: Attempt, refused: Outgoing, error: GatewayError
+    ) -> tuple[Outgoing, Headers, bytes]:
+        """The answer to the same request in another form, after the upstream has refused the first; else the error."""
+        if not can_send_again(context, refused, error):
+            raise error
         outgoing = await outgoing_for(context, attempt)
         headers, data = await self._upstream.fetch(outgoing)
         self._services.learn_converted(context.converts_for)

@@ -70,20 +70,24 @@ def call_of(context: RequestContext, now_s: float) -> Call:
     usage, cost, source = sum_charges(context.charges) or (None, None, pricing.UNKNOWN)
     if record.cached == "hit":
         cost, source = 0.0, pricing.CACHE
-    provider, _, model = record.served.partition("/")
+    served = clean(record.served, MAX_NAME)
+    provider, _, model = served.partition("/")
     refused = not record.attempts and (record.status in REFUSALS or record.error in REFUSED)
     first_s = record.first_output_s
+    error = message = ""
+    if record.error:
+        error, message = clean(record.error, MAX_NAME), clean(record.message, MAX_MESSAGE)
     return Call(
-        clean(record.request_id, MAX_NAME), int((now_s - record.seconds) * 1000),
+        record.request_id, int((now_s - record.seconds) * 1000),
         None if first_s is None else round(first_s * 1000, 3), round(record.seconds * 1000, 3),
         context.call.kind, context.call.protocol, candidate.provider.api if candidate else "", int(record.stream),
-        clean(record.asked, MAX_NAME), clean(record.served, MAX_NAME), clean(provider, MAX_NAME), clean(model, MAX_NAME),
+        clean(record.asked, MAX_NAME), served, provider, model,
         record.attempts, clean_list(record.failed),
-        record.status, clean(record.error, MAX_NAME), clean(record.message, MAX_MESSAGE),
+        record.status, error, message,
         ended_of(record.error, refused=refused, output_began=context.answering), clean(finish_of(context), MAX_FINISH),
         *tokens_of(usage), cost, source,
         context.caller.key_id, context.caller.name, clean(record.client, MAX_NAME), clean_list(record.lost),
-        clean_list(said.tags), clean(said.end_user, MAX_NAME),
+        clean_list(said.tags), clean(said.end_user, MAX_NAME) if said.end_user else "",
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from .request import RequestContext
 def for_caller(error: GatewayError, context: RequestContext) -> GatewayError:
     if error.code == CONTEXT:
         error.message = context_overflow_text(error, context)
-    mask = mask_of(tuple(context.printed_keys))
+    mask = mask_of(context.printed_keys)
     error.message, error.code = mask.text(error.message), mask.text(error.code)
     return without_secrets(error, context.state.config.providers)
 

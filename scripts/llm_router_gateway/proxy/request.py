@@ -5,7 +5,7 @@ context.record.line()  -> "POST /v1/messages 200 812ms ..."
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -120,8 +120,8 @@ class RequestContext:
     call: paths.Call
     body: Body | None = None  # of a large one only the head: see large_jobs.Head
     large: LargeBody | None = None  # the whole of it, in a worker
-    verdicts: Mapping[str, tuple[bool, str]] = field(default_factory=dict)  # what selectors say of a large body
-    session_names: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # what affinity expressions say of it
+    verdicts: Mapping[str, tuple[bool, str]] = ir.NOTHING  # what selectors say of a large body
+    session_names: Mapping[str, tuple[str, str]] = ir.NOTHING  # what affinity expressions say of it
     reserved: int = 0  # bytes in flight
     plan: Plan | None = None
     candidate: Candidate | None = None  # the member that was sent to last
@@ -138,11 +138,11 @@ class RequestContext:
     converted: Collection[str] = ()  # models that are known to refuse it
     sent: bool = False  # to the last member, as far as is known
     cache_key: bytes | None = None  # of its answer, where that may be given again
-    printed_keys: list[Secret] = field(default_factory=list)  # of providers whose key a command prints
+    printed_keys: tuple[Secret, ...] = ()  # of providers whose key a command prints
     charges: list[Charge] = field(default_factory=list)  # what each attempt cost that was not free
     attempts: list[AttemptRecord] = field(default_factory=list)  # those that reached an upstream, at their ends
     trace: Trace | None = None  # where traces are sent
-    limit_headers: Headers = field(default_factory=list)  # what is left of the limits of the caller's key
+    limit_headers: Sequence[tuple[str, str]] = ()  # what is left of the limits of the caller's key
     tags: Query | None = None  # a query in the place of a name
     cut: GatewayError | None = None  # why we end it before it is answered
     ending: GatewayError | None = None  # the same, and also of streams, which end themselves
@@ -206,12 +206,12 @@ class RequestContext:
         return self.record.started_at + self.state.config.server.timeout_s
 
     @property
-    def trace_headers(self) -> Headers:
-        """The trace that an upstream belongs to: ours, or the caller's own where none is kept here."""
+    def trace_headers(self) -> Sequence[tuple[str, str]]:
+        """The trace that a request to an upstream belongs to: the gateway's, or the caller's own where no trace is kept."""
         if self.trace is not None:
             return self.trace.headers()
         if TRACE_HEADERS.isdisjoint(self.headers):  # as of most
-            return []
+            return ()
         return [(name, self.headers[name]) for name in TRACE_HEADERS if name in self.headers]
 
     @property
@@ -222,7 +222,7 @@ class RequestContext:
 
     @property
     def own_headers(self) -> Headers:
-        """What every answer of ours carries."""
+        """The headers of every answer."""
         own = [("x-request-id", self.record.request_id), NOSNIFF, *self.limit_headers]
         if self.record.lost:
             own.append(("x-llm-router-lost", header_of(map(printable, rank_losses(self.record.lost)))))
@@ -232,7 +232,7 @@ class RequestContext:
             own.append(("x-llm-router-cache", self.record.cached))
         if self.record.cached == "hit":
             own.append(("x-llm-router-model", printable(self.record.served)))
-        if self.record.attempts and not self.is_open:
+        if self.record.attempts and not (self.record.stream and self.is_open):
             own += [("x-llm-router-model", printable(self.record.served)),
                     ("x-llm-router-attempts", str(self.record.attempts))]  # fmt: skip
         return own + browser.cors_headers(self.headers, self.cors_origins) if "origin" in self.headers else own
@@ -241,17 +241,17 @@ class RequestContext:
     def cors_origins(self) -> Sequence[str]:
         """The pages that may read the answer; those of "*" never read what management answers."""
         allowed = self.state.config.server.cors_origins
-        return browser.named(allowed) if paths.is_management(self.exchange.path, self.call) else allowed
+        return browser.listed_origins(allowed) if paths.is_management(self.exchange.path, self.call) else allowed
 
-    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+    def respond(self, status: int, headers: Headers, body: bytes) -> Awaitable[None]:
         """The whole answer; where an upstream's headers name what the gateway's own do, these count."""
         self.record.status = status
         own = self.own_headers
-        names = {name for name, _ in own}
-        await self.exchange.respond(status, [pair for pair in headers if pair[0] not in names] + own, body)
+        names = dict(own)
+        return self.exchange.respond(status, [pair for pair in headers if pair[0] not in names] + own, body)
 
-    async def respond_json(self, value: object) -> None:
-        await self.respond(200, [JSON_TYPE], dump_json(value))
+    def respond_json(self, value: object) -> Awaitable[None]:
+        return self.respond(200, [JSON_TYPE], dump_json(value))
 
     @property
     def is_open(self) -> bool:

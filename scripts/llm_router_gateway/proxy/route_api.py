@@ -10,7 +10,7 @@ The request is rewritten as a body of OpenAI's protocol, whatever the provider b
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from . import paths
 from .answers import parse_answer
 from .charges import Charge, sum_charges
 from .failover import Failover
+from .files import OwnedFiles
 from .plain_answer import PlainAnswers
 from .refusals import for_caller
 from .request import RequestContext, dump_json
@@ -137,16 +138,15 @@ class RouteCalls:
 
     def __init__(
         self, services: Services, failover: Failover, plain: PlainAnswers, streams: StreamAnswers,
-        look_up: Callable[[RequestContext], Awaitable[None]],
+        files: OwnedFiles,
     ) -> None:  # fmt: skip
-        """`look_up`: of the files that a request names."""
         self._clock, self._failover, self._plain, self._streams = services.clock, failover, plain, streams
-        self._look_up = look_up
+        self._files = files
 
     async def route(self, context: RequestContext) -> None:
         """Decides as a request would, and sends nothing."""
         await read_call(context, needs_request=False)
-        await self._look_up(context)
+        await self._files.look_up(context, self._files.names_in(context))
         context.call = replace(context.call, protocol=paths.protocol_of(context.exchange.path, context.headers))
         plan = self._failover.choose(context)
         answer = decision(plan.explain(self._clock()))
@@ -161,7 +161,7 @@ class RouteCalls:
     async def invoke(self, context: RequestContext) -> None:
         """As a chat request with the same query would be answered; plain answers in a shape of their own."""
         await read_call(context, needs_request=True)
-        await self._look_up(context)
+        await self._files.look_up(context, self._files.names_in(context))
         if context.record.stream:
             await self._streams.answer(context)
             return

@@ -8,7 +8,7 @@ raise await refusal(outgoing, response)            what it said instead of an an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from ..errors import CONTEXT, GatewayError, UpstreamFailed
 from ..net.client import Pool, Response, Timeouts
@@ -40,17 +40,19 @@ class Upstream:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def send(self, method: str, outgoing: Outgoing) -> Response:
+    def _request(self, method: str, outgoing: Outgoing) -> Awaitable[Response]:
         provider = outgoing.candidate.provider
         timeouts = Timeouts(provider.connect_timeout_s, provider.timeout_s, provider.timeout_s)
-        response = await self._pool.request(
+        return self._pool.request(
             method, outgoing.url, outgoing.headers, outgoing.body, timeouts=timeouts, proxy=provider.proxy
         )
-        return decompress(response)
+
+    async def send(self, method: str, outgoing: Outgoing) -> Response:
+        return decompress(await self._request(method, outgoing))
 
     async def fetch(self, outgoing: Outgoing) -> tuple[Headers, bytes]:
         """A whole answer: the headers that go on, and the body. A refusal is raised."""
-        response = await self.send("POST", outgoing)
+        response = decompress(await self._request("POST", outgoing))
         try:
             if response.status != 200:
                 raise await refusal(outgoing, response)

@@ -27,20 +27,21 @@ from ..wire.unmet import seen_in, unmet
 from .answers import (
     EventCollector,
     add_unmet,
-    broken,
+    broken_answer,
     is_error,
     looks_streamed,
     no_object,
     parse_or_none,
-    renamed,
     request_of,
     splits_thoughts,
     status_in,
     stream_reader,
     unmet_in,
+    with_alias_name,
 )  # fmt: skip
 from .conversations import HERE, Conversation, place_of
 from .mask import mask_of
+from .offload import is_large
 from .outgoing import Outgoing
 from .request import RequestContext, dump_json
 from .services import Services
@@ -83,37 +84,41 @@ def answer(data: bytes, how: Reading) -> tuple[Said, bytes]:
     fields = parse_or_none(data)
     if fields is None:
         return Said("streamed" if looks_streamed(data) else "unreadable"), b""
-    said = judge(fields, how.api)
-    if said.kind != "answer":
-        return said, b""
+    wrong = judge(fields, how.api)
+    if wrong is not None:
+        return wrong, b""
     if how.request is not None:
         result = wire(how.api).read_answer(fields)
-        return convert(fields, split_answer(result) if how.splits else result, how, said)
-    own, lost = wire(how.protocol), list(how.lost)
+        return convert(fields, split_answer(result) if how.splits else result, how, fields.get(SPECS[how.api].model_field))
+    own, lost, spec = wire(how.protocol), how.lost, SPECS[how.protocol]
     if how.demands is not None:
-        add_unmet(lost, unmet_in(how.demands, how.protocol, fields))
+        added = list(lost)
+        add_unmet(added, unmet_in(how.demands, how.protocol, fields))
+        lost = tuple(added)
     usage = own.usage_in(fields)
-    tokens = weight(fields.get(SPECS[how.protocol].answer_field)) if usage is None else 0.0
-    name = SPECS[how.protocol].model_field
-    kept = renamed(fields, how.alias, name)
-    said = Said("answer", None, 0, said.model, usage, own.finish_in(fields), tokens, tuple(lost), kept, True)
+    tokens = weight(fields.get(spec.answer_field)) if usage is None else 0.0
+    model, finish = fields.get(SPECS[how.api].model_field), own.finish_in(fields)
     made = mask_of(how.secrets)(data.removeprefix(MARK))
-    return said, Renaming(how.alias, ((name,),)).whole(made) if how.alias else made
+    if not how.alias:
+        return Said("answer", None, 0, model, usage, finish, tokens, lost, fields, True), made
+    kept = with_alias_name(fields, how.alias, spec.model_field)
+    made = Renaming(how.alias, ((spec.model_field,),)).whole(made)
+    return Said("answer", None, 0, model, usage, finish, tokens, lost, kept, True), made
 
 
-def judge(fields: Mapping[str, Any], api: str) -> Said:
-    """Whether it is an answer, and whose."""
+def judge(fields: Mapping[str, Any], api: str) -> Said | None:
+    """Why it is no answer; None for one."""
     if is_error(fields):
         return Said("error", status=status_in(fields))
     codec = wire(api)
     flaw = codec.flaw_in(fields)
     if flaw is not None:
         return Said("flawed", flaw, usage=codec.usage_in(fields))
-    return Said("answer", model=fields.get(SPECS[api].model_field))
+    return None
 
 
-def convert(fields: Mapping[str, Any], result: ir.Answer, how: Reading, said: Said) -> tuple[Said, bytes]:
-    """A neutral answer in the caller's protocol; `fields`: as the upstream gave it."""
+def convert(fields: Mapping[str, Any], result: ir.Answer, how: Reading, model: Any) -> tuple[Said, bytes]:
+    """A neutral answer in the caller's protocol; `fields`: as the upstream gave it; `model`: that it comes from."""
     if how.request is None:
         raise RuntimeError("an answer is written by its request")
     lost, own = list(how.lost), wire(how.protocol)
@@ -123,7 +128,7 @@ def convert(fields: Mapping[str, Any], result: ir.Answer, how: Reading, said: Sa
     result = replace(result, model=how.alias) if how.alias else result
     made = own.write_answer(result, how.request, lost)
     tokens = weight(fields.get(SPECS[how.api].answer_field)) if result.usage is None else 0.0
-    said = Said("answer", None, 0, said.model, result.usage, own.finish_in(made), tokens, tuple(lost), made)
+    said = Said("answer", None, 0, model, result.usage, own.finish_in(made), tokens, tuple(lost), made)
     return said, mask_of(how.secrets)(dump_json(made))
 
 
@@ -136,7 +141,7 @@ def assemble(data: bytes, how: Reading) -> tuple[Said, bytes]:
         pipe.close()
     if pipe.error is not None:
         raise pipe.error
-    return convert(ir.NOTHING, writer.collector.answer(), how, Said("answer", model=pipe.model or None))
+    return convert(ir.NOTHING, writer.collector.answer(), how, pipe.model or None)
 
 
 def replay(data: bytes, how: Reading) -> tuple[Said, bytes]:
@@ -144,9 +149,9 @@ def replay(data: bytes, how: Reading) -> tuple[Said, bytes]:
     fields, own, lost = parse_or_none(data), wire(how.protocol), list(how.lost)
     if fields is None:
         return Said("unreadable"), b""
-    said = judge(fields, how.api)
-    if said.kind != "answer":
-        return said, b""
+    wrong = judge(fields, how.api)
+    if wrong is not None:
+        return wrong, b""
     result = wire(how.protocol if how.relays else how.api).read_answer(fields)
     result = split_answer(result) if how.splits and not how.relays else result
     if how.demands is not None:
@@ -156,7 +161,8 @@ def replay(data: bytes, how: Reading) -> tuple[Said, bytes]:
     stream = b"".join(map(writer.feed, ir.events_of(result)))
     tokens = weight(fields.get(SPECS[how.api].answer_field)) if result.usage is None else 0.0
     kept = writer.response() if SPECS[how.protocol].keeps_answers else None
-    said = Said("answer", None, 0, said.model, result.usage, "", tokens, tuple(lost), kept)
+    model = fields.get(SPECS[how.api].model_field)
+    said = Said("answer", None, 0, model, result.usage, "", tokens, tuple(lost), kept)
     return said, mask_of(how.secrets)(stream)
 
 
@@ -203,12 +209,16 @@ async def receive(
     """What `work` makes of an answer, which goes on the record; an error where it is none."""
     candidate, record = outgoing.candidate, context.record
     how = reading_of(context, outgoing, anew=work is not answer, array=array)
-    said, made = await services.offload.work(data, work, how)
+    if is_large(len(data)):
+        said, made = await services.offload.once(data, work.__name__, how)
+    else:
+        said, made = work(data, how)
     if said.kind == "streamed":
         return await receive(services, context, outgoing, data, assemble)
-    raise_wrong(said, outgoing, data)
+    if said.kind != "answer":
+        raise_wrong(said, outgoing, data)
     if said.flaw is not None:
-        raise broken(said.flaw, said.usage, candidate, record)
+        raise broken_answer(said.flaw, said.usage, candidate, record)
     services.check_model(candidate, said.model)
     record.answered_by = said.model if isinstance(said.model, str) else ""
     record.usage, record.finish, context.answer_tokens = said.usage, said.finish, said.tokens

@@ -11,7 +11,7 @@ No clock: every call passes the time.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from ..config.groups import Member
@@ -80,10 +80,12 @@ class RoutingState:
         cooldowns = self.key_cooldowns
         return max(cooldowns.get((candidate.provider.name, key), 0.0), cooldowns.get((candidate.name, key), 0.0))
 
-    def key_for(self, candidate: Candidate, now: float, excluded: Iterable[Secret] = ()) -> Secret | None:
+    def key_for(self, candidate: Candidate, now: float, excluded: Sequence[Secret] = ()) -> Secret | None:
         """The first key that is not cooling down, else the one that is available soonest; None without keys."""
+        if not excluded and not self.key_cooldowns:  # as nearly always
+            return candidate.provider.keys[0] if candidate.provider.keys else None
         keys = [key for key in candidate.provider.keys if key not in excluded]
-        if not self.key_cooldowns or len(keys) < 2:
+        if len(keys) < 2 or not self.key_cooldowns:
             return keys[0] if keys else None
         return min(keys, key=lambda key: max(self.key_available_at(candidate, key) - now, 0.0))
 
@@ -167,10 +169,11 @@ class Attempt:
         self.key = routing_state.key_for(self.candidate, now)
         self.ended = self.is_renewed = False  # is_renewed: its command has printed another key
         self.limited: RateLimited | None = None  # set when its limits refused the request after all
-        routing_state.active[target.name] = routing_state.active.get(target.name, 0) + 1
-        known = routing_state.healths.get(target.name)
-        if known is not None and circuit_breaker.state(known, now) == "probe":
-            routing_state.keep(target.name, circuit_breaker.start_probe(known))
+        active, name = routing_state.active, target.name
+        active[name] = active.get(name, 0) + 1
+        known = routing_state.healths.get(name)
+        if known is not None and known.open_until and circuit_breaker.state(known, now) == "probe":
+            routing_state.keep(name, circuit_breaker.start_probe(known))
 
     def mark_sent(self, now: float) -> None:
         """The request is being sent: latency is measured from here."""
@@ -225,8 +228,10 @@ class Attempt:
             return
         self.ended = True
         name, routing_state = self.target.name, self._routing_state
-        routing_state.active[name] -= 1
-        if not routing_state.active[name]:
+        left = routing_state.active[name] - 1
+        if left:
+            routing_state.active[name] = left
+        else:
             del routing_state.active[name]
         known = routing_state.healths.get(name)
         if known is not None and known.probing:

@@ -110,10 +110,10 @@ def frame_error(data: bytes) -> bytes:
 
     frame_error(b'data: {"a":1}\\n\\n{"error": {"code": 503}}\\n') -> b'data: {"a":1}\\n\\ndata: {"error":{"code":503}}\\n\\n'
     """
-    return BARE_JSON.sub(lambda found: framed(found[0]), data)
+    return BARE_JSON.sub(lambda found: frame_if_bare(found[0]), data)
 
 
-def framed(data: bytes) -> bytes:
+def frame_if_bare(data: bytes) -> bytes:
     """A bare error as an event; anything else as it is."""
     if b'"' not in data:  # it has no fields
         return data

@@ -193,6 +193,7 @@ class Spec:
     # -- what a caller says about its call: for statistics, never for an upstream
     end_user: tuple[str, ...] = ()  # dotted names of the body's fields that name the person behind it; the first one counts
     labels: str = "metadata"  # the body's field with the caller's own labels
+    attributes: frozenset[str] = field(init=False)  # all fields of the body in which either may be
 
     # -- conversion
     encloses: bool = False  # its callers bring other vendors' thoughts back in envelopes (wire/envelope)
@@ -202,6 +203,10 @@ class Spec:
     embeds: bool = False  # there is a module `embeddings` beside the codec: see wire/embeddings
 
     upstream: Upstream | None = None  # None: callers speak it, no provider does
+
+    def __post_init__(self) -> None:
+        fields = frozenset({self.labels, *(path.partition(".")[0] for path in self.end_user)})
+        object.__setattr__(self, "attributes", fields)  # it is frozen from here on
 
     @property
     def chat_action(self) -> str:

@@ -32,7 +32,7 @@ MARKS = ("null", "[]", "{}")  # data of events that are signs of life and carry 
 
 def finish_failure(word: object, native: object = "", *, said: bool = True) -> BrokenAnswer | None:
     """The failure that a finish word stands for. `native`, the vendor's own behind a proxy, counts if there was no output."""
-    for each in (word, "" if said else native):
+    for each in (word,) if said else (word, native):
         if isinstance(each, str) and each.lower() in UNFINISHED:
             return BrokenAnswer(f"the upstream did not finish its answer: {each}", code=f"unfinished_{each.lower()}")
     return None

@@ -202,7 +202,7 @@ def test_on_an_address_that_others_reach_this_machine_may_call_but_not_administe
     assert refused(made, host="localhost", origin="https://evil.example").status == 403
 
 
-def test_a_deleted_key_of_ours_is_nobodys_on_this_machine_too() -> None:
+def test_a_deleted_key_is_refused_on_this_machine_too() -> None:
     for made in (authenticator(token=TOKEN, loopback_without_key=True), authenticator()):
         assert refused(made, STORED).status == 401
         asked(made, "a-clients-dummy")

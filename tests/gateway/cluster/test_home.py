@@ -10,9 +10,10 @@ from configs import parse
 from storing import call
 
 from llm_router_gateway import __version__
-from llm_router_gateway.cluster.home import SILENT_LOOKS, Home, HomeParts, SharedAuthenticator, SharedSessions
+from llm_router_gateway.cluster.home import Home, HomeParts, SharedAuthenticator, SharedSessions
 from llm_router_gateway.cluster.leases import LeaseDesk, own_engine
 from llm_router_gateway.cluster.messages import pack_record, unpack_logins
+from llm_router_gateway.cluster.silence import SILENT_LOOKS
 from llm_router_gateway.config.keys import digest_of, read_json
 from llm_router_gateway.errors import BadRequest, Conflict
 from llm_router_gateway.net.link import Link
@@ -167,10 +168,15 @@ def test_a_worker_without_a_sign_of_life_is_ended_and_one_with_is_not() -> None:
     async def body(house: House) -> None:
         alive, _ = await house.worker("worker-1")
         await house.worker("worker-2")
-        for _ in range(SILENT_LOOKS + 2):
+        for _ in range(SILENT_LOOKS):
+            alive.send("alive")
             await alive.call("lease", "leave", ["another"])
             house.home.look()
-        assert [name for name, _ in house.ended] == ["worker-2"]
+        assert house.ended == []
+        alive.send("alive")
+        await alive.call("lease", "leave", ["another"])
+        house.home.look()
+        assert house.ended == [("worker-2", f"showed no sign of life for {SILENT_LOOKS} s, and was ended")]
 
     in_a_house(body)
 

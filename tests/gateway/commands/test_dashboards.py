@@ -14,6 +14,7 @@ import pytest
 from running import command
 
 from llm_router_gateway.commands.dashboards import ALERTS, alerts, dashboard
+from llm_router_gateway.management import metrics
 from llm_router_gateway.management.metrics import Gauges, Metrics
 
 REFERENCES = Path(__file__).parents[3] / "references"
@@ -44,6 +45,20 @@ def known() -> set[str]:
 def test_every_metric_exists(made: Any) -> None:
     named = set(NAME.findall(made()))
     assert len(named) > 5 and not named - known()
+
+
+def test_every_metric_has_its_line_on_the_page_about_monitoring() -> None:
+    """By its whole name, or by its end beside another of the same beginning: `llm_router_a_b_total`, `_c_total`."""
+    cells = "\n".join(
+        re.findall(r"(?m)^\| (`llm_router_.*?) \|", (REFERENCES / "gateway-monitoring.md").read_text(encoding="utf-8"))
+    )
+    named = set(re.findall(r"`(?:llm_router)?(_\w+)`", cells))
+    source = Path(metrics.__file__).read_text(encoding="utf-8")
+    families = set(re.findall(r'(?:Family|Histogram)\(\s*"(\w+)"', source)) | set(
+        re.findall(r'(?m)^    \("(\w+)", [^\n]*"[A-Z]', source)
+    )
+    assert len(families) > 30
+    assert not [name for name in families if not any(f"_{name}".endswith(each) for each in named)]
 
 
 @pytest.mark.parametrize("made, name", [(dashboard, "grafana-dashboard.json"), (alerts, "prometheus-alerts.yml")])

@@ -130,7 +130,7 @@ def test_what_was_not_done_has_a_reason_and_a_code(words: tuple[str, ...], code:
 
 
 @pytest.mark.slow
-def test_a_store_that_is_damaged_or_not_ours_is_left_as_it_is(folder: Path) -> None:
+def test_a_store_that_is_damaged_or_of_another_program_is_left_as_it_is(folder: Path) -> None:
     (folder / "router.db").write_bytes(b"this is no database, but it is somebody's" * 100)
     other = sqlite3.connect(folder / "other.db")
     other.execute("CREATE TABLE mine (x)")

@@ -39,8 +39,8 @@ ENV = {"LLM_ROUTER_ADMIN_TOKEN": ADMIN, "LLM_ROUTER_TOKEN": TOKEN, "FILE_KEY": F
 
 
 @pytest.fixture(scope="module")
-def gateway(module_start: Callable[..., Process], stand_in: Any) -> Iterator[Process]:
-    made = module_start(CONFIG.format(url=stand_in.url), env=ENV)
+def gateway(module_start: Callable[..., Process], mock_server: Any) -> Iterator[Process]:
+    made = module_start(CONFIG.format(url=mock_server.url), env=ENV)
     made.token = ADMIN
     yield made
 
@@ -156,10 +156,10 @@ def test_a_name_of_the_configuration_is_not_to_be_had(gateway: Process) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
-def test_on_a_full_disk_no_key_is_made_and_the_reason_is_reported(start: Callable[..., Process], stand_in: Any) -> None:
+def test_on_a_full_disk_no_key_is_made_and_the_reason_is_reported(start: Callable[..., Process], mock_server: Any) -> None:
     import resource
 
-    gateway = start(CONFIG.format(url=stand_in.url), env=ENV)
+    gateway = start(CONFIG.format(url=mock_server.url), env=ENV)
     gateway.token = ADMIN
     key, item = made(gateway)
     resource.prlimit(gateway._process.pid, resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
@@ -264,8 +264,8 @@ def test_the_page_learns_whether_it_has_to_log_in(gateway: Process) -> None:
 
 
 @pytest.mark.slow
-def test_only_an_administrators_key_logs_in_and_wrong_ones_are_slowed(start: Callable[..., Process], stand_in: Any) -> None:
-    gateway = start(CONFIG.format(url=stand_in.url), env=ENV)
+def test_only_an_administrators_key_logs_in_and_wrong_ones_are_slowed(start: Callable[..., Process], mock_server: Any) -> None:
+    gateway = start(CONFIG.format(url=mock_server.url), env=ENV)
     assert login(gateway, TOKEN).status == 403
     assert send(gateway, "POST", "/auth/login", {}).status == 401
     assert send(gateway, "POST", "/auth/login", {"api_key": ADMIN}).status == 204
@@ -312,8 +312,10 @@ def test_a_key_that_has_expired_is_edited_and_does_not_expire_in_another_past(tm
 
 
 @pytest.mark.slow
-def test_the_first_key_must_be_an_administrators_and_the_last_one_stays(start: Callable[..., Process], stand_in: Any) -> None:
-    gateway = start(CONFIG.format(url=stand_in.url).partition("[[keys]]")[0])
+def test_the_first_key_must_be_an_administrators_and_the_last_one_stays(
+    start: Callable[..., Process], mock_server: Any
+) -> None:
+    gateway = start(CONFIG.format(url=mock_server.url).partition("[[keys]]")[0])
     assert send(gateway, "GET", "/monitor/me").json["caller"]["is_admin"], "nobody else is there"
     refused = send(gateway, "POST", "/api-keys", {"name": "first"})
     assert (refused.status, refused.json["error"]["code"]) == (409, "first_key")
@@ -331,8 +333,8 @@ def test_the_first_key_must_be_an_administrators_and_the_last_one_stays(start: C
 
 
 @pytest.mark.slow
-def test_without_a_store_keys_are_those_of_the_file(start: Callable[..., Process], stand_in: Any) -> None:
-    gateway = start('[server]\nstore = "off"\n' + CONFIG.format(url=stand_in.url), env=ENV)
+def test_without_a_store_keys_are_those_of_the_file(start: Callable[..., Process], mock_server: Any) -> None:
+    gateway = start('[server]\nstore = "off"\n' + CONFIG.format(url=mock_server.url), env=ENV)
     gateway.token = ADMIN
     answer = send(gateway, "POST", "/api-keys", {"name": "x"})
     assert (answer.status, answer.json["error"]["code"]) == (409, "no_store")
@@ -341,8 +343,8 @@ def test_without_a_store_keys_are_those_of_the_file(start: Callable[..., Process
 
 
 @pytest.mark.slow
-def test_a_store_in_memory_keeps_keys_until_the_stop(start: Callable[..., Process], stand_in: Any) -> None:
-    gateway = start('[server]\nstore = "memory"\n' + CONFIG.format(url=stand_in.url), env=ENV)
+def test_a_store_in_memory_keeps_keys_until_the_stop(start: Callable[..., Process], mock_server: Any) -> None:
+    gateway = start('[server]\nstore = "memory"\n' + CONFIG.format(url=mock_server.url), env=ENV)
     gateway.token = ADMIN
     key, _ = made(gateway)
     assert works(gateway, key) == 200

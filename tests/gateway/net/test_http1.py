@@ -179,6 +179,22 @@ def test_the_short_way_for_one_chunk_gives_what_the_long_one_gives() -> None:
     assert ResponseReader().lone_chunk(b"3\r\nabc\r\n") is None
 
 
+def test_the_short_way_for_a_whole_body_gives_what_the_long_one_gives() -> None:
+    head = b"POST / HTTP/1.1\r\nhost: h\r\n"
+    heads = [head + line + b"\r\n" for line in (b"content-length: 5\r\n", b"", b"transfer-encoding: chunked\r\n")]
+    for data in (start + rest for start in heads for rest in (b"", b"hel", b"hello", b"hello" + heads[1], b"0\r\n\r\n")):
+        short, long = RequestReader(), RequestReader()
+        for reader in (short, long):
+            reader.feed(data)
+            reader.next()
+        body = short.whole_body()
+        items = [each for each in (body,) if each] + ([END] if body is not None else [])
+        assert [long.next() for _ in items] == items
+        assert short.buffered == long.buffered
+        assert transcript(short, [b"tail"]) == transcript(long, [b"tail"])
+    assert RequestReader().whole_body() is None
+
+
 # ------------------------------------------------------------------------------------------------------------ any bytes
 
 WORDS = [

@@ -122,9 +122,11 @@ def test_every_worker_sends_its_own_and_the_counters_are_of_all(
 
 
 @pytest.mark.slow
-def test_the_usual_variables_are_enough_and_check_sends_a_test_span(tmp_path: Any, stand_in: Any, collector: Upstream) -> None:
+def test_the_usual_variables_are_enough_and_check_sends_a_test_span(
+    tmp_path: Any, mock_server: Any, collector: Upstream
+) -> None:
     (tmp_path / "router.toml").write_text(
-        f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{stand_in.base_url}"\nany_model = true\n'
+        f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{mock_server.base_url}"\nany_model = true\n'
     )
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_EXPORTER_OTLP_HEADERS": "api-key=k"}
     done = command(tmp_path, "--check", **variables)

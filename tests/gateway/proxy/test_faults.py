@@ -76,7 +76,7 @@ def test_what_the_system_refuses_is_nothing_to_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ask", [chat, stream])
-def test_the_caller_is_told_the_request_id_under_which_the_log_says_more(ask: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_caller_gets_the_request_id_under_which_the_log_says_more(ask: Callable[..., Any], tmp_path: Path) -> None:
     async def run() -> Ways:
         ways = Ways(trio(), Hosts(a=ok()), tmp_path)
 

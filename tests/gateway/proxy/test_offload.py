@@ -147,9 +147,9 @@ def test_a_worker_that_dies_fails_one_request_and_is_replaced() -> None:
             (worker,) = offload._all
             os.kill(worker.process.pid, signal.SIGKILL)
             with pytest.raises(GatewayError) as caught:
-                await body.changed({"model": "x"}, frozenset(), [], "openai")
+                await body.edit({"model": "x"}, frozenset(), [], "openai")
             assert caught.value.status == 500 and caught.value.code == "worker_died"
-            assert b'"x"' in await body.changed({"model": "x"}, frozenset(), [], "openai")  # by another one
+            assert b'"x"' in await body.edit({"model": "x"}, frozenset(), [], "openai")  # by another one
         finally:
             await offload.close()
 
@@ -185,7 +185,7 @@ def test_a_body_that_a_worker_no_longer_has_is_sent_again(monkeypatch: pytest.Mo
             bodies = [await offload.open(DATA) for _ in range(3)]
             (worker,) = offload._all
             worker.drops.append(bodies[0].key)  # as if it had been pushed out
-            assert b'"x"' in await bodies[0].changed({"model": "x"}, frozenset(), [], "openai")
+            assert b'"x"' in await bodies[0].edit({"model": "x"}, frozenset(), [], "openai")
             for each in bodies:
                 each.close()
             assert not worker.keys

@@ -337,7 +337,7 @@ def test_a_streams_usage_is_requested_and_hidden_from_a_caller_that_did_not(run:
     assert json.loads(second["body"])["stream_options"] == {"include_usage": True}
 
 
-def test_an_upstream_that_does_not_know_the_wish_is_sent_the_request_without_it(run: Run) -> None:
+def test_an_upstream_that_refuses_the_usage_request_gets_the_body_without_it(run: Run) -> None:
     refused = said(400, "Unrecognized request argument supplied: stream_options")
 
     async def story(ways: Ways) -> None:

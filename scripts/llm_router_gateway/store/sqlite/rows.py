@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from ..call import SUMS, Call
 from ..query import DAY_S
@@ -41,7 +42,7 @@ def put(db: sqlite3.Connection, batch: Sequence[Entry]) -> None:
     rows = [(number, *call) for number, (call, _) in enumerate(batch, first)]
     whole = len(rows) - len(rows) % CHUNK
     for at in range(0, whole, CHUNK):
-        db.execute(INSERT_CALLS, [value for row in rows[at : at + CHUNK] for value in row])
+        db.execute(INSERT_CALLS, list(chain.from_iterable(rows[at : at + CHUNK])))
     db.executemany(INSERT_CALL, rows[whole:])
     sums = minutes(call for call, _ in batch)
     db.executemany(UPSERT, rows_of(sums))

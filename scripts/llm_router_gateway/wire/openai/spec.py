@@ -40,6 +40,8 @@ def usage_request(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def demands(body: Mapping[str, Any]) -> Demands | None:
+    if "tool_choice" not in body and "n" not in body:  # as most
+        return None
     return choice_demands(body.get("tool_choice"), body.get("n"))
 
 

@@ -18,7 +18,11 @@ OUTPUTS = ("content", "reasoning_content", "reasoning", "tool_calls", "refusal",
 
 def says(delta: Any) -> bool:
     """Whether a delta holds output: says({"content": ""}) -> False; says({"tool_calls": [{...}]}) -> True"""
-    return isinstance(delta, dict) and any(delta.get(name) for name in OUTPUTS)
+    if isinstance(delta, dict):
+        for name in OUTPUTS:  # no generator: this is done for every piece of a stream
+            if delta.get(name):
+                return True
+    return False
 
 
 def place_of(choice: Mapping[str, Any]) -> int:

@@ -17,8 +17,9 @@ from ..error_bodies import error_in, error_of
 from ..names import mint_id
 from ..sse import Event
 from .answer import candidate_extras, read_item, stop_of
-from .common import count, read_usage
+from .common import count, own, read_usage
 from .items import read_call
+from .shapes import ANSWER
 
 Fields = Mapping[str, Any]
 
@@ -357,7 +358,7 @@ class StreamReader:
         usage = read_usage(response.get("usage"))
         if usage is not None:
             out.append(ir.UsageSeen(usage))
-        out.append(ir.Finished())
+        out.append(ir.Finished(own(response, ANSWER)))
         self._over = True
 
     _HANDLERS: Mapping[str, Callable[[StreamReader, Fields, list[ir.StreamEvent]], None]] = {
