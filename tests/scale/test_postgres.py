@@ -118,6 +118,21 @@ def test_a_key_that_is_revoked_at_one_gateway_is_refused_by_the_other_within_hal
     until(lambda: chat_as(two, deleted["key"]).status == 401)
 
 
+def test_a_change_of_keys_that_nothing_notifies_of_is_found_by_looking(server: PostgresServer, replica: Replicas) -> None:
+    """A message that is lost, or a pool that does not pass it on."""
+    import psycopg
+
+    address = server.database()
+    one = replica("one", address)
+    made = post(one, "/api-keys", {"name": "laptop"})
+    assert chat_as(one, made["key"]).status == 200
+    with psycopg.connect(address) as db:
+        db.execute("SET session_replication_role = replica")  # without triggers, and so without NOTIFY
+        db.execute("DELETE FROM api_keys WHERE id = %s", (made["item"]["id"],))
+        db.execute("UPDATE meta SET value = (value::bigint + 1)::text WHERE name = 'keys_generation'")
+    until(lambda: chat_as(one, made["key"]).status == 401, "the key is refused")
+
+
 @pytest.mark.parametrize("more", ["", "workers = 2"])
 def test_without_redis_a_budget_that_is_spent_at_one_gateway_is_used_up_at_the_others(
     server: PostgresServer, replica: Replicas, more: str
@@ -147,6 +162,7 @@ def test_any_gateway_shows_the_page_for_all_and_marks_the_silent_and_the_differe
     for gateway in (one, two):
         until(lambda gateway=gateway: gateway.get("/monitor/invocations").json["total"] >= 2)
         assert gateway.get("/monitor/statistics?range=1h").json["overall"]["success"] == 2
+        assert len(gateway.get("/monitor/export.jsonl").data.splitlines()) >= 2
         until(lambda gateway=gateway: replicas_of(gateway)["alive"] == 2)
         shown = replicas_of(gateway)
         assert [each["is_self"] for each in shown["items"]] == [True, False] and shown["configurations"] == 1

@@ -26,6 +26,7 @@ from ..access.authenticate import Authenticator
 from ..access.sessions import Sessions
 from ..errors import Conflict, Unavailable
 from ..net.link import Link, LinkLost
+from ..proxy.faults import fault_line
 from ..proxy.log import Log
 from ..routing.notes import Notes, keys_by_mark
 from ..routing.state import RoutingState
@@ -103,6 +104,7 @@ class Worker:
     open: int = 0  # requests that it is answering
     leased: Mapping[str, float] = field(default_factory=dict)  # what it has of limits and budgets, as it said last
     pid: int = 0
+    is_ready: bool = False  # it accepts callers; until then it reads its configuration, which may be large
     is_heard: bool = True  # since the last look
     silence: Silence = field(default_factory=Silence)
 
@@ -113,7 +115,7 @@ class Home:
 
     parts: HomeParts
     workers: dict[str, Worker] = field(default_factory=dict)
-    telemetry: dict[str, Mapping[str, int]] = field(default_factory=dict)  # spans of each worker, of those that have ended too
+    telemetry: dict[str, Mapping[str, int]] = field(default_factory=dict)  # spans of each worker; "": of those that have ended
     _views: MemberViews = field(default_factory=MemberViews)
     _outside: Notes = field(default_factory=lambda: Notes("home"))  # what workers know of what other gateways found
     _logins: list[Any] = field(default_factory=list)  # as last sent to the workers
@@ -155,7 +157,7 @@ class Home:
 
     def _handlers(self, worker: Worker) -> dict[str, Callable[..., Any]]:
         return {
-            "ready": lambda: self.parts.on_ready(worker.name),
+            "ready": lambda: self._ready(worker),
             "alive": lambda: setattr(worker, "is_heard", True),
             "batch": lambda number, calls, lines, used: self._batch(worker, number, calls, lines, used),
             "open": lambda count: setattr(worker, "open", count),
@@ -167,6 +169,10 @@ class Home:
             "lease": lambda name, values: self._lease(worker, name, values),
             "sums": self.parts.leases.sums, "settle": self.parts.leases.settle,
         }  # fmt: skip
+
+    def _ready(self, worker: Worker) -> None:
+        worker.is_ready = True
+        self.parts.on_ready(worker.name)
 
     def _welcome(self) -> dict[str, Any]:
         parts = self.parts
@@ -184,11 +190,14 @@ class Home:
         if worker is None:
             return
         del self.workers[worker.name]
+        ended, last = self.telemetry.get("", {}), self.telemetry.pop(worker.name, {})
+        if last:
+            self.telemetry[""] = {name: ended.get(name, 0) + count for name, count in last.items() if name != "waiting"}
         self._views.fill(self.parts.routing_state, self._views.forget(worker.name))
         self._start(self.parts.leases.leave(worker.name))
 
     def _fault(self, name: str, error: Exception) -> None:
-        self.parts.log.error(f"a message between the processes was not handled: {name}: {type(error).__name__}: {error}")
+        self.parts.log.error(fault_line(f"the message {name} between the processes", error, "it was not handled"))
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -197,7 +206,7 @@ class Home:
 
     def look(self) -> None:
         """Every second: ends a worker that hangs; another takes its place."""
-        for worker in tuple(self.workers.values()):
+        for worker in [each for each in self.workers.values() if each.is_ready]:
             is_heard, worker.is_heard = worker.is_heard, False
             why = worker.silence.look(is_heard, None if is_heard else self.parts.doing(worker.pid))
             if why:

@@ -73,7 +73,7 @@ def inherited_sockets(env: MutableMapping[str, str], pid: int) -> list[socket.so
         sock = socket.socket(fileno=descriptor)
         if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             sock.close()
-            raise ValueError(f"descriptor {descriptor} is no listening stream socket: set ListenStream= in the socket unit")
+            raise ValueError(f"descriptor {descriptor} is not a listening stream socket: set ListenStream= in the socket unit")
         sock.setblocking(False)
         found.append(sock)
     return found

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import math
 import os
 import signal
 import socket
@@ -39,6 +38,7 @@ from ..net.link import Link
 from ..net.server import Server
 from ..net.shares import Shares
 from ..proxy.attempts import AttemptRecord
+from ..proxy.faults import to_log
 from ..proxy.gateway import Gateway, prepare
 from ..routing.notes import Notes, keys_by_mark
 from .process import new_id, on_signals, raise_file_limit, say
@@ -82,6 +82,7 @@ class WorkerProcess:
         self.take_sessions(welcome["sessions"])
         self.outbox = Outbox(link, self.authenticator.take_all_used)
         self.log = RemoteLog(self.config.server, self.outbox)
+        asyncio.get_running_loop().set_exception_handler(to_log(self.log))
         self.pool = Pool()
         self.leases = WorkerLeases(
             link, start.name, welcome["ledger"], self.log.warn, self.outbox.flush, welcome["processes"]
@@ -96,7 +97,7 @@ class WorkerProcess:
         )  # fmt: skip
         self.gateway.on_call = self.outbox.add
         self.gateway.on_attempts = self.count
-        self._tried: Counter[tuple[str, str, str, bool]] = Counter()  # model, provider, cause: not yet reported
+        self._tried: Counter[tuple[str, str, str, bool]] = Counter()  # as add_attempts takes them: not yet reported
         self._sent_health: Mapping[str, int] = {}
         self.sending = Sending(self.config, self.gateway, self.pool, self.log)
         self.forward = Forward(start.http, new_id)
@@ -145,17 +146,19 @@ class WorkerProcess:
 
     async def keep_reporting(self) -> None:
         """Members and open requests, several times a second, and at once where others must know. Until it is cancelled."""
-        alive_at = -math.inf
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(REPORT_S):
                     await self._urgent.wait()
             self._urgent.clear()
-            if time.monotonic() >= alive_at + ALIVE_S:
-                alive_at = time.monotonic()
-                self.link.send("alive")
             self.report_now()
             self.log.flush()
+
+    async def show_life(self) -> None:
+        """From the first caller to the last record. Until it is cancelled."""
+        while True:
+            self.link.send("alive")
+            await asyncio.sleep(ALIVE_S)
 
     async def report(self) -> bool:
         """Everything that the home does not have yet."""
@@ -206,6 +209,7 @@ class WorkerProcess:
             return REFUSED
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.link.send("ready")
+        life = asyncio.create_task(self.show_life())
         self.sending.start()
         tasks = [asyncio.create_task(self.keep_reporting()), asyncio.create_task(self.outbox.run())]
         await self.stop.wait()
@@ -213,7 +217,9 @@ class WorkerProcess:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        return await self.end()
+        code = await self.end()
+        life.cancel()
+        return code
 
     async def drain(self) -> None:
         """Refuses new requests; open ones may finish until the limit, then their streams get an error event."""
@@ -223,6 +229,7 @@ class WorkerProcess:
         limit.cancel()
 
     async def end(self) -> int:
+        asyncio.get_running_loop().set_exception_handler(None)  # the home takes no more lines
         await self.sending.close()
         await self.gateway.offload.close()
         await self.gateway.key_commands.close()

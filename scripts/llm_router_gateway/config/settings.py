@@ -232,7 +232,7 @@ def read_networks(value: object) -> tuple[str, ...]:
         try:
             found.append(str(ip_network(text.strip(), strict=False)))
         except ValueError:
-            raise ValueError(f'holds "{text}", which is no address or network such as "10.0.0.0/8"') from None
+            raise ValueError(f'holds "{text}", which is not an address or network such as "10.0.0.0/8"') from None
     return tuple(found)
 
 

@@ -123,7 +123,7 @@ def read_time(text: str, name: str) -> float:
             at = datetime.fromisoformat(OFFSET_LOST.sub(r"\1+\2", text))
             seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
-            raise bad_parameter(name, "is no time: write 2026-10-21T07:28:00Z, a date, or Unix seconds") from None
+            raise bad_parameter(name, "is not a time: write 2026-10-21T07:28:00Z, a date, or Unix seconds") from None
     if not 0 <= seconds < MAX_TIME_S:
         raise bad_parameter(name, "must be between the years 1970 and 9999")
     return seconds

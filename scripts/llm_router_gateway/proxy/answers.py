@@ -37,7 +37,7 @@ def parse_answer(data: bytes, name: str) -> dict[str, Any]:
 
 
 def no_object(name: str) -> UpstreamFailed:
-    return UpstreamFailed(f"{name}: the upstream answered with something that is no JSON object; check base_url")
+    return UpstreamFailed(f"{name}: the upstream answered with something that is not a JSON object; check base_url")
 
 
 def parse_or_none(data: bytes) -> dict[str, Any] | None:

@@ -58,7 +58,7 @@ def document_text(data: str) -> str:
     try:
         return base64.b64decode(data).decode("utf-8", "replace")
     except ValueError:
-        return refuse("document.data", "is no base64")
+        return refuse("document.data", "is not base64")
 
 
 def is_billing_line(part: ir.Part) -> bool:

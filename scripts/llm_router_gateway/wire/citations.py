@@ -211,7 +211,7 @@ def gather(candidate: ir.Candidate, own: str) -> tuple[ir.Candidate, list[Citati
 QUOTING = frozenset({ANNOTATIONS, CITATIONS, GROUNDING})
 
 
-def lose_sayings(said: ir.Answer | ir.Candidate | ir.StreamEvent, lost: list[str]) -> None:
+def lose_all_extras(said: ir.Answer | ir.Candidate | ir.StreamEvent, lost: list[str]) -> None:
     """Names all that is said beside texts and calls, for a protocol that has no place for any: citations by that name."""
     found = [getattr(said, "extras", ir.NOTHING)]
     if isinstance(said, ir.Candidate):

@@ -399,12 +399,12 @@ class Array:
         self._began = False
 
     def items(self, events: Sequence[Event]) -> bytes:
-        """UpstreamFailed for an event that is no JSON: among events it would go on, here it would spoil the whole."""
+        """UpstreamFailed for an event that is not JSON: among events it would go on, here it would spoil the whole."""
         for event in events:
             try:
                 json.loads(event.data)
             except (ValueError, RecursionError):
-                raise UpstreamFailed("the upstream sent an event that is no JSON") from None
+                raise UpstreamFailed("the upstream sent an event that is not JSON") from None
         return b"".join(self.item(event.data) for event in events)
 
     def item(self, text: str) -> bytes:

@@ -167,7 +167,11 @@ def test_a_worker_that_cannot_take_over_what_all_have_is_ended() -> None:
 def test_a_worker_without_a_sign_of_life_is_ended_and_one_with_is_not() -> None:
     async def body(house: House) -> None:
         alive, _ = await house.worker("worker-1")
-        await house.worker("worker-2")
+        silent, _ = await house.worker("worker-2")
+        await house.worker("worker-3")  # it still reads its configuration
+        for link in (alive, silent):
+            link.send("ready")
+            await link.call("batch", 1, [], [], {})
         for _ in range(SILENT_LOOKS):
             alive.send("alive")
             await alive.call("lease", "leave", ["another"])
@@ -177,6 +181,21 @@ def test_a_worker_without_a_sign_of_life_is_ended_and_one_with_is_not() -> None:
         await alive.call("lease", "leave", ["another"])
         house.home.look()
         assert house.ended == [("worker-2", f"showed no sign of life for {SILENT_LOOKS} s, and was ended")]
+
+    in_a_house(body)
+
+
+def test_spans_of_workers_that_ended_are_one_sum_however_many_there_were() -> None:
+    async def body(house: House) -> None:
+        for number in range(3):
+            link, _ = await house.worker(f"worker-{number}")
+            link.send("telemetry", {"exported": 10, "dropped": number, "waiting": 5})
+            await link.call("batch", 1, [], [], {})
+            assert len(house.home.telemetry) == 1 + (number > 0)
+            link.close()
+            while house.home.workers:
+                await asyncio.sleep(0)
+        assert house.home.telemetry == {"": {"exported": 30, "dropped": 3}}, "what waited in them is gone"
 
     in_a_house(body)
 

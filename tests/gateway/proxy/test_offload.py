@@ -362,7 +362,7 @@ def test_a_large_answer_is_converted_as_a_small_one_is(tmp_path: Path, path: str
     (lambda fields: {**fields, "error": {"message": "no", "type": "t", "code": "c"}}, 502, "no"),
     (lambda fields: {**fields, "choices": [], "more": LONG}, 502, "empty"),
     (lambda fields: {**fields, "choices": [{**fields["choices"][0], "finish_reason": "abort"}]}, 502, "abort"),
-    (lambda fields: [fields], 502, "no JSON object"),
+    (lambda fields: [fields], 502, "not a JSON object"),
 ])  # fmt: skip
 def test_a_large_answer_that_is_none_is_an_error(tmp_path: Path, change: Any, status: int, word: str) -> None:
     data = json.dumps(change(ANSWERS["o"])).encode()

@@ -374,7 +374,7 @@ def test_an_empty_error_gets_words() -> None:
 
 
 def test_what_a_server_tool_found_is_not_what_the_model_said() -> None:
-    """In a history others may be told of it; in an answer it is no text."""
+    """In a history others may be told of it; in an answer it is not text."""
     hits = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"title": "T", "url": "https://h"}]}
     assert request_reader.read_opaque(hits, "").text == "T https://h"
     assert anthropic.read_answer({"content": [hits]}).candidates[0].parts[0].text == ""  # type: ignore[union-attr]

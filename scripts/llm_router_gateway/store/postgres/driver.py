@@ -54,7 +54,7 @@ def options_of(address: str, role: str) -> Mapping[str, Any]:
         given = driver.conninfo.conninfo_to_dict(address)
     except driver.Error:  # its text repeats parts of the address
         raise StoreUnusable(
-            f"{without_password(address)} is no address of a PostgreSQL database: write "
+            f"{without_password(address)} is not the address of a PostgreSQL database: write "
             "postgresql://USER:PASSWORD@HOST:5432/NAME, with %40 for an @ in the password"
         ) from None
     ours = {"connect_timeout": CONNECT_S, "application_name": f"llm-router {role}", "keepalives_idle": 10,

@@ -38,7 +38,7 @@ def check_ours(path: str) -> None:
     try:
         with open(path, "rb") as file:
             if file.read(16) != MAGIC:
-                raise StoreBroken(f"{path} is no SQLite file")
+                raise StoreBroken(f"{path} is not an SQLite file")
         with closing(connect(path, reads=True)) as db:
             if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 raise StoreBroken(f"{path} is another program's database")

@@ -239,7 +239,7 @@ class Store(Recorder):
                 self._cannot(f"{self.path} is damaged again: look at the disk", AGAIN_S)
                 return False
             if not may_be_moved(self.path):
-                self._cannot(f"{self.path} is no SQLite file and was not touched: name another file in store", AGAIN_S)
+                self._cannot(f"{self.path} is not an SQLite file and was not touched: name another file in store", AGAIN_S)
                 return False
             self.moved_to = move_aside(self.path, self._wall())
             self._aside_at = self._clock()

@@ -42,7 +42,7 @@ VENDOR = "anthropic"
 
 SCHEMA_TOOL = "llm_router_answer"  # the answer's shape, where only a tool can demand one; its call is read as text
 MIN_BUDGET = 1024  # thinking.budget_tokens: the API refuses less
-MAX_ERROR_CHARS = 500  # of a body that is no JSON; the rest of an HTML page says nothing useful
+MAX_ERROR_CHARS = 500  # of a body that is not JSON; the rest of an HTML page says nothing useful
 NO_WORDS = "The tool failed and said nothing."
 GO_ON = "Go on from exactly where your last message ends. Write only what comes next and repeat nothing of it."
 EMPTY_TURN = "(The user said nothing.)"

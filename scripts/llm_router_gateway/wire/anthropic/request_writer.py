@@ -77,7 +77,7 @@ def document_text(part: ir.Media) -> str:
     try:
         return base64.b64decode(part.data).decode("utf-8", "replace")
     except ValueError:
-        return refuse("document.data", "is no base64")
+        return refuse("document.data", "is not base64")
 
 
 def media_source(part: ir.Media) -> Block | None:

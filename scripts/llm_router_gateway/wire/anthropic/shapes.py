@@ -26,7 +26,7 @@ PLAIN_BLOCK = shape("type", "text")
 TOLD: Mapping[str, Shape] = {
     "tool_reference": TOOL_REFERENCE,
     "search_result": shape("type", "title", "source", content=PLAIN_BLOCK),
-    "compaction": shape("type", content=PLAIN_BLOCK),
+    "compaction": shape("type", "encrypted_content", content=PLAIN_BLOCK),
     "web_search_tool_result": shape(
         "type", "tool_use_id", "caller", content=shape("type", "title", "url", "encrypted_content", "page_age", "error_code")
     ),

@@ -190,7 +190,7 @@ class StreamReader:
             # OpenAI's last word, which some proxies add to every protocol.
             return [] if event.data.strip() == "[DONE]" else self._fail(UpstreamFailed("the upstream's stream is not JSON"))
         if not isinstance(chunk, dict):
-            return self._fail(UpstreamFailed("the upstream's stream holds what is no object"))
+            return self._fail(UpstreamFailed("the upstream's stream holds what is not an object"))
         if "error" in chunk:
             return self._fail(error_in(chunk["error"], 502))
         try:

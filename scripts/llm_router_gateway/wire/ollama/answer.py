@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import GatewayError
 from .. import ir
-from ..citations import lose_sayings
+from ..citations import lose_all_extras
 from ..fields import compact
 from ..losses import lose_part, name_lost
 from ..names import own_names, pack_id
@@ -87,8 +87,8 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
             calls.append(call_of(part, names, lost))
         else:
             said += text_of(part, lost)
-    lose_sayings(first, lost)
-    lose_sayings(answer, lost)
+    lose_all_extras(first, lost)
+    lose_all_extras(answer, lost)
     head = {"model": answer.model or request.model, "created_at": date_of(answer.created)}
     if calls and request.reply.echo.get("generates"):
         name_lost(lost, "tool_calls")

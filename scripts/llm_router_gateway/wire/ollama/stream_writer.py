@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ir
-from ..citations import lose_sayings
+from ..citations import lose_all_extras
 from ..fields import compact
 from ..losses import lose_part, name_lost
 from ..names import own_names
@@ -40,7 +40,7 @@ class StreamWriter:
 
     def _write_event(self, event: ir.StreamEvent) -> str:
         if not isinstance(event, ir.PartDelta) or event.extras:
-            lose_sayings(event, self._lost)
+            lose_all_extras(event, self._lost)
         if isinstance(event, ir.PartDelta):
             return self._delta(event.text)
         if isinstance(event, ir.PartStart):

@@ -278,7 +278,7 @@ class StreamReader:
             if error:
                 return self._on_failure(error_of(error, 0))
         if not isinstance(chunk, dict):
-            return self._on_failure(UpstreamFailed("the upstream sent an event that is no object"))
+            return self._on_failure(UpstreamFailed("the upstream sent an event that is not an object"))
         out: list[ir.StreamEvent] = []
         for choice in choices or ():
             try:

@@ -50,7 +50,7 @@ def read_message(item: Mapping[str, Any], path: str) -> list[ir.Part]:
 def read_item(item: Any, path: str) -> list[ir.Part]:
     """The parts of an output item. Pictures come as media; what runs at OpenAI stays as it is."""
     if not isinstance(item, dict):
-        raise UpstreamFailed("the upstream's answer holds an item that is no object")
+        raise UpstreamFailed("the upstream's answer holds an item that is not an object")
     kind = item.get("type")
     if kind == "message":
         return read_message(item, path)

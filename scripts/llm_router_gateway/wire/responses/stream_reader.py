@@ -135,7 +135,7 @@ class StreamReader:
         try:
             fields = json.loads(event.data)
             if not isinstance(fields, dict):
-                raise UpstreamFailed("the upstream sent an event that is no object")
+                raise UpstreamFailed("the upstream sent an event that is not an object")
             self._take(str(fields.get("type") or event.event), fields, out)
             return out
         except GatewayError as error:  # BadRequest: a reader of requests met it; it is the upstream's all the same

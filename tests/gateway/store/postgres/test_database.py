@@ -365,6 +365,26 @@ def test_calls_of_an_outage_may_be_with_another_gateway_for_some_seconds(
     asyncio.run(store.settle())
 
 
+def test_calls_are_on_the_servers_disk_whatever_its_default_is(postgres: PostgresServer, opened: Opened) -> None:
+    address = postgres.database()
+    run(address, f"ALTER DATABASE {address.rpartition('/')[2]} SET synchronous_commit = off")
+    store = opened(address)
+    assert store.write(lambda db: db.execute("SHOW synchronous_commit").fetchone()[0]).result(30) == "on"
+
+
+def test_calls_of_a_quarter_second_are_one_batch_and_one_commit(
+    postgres: PostgresServer, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert recorder.GATHER_S < 0.25, "what the fixture made of it"
+    monkeypatch.setattr(recorder, "GATHER_S", 15.0)  # reached only by a failure: small work does not wait for it
+    store = opened(postgres.database())
+    add(store, 500)
+    store.write(lambda db: None).result(30)
+    assert run(store.address, "SELECT last FROM writers") == [(1,)]
+    assert run(store.address, "SELECT count(DISTINCT xmin::text) FROM calls") == [(1,)]
+    assert run(store.address, "SELECT count(*) FROM calls, totals WHERE calls.xmin::text <> totals.xmin::text") == [(0,)]
+
+
 def test_two_gateways_with_one_configuration_have_a_file_each(tmp_path: Path) -> None:
     path = str(tmp_path / "spill.db")
     one, two = SpillFile(path), SpillFile(path)

@@ -103,7 +103,7 @@ def newer(path: Path) -> Path:
 @pytest.mark.parametrize(
     "make, why",
     [
-        (rubbish, "no SQLite file"),
+        (rubbish, "not an SQLite file"),
         (foreign, "another program's"),
         (newer, "newer version"),
         (lambda path: path, "No such file"),
