@@ -738,12 +738,14 @@ def open_input(args: Namespace, output: str = "") -> IO[bytes]:
     c.check_inside(args.input, real, args.allow_path or ())
     try:
         if not stat.S_ISREG(os.stat(real).st_mode):  # before open(): opening a named pipe would wait for its writer
-            raise c.SafetyError(f"{args.input} is not a regular file; it is read twice")
+            kind = "a directory" if os.path.isdir(real) else "not a regular file; it is read twice"
+            raise c.SafetyError(f"{args.input} is {kind}")
         if output and os.path.exists(output) and os.path.samefile(real, output):
             raise c.UsageError("--input and --output are the same file")
         return open(real, "rb")
     except OSError as error:
-        raise c.UsageError(f"cannot read {args.input}: {error.strerror or error}") from None
+        step = f"Check the path; a relative one starts in {os.getcwd()}."
+        raise c.UsageError(f"cannot read {args.input}: {error.strerror or error}", next_step=step) from None
 
 
 # ---------------------------------------------------------------------------------------------------------------- run
@@ -1227,6 +1229,7 @@ def endings(command: str = "") -> str:
 def parser_of(command: str) -> c.Parser:
     """The parser of one command; options that the client has, too, are the client's own."""
     parser = c.Parser(f"{c.typed_name('llm_router_batch.py')} {command}", COMMANDS[command][0], endings(command))
+    parser.free = "--input"
     COMMANDS[command][1](parser)
     return parser
 

@@ -1419,7 +1419,8 @@ class Transport:
 
 def check_inside(path: Any, real: str, allow_paths: Sequence[str]) -> None:
     """SafetyError unless a path, resolved as `real`, lies in the working directory or one of allow_paths."""
-    if not any(real.startswith(os.path.realpath(root).rstrip(os.sep) + os.sep) for root in (os.getcwd(), *allow_paths)):
+    roots = tuple(os.path.join(os.path.realpath(root), "") for root in (os.getcwd(), *allow_paths))
+    if not os.path.join(real, "").startswith(roots):
         raise SafetyError(f"{path} is outside the working directory", next_step="Name its directory with --allow-path.")
 
 
@@ -1433,7 +1434,7 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
         check_inside(name, real, allow_paths)
     try:
         if not stat.S_ISREG(os.stat(real).st_mode):  # before open(): opening a named pipe would wait for its writer
-            raise SafetyError(f"{name} is not a regular file")
+            raise SafetyError(f"{name} is {'a directory, not a' if os.path.isdir(real) else 'not a regular'} file")
         with open(real, "rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
@@ -1895,9 +1896,9 @@ class LLMRouterClient:
     ) -> None:  # fmt: skip
         clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s)
         if not all(s is None or (isinstance(s, (int, float)) and 0 < s < 1e7) for s in clocks):
-            raise UsageError("timeouts are positive numbers of seconds")
+            raise UsageError("timeouts are positive numbers of seconds", next_step="Give each --...timeout more than 0.")
         if not isinstance(max_retries, int) or not 0 <= max_retries <= 10:
-            raise UsageError("max_retries is a number from 0 to 10")
+            raise UsageError("--retries (max_retries) is a whole number from 0 to 10")
         self.endpoint = Endpoint(base_url or setting("LLM_ROUTER_BASE_URL") or DEFAULT_BASE_URL)
         self.base_url = self.endpoint.url
         self.deadline_s, self.connect_s, self.max_retries = deadline_s, connect_timeout_s, max_retries
@@ -2275,7 +2276,8 @@ class Parser(argparse.ArgumentParser):
     def unknown(self, word: str) -> UsageError:
         if word.startswith(("--api-key", "--key", "--token")):
             return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
-        hint = near(word, [*self.options, *self.words]) or ("" if word[:1] == "-" else "Text goes after --message. ")
+        choice = " or ".join(f"`{self.command} {each}`" for each in self.words)
+        hint = near(word, list(self.options)) if word[:1] == "-" else choice and f"Write {choice}. "
         return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
 
     def join_values(self, words: Sequence[str]) -> Iterator[str]:
@@ -2322,8 +2324,7 @@ class Parser(argparse.ArgumentParser):
         """
         args, rest = self.parse_known_args(list(self.join_values(words)))
         if rest:  # a second word without a dash
-            choice = " or ".join(f"`{self.command} {word}`" for word in self.words)
-            raise UsageError(f"{self.command} does one thing at a time", next_step=f"Write {choice}.")
+            raise UsageError(f"{self.command} does one thing at a time", next_step=self.unknown("").next_step)
         return argparse.Namespace(**{**dict.fromkeys([*DESTINATIONS, "talk"]), **vars(args)})
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
@@ -2474,16 +2475,14 @@ def text_from(args: argparse.Namespace, path: str | None, text: str | None = Non
         data = read_upload(path, MAX_TEXT_BYTES, args.allow_path or ())
     elif text != "-":
         return text
-    elif sys.stdin is None or sys.stdin.isatty():
-        raise UsageError(f"{flag} reads standard input, and nothing is piped in")
-    else:
-        data, path = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1), "standard input"
+    elif sys.stdin is None or sys.stdin.isatty() or not (data := sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)).strip():
+        raise UsageError(f"{flag} reads standard input, and nothing is piped in", next_step="Pipe some text in.")
     if len(data) > MAX_TEXT_BYTES:
-        raise SafetyError(f"{path} is over the limit of {MAX_TEXT_BYTES} bytes")
+        raise SafetyError(f"{path or 'standard input'} is over the limit of {MAX_TEXT_BYTES} bytes")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text") from None
+        raise UsageError(f"{path or 'standard input'} is not UTF-8 text", next_step="Convert it, as with iconv.") from None
 
 
 def json_from(text: str | None, name: str, kind: type) -> Any:
@@ -2503,10 +2502,10 @@ def messages_of(args: argparse.Namespace, before: Any) -> Turns:
     turns = json_from(text_from(args, path, args.messages, "--messages"), "--messages", list) or before
     turns = check_messages(turns) if turns is not None else []
     text = text_from(args, args.message_file, args.message, "--message")
-    if args.stdin:
+    if args.stdin and args.message != "-":
         text = "\n\n".join(filter(None, (text, text_from(args, None, "-", "--stdin"))))
     if text is not None and not text.strip():
-        raise UsageError("the message is empty")
+        raise UsageError("the message is empty", next_step="Write what to ask.")
     images = [image_part(image, args.detail, args.allow_path or ()) for image in args.image or ()]
     args.uploads = [note for _, note in images if note]  # what is sent of files
     if images:
@@ -2686,8 +2685,8 @@ def run_chat(args: argparse.Namespace, console: Console) -> int:
     if args.raw and (args.stream or args.json or args.output):
         raise UsageError("--raw goes without --stream, --json and --output")
     output = extra("output", "--output").check_output(args) if args.output else ""
-    if args.go_on or args.append:
-        extra("conversation", "--continue" if args.go_on else "--append").open_for(args, console)
+    if args.go_on or args.append or args.new:
+        extra("conversation", "--append" if args.append else "--continue").open_for(args, console)
     request = request_of(args)
     console.model = request.get("model") or usual_model()
     client = open_client(args, console)
@@ -2866,12 +2865,12 @@ def parser_of(command: str) -> Parser:
     entry, epilog = COMMANDS[command], f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
     parser = Parser(f"{typed_name('llm_router_client.py')} {command}", entry.summary, epilog)
     parser.take(*entry.sections)
-    parser.free = "--message" if "question" in entry.sections else ""
     action: Any = entry.run
     if isinstance(action, str):
         module = extra(action, f"the command {command}")
         module.add_arguments(parser)
         action = module.run
+    parser.free = parser.free or next((flag for flag in ("--message", "--search") if flag in parser.options), "")
     parser.set_defaults(run=action)
     return parser
 
@@ -2906,8 +2905,10 @@ def run(words: list[str], console: Console) -> int:
     elif command in ("--help", "-h", "help"):
         console.out(help_text())
     elif command not in COMMANDS:
-        step = f"{near(command, list(COMMANDS))}A question goes after `chat`. Commands: {', '.join(COMMANDS)}; see --help."
-        raise UsageError(f"unknown command {command[:40]!r}" if command else "no command given", next_step=step)
+        flag = command.partition("=")[0][:40]  # without a value, which may be a prompt or a key
+        hint = f"Options follow the command: `chat {flag}`. " if flag[:1] == "-" else near(command, list(COMMANDS))
+        step = f"{hint}A question goes after `chat`. Commands: {', '.join(COMMANDS)}; see --help."
+        raise UsageError(f"unknown command {flag!r}" if command else "no command given", next_step=step)
     elif "--help" in words or "-h" in words:
         console.out(parser_of(command).format_help())
     else:

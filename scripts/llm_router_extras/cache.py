@@ -47,7 +47,7 @@ def cache_file() -> str:
     return own_file(setting("LLM_ROUTER_CACHE"), "XDG_CACHE_HOME", ".cache", "answers.sqlite")
 
 
-def hashed(data: bytes) -> bytes:
+def digest(data: bytes) -> bytes:
     return sha256(data).digest()
 
 
@@ -55,7 +55,7 @@ def cache_key(client: LLMRouterClient, path: str, body: bytes) -> bytes:
     """What an answer is kept under: a hash of all that may change it, whose key it was, and our version."""
     key = client.key()
     parts = [VERSION, client.base_url, path, key.value if key else "", sorted(client.headers.items())]
-    return hashed(dump_json(parts).encode() + body)
+    return digest(dump_json(parts).encode() + body)
 
 
 class KeptResponse:
@@ -105,7 +105,7 @@ class AnswerCache(Collaborator):
             return  # looked up already, and there was nothing, or nothing usable
         now = client.transport.unix()
         for kept, checksum in try_in_file(call, cache_file(), CACHE_GET, key, now - self.ttl_s, now + 1.0):
-            if hashed(kept) == checksum:
+            if digest(kept) == checksum:
                 attempt.response, attempt.kept = KeptResponse(kept), True
             else:
                 self._warn(attempt)
@@ -132,7 +132,7 @@ class AnswerCache(Collaborator):
         if len(body) <= MAX_CACHED_BYTES:
             try_in_file(attempt.call, cache_file(), CACHE_TRIM)
             now = attempt.call.client.transport.unix()
-            try_in_file(attempt.call, cache_file(), CACHE_PUT, self._key, now, body, hashed(body))
+            try_in_file(attempt.call, cache_file(), CACHE_PUT, self._key, now, body, digest(body))
 
 
 def add_arguments(parser: Any) -> None:

@@ -31,7 +31,13 @@ def words_of(command: str) -> dict[str, str]:
     return dict(parser_of(command).words)
 
 
-def quoted(text: str) -> str:
+def free_of(command: str) -> str:
+    """What the value that may stand without its option is, "" for none: of chat TEXT, of prices FILE."""
+    parser = parser_of(command)
+    return str(parser.options[parser.free].metavar) if parser.free else ""
+
+
+def quote(text: str) -> str:
     """A text in single quotes of a shell."""
     return "'" + text.replace("'", "'\\''") + "'"
 
@@ -42,29 +48,38 @@ def bash() -> str:
         flags = flags_of(command)
         names = [name for flag in flags for name in flag.spelled]
         valued.update({name: flag.value for flag in flags if flag.value for name in flag.spelled})
-        rows.append(f"        {command}) words={quoted(' '.join([*words_of(command), *names, '--help']))} ;;")
-    paths = "|".join(name for name, value in valued.items() if value in FILES + FOLDERS)
+        rows.append(f"        {command}) words={quote(' '.join([*words_of(command), *names, '--help']))} ;;")
+    files, folders = ("|".join(name for name, value in valued.items() if value in kind) for kind in (FILES, FOLDERS))
     others = "|".join(name for name, value in valued.items() if value not in FILES + FOLDERS)
     commands = " ".join([*COMMANDS, "help", "--version", "--help"])
     table = "\n".join(rows)
     return f"""# bash completion for {PROGRAM}: source <({PROGRAM} completion bash)
 _llm_router() {{
-    local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" words=""
+    local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" words="" paths=""
+    if [ "$current" = "=" ]; then current=""; fi
+    if [ "$previous" = "=" ]; then previous="${{COMP_WORDS[COMP_CWORD-2]}}"; fi
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W {quoted(commands)} -- "$current"))
+        COMPREPLY=($(compgen -W {quote(commands)} -- "$current"))
         return
     fi
     case "$previous" in
-        {paths}) COMPREPLY=($(compgen -f -- "$current")); return ;;
+        {files}) paths=-f ;;
+        {folders}) paths=-d ;;
         {others}) return ;;
     esac
+    if [ -n "$paths" ]; then
+        local IFS=$'\\n'  # a name may have spaces
+        compopt -o filenames 2>/dev/null  # for these alone: a folder named docs does not make a path of the command
+        COMPREPLY=($(compgen "$paths" -- "$current"))
+        return
+    fi
     case "${{COMP_WORDS[1]}}" in
 {table}
-        help) words={quoted(" ".join(COMMANDS))} ;;
+        help) words={quote(" ".join(COMMANDS))} ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }}
-complete -o filenames -F _llm_router {PROGRAM}
+complete -F _llm_router {PROGRAM}
 """
 
 
@@ -72,17 +87,21 @@ def zsh() -> str:
     def plain(text: str) -> str:
         return re.sub(r"([\[\]:\\])", r"\\\1", text)
 
+    def action(value: str) -> str:
+        return ":file:_files" if value in FILES else ":folder:_files -/" if value in FOLDERS else f":{plain(value)}:()"
+
     rows = []
     for command in COMMANDS:
         specs = []
         for flag in flags_of(command):
-            action = ":file:_files" if flag.value in FILES else ":folder:_files -/" if flag.value in FOLDERS else ""
-            value = action or (f":{plain(flag.value)}: " if flag.value else "")
-            specs += [quoted(f"*{name}[{plain(flag.help)}]{value}") for name in flag.spelled]
-        words = " ".join(f"{word}\\:{quoted(plain(text))}" for word, text in words_of(command).items())
-        specs += [quoted(f"1:action:(({words}))")] if words else []
+            value = action(flag.value) if flag.value else ""
+            specs += [quote(f"*{name}[{plain(flag.help)}]{value}") for name in flag.spelled]
+        words = " ".join(f"{word}\\:{quote(plain(text))}" for word, text in words_of(command).items())
+        specs += [quote(f"1:action:(({words}))")] if words else []
+        free = free_of(command)
+        specs += [quote(f"*{action(free)}")] if free else []  # without it, nothing is completed after a question
         rows.append(f"        {command}) _arguments {' '.join(specs)} ;;")
-    names = " ".join(quoted(f"{name}:{command.summary}") for name, command in COMMANDS.items())
+    names = " ".join(quote(f"{name}:{command.summary}") for name, command in COMMANDS.items())
     table = "\n".join(rows)
     return f"""#compdef {PROGRAM}
 # zsh completion for {PROGRAM}: put it into a folder of $fpath as _{PROGRAM}
@@ -105,18 +124,26 @@ if [ "$funcstack[1]" = "_{PROGRAM}" ]; then _llm_router "$@"; else compdef _llm_
 """
 
 
+# Not fish's own __fish_seen_subcommand_from: a word of a question may be the name of a command, too.
+FISH_CONDITION = """function __llm_router_command --description 'whether the command is this one, or still to be typed'
+    set -l words (commandline -opc)
+    test "$words[2]" = "$argv[1]"
+end"""
+
+
 def fish() -> str:
     lines = [f"# fish completion for {PROGRAM}: {PROGRAM} completion fish > ~/.config/fish/completions/{PROGRAM}.fish"]
-    lines += [f"complete -c {PROGRAM} -f"]
+    lines += [FISH_CONDITION, f"complete -c {PROGRAM} -f"]
     for name, entry in COMMANDS.items():
-        lines.append(f"complete -c {PROGRAM} -n __fish_use_subcommand -a {name} -d {quoted(entry.summary)}")
+        for condition in ("__llm_router_command", "__llm_router_command help"):
+            lines.append(f"complete -c {PROGRAM} -n {quote(condition)} -a {name} -d {quote(entry.summary)}")
     for command in COMMANDS:
-        seen = f"complete -c {PROGRAM} -n {quoted(f'__fish_seen_subcommand_from {command}')}"
-        lines += [f"{seen} -a {word} -d {quoted(text)}" for word, text in words_of(command).items()]
+        seen = f"complete -c {PROGRAM} -n {quote(f'__llm_router_command {command}')}"
+        lines += [f"{seen} -a {word} -d {quote(text)}" for word, text in words_of(command).items()]
         for flag in flags_of(command):
             names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in flag.spelled)
             value = "" if not flag.value else " -r -F" if flag.value in FILES + FOLDERS else " -x"
-            lines.append(f"{seen} {names}{value} -d {quoted(flag.help)}")
+            lines.append(f"{seen} {names}{value} -d {quote(flag.help)}")
     return "\n".join(lines) + "\n"
 
 

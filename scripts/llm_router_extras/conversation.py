@@ -44,6 +44,8 @@ class Conversation:
         self.path = os.path.realpath(path)
         if isinstance(path, str):
             check_inside(path, self.path, allow_paths)
+        if os.path.isdir(self.path):
+            raise SafetyError(f"{path} is a directory, not a file", next_step="Name a file in it; it may not exist yet.")
         self._lock = f"{self.path}.part"  # an empty file, locked until close()
         try:
             self._file = private_file(self._lock)
@@ -132,6 +134,8 @@ def open_for(args: Any, console: Console) -> None:
     """Open the conversation of --continue, the user's own, or of --append; it is the command's until that ends."""
     if args.go_on and (args.messages is not None or args.messages_file or args.append):
         raise UsageError("--continue has a file of its own", next_step="Leave --messages, --messages-file and --append out.")
+    if args.new and not args.go_on:
+        raise UsageError("--new goes with --continue", next_step="Add --continue, or leave --new out.")
     if args.append and (args.messages is not None or not args.messages_file):
         raise UsageError("--append adds to a file", next_step="Name it with --messages-file; it may not exist yet.")
     args.talk = Conversation(own_conversation()) if args.go_on else Conversation(args.messages_file, args.allow_path or ())

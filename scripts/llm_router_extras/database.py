@@ -25,7 +25,7 @@ CREATE TABLE calls (at REAL, model TEXT, endpoint TEXT, session TEXT, outcome TE
 def make_database(path: str, connect: Callable[..., Any]) -> None:
     """A new database under another name, and then, whole, under its own.
 
-    What is there is opened by SQLite alone: a close() of ours would end the locks that it has in other threads (fcntl(2)).
+    What is there is opened by SQLite alone: a close() here would end the locks that it has in other threads (fcntl(2)).
     """
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     new = f"{path}.{os.urandom(4).hex()}"
@@ -46,7 +46,7 @@ def make_database(path: str, connect: Callable[..., Any]) -> None:
 
 
 def in_file(path: str, sql: str, *values: Any) -> list[Any]:
-    """The rows of one statement on a database of ours; OSError where it fails. A damaged file is moved aside: that tells it."""
+    """The rows of one statement on such a database; OSError where it fails, also after a damaged file was moved aside."""
     try:
         import sqlite3
     except ImportError:

@@ -30,7 +30,7 @@ def move_new(part: str, path: str) -> None:
 
 
 def lock_file(file: int) -> bool:
-    """Whether an open file is ours now; the system lets go of it when the process ends, however."""
+    """Locks an open file; False where another process has it. The system lets go when the process ends, however it ends."""
     try:
         try:
             import fcntl

@@ -18,6 +18,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
+    ERRORS,
     VERSION,
     LLMRouterError,
     UsageError,
@@ -110,7 +111,7 @@ TOOLS: list[JSON] = [
 
 
 class ProtocolError(Exception):
-    """A message that is no call of ours: the code and text of its JSON-RPC error, and what belongs to it."""
+    """A message that is no valid call: the code and text of its JSON-RPC error, and what belongs to it."""
 
     def __init__(self, code: int, message: str, data: JSON | None = None) -> None:
         super().__init__(message)
@@ -259,13 +260,18 @@ class Server:
         """The result of a tool; a failed call is one, too."""
         if running.is_cancelled:
             raise Cancelled
+        blank = next((each for each in ("message", "prompt") if not str(arguments.get(each, "-")).strip()), "")
+        fault = fault or (f"$.{blank} is blank" if blank else "")
         if fault:
             return failed_result(f"{name}: {fault}; correct the arguments")
         try:
             return TOOL_RUNS[name](self, arguments, running)
         except LLMRouterError as error:
             partial = error.response.text if error.response else ""
-            return failed_result(f"{error} [{error.code}]\nnext: {error.next_step}", partial)
+            step = (
+                "Correct the arguments." if error.next_step == ERRORS["usage"][1] else error.next_step
+            )  # there is no --help here
+            return failed_result(f"{error} [{error.code}]\nnext: {step}", partial)
 
     def chat(self, arguments: JSON, running: Running) -> JSON:
         request = self._request(arguments)

@@ -16,10 +16,10 @@ TWINS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_to
 ABOUT_VALUE = r"between|less than|greater than|at most|at least|too (large|small|high|low)|[<>]=?|out of range"
 
 
-def repaired(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tuple[JSON, str] | None:
+def repair(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tuple[JSON, str] | None:
     """The body without the field that a 400 or 422 names, and a warning that tells; None where nothing can be repaired.
 
-    repaired({"max_tokens": 5}, <400 "max_tokens is not supported">) -> ({"max_completion_tokens": 5}, "max_tokens was ...")
+    repair({"max_tokens": 5}, <400 "max_tokens is not supported">) -> ({"max_completion_tokens": 5}, "max_tokens was ...")
 
     Only fields that we `added` or that have a twin, and not when the complaint is about the value.
     """
@@ -43,7 +43,7 @@ def repaired(body: JSON, error: LLMRouterError, added: Sequence[str] = ()) -> tu
 
 def mend(call: Call, error: LLMRouterError) -> bool:
     """Whether the body of a call was mended after a refusal, which is done once: the call then asks again."""
-    fixed = repaired(call.body, error, call.added)
+    fixed = repair(call.body, error, call.added)
     if fixed:
         call.mended, call.body = True, fixed[0]
         call.warnings.append(f"{call.model_used}: {fixed[1]}")

@@ -18,10 +18,13 @@ def check_output(args: Any) -> str:
     folder, name = os.path.split(os.path.abspath(args.output))
     path = os.path.join(os.path.realpath(folder), name)
     check_inside(args.output, path, args.allow_path or ())
+    if os.path.isdir(path):
+        raise UsageError(f"{args.output} is a directory, not a file", next_step="Name a new file in it.")
     if os.path.lexists(path) and not args.force:
         raise SafetyError(f"{args.output} exists", next_step="Choose another name, or replace it with --force.")
-    if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
-        raise UsageError(f"{args.output} cannot be written: no such directory, or itself a directory")
+    if not os.path.isdir(os.path.dirname(path)):
+        step = f"Make its directory first; a relative path starts in {os.getcwd()}."
+        raise UsageError(f"{args.output} cannot be written: no such directory", next_step=step)
     return str(path)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
-from llm_router_client import MAX_COST_USD, UsageError, clean, parse_json, read_upload, usd
+from llm_router_client import MAX_COST_USD, UsageError, clean, is_amount, parse_json, read_upload, usd
 
 from .config import own_config_file, user_config, write_config
 
@@ -20,7 +21,9 @@ NAMES = {  # ours, USD a million tokens -> LiteLLM's, USD a token
     "cache_write": "cache_creation_input_token_cost",
     "cache_write_1h": "cache_creation_input_token_cost_above_1hr",
 }
-LONG = {"_above_128k_tokens": 128_000, "_above_200k_tokens": 200_000, "_above_272k_tokens": 272_000}  # endings of its names
+ABOVE = re.compile(
+    r"(?:input|output)_cost_per_token(_above_([0-9]{1,9})k_tokens)"
+)  # the price over so many thousand tokens of input
 
 
 def per_million(value: Any) -> float | None:
@@ -30,20 +33,42 @@ def per_million(value: Any) -> float | None:
     return round(float(value) * 1_000_000, 6)
 
 
-def price_of(entry: Any, ending: str = "") -> JSON | None:
+def rates(entry: JSON, ending: str = "") -> JSON:
+    """What an entry says of each kind of token, USD a million, under names that end so."""
+    found = {ours: per_million(entry.get(theirs + ending)) for ours, theirs in NAMES.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def tiers_of(entry: JSON) -> dict[int, JSON]:
+    """Tokens of input -> the price of a request that has more, for all of its tokens. The list has two forms of it.
+
+    Names that end in `_above_200k_tokens` change some of the entry's prices. A table `tiered_pricing` replaces them: its
+    ranges are (more than, up to), and what a range does not say of caches costs what its input does.
+    """
+    table = entry.get("tiered_pricing")
+    if isinstance(table, list):
+        own = rates({"output_cost_per_token": entry.get("output_cost_per_token")})
+        steps = [step for step in table if isinstance(step, dict) and is_range(step.get("range"))]
+        return {int(step["range"][0]): {**own, **rates(step)} for step in steps}
+    flat, endings = rates(entry), filter(None, map(ABOVE.fullmatch, entry))
+    return {0: flat, **{int(found[2]) * 1_000: {**flat, **rates(entry, found[1])} for found in endings}}
+
+
+def is_range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(is_amount(end) for end in value)
+
+
+def price_of(entry: Any) -> JSON | None:
     """One entry of LiteLLM's list as a price of ours; None where it has no price for tokens.
 
     price_of({"input_cost_per_token": 2.5e-06, "output_cost_per_token": 1e-05}) -> {"input": 2.5, "output": 10.0}
     """
-    if not isinstance(entry, dict):
+    tiers = tiers_of(entry) if isinstance(entry, dict) else {}
+    found = [(above, tiers[above]) for above in sorted(tiers) if "input" in tiers[above] and "output" in tiers[above]]
+    if not found or found[0][0] > 0:
         return None
-    found = {ours: per_million(entry.get(theirs + ending)) for ours, theirs in NAMES.items()}
-    price = {name: value for name, value in found.items() if value is not None}
-    if "input" not in price or "output" not in price:
-        return None
-    tiers = [(above, price_of(entry, of)) for of, above in LONG.items()] if not ending else []
-    long_context = [{"above": above, **tier} for above, tier in tiers if tier]
-    return {**price, **({"long_context": long_context} if long_context else {})}
+    long_context = [{"above": above, **price} for above, price in found[1:]]
+    return {**found[0][1], **({"long_context": long_context} if long_context else {})}
 
 
 def prices_in(data: bytes, path: str) -> JSON:

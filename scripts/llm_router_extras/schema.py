@@ -75,8 +75,11 @@ SCHEMA_RULES: JSON = {  # the schema of a schema
 }
 
 
-def pointed(root: Any, reference: str) -> Any:
-    """What a $ref within the same schema points at: pointed({"$defs": {"a": 1}}, "#/$defs/a") -> 1; None where nothing is."""
+def follow_reference(root: Any, reference: str) -> Any:
+    """What a $ref within the same schema points at; None where nothing is.
+
+    follow_reference({"$defs": {"a": 1}}, "#/$defs/a") -> 1
+    """
     for name in reference.split("/")[1:]:
         root = as_dict(root).get(name.replace("~1", "/").replace("~0", "~"))
     return root if reference[:1] == "#" else None
@@ -133,7 +136,7 @@ def schema_faults(value: Any, schema: Any, root: Any, place: str = "$", matches:
     if isinstance(schema, bool):
         return
     yield from own_faults(value, schema, place, matches)
-    for inner in (*schema.get("allOf", ()), *([pointed(root, schema["$ref"])] if "$ref" in schema else ())):
+    for inner in (*schema.get("allOf", ()), *([follow_reference(root, schema["$ref"])] if "$ref" in schema else ())):
         yield from schema_faults(value, inner, root, place, matches)
     for word in ("anyOf", "oneOf"):
         faults = [next(schema_faults(value, inner, root, place, matches), "") for inner in schema.get(word, ())]
@@ -170,7 +173,7 @@ def check_schema(schema: Any) -> None:
     try:
         text = dump_json(schema)
         for each in map(parse_json, re.findall(rf'"\$ref": {string}', text)):
-            fault = f"$ref {each} leads nowhere" if pointed(schema, each) is None else fault
+            fault = f"$ref {each} leads nowhere" if follow_reference(schema, each) is None else fault
         for raw in re.findall(rf'"pattern": {string}', text):
             re.compile(parse_json(raw))
         fault = first_fault(schema, SCHEMA_RULES, "the schema") or fault
@@ -182,7 +185,7 @@ def check_schema(schema: Any) -> None:
         raise UsageError(f"not a JSON schema: {one_line(fault, 160)}")
 
 
-def fitted(text: str, schema: Any, finish: str = "stop") -> Any:
+def read_answer(text: str, schema: Any, finish: str = "stop") -> Any:
     """The JSON value that an answer is, if it fits the schema; a Markdown fence around it is taken off.
 
     BadUpstreamError with param "response_format" says why it does not; where it was cut, IncompleteError.
@@ -205,7 +208,7 @@ def fitted(text: str, schema: Any, finish: str = "stop") -> Any:
     return value
 
 
-def corrected(answer: str, error: LLMRouterError) -> Turns:
+def correction_turns(answer: str, error: LLMRouterError) -> Turns:
     """The turns that show a model what is wrong with the JSON that it gave."""
     wish = f"Not usable: {error.message}. Answer again: the corrected JSON and nothing else."
     return [{"role": "assistant", "content": answer}, {"role": "user", "content": wish}]
@@ -222,14 +225,14 @@ class SchemaCheck(Collaborator):
     def before(self, attempt: Attempt) -> None:
         misfit = self._misfits.get(attempt.model)
         if misfit and misfit.response is not None:
-            turns = corrected(misfit.response.text, misfit)
+            turns = correction_turns(misfit.response.text, misfit)
             attempt.body = {**attempt.body, "messages": [*attempt.body["messages"], *turns]}
 
     def after(self, attempt: Attempt) -> None:
         answer, error, misfit = attempt.answer, attempt.error, self._misfits.get(attempt.model)
         if error is None:
             if answer is not None and not answer.tool_calls:
-                answer.data = fitted(answer.text, self.schema, answer.finish_reason)
+                answer.data = read_answer(answer.text, self.schema, answer.finish_reason)
         elif misfit and error.code == "over_budget":
             attempt.call.warnings.append(f"{attempt.model}: not sent again, as {error.message}")
             attempt.error = misfit

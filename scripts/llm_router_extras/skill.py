@@ -218,7 +218,7 @@ def run_install(args: Any, console: Console) -> int:
     if args.user and args.project:
         raise UsageError("give --user or --project, not both")
     target = os.path.join(skills_folder(args.agent, args.project), NAME)
-    return wrote(target, args, console, {"agent": args.agent})
+    return write_skill(target, args, console, {"agent": args.agent})
 
 
 def run_export(args: Any, console: Console) -> int:
@@ -227,10 +227,10 @@ def run_export(args: Any, console: Console) -> int:
         raise UsageError("no folder named", next_step="Write skill export DIR; the skill is put in DIR/llm-router.")
     target = os.path.abspath(os.path.expanduser(args.dir))
     target = target if os.path.basename(target) == NAME else os.path.join(target, NAME)
-    return wrote(target, args, console, {})
+    return write_skill(target, args, console, {})
 
 
-def wrote(target: str, args: Any, console: Console, facts: dict[str, str]) -> int:
+def write_skill(target: str, args: Any, console: Console, facts: dict[str, str]) -> int:
     files = contents(bundle())
     files = as_extension(files) if args.extension else files
     what = write_folder(target, files, args.force)
@@ -253,10 +253,13 @@ def run_check(args: Any, console: Console) -> int:
         folder = os.path.abspath(os.path.expanduser(args.dir))
         if not os.path.isdir(folder):
             raise UsageError(f"{args.dir} is no folder", next_step="Name the folder that holds SKILL.md.")
+        inside = os.path.join(folder, NAME)  # as `skill export` writes it
+        folder = folder if os.path.isfile(f"{folder}/SKILL.md") or not os.path.isfile(f"{inside}/SKILL.md") else inside
         checked = {folder: (contents(files_under(folder)), os.path.basename(folder))}
     else:
-        checked = {"the skill here": (contents(bundle()), NAME), **installed()}
-    here, rows = contents(bundle()), []
+        checked = {"the skill here": (contents(bundle()), NAME), **installed_skills()}
+    here = contents(bundle())
+    rows: list[dict[str, Any]] = []
     for where, (files, name) in checked.items():
         found = list(faults_of(files, name))
         size = sum(map(len, files.values()))
@@ -275,7 +278,7 @@ def line_of(row: dict[str, Any]) -> str:
     return head + "".join(f"     {fault}\n" for fault in row["faults"])
 
 
-def installed() -> dict[str, tuple[dict[str, bytes], str]]:
+def installed_skills() -> dict[str, tuple[dict[str, bytes], str]]:
     """The skill in the folders of all agents, of this user and of the project in the working directory."""
     places = [skills_folder(agent, project) for agent in AGENTS for project in (False, True) if AGENTS[agent][project]]
     folders = dict.fromkeys(os.path.join(place, NAME) for place in places)

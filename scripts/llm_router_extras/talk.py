@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -87,10 +89,10 @@ class Talk:
             return
         finally:
             self.console.end_wait()
-        self.tell(answer)
+        self.show(answer)
         self.keep(question, answer)
 
-    def tell(self, answer: Answer) -> None:
+    def show(self, answer: Answer) -> None:
         if self.args.json:
             self.console.result(envelope(answer))
         for warning in answer.warnings:
@@ -149,7 +151,9 @@ class Talk:
     def add_image(self, path: str) -> None:
         if not path:
             raise UsageError("no image named", next_step="Write /image FILE or /image URL.")
-        part, note = image_part(path, None, self.args.allow_path or ())
+        if len(path) > 1 and path[0] == path[-1] and path[0] in "'\"":  # as a terminal writes a file that is dropped on it
+            path = path[1:-1]
+        part, note = image_part(os.path.expanduser(path), None, self.args.allow_path or ())
         self.images.append(part)
         self.console.note(f"with the next question goes {note or path}")
 
@@ -194,7 +198,8 @@ class Lines:
         except (ImportError, OSError):
             pass  # no history, then
 
-    def close(self) -> None:
+    def keep_history(self) -> None:
+        """After each line, since a terminal that is closed ends this program without a word."""
         if self._readline is not None:
             try:
                 self._readline.write_history_file(self._history)
@@ -204,6 +209,7 @@ class Lines:
     def read(self) -> str | None:
         """The next text, of several lines between lines of three quotes; None at the end."""
         line = self._line(self.prompt)
+        self.keep_history()
         if line is None or line.strip() != '"""':
             return line
         lines: list[str] = []
@@ -235,10 +241,13 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Any, console: Console) -> int:
     """The command `talk`: until /quit or the end of the input; errors of a turn end that turn and nothing else."""
+    if args.new and not args.go_on:
+        raise UsageError("--new goes with --continue", next_step="Add --continue, or leave --new out.")
     client = open_client(args, console)
+    with contextlib.suppress(ValueError):  # another thread than the main one: signals are its caller's
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ctrl-C stops an answer; this ends the program
     client.key()
     talk, lines = Talk(client, args, console), Lines()
-    console.closers.append(lines.close)
     if lines.prompt:
         console.note(f"asking {clean(talk.model)}; /help shows what there is, Ctrl-D ends")
     while True:

@@ -12,13 +12,22 @@ from llm_router_client import on_one_line
 AFTER_S = 0.5  # most short answers have begun by then
 TICK_S = 0.5
 MOST = 48  # characters of a model's name
+SECONDS = 12  # characters for " ... 600 s" and the cursor behind it
+
+
+def columns() -> int:
+    """Of the terminal on standard error; 80 where it does not say."""
+    try:
+        return os.get_terminal_size(2).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 class Sign:
     """Drawn by a thread of its own on standard error; close() takes it away, and is followed by output."""
 
     def __init__(self, what: str) -> None:
-        self._what = on_one_line(what)[:MOST]
+        self._what = on_one_line(what)[: min(MOST, max(columns() - SECONDS, 0))]  # a sign of two lines could not be taken away
         self._began = time.monotonic()
         self._drawn = 0
         self._ended = threading.Event()

@@ -2,7 +2,7 @@
 
     body = read_body(b'{"x":1.0, "model": "p/m", "stream":true}')
     body.fields["model"]            -> "p/m"
-    body.changed({"model": "m"})    -> b'{"x":1.0, "model": "m", "stream":true}'
+    body.edit({"model": "m"})       -> b'{"x":1.0, "model": "m", "stream":true}'
 
 Everything else stays as the caller wrote it, to the byte: number spellings, order, white space, unknown fields.
 A field given twice is replaced twice, so that no server downstream reads the other value.
@@ -105,7 +105,7 @@ class Body:
     _members: list[Member] | None = None
     content_type = "application/json"
 
-    def encoded(self) -> bytes:
+    def encode(self) -> bytes:
         """The bytes as they came."""
         return self.text.encode()
 
@@ -128,7 +128,7 @@ class Body:
         found = PLAIN_TEXT.match(self.text, self.text.index(quoted) + len(quoted))
         return found.span(1) if found else None
 
-    def changed(
+    def edit(
         self, fields: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, drop: frozenset[str] = frozenset()
     ) -> bytes:
         """The bytes with `fields` replaced or added, `defaults` added for absent fields, `drop` left out."""
@@ -139,7 +139,7 @@ class Body:
                 text = self.text[: place[0]] + dump(value) + self.text[place[1] :]
                 return text.encode("utf-8", "surrogatepass")
         if drop and drop & self.fields.keys():
-            return without(self, drop).changed(fields, defaults)
+            return without(self, drop).edit(fields, defaults)
         edits = [(member.start, member.end, dump(fields[member.name]))
                  for member in self.members if member.name in fields]  # fmt: skip
         wanted = {name: value for name, value in (defaults or {}).items() if name not in fields}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 import socketserver
 import subprocess
@@ -24,13 +23,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # --import-mode=importlib leaves a test's neighbours unfindable
 from agents import Agent
+from started import StartedGateway
 
 HERE = Path(__file__).parent
-GATEWAY = HERE.parents[1] / "scripts" / "llm_router_gateway"
 UPSTREAMS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta", "responses": "/v1"}  # and the root of their paths
 PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG")
 INSTALL_LIMIT_S = 600.0
-START_LIMIT_S = 20.0  # of the gateway
 SUMMARY = "So far: the task is to read notes.txt, write answer.txt, count its bytes and tell the password. Nothing is done yet."
 # One of these stands in the body for each tool result, in each protocol; inside of texts the quotation marks are escaped.
 RESULTS = re.compile(r'"role": "tool"|"type": "tool_result"|"functionResponse":|"type": "function_call_output"')
@@ -97,44 +95,9 @@ class Nobody(socketserver.ThreadingTCPServer):
             self.server.wanted.append(self.rfile.readline(1000).decode("latin-1").strip())
 
 
-class Gateway:
-    """`python3 scripts/llm_router_gateway -c router.toml -p 0` until close(), in front of a mock server."""
-
-    def __init__(self, folder: Path, mock: str) -> None:
-        self.token, self.url, self.lines = f"token-{secrets.token_hex(12)}", "", list[str]()
-        self._listening = threading.Event()
-        parts = [PROVIDER.format(api=api, url=mock, root=root) for api, root in UPSTREAMS.items()]
-        (folder / "router.toml").write_text(SERVER + "".join(parts))
-        env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        env |= {"HOME": str(folder), "LLM_ROUTER_TOKEN": self.token, "PYTHONDONTWRITEBYTECODE": "1"}
-        words = [sys.executable, str(GATEWAY), "-c", "router.toml", "-p", "0"]
-        quiet, pipe = subprocess.DEVNULL, subprocess.PIPE
-        self._process = subprocess.Popen(words, cwd=folder, env=env, stdin=quiet, stderr=pipe, text=True)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        if not self._listening.wait(START_LIMIT_S) or not self.url:
-            self.close()
-            raise RuntimeError("the gateway did not start:\n" + "".join(self.lines))
-
-    def _read(self) -> None:
-        assert self._process.stderr
-        for line in self._process.stderr:
-            self.lines.append(line)
-            if not self.url and " listening on " in line:
-                self.url = line.partition(" listening on ")[2].split(": ")[0]
-                self._listening.set()
-        self._listening.set()
-
-    def close(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(START_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(START_LIMIT_S)
-        self._reader.join(START_LIMIT_S)
-        assert self._process.stderr
-        self._process.stderr.close()
+def configuration(mock: str) -> str:
+    """A router.toml with the mock server as the upstream of each protocol."""
+    return SERVER + "".join(PROVIDER.format(api=api, url=mock, root=root) for api, root in UPSTREAMS.items())
 
 
 def follow_the_results(run_step: Callable[..., Any]) -> Callable[..., Any]:
@@ -205,7 +168,7 @@ class Workplace:
         with DemoServer(script=script) as mock, Nobody() as nobody:
             place = self.folder / "gateway"
             place.mkdir()
-            gateway = Gateway(place, mock.url)
+            gateway = StartedGateway(place, configuration(mock.url))
             begun = time.monotonic()
             try:
                 done = self._start(agent, gateway, f"agent-{upstream}", prompt, nobody.server_address[1])
@@ -217,7 +180,7 @@ class Workplace:
         out, err, log = done.stdout, done.stderr, "".join(gateway.lines)
         return Run(done.returncode, out, err, seconds, self.work, requests, log, nobody.wanted)
 
-    def _start(self, agent: Agent, gateway: Gateway, model: str, prompt: str, nobody: int) -> Any:
+    def _start(self, agent: Agent, gateway: StartedGateway, model: str, prompt: str, nobody: int) -> Any:
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         env["PATH"] = f"{self.programs}{os.pathsep}{env['PATH']}"  # with the Node.js among the packages
         env |= {"HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / ".config"), "NO_COLOR": "1", "TERM": "dumb"}

@@ -26,7 +26,7 @@ def whole_ids(data: bytes) -> Set[str]:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_killed_at_random_moments_nothing_is_lost_asked_again_or_written_twice(
+def test_killed_at_random_moments_nothing_is_lost_sent_again_or_written_twice(
     batch: Any, prompts: Any, answers: Any, demo: Any, seed: int
 ) -> None:
     dice, path = random.Random(seed), batch.cwd / "out.jsonl"

@@ -63,13 +63,13 @@ def test_limits_fail_no_question(batch: Any, prompts: Any) -> None:
     assert ran.code == 0 and ran.json["results"][0]["answered"] == 10
 
 
-def test_bad_lines_are_told_and_the_others_measured(batch: Any, prompts: Any) -> None:
+def test_bad_lines_are_reported_and_the_others_measured(batch: Any, prompts: Any) -> None:
     prompts(2, b"bad\n")
     ran = batch(*WORDS, "--models", "demo", "--json")
     assert ran.code == 2 and b"line 3 is not JSON" in ran.err and ran.json["results"][0]["answered"] == 2
 
 
-def test_an_empty_account_is_not_asked_to_the_end(batch: Any, prompts: Any, demo: Any) -> None:
+def test_an_empty_account_ends_the_run(batch: Any, prompts: Any, demo: Any) -> None:
     prompts(100)
     ran = batch(*WORDS, "--models", "fail-402", "--json")
     assert ran.code == 4 and len(demo.requests) < 60 and ran.json["error"]["code"] == "no_credit"

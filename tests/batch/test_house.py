@@ -54,7 +54,7 @@ def test_every_class_says_what_it_is() -> None:
     assert len(SOURCE.splitlines()) < MOST_LINES
 
 
-def test_nobody_imports_it_and_it_imports_only_the_client_and_the_standard_library() -> None:
+def test_nothing_imports_it_and_it_imports_only_the_client_and_the_standard_library() -> None:
     scripts = Path(b.__file__).parent
     others = [path for path in scripts.rglob("*.py") if path.name != "llm_router_batch.py"]
     assert others and not [path for path in others if "import llm_router_batch" in path.read_text(encoding="utf-8")]

@@ -53,7 +53,7 @@ def test_ids_are_texts_or_whole_numbers_and_the_line_s_number_stands_in() -> Non
     assert line({"id": 1, "message": "Hi"}).key != line({"id": "1", "message": "Hi"}).key
 
 
-def test_the_digest_is_of_what_is_asked_and_of_nothing_else() -> None:
+def test_the_digest_is_of_the_question_and_of_nothing_else() -> None:
     first = line({"id": 1, "message": "Hi", "metadata": 1})
     assert first.digest == line({"metadata": 2, "message": "Hi", "id": 2}, {**BASE, "temperature": 1}).digest
     assert first.digest != line({"id": 1, "message": "Ho"}).digest != line({"id": 1, "message": "Hi", "model": "x"}).digest
@@ -94,7 +94,7 @@ BAD: Dict[bytes, str] = {
 
 
 @pytest.mark.parametrize("raw", BAD, ids=lambda raw: raw[:40].decode("latin-1"))
-def test_a_bad_line_is_told_for_what_it_is(raw: bytes) -> None:
+def test_a_bad_line_is_reported_with_its_reason(raw: bytes) -> None:
     with pytest.raises(c.UsageError) as caught:
         b.line_of(1, raw, BASE)
     assert BAD[raw] in caught.value.message

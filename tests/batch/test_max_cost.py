@@ -50,7 +50,7 @@ def test_keep_going_does_not_go_over_the_cap(priced: Any, prompts: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_without_a_price_is_refused_before_any_line_is_asked(priced: Any, prompts: Any, demo: Any) -> None:
+def test_a_model_without_a_price_is_refused_before_any_line_is_sent(priced: Any, prompts: Any, demo: Any) -> None:
     prompts(3)
     for more in (("-m", "demo-reasoning"), ("--fallback", "demo-reasoning")):
         ran = priced(*WORDS, *more, "--max-cost", "1", "--json")

@@ -87,7 +87,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("data", FOREIGN)
-def test_a_file_that_is_not_ours_is_refused_and_left_as_it_is(opened: Any, tmp_path: Path, data: bytes) -> None:
+def test_a_file_of_another_program_is_refused_and_left_as_it_is(opened: Any, tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(data)
     with pytest.raises(c.UsageError, match="is no answer of this command"):
@@ -185,7 +185,7 @@ def test_a_write_that_fails_half_way_leaves_only_whole_records(
     assert ids(tmp_path / "out.jsonl") == ["a", "b"]
 
 
-def test_an_output_that_was_taken_away_is_told(opened: Any, tmp_path: Path) -> None:
+def test_an_output_that_was_removed_is_reported(opened: Any, tmp_path: Path) -> None:
     output = opened()
     add(output, "a")
     os.rename(tmp_path / "out.jsonl", tmp_path / "moved.jsonl")

@@ -37,7 +37,7 @@ def test_the_dice_shorten_a_wait_by_up_to_a_quarter() -> None:
     assert 0.75 <= b.Pace(8, 0.0).limited(0.0, 0.0, None, 0.999) < 0.76
 
 
-def test_answers_widen_the_gate_again_up_to_what_was_asked_for() -> None:
+def test_answers_widen_the_gate_again_up_to_the_requested_size() -> None:
     pace = b.Pace(8, now=0.0)
     for at in (1.0, 2.0, 3.0):
         pace.limited(at, at, 0.0, 0.0)
@@ -49,7 +49,7 @@ def test_answers_widen_the_gate_again_up_to_what_was_asked_for() -> None:
     assert 25 < needed < 40 and pace.strikes == 0
 
 
-def test_a_server_that_always_says_zero_is_not_asked_in_a_tight_loop() -> None:
+def test_a_server_that_always_says_zero_gets_no_tight_loop() -> None:
     pace, now = b.Pace(8, now=0.0), 0.0
     for _ in range(10):
         now += pace.limited(now, now, 0.0, 0.0)

@@ -116,7 +116,7 @@ def test_json_prints_one_object(batch: Any, prompts: Any) -> None:
 
 
 @pytest.mark.slow
-def test_started_again_nothing_is_asked_or_written_twice(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
+def test_started_again_nothing_is_sent_or_written_twice(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
     prompts(20)
     assert batch("run", "-m", "demo", *FILES).code == 0
     before = (batch.cwd / "out.jsonl").read_bytes()
@@ -125,7 +125,7 @@ def test_started_again_nothing_is_asked_or_written_twice(batch: Any, prompts: An
 
 
 @pytest.mark.slow
-def test_lines_added_to_the_input_are_asked_and_lines_taken_out_are_kept(
+def test_lines_added_to_the_input_are_sent_and_lines_taken_out_are_kept(
     batch: Any, prompts: Any, answers: Any, demo: Any
 ) -> None:
     prompts(3)
@@ -136,7 +136,7 @@ def test_lines_added_to_the_input_are_asked_and_lines_taken_out_are_kept(
 
 
 @pytest.mark.slow
-def test_a_changed_line_under_an_answered_id_is_refused_before_anything_is_asked(batch: Any, prompts: Any, demo: Any) -> None:
+def test_a_changed_line_under_an_answered_id_is_refused_before_anything_is_sent(batch: Any, prompts: Any, demo: Any) -> None:
     prompts(3)
     batch("run", "-m", "demo", *FILES)
     before = (batch.cwd / "out.jsonl").read_bytes()
@@ -162,7 +162,7 @@ def test_failed_lines_stay_failed_until_retry_failed_asks_them_again(batch: Any,
 
 
 @pytest.mark.slow
-def test_a_failed_line_that_was_corrected_is_asked_again(batch: Any, prompts: Any, answers: Any) -> None:
+def test_a_failed_line_that_was_corrected_is_sent_again(batch: Any, prompts: Any, answers: Any) -> None:
     prompts({"id": 1, "message": "Hi", "model": "fail-400"})
     assert batch("run", *FILES).code == 1
     prompts({"id": 1, "message": "Hi", "model": "demo"})
@@ -170,7 +170,7 @@ def test_a_failed_line_that_was_corrected_is_asked_again(batch: Any, prompts: An
 
 
 @pytest.mark.slow
-def test_a_torn_last_line_is_told_and_asked_again(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
+def test_a_torn_last_line_is_reported_and_sent_again(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
     prompts(5)
     batch("run", "-m", "demo", *FILES)
     path = batch.cwd / "out.jsonl"
@@ -188,7 +188,7 @@ def test_a_torn_last_line_is_told_and_asked_again(batch: Any, prompts: Any, answ
 
 
 @pytest.mark.slow
-def test_bad_lines_are_told_with_their_number_and_lose_nothing(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
+def test_bad_lines_are_reported_with_their_number_and_lose_nothing(batch: Any, prompts: Any, answers: Any, demo: Any) -> None:
     good = {"id": "ok", "message": "Hi"}
     twice, torn = {"id": "a1", "message": "Twice"}, b'{"id": "torn", "mes'
     prompts(2, b"nonsense\n", b"\n", twice, b"\xff\xfe\n", {"mesage": "x"}, good, torn)
@@ -201,7 +201,7 @@ def test_bad_lines_are_told_with_their_number_and_lose_nothing(batch: Any, promp
     assert batch("run", "-m", "demo", *FILES).code == 0 and len(demo.requests) == 3
 
 
-def test_of_many_bad_lines_twenty_are_told(batch: Any, prompts: Any) -> None:
+def test_of_many_bad_lines_twenty_are_reported(batch: Any, prompts: Any) -> None:
     prompts(b"a,b,c\n" * 500)
     ran = batch("run", "-m", "demo", *FILES)
     assert ran.code == 2 and len(ran.err.splitlines()) == 22 and b"and 480 more bad lines" in ran.err
@@ -215,8 +215,10 @@ def test_an_empty_input_is_no_error(batch: Any, prompts: Any) -> None:
 USAGE = {
     "run": "no output named",
     "run --output out.jsonl": "no input named",
-    "run --input missing --output out.jsonl": "cannot read missing",
-    "run --input . --output out.jsonl": "outside the working directory",
+    "run --input missing --output out.jsonl": "Check the path; a relative one starts in ",
+    "run missing --output out.jsonl": "cannot read missing",
+    "run --input . --output out.jsonl": ". is a directory",
+    "run --input .. --output out.jsonl": "outside the working directory",
     "run --input in.jsonl --output in.jsonl": "the same file",
     "run --input in.jsonl --output no/such/x": "cannot be written",
     "run --input in.jsonl --output out.jsonl --concurrency 0": "--concurrency is a number from 1",
@@ -242,7 +244,7 @@ USAGE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("typed", USAGE)
-def test_wrong_usage_is_told_before_anything_is_sent_or_written(batch: Any, prompts: Any, demo: Any, typed: str) -> None:
+def test_a_usage_error_comes_before_anything_is_sent_or_written(batch: Any, prompts: Any, demo: Any, typed: str) -> None:
     prompts(2)
     prompts(name="empty.jsonl")
     ran = batch(*typed.split())
@@ -299,7 +301,7 @@ def test_without_a_key_nothing_is_made(batch: Any, prompts: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_dry_run_says_what_would_be_asked_and_sends_and_writes_nothing(batch: Any, prompts: Any, demo: Any) -> None:
+def test_a_dry_run_shows_what_would_be_sent_and_sends_and_writes_nothing(batch: Any, prompts: Any, demo: Any) -> None:
     prompts(3, b"bad\n")
     key = "canary" * 4
     ran = batch("run", "-m", "demo", *FILES, "--dry-run", env={"LLM_ROUTER_API_KEY": key})
@@ -354,7 +356,7 @@ def test_a_limit_longer_than_the_patience_stops_the_batch_and_leaves_its_lines_o
     assert batch("run", "-m", "demo", *FILES).code == 0 and len(answers()) == 4
 
 
-def test_under_a_limit_a_fallback_is_asked(batch: Any, prompts: Any, answers: Any) -> None:
+def test_under_a_limit_a_fallback_answers(batch: Any, prompts: Any, answers: Any) -> None:
     prompts(2)
     assert batch("run", "-m", "fail-429-long", "--fallback", "demo", *FILES).code == 0
     assert {record["model_used"] for record in answers()} == {"demo"}
@@ -422,14 +424,14 @@ def test_interrupted_the_end_is_quick_and_what_is_done_is_kept(
     batch: Any, prompts: Any, answers: Any, demo: Any, number: int
 ) -> None:
     prompts(40, {"id": "hangs", "message": "Hi", "model": "fail-stall"}, 0)
-    slow = [{"id": f"s{n}", "message": "Hi", "model": "demo-sleep-9000"} for n in range(30)]
+    slow = [{"id": f"s{n}", "message": "Hi", "model": "demo-sleep-60000"} for n in range(30)]
     prompts(*({"id": f"a{n}", "message": "Hi"} for n in range(40)), *slow)
     running = batch.start("run", "-m", "demo", *FILES, "--concurrency", "4")
     wait_for(lambda: len(demo.requests) == 44)
     began = time.monotonic()
     running.send_signal(number)
     out, err = running.communicate(timeout=30)
-    assert running.returncode == 130 and time.monotonic() - began < 5
+    assert running.returncode == 130 and time.monotonic() - began < 20
     assert b"interrupted" in err and b"Traceback" not in err and b"40 answered" in out and b"30 left of 70" in out
     assert len(answers()) == 40
 
@@ -444,7 +446,7 @@ def test_interrupted_while_limited_the_end_is_quick(batch: Any, prompts: Any, de
     began = time.monotonic()
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=30)
-    assert running.returncode == 130 and time.monotonic() - began < 5 and b"Traceback" not in err
+    assert running.returncode == 130 and time.monotonic() - began < 20 and b"Traceback" not in err
 
 
 def on_terminal(batch: Any, *words: str) -> str:

@@ -341,6 +341,7 @@ class Pretend:
         }
         self.answers: dict[str, Answer | Callable[[dict[str, str], Any], Answer]] = {}
         self.asked: list[tuple[str, str, dict[str, str], Any]] = []
+        self.warnings: list[str] = []  # of a key that is made or changed
         self.csrf: list[str] = []  # methods that change something and came without the header
         self.pieces: Callable[[dict[str, Any]], Iterator[bytes]] = self.talk
         self.gone = threading.Event()  # a streamed answer whose reader went away
@@ -403,6 +404,14 @@ class Pretend:
                 if row
                 else (404, {"error": {"message": "no such call", "code": "not_found", "type": "x", "param": None}})
             )
+        known = next((each for each in self.keys if path.removesuffix("/reset") == f"api-keys/{each['id']}"), None)
+        if known is not None and method == "GET":
+            return 200, known
+        if known is not None and last == "reset":
+            known["spent"] = dict.fromkeys(known["spent"], 0)
+            return 200, known
+        if method == "PATCH" and first == "api-keys":
+            return 200, {**key("team-search"), "warnings": self.warnings}
         if method in ("PATCH", "DELETE") or path.endswith("/rotate"):
             return (204, None) if method == "DELETE" else (200, {"key": "llmr_" + "r" * 20, "item": key("team-search")})
         return 404, {"error": {"message": f"no such path: {path}", "code": "not_found", "type": "x", "param": None}}
@@ -488,7 +497,7 @@ class Pretend:
 
     def post_api_keys(self, query: dict[str, str], body: Any) -> Answer:
         self.keys.append(key(body["name"], is_admin=body["is_admin"]))
-        return 201, {"key": "llmr_" + "n" * 20, "item": self.keys[-1]}
+        return 201, {"key": "llmr_" + "n" * 20, "item": self.keys[-1], "warnings": self.warnings}
 
     def get_providers(self, query: dict[str, str], body: Any) -> Answer:
         return 200, [entry(each) for each in self.catalog["providers"]]

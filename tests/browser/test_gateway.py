@@ -71,15 +71,15 @@ model = "north/large"
 
 
 @pytest.fixture(scope="module")
-def stand_in() -> Iterator[Any]:
+def mock_server() -> Iterator[Any]:
     with DemoServer() as server:
         yield server
 
 
 @pytest.fixture
-def real(stand_in: Any, tmp_path: Path) -> Iterator[Any]:
+def real(mock_server: Any, tmp_path: Path) -> Iterator[Any]:
     """A gateway with an admin token, on its own store."""
-    url = stand_in.base_url.removesuffix("/v1")
+    url = mock_server.base_url.removesuffix("/v1")
     gateway = Process(tmp_path, CONFIG.format(url=url), env={"LLM_ROUTER_ADMIN_TOKEN": ADMIN})
     gateway.token = ADMIN
     yield gateway
@@ -184,15 +184,22 @@ def test_a_key_made_on_the_page_works_and_ends_with_it(page: Any, real: Any) -> 
     page.labelled("Done").click()
     assert real.send("POST", "/v1/chat/completions", body, **bearer).status == 401
     assert real.send("POST", "/v1/chat/completions", body, authorization=f"Bearer {renewed}").status == 200
+    before = real.get("/api-keys/team").json["spent"]
+    assert before["usd_day"] > 0 and before["tokens_month"] > 0
+    page.labelled("Reset spending team").click()
+    page.until_text("dialog", f"{before['tokens_day']:,} tokens today")
+    page.labelled("Reset spending").click()
+    page.until_text("#toasts", "The spending of team is set to zero.")
+    assert set(real.get("/api-keys/team").json["spent"].values()) == {0}
     page.labelled("Delete team").click()
     page.labelled("Delete").click()
     page.until_text("#toasts", "team is deleted.")
     assert real.send("POST", "/v1/chat/completions", body, authorization=f"Bearer {renewed}").status == 401
 
 
-def test_the_first_key_is_an_administrators_and_lets_its_maker_in(page: Any, stand_in: Any, tmp_path: Path) -> None:
+def test_the_first_key_is_an_administrators_and_lets_its_maker_in(page: Any, mock_server: Any, tmp_path: Path) -> None:
     page.allowed = BROKEN
-    gateway = Process(tmp_path, CONFIG.format(url=stand_in.base_url.removesuffix("/v1")))
+    gateway = Process(tmp_path, CONFIG.format(url=mock_server.base_url.removesuffix("/v1")))
     try:
         page.go(address(gateway, "?view=keys"))
         page.labelled("Create the first key").click()
@@ -223,9 +230,9 @@ def test_the_calls_of_a_key_are_a_link_away(page: Any, real: Any) -> None:
     page.until("return [...document.querySelectorAll('.legend bdi')].some((each) => each.innerText === 'team')")
 
 
-def test_a_gateway_that_keeps_nothing_says_so(page: Any, stand_in: Any, tmp_path: Path) -> None:
+def test_a_gateway_that_keeps_nothing_says_so(page: Any, mock_server: Any, tmp_path: Path) -> None:
     page.allowed = BROKEN
-    config = CONFIG.format(url=stand_in.base_url.removesuffix("/v1")).replace("log_bodies = true", 'store = "off"')
+    config = CONFIG.format(url=mock_server.base_url.removesuffix("/v1")).replace("log_bodies = true", 'store = "off"')
     gateway = Process(tmp_path, config)
     try:
         page.go(address(gateway))
@@ -291,7 +298,7 @@ def test_a_session_asks_for_the_header_that_no_other_site_can_send(page: Any, re
     assert page.run("return document.cookie") == "", "a script cannot read the session"
 
 
-def test_a_provider_and_a_model_added_on_the_page_answer(page: Any, real: Any, stand_in: Any) -> None:
+def test_a_provider_and_a_model_added_on_the_page_answer(page: Any, real: Any, mock_server: Any) -> None:
     page.allowed = BROKEN
     signed_in(page, real, "?view=models")
     page.labelled("Add a provider").click()
@@ -301,7 +308,7 @@ def test_a_provider_and_a_model_added_on_the_page_answer(page: Any, real: Any, s
     page.labelled("Add the provider").click()
     page.until_text("dialog .wrong", "no address")
     assert page.run("return document.activeElement.name") == "base_url"
-    page.field("Address").fill(stand_in.base_url)
+    page.field("Address").fill(mock_server.base_url)
     page.labelled("Add the provider").click()
     page.until_text("#toasts", "east is added.")
     page.labelled("Add a model").click()

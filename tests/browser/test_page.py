@@ -40,6 +40,7 @@ NOTHING_MADE = "main script, main img, dialog script, dialog img"
 NOTHING_HIDDEN = r"""
     return [...document.querySelectorAll("*")].every((node) => [...node.attributes].every(
         (each) => each.name === "value" || !/[\u202e\u001b]/.test(each.value)))"""
+BATCHES = "Batches: may upload files and start batches despite its limits, which do not reach into a batch"
 BROKEN = ("Failed to load resource",)  # what the console says of every status from 400 on, and of a server that is gone
 
 
@@ -341,7 +342,7 @@ def test_new_figures_come_by_themselves_and_a_pause_stops_them(page: Any, gatewa
     shows(page, "1,260")
 
 
-def test_a_store_that_lost_calls_is_told(page: Any, gateway: Any) -> None:
+def test_a_store_that_lost_calls_is_reported(page: Any, gateway: Any) -> None:
     from pretend import stored
 
     real = gateway.get_monitor_statistics
@@ -416,7 +417,7 @@ def test_a_call_opens_in_a_drawer_with_all_that_is_known_of_it(page: Any, gatewa
     page.until_text("dialog", "req-0006")
 
 
-def test_a_call_that_is_not_kept_any_more_is_told(page: Any, gateway: Any) -> None:
+def test_a_call_that_is_not_kept_any_more_is_reported(page: Any, gateway: Any) -> None:
     page.allowed = BROKEN
     open_view(page, gateway, "view=calls&call=31337")
     page.until_text("dialog", "no such call")
@@ -465,8 +466,12 @@ def test_a_key_is_made_with_all_its_bounds_and_shown_once(page: Any, gateway: An
     page.field("Name").type("batch")
     page.field("Models").type("openai/*, claude/sonnet")
     page.field("USD per month").type("12.5")
-    for group in ("Owner and time", "Groups, providers, tags, networks", "Caps on parameters", "Rate limits", "Soft budgets"):
+    page.labelled("Rights").click()
+    page.field(BATCHES).click()
+    groups = ("Owner and time", "Groups, providers, tags, networks", "Caps on parameters", "Rate limits", "Cached answers")
+    for group in (*groups, "Soft budgets"):
         page.labelled(group).click()
+    page.field("Same answer again for, seconds").type("0")
     page.field("Owner").type("ops")
     page.field("Networks").type("10.0.0.0/8")
     page.labelled("Add a cap").click()
@@ -486,6 +491,8 @@ def test_a_key_is_made_with_all_its_bounds_and_shown_once(page: Any, gateway: An
         "owner": "ops",
         "is_admin": False,
         "is_monitor": False,
+        "allow_batches": True,
+        "cache_ttl_s": 0,
         "allowed_models": ["openai/*", "claude/sonnet"],
         "networks": ["10.0.0.0/8"],
         "parameter_limits": {"max_tokens": 4000},
@@ -509,6 +516,56 @@ def test_an_edit_sends_what_changed_and_null_takes_a_limit_away(page: Any, gatew
     page.labelled("Save").click()
     page.gone("dialog")
     assert gateway.came("PATCH", "api-keys/id-team-search") == [{"note": "for the nightly run", "budget": None}]
+
+
+def test_batches_and_the_cache_of_a_key_are_edited_and_shown(page: Any, gateway: Any) -> None:
+    gateway.keys[0] |= {"allow_batches": True, "cache_ttl_s": 90.0}
+    open_view(page, gateway, "view=keys")
+    shows(page, "batches, despite its limits")
+    shows(page, "the same answer again for 1 min 30 s")
+    page.labelled("Edit team-search").click()
+    page.labelled("Rights 1 set").click()
+    page.field(BATCHES).click()
+    page.labelled("Cached answers 1 set").click()
+    page.field("Same answer again for, seconds").fill("")
+    page.labelled("Save").click()
+    page.gone("dialog")
+    assert gateway.came("PATCH", "api-keys/id-team-search") == [{"allow_batches": False, "cache_ttl_s": None}]
+
+
+def test_spending_is_reset_after_a_question_that_names_key_and_amount_by_keyboard_too(page: Any, gateway: Any) -> None:
+    open_view(page, gateway, "view=keys")
+    page.labelled("Reset spending team-search").click()
+    page.until_text("dialog h2", "Reset the spending of team-search?")
+    page.until_text("dialog", "It has spent $0.50 and 1,000 tokens today, $6.20 and 20,000 tokens this month.")
+    page.press("escape")
+    page.gone("dialog")
+    assert gateway.came("POST", "api-keys/id-team-search/reset") == []
+    page.until("return document.activeElement.dataset.key === 'reset:id-team-search'")
+    page.press("enter")
+    page.until_text("dialog h2", "Reset the spending of team-search?")
+    assert page.run("return document.activeElement.textContent") == "Cancel", "no key pressed too often resets anything"
+    page.press("tab")
+    page.press("enter")
+    page.until_text("#toasts", "The spending of team-search is set to zero.")
+    assert gateway.came("POST", "api-keys/id-team-search/reset") == [{}] and gateway.csrf == []
+    page.until_text("[aria-label=Keys]", "$0 of $20.00 this month")
+    page.until("return document.activeElement.dataset.key === 'reset:id-team-search'")
+
+
+def test_spending_of_a_key_of_the_configuration_is_reset_and_a_refusal_is_shown(page: Any, gateway: Any) -> None:
+    page.allowed = BROKEN
+    error = {"message": "keys cannot be saved without a store", "code": "no_store", "type": "x", "param": None}
+    gateway.answers["POST api-keys/id-ci/reset"] = (409, {"error": error})
+    open_view(page, gateway, "view=keys")
+    page.labelled("Reset spending ci").click()
+    page.labelled("Reset spending").click()
+    page.until_text("#toasts .toast.error", "keys cannot be saved without a store")
+    assert not page.has("[aria-label='Edit ci']")
+    del gateway.answers["POST api-keys/id-ci/reset"]
+    page.labelled("Reset spending ci").click()
+    page.labelled("Reset spending").click()
+    page.until_text("#toasts", "The spending of ci is set to zero.")
 
 
 def test_a_refused_form_keeps_what_was_typed(page: Any, gateway: Any) -> None:
@@ -542,6 +599,23 @@ def test_what_is_wrong_with_a_key_stands_at_its_field_which_is_unfolded(page: An
     assert networks[0].startswith("Networks") and networks[0].endswith("is no network") and networks[1]
     assert budget[0].startswith("USD per day") and budget[0].endswith("must be at least 0") and budget[1]
     assert not page.has("dialog .failure")
+
+
+def test_what_fits_nothing_is_said_with_the_key_that_was_made_and_after_a_change(page: Any, gateway: Any) -> None:
+    warning = 'the key "batch": allowed_models has "opnai/*", which nothing here fits'
+    gateway.warnings = [warning]
+    open_view(page, gateway, "view=keys")
+    page.labelled("New key").click()
+    page.field("Name").type("batch")
+    page.field("Models").type("opnai/*")
+    page.labelled("Create the key").click()
+    page.until_text("dialog", warning)
+    page.labelled("Done").click()
+    page.gone("dialog")
+    page.labelled("Edit team-search").click()
+    page.field("Models").fill("opnai/*")
+    page.labelled("Save").click()
+    page.until_text("#toasts .toast.warn", warning)
 
 
 def test_keys_are_disabled_rotated_and_deleted_after_a_question(page: Any, gateway: Any) -> None:
@@ -643,7 +717,7 @@ def test_the_focus_stays_where_it_was_when_new_data_comes(page: Any, gateway: An
     assert page.run("return document.activeElement.dataset.key") == "call:997"
 
 
-def test_colours_follow_the_system_until_somebody_chooses(page: Any, gateway: Any) -> None:
+def test_colours_follow_the_system_until_one_is_chosen(page: Any, gateway: Any) -> None:
     colour = "return getComputedStyle(document.body).backgroundColor"
     page.scheme("dark")
     open_view(page, gateway, "view=activity")
@@ -661,7 +735,7 @@ def test_colours_follow_the_system_until_somebody_chooses(page: Any, gateway: An
     page.until(f"{colour} === arguments[0]", dark)
 
 
-def test_who_wants_no_motion_gets_none(page: Any, gateway: Any) -> None:
+def test_reduced_motion_is_respected(page: Any, gateway: Any) -> None:
     page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
     open_view(page, gateway, "view=activity")
     assert page.run("return getComputedStyle(document.querySelector('.live-dot')).animationName") == "none"

@@ -143,6 +143,13 @@ def key_shown(page: Any, gateway: Any) -> None:
     page.until_text("dialog", "It is shown this once.")
 
 
+def key_warned(page: Any, gateway: Any) -> None:
+    lists = [("allowed_models", "opnai/gpt-5*"), ("allowed_groups", "all-of-the-small-models")]
+    gateway.warnings = [f'the key "batch": {name} has "{pattern}", which nothing here fits' for name, pattern in lists]
+    key_shown(page, gateway)
+    page.until_text("dialog", "which nothing here fits")
+
+
 def refused_model(page: Any, gateway: Any) -> None:
     problems = [("models.openai/x.config.context_window", "is no number of tokens"), ("groups[0].name", "is missing")]
     told = [{"path": path, "message": message} for path, message in problems]
@@ -208,6 +215,8 @@ SURFACES: dict[str, Callable[[Any, Any], None]] = {
     "key-new": new_key,
     "key-edit": dialog("view=keys", "Edit team-search"),
     "key-shown": key_shown,
+    "key-warned": key_warned,
+    "key-reset": dialog("view=keys", "Reset spending team-search"),
     "key-delete": dialog("view=keys", "Delete team-search"),
     "try": view("view=try&model=smart", ".candidates li"),
     "try-answer": answered(),

@@ -120,7 +120,7 @@ def test_a_picture_goes_along_as_a_data_address(page: Any, gateway: Any, tmp_pat
     assert image["image_url"]["url"].startswith("data:image/png;base64,")
 
 
-def test_a_refusal_has_its_code_and_the_next_step_and_may_be_asked_again(page: Any, gateway: Any, shot: Any) -> None:
+def test_a_refusal_has_its_code_and_the_next_step_and_can_be_sent_again(page: Any, gateway: Any, shot: Any) -> None:
     page.allowed = BROKEN
     gateway.answers["POST chat/completions"] = (
         503,

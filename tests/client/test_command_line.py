@@ -84,7 +84,7 @@ def test_none_of_the_seventeen_bad_answers_exits_0(at_demo: Any, name: str) -> N
 
 
 @pytest.mark.slow
-def test_length_is_told_and_strict_makes_it_incomplete(at_demo: Any) -> None:
+def test_length_is_a_warning_and_strict_makes_it_incomplete(at_demo: Any) -> None:
     for more, code in (([], 0), (["--strict"], 10), (["--strict", "--stream"], 10)):
         ran = at_demo("chat", "-m", "fail-length", "--message", "Hello", *more)
         assert ran.code == code and ran.out.decode() == f"{ANSWERED}\n" and b"cut at the token limit" in ran.err
@@ -242,6 +242,16 @@ USAGE = {  # what is typed -> what the error says
     "": "no command given",
     "shat": "unknown command",
     "hello": "A question goes after `chat`.",
+    "--demo chat Hello": "Options follow the command: `chat --demo`.",
+    "cache size": "Write `cache stats` or `cache clear`.",
+    "completion tcsh": "`completion zsh`",
+    "skill isntall": "Write skill install",
+    "doctor json": "unknown argument 'json'",
+    "chat -m demo --message x --new": "--new goes with --continue",
+    "talk --new": "--new goes with --continue",
+    "chat -m demo --message -": "--message reads standard input, and nothing is piped in",
+    "chat -m demo --message x --stdin": "--stdin reads standard input, and nothing is piped in",
+    "chat -m demo --message x --output .": ". is a directory, not a file",
     "chat two questions": "--message would replace",
     "doctor extra": "unknown argument",
     "chat --mod x": "unknown argument '--mod'",
@@ -263,7 +273,7 @@ USAGE = {  # what is typed -> what the error says
     "chat -m demo --message x --fallback a,,b": "not a model name",
     "chat -m ../x --message x": "not a model name",
     "chat -m demo --message x --header Authorization:x": "takes no credentials",
-    "chat -m demo --message x --retries 11": "max_retries",
+    "chat -m demo --message x --retries 11": "--retries (max_retries) is a whole number from 0 to 10",
     "chat -m demo --message x --message y": "--message would replace",
     "chat -m demo --message x --message= ": "--message would replace",
     "chat -m demo --message-file x --message-file y": "--message-file would replace",
@@ -289,11 +299,37 @@ USAGE = {  # what is typed -> what the error says
 
 @pytest.mark.slow
 @pytest.mark.parametrize("typed", USAGE)
-def test_wrong_usage_is_told_before_anything_is_sent(at_demo: Any, demo: Any, typed: str) -> None:
+def test_a_usage_error_comes_before_anything_is_sent(at_demo: Any, demo: Any, typed: str) -> None:
     (at_demo.cwd / "latin").write_bytes(b"\xe9")
     ran = at_demo(*typed.split())
     assert ran.code == 2 and ran.out == b"" and USAGE[typed] in ran.err.decode() and b"\nllm-router: next: " in ran.err, ran
     assert demo.requests == []
+
+
+def test_a_directory_in_the_place_of_a_file_is_named_as_that(at_demo: Any, demo: Any) -> None:
+    for flag in ("--message-file", "--messages-file", "--body-file", "--tools", "--schema", "--image"):
+        for folder in (".", str(at_demo.cwd)):
+            ran = at_demo("vision", "-i", "https://example.com/a.png", "-m", "demo", flag, folder)
+            assert ran.code == 8 and f"{folder} is a directory, not a file" in ran.err.decode(), ran
+    assert b". is a directory" in at_demo("chat", "x", "--messages-file", ".", "--append").err
+    assert demo.requests == [] and not list(at_demo.cwd.parent.glob("*.part"))
+
+
+def test_a_pipe_that_is_named_twice_is_read_once(at_demo: Any) -> None:
+    assert at_demo("chat", "-m", "demo", "--message", "-", "--stdin", stdin=b"once").out.endswith(b"You said: once\n")
+
+
+def test_the_value_of_an_option_before_the_command_is_not_shown(at_demo: Any) -> None:
+    ran = at_demo("--api-key=canary", "chat", "Hello")
+    assert ran.code == 2 and b"canary" not in ran.out + ran.err and b"--api-key" in ran.err
+
+
+@pytest.mark.parametrize(("words", "read"), [
+    (["route", "Hi there", "--dry-run", "--json"], b'"model"'), (["models", "demo-reas", "--demo"], b"demo-reasoning\tdemo\n"),
+])  # fmt: skip
+def test_a_text_without_an_option_is_the_message_or_what_to_search_for(at_demo: Any, words: List[str], read: bytes) -> None:
+    ran = at_demo(*words)
+    assert ran.code == 0 and read in ran.out, ran
 
 
 def test_what_is_no_header_is_not_shown_as_it_may_be_a_secret(at_demo: Any) -> None:
@@ -441,7 +477,7 @@ def test_interrupted_in_mid_stream_the_text_is_there_and_the_end_is_quick(at_dem
     began = time.monotonic()
     running.send_signal(number)
     rest, err = running.communicate(timeout=30)
-    assert running.returncode == 130 and time.monotonic() - began < 5
+    assert running.returncode == 130 and time.monotonic() - began < 20
     assert (out + rest).startswith(b'{"type": "text"' if more else b"This ") and (out + rest).endswith(b"\n")
     assert b"interrupted" in err and b"Traceback" not in err
     if more:
@@ -450,7 +486,7 @@ def test_interrupted_in_mid_stream_the_text_is_there_and_the_end_is_quick(at_dem
 
 @pytest.mark.slow
 @posix_only
-@pytest.mark.parametrize("command", [["chat", "-m", "fail-stall"], ["compare", "--models", "fail-stall,demo-sleep-9000"]])
+@pytest.mark.parametrize("command", [["chat", "-m", "fail-stall"], ["compare", "--models", "fail-stall,demo-sleep-60000"]])
 def test_interrupted_while_waiting_the_end_is_quick(at_demo: Any, demo: Any, command: List[str]) -> None:
     running = at_demo.start(*command, "--message", "Hello")
     until = time.monotonic() + 10
@@ -459,7 +495,7 @@ def test_interrupted_while_waiting_the_end_is_quick(at_demo: Any, demo: Any, com
     began = time.monotonic()
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=30)
-    assert running.returncode == 130 and time.monotonic() - began < 5 and b"Traceback" not in err
+    assert running.returncode == 130 and time.monotonic() - began < 20 and b"Traceback" not in err
 
 
 @pytest.mark.slow
@@ -599,7 +635,7 @@ def test_doctor_says_what_is_set_and_what_to_do(cli: Any, demo: Any) -> None:
 
 
 @pytest.mark.slow
-def test_fallback_is_told_on_stderr_and_in_the_envelope(at_demo: Any) -> None:
+def test_fallback_is_reported_on_stderr_and_in_the_envelope(at_demo: Any) -> None:
     ran = at_demo("chat", "-m", "fail-402", "--fallback", "fail-404,demo", "--message", "Hello")
     assert ran.code == 0 and ran.out.decode() == f"{ANSWERED}\n"
     assert ran.err.decode().count("failed (") == 2

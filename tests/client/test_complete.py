@@ -66,7 +66,7 @@ def test_a_plain_answer_that_says_it_is_unfinished_keeps_its_text_and_exits_with
 
 
 @pytest.mark.parametrize("model", ["fail-finish-abort", "fail-finish-error", "fail-native-MALFORMED_FUNCTION_CALL"])
-def test_unfinished_and_empty_is_asked_again_and_then_exits_with_10(demo: Any, cli: Any, still: Any, model: str) -> None:
+def test_unfinished_and_empty_is_retried_and_then_exits_with_10(demo: Any, cli: Any, still: Any, model: str) -> None:
     client = c.LLMRouterClient(base_url=demo.base_url, max_retries=1, transport=still)
     for streamed in (False, True):
         with pytest.raises(c.IncompleteError) as caught:
@@ -95,7 +95,7 @@ def test_a_byte_order_mark_kills_nothing_wherever_it_is_cut(serve: Serve, mark: 
     assert asked(serve(inside), "openai", True).text == "hi"
 
 
-def test_compressed_data_that_nobody_asked_for_is_unpacked(serve: Serve) -> None:
+def test_unrequested_compression_is_unpacked(serve: Serve) -> None:
     whole, events = json.dumps(completion("hi")).encode(), delta("hi") + delta(finish="stop") + DONE
     for streamed in (True, False):
         for body in (whole, events):

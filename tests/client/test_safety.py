@@ -479,7 +479,7 @@ def test_importing_and_asking_for_help_touches_nothing(cli: Any) -> None:
     assert ran.returncode == 0 and ran.stderr == b"([], [])", ran
 
 
-def test_the_client_imports_the_standard_library_and_nothing_of_ours() -> None:
+def test_the_client_imports_the_standard_library_alone() -> None:
     import ast
 
     names = set()

@@ -168,7 +168,7 @@ def test_tool_calls_without_index_go_by_id_then_to_the_last() -> None:
     assert got == [("a", "f", '{"x":1}', {"x": 1}), ("b", "g", "{}", {})]
 
 
-def test_tool_calls_that_all_have_index_0_are_told_apart_by_id() -> None:
+def test_tool_calls_that_all_have_index_0_are_distinguished_by_id() -> None:
     got = calls_from(part("{}", index=0, id="a", name="f"), part("{}", index=0, id="b", name="f"))
     assert got == [("a", "f", "{}", {}), ("b", "f", "{}", {})]
 
@@ -198,7 +198,7 @@ def test_arguments_are_given_raw_and_parsed(arguments: Any, raw: str, parsed: An
     assert calls_from(part(arguments, index=0, id="a", name="f")) == [("a", "f", raw, parsed)]
 
 
-def test_the_assembled_message_has_the_calls_with_fields_we_do_not_know() -> None:
+def test_the_assembled_message_has_the_calls_with_their_unknown_fields() -> None:
     reader = c.Reader()
     reader.take(chunk(role="assistant", tool_calls=[{**part("{}", index=0, name="f"), "extra_content": {"sig": "s"}}]))
     reader.take(chunk("tool_calls"))
@@ -468,14 +468,14 @@ def test_a_limit_of_tokens_per_minute_is_not_taken_for_an_input_that_is_too_long
 
 
 @pytest.mark.parametrize("status,body,kind,code,retryable", CASES)
-def test_every_error_body_becomes_one_of_ours(status: int, body: Any, kind: Any, code: str, retryable: bool) -> None:
+def test_every_error_body_becomes_an_exception_class(status: int, body: Any, kind: Any, code: str, retryable: bool) -> None:
     data = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
     error = c.response_error(status, {}, data, 0.0)
     assert (type(error), error.code, error.status, error.retryable) == (kind, code, status, retryable)
     assert error.next_step and error.message.startswith(f"HTTP {status}: ")
 
 
-def test_a_model_that_needs_another_endpoint_is_told_so() -> None:
+def test_a_model_that_needs_another_endpoint_is_an_error_that_says_so() -> None:
     for message in ("This model is only supported in v1/responses and not in v1/chat/completions.", "Use the Responses API."):
         for status, code in ((404, "model_not_found"), (400, "bad_request")):
             error = c.response_error(status, {}, json.dumps({"error": {"message": message}}).encode(), 0.0)

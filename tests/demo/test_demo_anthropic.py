@@ -205,7 +205,7 @@ def test_errors_have_anthropics_shape(api: Any, model: str, status: int, kind: s
     assert got.headers.get("retry-after") == ("1" if status == 429 else None)
 
 
-def test_a_prompt_that_is_too_long_is_told_in_anthropics_words(api: Any) -> None:
+def test_a_prompt_that_is_too_long_is_refused_in_anthropics_words(api: Any) -> None:
     assert api.anthropic("fail-context").json["error"]["message"].startswith("prompt is too long: ")
 
 
@@ -279,7 +279,7 @@ def test_models_are_listed_in_the_shape_of_the_callers_protocol(api: Any) -> Non
     assert [model["id"] for model in page["data"]] == [model["id"] for model in ours[1:3]] and page["has_more"] is True
 
 
-def test_one_model_is_told_by_its_name(api: Any) -> None:
+def test_one_model_is_described_by_its_name(api: Any) -> None:
     assert api.send("GET", "/v1/models/demo").json["object"] == "model"
     assert api.send("GET", "/v1/models/demo", headers=VERSION).json["type"] == "model"
     assert api.send("GET", "/v1beta/models/demo").json["name"] == "models/demo"

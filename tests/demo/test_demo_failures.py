@@ -272,7 +272,7 @@ def test_headers_that_pass_a_gateway_come_beside_those_that_do_not(api: Any, sid
     assert {"set-cookie", "x-internal-host"} <= set(headers)
 
 
-def test_logprobs_are_told_where_they_are_wanted(api: Any) -> None:
+def test_logprobs_are_sent_where_they_are_requested(api: Any) -> None:
     [choice] = api.openai(logprobs=True).json["choices"]
     tokens = [each["token"] for each in choice["logprobs"]["content"]]
     assert "".join(tokens) == choice["message"]["content"]
@@ -311,7 +311,7 @@ def test_refusals_with_status_400_have_each_vendors_words(
         assert got.status == 400 and words in got.json["error"]["message"], name
 
 
-def test_google_tells_when_to_try_again_in_the_body_as_well(api: Any) -> None:
+def test_google_says_when_to_retry_in_the_body_too(api: Any) -> None:
     retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3600s"}
     got = api.gemini("fail-429-long")
     assert got.json["error"]["details"] == [retry] and got.headers["retry-after"] == "3600"

@@ -463,7 +463,7 @@ def test_every_behaviour_has_a_responses_side(api: Any, capfd: Any, name: str, s
     assert capfd.readouterr().err == ""
 
 
-def test_unknown_models_answer_where_the_server_is_told_so(api: Any) -> None:
+def test_unknown_models_answer_where_the_server_is_set_to(api: Any) -> None:
     with DemoServer(any_model=True) as demo:
         other = type(api)(demo.port)
         for got in (other.responses("gpt-6"), other.openai("gpt-6"), other.anthropic("claude-x"), other.gemini("gemini-9")):

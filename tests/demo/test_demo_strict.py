@@ -328,7 +328,7 @@ def test_openai_takes(api: Any, change: Any) -> None:
     assert got.status == 200, got.body
 
 
-def test_more_choices_than_one_are_told_apart_by_their_index(api: Any) -> None:
+def test_more_choices_than_one_are_distinguished_by_their_index(api: Any) -> None:
     plain = api.openai(n=2).json["choices"]
     assert [choice["index"] for choice in plain] == [0, 1] and plain[0]["message"] == plain[1]["message"]
     chunks = [data for _, data in api.openai(n=2, stream=True).events if isinstance(data, dict)]

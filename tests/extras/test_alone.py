@@ -162,7 +162,7 @@ def test_with_its_folder_the_extras_have_the_same_classes_as_the_script(cli: Any
 
 
 @pytest.mark.parametrize("words", [["chat", "-m", "demo", *HI], ["models"], ["compare", "--models", "demo", *HI], ["--help"]])
-def test_nothing_of_the_extras_is_loaded_until_it_is_asked_for(cli: Any, demo: Any, words: List[str]) -> None:
+def test_nothing_of_the_extras_is_loaded_until_it_is_used(cli: Any, demo: Any, words: List[str]) -> None:
     code = f"""import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import llm_router_client as c
 c.main({words!r}); sys.exit(sorted(name for name in sys.modules if name.startswith("llm_router_extras")) or 0)"""
     env = {**cli.env, "LLM_ROUTER_BASE_URL": demo.base_url}

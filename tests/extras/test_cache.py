@@ -105,7 +105,7 @@ def test_each_call_may_bring_its_own_age_or_none(file: Path, serve: Any) -> None
     assert not always.chat("m", HI, cache_ttl_s=None).cached and asked(server) == 3
 
 
-def test_an_answer_that_is_too_old_or_from_the_future_is_asked_for_anew(client: Any, serve: Any) -> None:
+def test_an_answer_that_is_too_old_or_from_the_future_is_fetched_anew(client: Any, serve: Any) -> None:
     server, now = serve(http(completion())), [1000.0]
     asker = client(server, cache_ttl_s=60)
     asker.transport.unix = lambda: now[0]
@@ -114,7 +114,7 @@ def test_an_answer_that_is_too_old_or_from_the_future_is_asked_for_anew(client: 
         assert asker.chat("m", HI).cached is hit, moment
 
 
-def test_a_fallback_is_asked_for_anew_only_after_the_first_model(client: Any, serve: Any) -> None:
+def test_a_fallback_is_fetched_anew_only_after_the_first_model(client: Any, serve: Any) -> None:
     server = serve(http({"error": "no"}, "500 No"), http(completion("b")), http({"error": "no"}, "500 No"))
     for hit in (False, True):
         answer = client(server).chat("a", HI, fallback=["b"])
@@ -250,7 +250,7 @@ def test_a_damaged_file_is_moved_aside_with_a_note_and_replaced(client: Any, ser
     assert again.cached and again.warnings == []
 
 
-def test_a_changed_answer_is_noticed_and_asked_for_anew(client: Any, serve: Any, file: Path) -> None:
+def test_a_changed_answer_is_noticed_and_fetched_anew(client: Any, serve: Any, file: Path) -> None:
     server = serve(http(completion()))
     client(server).chat("m", HI)
     for body in (b"not what was kept", "text", 7):

@@ -135,7 +135,7 @@ def test_a_dry_run_writes_nothing(talk: Any, tmp_path: Path) -> None:
     b"", b"{", b"{}", b'[{"role": "user", "content": "\xff"}]', b"null",
     b'"text"', b'[{"content": "no role"}]', b"[1]", b"\xff\xfe", b"[" * 100_000, b'[{"role": NaN}]',
 ])  # fmt: skip
-def test_a_damaged_file_is_told_and_left_as_it_is(talk: Any, tmp_path: Path, demo: Any, content: bytes) -> None:
+def test_a_damaged_file_is_reported_and_left_as_it_is(talk: Any, tmp_path: Path, demo: Any, content: bytes) -> None:
     (tmp_path / "talk.json").write_bytes(content)
     ran = talk("One")
     assert ran.code == 2 and ran.out == b"" and b"error: " in ran.err and b"Traceback" not in ran.err
@@ -192,7 +192,7 @@ def test_devices_pipes_and_links_in_its_place_are_refused(talk: Any, tmp_path: P
     assert talk("One", timeout_s=30).code in (2, 8) and not demo.requests
 
 
-def test_a_file_over_its_limit_is_refused_before_anything_is_asked(talk: Any, tmp_path: Path, demo: Any) -> None:
+def test_a_file_over_its_limit_is_refused_before_anything_is_sent(talk: Any, tmp_path: Path, demo: Any) -> None:
     (tmp_path / "talk.json").write_bytes(b" " * (c.MAX_KEPT_CHARS + 1))
     ran = talk("One")
     assert ran.code == 8 and b"over the limit" in ran.err and not demo.requests

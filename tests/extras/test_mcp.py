@@ -80,6 +80,20 @@ def test_each_tool_answers(cli: Any, tmp_path: Any) -> None:
     assert not any(found[number]["result"]["isError"] for number in found)
 
 
+def test_what_costs_and_asks_nothing_is_refused_in_words_for_a_program(cli: Any) -> None:
+    found = exchange(
+        cli, call(1, "chat", message=" \n"), call(2, "vision", images=["https://example.com/a.png"], prompt=" "),
+        call(3, "compare", models=["demo"], message="\t"), call(4, "chat", message="Hi", schema={"type": "nonsense"}),
+        call(5, "vision", images=["."]),
+    )  # fmt: skip
+    said = {number: texts(result)[0] for number, result in found.items()}
+    assert all(found[number]["result"]["isError"] for number in found), found
+    assert said[1] == "[llm-router] chat: $.message is blank; correct the arguments"
+    assert "$.prompt is blank" in said[2] and "$.message is blank" in said[3]
+    assert "not a JSON schema" in said[4] and "Correct the arguments." in said[4] and "--help" not in str(said)
+    assert ". is a directory" in said[5]
+
+
 def test_a_call_that_fails_is_a_result_that_says_what_to_do(cli: Any) -> None:
     found = exchange(
         cli,

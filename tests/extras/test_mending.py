@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import llm_router_client as c
-from llm_router_extras.mending import repaired
+from llm_router_extras.mending import repair
 
 
 def refused(message: str, status: int = 400, code: str = "", param: str = "") -> c.LLMRouterError:
@@ -38,7 +38,7 @@ def refused(message: str, status: int = 400, code: str = "", param: str = "") ->
     ],
 )
 def test_one_repair_where_a_field_with_a_twin_is_named(body: Any, error: Any, added: Any, expected: Any) -> None:
-    fixed = repaired(body, error, added)
+    fixed = repair(body, error, added)
     assert (fixed[0] if fixed else None) == expected
     assert not fixed or "was refused" in fixed[1]
 
@@ -49,8 +49,8 @@ def test_a_refused_schema_becomes_json_object_and_an_instruction_then_only_the_i
         "messages": [{"role": "user", "content": "x"}],
         "response_format": {"type": "json_schema", "json_schema": {"schema": schema}},
     }
-    first = repaired(body, refused("response_format is not supported"))
+    first = repair(body, refused("response_format is not supported"))
     assert first and first[0]["response_format"] == {"type": "json_object"}
     assert '{"type": "object"}' in first[0]["messages"][0]["content"] and first[0]["messages"][1:] == body["messages"]
-    second = repaired({**body, "response_format": {"type": "json_object"}}, refused("response_format is not supported"))
+    second = repair({**body, "response_format": {"type": "json_object"}}, refused("response_format is not supported"))
     assert second and "response_format" not in second[0] and "JSON" in second[0]["messages"][0]["content"]

@@ -14,5 +14,5 @@ from llm_router_extras.naming import other_model
     ("phi4", "/models/phi-4-Q4.gguf", False), ("mistral-small", "mistralai/Mistral-Small-24B", False),
     ("default", "Qwen2.5-7B", False), ("auto", "gpt-4o", False), ("m", "gpt-4o", False), ("gpt-4o", "", False),
 ])  # fmt: skip
-def test_a_wholly_different_model_is_told_from_a_longer_name(asked: str, named: str, other: bool) -> None:
+def test_a_wholly_different_model_is_distinguished_from_a_longer_name(asked: str, named: str, other: bool) -> None:
     assert other_model(asked, named) is other

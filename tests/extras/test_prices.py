@@ -10,6 +10,7 @@ import pytest
 
 from llm_router_extras.prices import price_of
 
+CASES = json.loads((Path(__file__).parents[1] / "corpus" / "pricing" / "lists.json").read_text(encoding="utf-8"))
 LIST = {
     "sample_spec": {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0},
     "gpt-x": {"input_cost_per_token": 2.5e-06, "output_cost_per_token": 1e-05, "cache_read_input_token_cost": 1.25e-06},
@@ -34,17 +35,34 @@ def config(cli: Any) -> Any:
 @pytest.mark.parametrize(
     ("entry", "price"),
     [
-        (LIST["gpt-x"], {"input": 2.5, "output": 10.0, "cached_input": 1.25}),
-        (LIST["gemini-x"], {"input": 1.0, "output": 2.0, "long_context": [{"above": 200_000, "input": 2.0, "output": 4.0}]}),
+        *((case["entry"], case["price"]) for case in CASES),
         (LIST["dall-e"], None),
         ({"input_cost_per_token": -1, "output_cost_per_token": 1e-06}, None),
         ({"input_cost_per_token": "1", "output_cost_per_token": 1e-06}, None),
         ({"input_cost_per_token": 5.0, "output_cost_per_token": 1e-06}, None),
+        (
+            {"tiered_pricing": [{"range": [32_000, 128_000], "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06}]},
+            None,
+        ),
+        ({"tiered_pricing": [{"max_results_range": [0, 25], "input_cost_per_query": 0.005}]}, None),
+        ({"tiered_pricing": [{"range": [True, None]}, "no range"]}, None),
         ("no table", None),
     ],
 )
 def test_an_entry_is_a_price_for_a_million_tokens_or_none(entry: Any, price: Any) -> None:
     assert price_of(entry) == price
+
+
+def test_every_price_of_a_list_is_one_that_the_configuration_takes(setup: Any, tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text(json.dumps({case["name"]: case["entry"] for case in CASES}), encoding="utf-8")
+    Path(setup.env["LLM_ROUTER_CONFIG"]).parent.mkdir()
+    Path(setup.env["LLM_ROUTER_CONFIG"]).write_text("{}", encoding="utf-8")
+    assert setup("prices", "import", "list.json").code == 0
+    assert config(setup)["prices"] == {case["name"]: case["price"] for case in CASES}
+    done = setup("prices", "list", "--search", "ranges come")
+    assert done.code == 0 and done.out == b"ranges come before flat prices, but for an output that they leave out\t1\t10\n", (
+        done.err
+    )
 
 
 def test_the_list_is_imported_and_shown(setup: Any) -> None:
@@ -73,7 +91,7 @@ OWN: Dict[str, Any] = {
 
 
 @pytest.mark.parametrize(("words", "gpt"), [((), 9), (("--replace",), 2.5)])
-def test_what_the_user_set_stays_unless_told(setup: Any, words: Any, gpt: float) -> None:
+def test_what_the_user_set_stays_without_replace(setup: Any, words: Any, gpt: float) -> None:
     path = Path(setup.env["LLM_ROUTER_CONFIG"])
     path.parent.mkdir()
     path.write_text(json.dumps(OWN), encoding="utf-8")

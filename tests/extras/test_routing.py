@@ -144,7 +144,7 @@ MODELS = [model for tier in TIERS.values() for model in tier]
     (asked(IMAGE), [(1, "images")]),
     ({"messages": [{"role": "system", "content": "x" * 9_000}]}, []),
 ])  # fmt: skip
-def test_what_counts_for_a_stronger_model_is_told(body: Any, points: Any) -> None:
+def test_what_counts_for_a_stronger_model_is_explained(body: Any, points: Any) -> None:
     assert routing.points_of(body) == points
 
 
@@ -182,7 +182,7 @@ def test_a_task_has_its_own_table_ordered_by_the_preference() -> None:
     assert (route["model"], route["tier"], route["task"]) == ("c", None, "own") and "not offered here: m, s" in route["reason"]
 
 
-def test_who_prefers_speed_without_a_task_gets_the_fast_ones() -> None:
+def test_preferring_speed_without_a_task_chooses_the_fast_ones() -> None:
     assert routing.choose(asked("Prove it"), {}, None, None, "speed")["task"] == "fast"
 
 
@@ -211,7 +211,7 @@ def test_the_constant_tables_agree_and_their_first_choices_are_still_served() ->
     assert len(set(c.BUILTIN_MODELS)) == len(c.BUILTIN_MODELS) and "other" not in map(c.family_of, c.BUILTIN_MODELS)
 
 
-def test_without_a_list_nothing_is_skipped_and_that_is_told() -> None:
+def test_without_a_list_nothing_is_skipped_and_a_note_says_so() -> None:
     route = routing.choose(asked("Hello"), {}, None)
     assert route["model"] == TIERS["cheap"][0] and "what the endpoint offers is not known" in route["reason"]
     assert "demo" not in [route["model"], *route["fallback"]]
@@ -267,7 +267,7 @@ def test_a_named_model_costs_no_list(serve: Serve) -> None:
     assert client(server).chat("m", ASK).route is None and len(server.requests) == 1
 
 
-def test_the_list_is_asked_for_again_after_a_while(serve: Serve, still: StillTransport) -> None:
+def test_the_list_is_fetched_again_after_a_while(serve: Serve, still: StillTransport) -> None:
     asking = client(serve(models("a"), models("b")), transport=still)
     assert [asking.route(ASK)["model"] for _ in range(2)] == ["a", "a"]
     still.monotonic = lambda: time.monotonic() + routing.LIST_FRESH_S  # type: ignore[method-assign, assignment]
@@ -292,7 +292,7 @@ def test_an_error_tells_the_choice_too_and_a_stream_chooses_with_its_first_step(
 
 @pytest.mark.parametrize("reply", [http({"error": {"message": "no such path"}}, "404 No"), http(b"<html>"), http({"data": 5}),
                                    http({}, "405 No")])  # fmt: skip
-def test_an_endpoint_without_a_list_is_asked_for_the_tables_models(serve: Serve, reply: bytes) -> None:
+def test_an_endpoint_without_a_list_gets_the_models_of_the_tables(serve: Serve, reply: bytes) -> None:
     server = serve(reply, http(completion()))
     answer = client(server).chat("auto", ASK)
     assert answer.model_used == TIERS["cheap"][0] and "is not known" in answer.route["reason"]

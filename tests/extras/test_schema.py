@@ -13,7 +13,7 @@ from raw_server import DONE, RawServer, StillTransport, completion, delta, http,
 
 import llm_router_client as c
 from llm_router_extras.patterns import is_quick
-from llm_router_extras.schema import check_schema, corrected, first_fault, fitted, pointed, schema_faults
+from llm_router_extras.schema import check_schema, correction_turns, first_fault, follow_reference, read_answer, schema_faults
 
 Serve = Callable[..., RawServer]
 ASK = [{"role": "user", "content": "Who?"}]
@@ -69,7 +69,7 @@ def test_what_fits(value: Any, schema: Any) -> None:
     ([], {"oneOf": [{"type": "string"}]}, "$ must be string"), (2, {"allOf": [{"minimum": 1}, {"maximum": 1}]}, "maximum 1"),
     ({"next": {"next": {"n": "x"}}}, TREE, "$.next.next.n must be integer"),
 ])  # fmt: skip
-def test_what_does_not_fit_is_told_with_its_place(value: Any, schema: Any, said: str) -> None:
+def test_what_does_not_fit_is_named_with_its_place(value: Any, schema: Any, said: str) -> None:
     assert said in fault(value, schema)
     check_schema(schema)
 
@@ -144,13 +144,13 @@ def test_where_a_request_keeps_its_schema() -> None:
 
 
 def test_a_pointer_may_hold_slashes() -> None:
-    assert pointed({"$defs": {"a/b~c": 1}}, "#/$defs/a~1b~0c") == 1
-    assert pointed({"a": 1}, "#") == {"a": 1}
+    assert follow_reference({"$defs": {"a/b~c": 1}}, "#/$defs/a~1b~0c") == 1
+    assert follow_reference({"a": 1}, "#") == {"a": 1}
 
 
 @pytest.mark.parametrize("text", ['{"name": "A"}', ' {"name": "A"}\n', '```json\n{"name": "A"}\n```', '```\n{"name": "A"}```'])
 def test_an_answer_is_parsed_with_or_without_a_fence(text: str) -> None:
-    assert fitted(text, PERSON) == {"name": "A"}
+    assert read_answer(text, PERSON) == {"name": "A"}
 
 
 @pytest.mark.parametrize("text,said", [
@@ -160,25 +160,25 @@ def test_an_answer_is_parsed_with_or_without_a_fence(text: str) -> None:
 ])  # fmt: skip
 def test_an_answer_that_does_not_fit_says_why(text: str, said: str) -> None:
     with pytest.raises(c.BadUpstreamError) as caught:
-        fitted(text, PERSON)
+        read_answer(text, PERSON)
     assert said in caught.value.message and caught.value.exit_code == 9
 
 
 def test_the_turns_of_a_repair_round_hold_answer_and_error() -> None:
-    first, second = corrected("text", c.BadUpstreamError("$ must be object"))
+    first, second = correction_turns("text", c.BadUpstreamError("$ must be object"))
     assert first == {"role": "assistant", "content": "text"}
     assert second["role"] == "user" and "$ must be object" in second["content"]
 
 
 def test_a_schema_that_refers_to_itself_without_end_is_no_crash() -> None:
     with pytest.raises(c.BadUpstreamError, match="nested too deeply"):
-        fitted("1", {"$ref": "#"})
+        read_answer("1", {"$ref": "#"})
 
 
 def test_an_answer_cut_at_the_token_limit_is_incomplete() -> None:
-    assert fitted('{"name": "A"}', PERSON, "length") == {"name": "A"}
+    assert read_answer('{"name": "A"}', PERSON, "length") == {"name": "A"}
     with pytest.raises(c.IncompleteError) as caught:
-        fitted('{"name": "A', PERSON, "length")
+        read_answer('{"name": "A', PERSON, "length")
     assert caught.value.code == "length"
 
 
@@ -215,7 +215,7 @@ def test_a_second_misfit_is_an_error_with_the_text(serve: Serve) -> None:
     assert len(server.requests) == 2 and "doctor" not in caught.value.next_step
 
 
-def test_after_two_misfits_the_fallback_is_asked_the_first_question(serve: Serve) -> None:
+def test_after_two_misfits_the_fallback_gets_the_first_question(serve: Serve) -> None:
     server = serve(http(completion("no")), http(completion("no")), http(completion('{"name": "B"}')))
     answer = client(server).chat("a", ASK, fallback="b", response_format=wish(PERSON))
     assert answer.data == {"name": "B"} and answer.model_used == "b" and server.bodies()[2]["messages"] == ASK

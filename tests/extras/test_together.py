@@ -111,7 +111,7 @@ def test_two_misfits_leave_the_cache_empty(serve: Serve, files: Path, streamed: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_misfit_in_the_cache_is_asked_for_anew_and_replaced(serve: Serve, files: Path, streamed: bool) -> None:
+def test_a_misfit_in_the_cache_is_fetched_anew_and_replaced(serve: Serve, files: Path, streamed: bool) -> None:
     good, bad = (
         stream(delta(text), delta(None, "stop"), DONE) if streamed else http(completion(text)) for text in ('{"n": 1}', "x")
     )
@@ -124,7 +124,7 @@ def test_a_misfit_in_the_cache_is_asked_for_anew_and_replaced(serve: Serve, file
 
     ask()
     body = bad.partition(b"\r\n\r\n")[2]
-    query(files / "a.sqlite", "UPDATE answers SET body = ?, checksum = ?", body, cache.hashed(body))
+    query(files / "a.sqlite", "UPDATE answers SET body = ?, checksum = ?", body, cache.digest(body))
     again, last = ask(), ask()
     assert (again.cached, again.data, again.text, len(again.attempts)) == (False, {"n": 1}, '{"n": 1}', 1)
     assert "was damaged" in again.warnings[0] and again.cost_source != "cache"
@@ -135,7 +135,7 @@ def test_a_misfit_in_the_cache_and_one_from_the_model_are_corrected_once(serve: 
     server = serve(GOOD, BAD, GOOD)
     asker, body = client(server, cache_ttl_s=60), BAD.partition(b"\r\n\r\n")[2]
     asker.chat("m", HI, response_format=WISH)
-    query(files / "a.sqlite", "UPDATE answers SET body = ?, checksum = ?", body, cache.hashed(body))
+    query(files / "a.sqlite", "UPDATE answers SET body = ?, checksum = ?", body, cache.digest(body))
     again = asker.chat("m", HI, response_format=WISH)
     assert again.data == {"n": 1} and len(again.warnings) == 2 and len(server.requests) == 3
     assert asker.chat("m", HI, response_format=WISH).cached
@@ -174,7 +174,7 @@ def test_under_a_cap_only_models_with_a_price_are_chosen_from(serve: Serve) -> N
         client(serve(b""), max_cost_usd=1).chat("auto", HI, fallback="dear")
 
 
-def test_a_chosen_model_is_asked_within_the_cap_or_not_at_all(at: Any, serve: Serve) -> None:
+def test_a_chosen_model_is_called_within_the_cap_or_not_at_all(at: Any, serve: Serve) -> None:
     server = serve(listed("gpt-4o"), http(completion("x")))
     ran = at(server, "chat", "--message", "Hi", "--max-cost", "0.000001", "--json")
     assert (ran.code, ran.json["error"]["code"], ran.json["route"]["model"]) == (8, "over_budget", "gpt-4o")

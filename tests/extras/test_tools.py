@@ -109,7 +109,7 @@ def test_only_arguments_that_fit_reach_a_function(name: str, parsed: Any, said: 
     assert said in call(name, parsed)
 
 
-def test_results_are_text_or_json_and_every_exception_is_told() -> None:
+def test_results_are_text_or_json_and_every_exception_is_reported() -> None:
     def raising(error: Any) -> Callable[..., Any]:
         def function(a: int) -> Any:
             raise error

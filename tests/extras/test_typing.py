@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Dict, List
@@ -15,7 +17,7 @@ from typing import Any, Dict, List
 import pytest
 
 import llm_router_client as c
-from llm_router_extras import aliases, completion, manual
+from llm_router_extras import aliases, completion, manual, waiting
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
 
@@ -153,8 +155,10 @@ def test_save_replaces_no_file(cli: Any, state: Path, tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------- terminal and wait
 
 
-def on_terminal(cli: Any, *words: str, typed: bytes = b"", interrupt_after: bytes = b"", until_s: float = 20) -> bytes:
-    """What a command shows on a pseudo-terminal; Ctrl-C is typed once `interrupt_after` was shown."""
+def on_terminal(
+    cli: Any, *words: str, typed: bytes = b"", interrupt_after: bytes = b"", end_after: bytes = b"", until_s: float = 20
+) -> bytes:
+    """What a command shows on a pseudo-terminal; Ctrl-C is typed once `interrupt_after` was shown, SIGTERM at `end_after`."""
     import pty
     import select
 
@@ -177,6 +181,10 @@ def on_terminal(cli: Any, *words: str, typed: bytes = b"", interrupt_after: byte
             os.write(leader, b"\x03")
             os.write(leader, b"/quit\n")
             interrupt_after = b""
+        if end_after and end_after in shown:
+            process.terminate()
+            ended = process.wait(20) == -signal.SIGTERM
+            shown, end_after = shown + b"[ended by SIGTERM]" * ended, b""
     process.kill()
     process.wait()
     os.close(leader)
@@ -204,6 +212,38 @@ def test_a_terminal_shows_that_an_answer_is_waited_for_and_then_nothing_of_it(cl
 def test_a_quick_answer_and_a_pipe_show_no_sign(cli: Any) -> None:
     assert b"..." not in on_terminal(cli, "chat", "Hello", "--demo")
     assert cli("chat", "Hello", "--demo", "-m", "demo-sleep-700").err == b""
+
+
+@posix_only
+@pytest.mark.parametrize("columns", [8, 40, 200])
+def test_the_sign_of_waiting_fits_on_one_line(columns: int, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(waiting, "AFTER_S", 0)
+    monkeypatch.setattr(waiting.os, "get_terminal_size", lambda _: os.terminal_size((columns, 24)))
+    drawn = threading.Event()
+    monkeypatch.setattr(waiting.Sign, "_write", lambda _, text: (sys.stderr.write(text), drawn.set()))
+    sign = waiting.Sign("a-maker/" + "a-long-name-of-a-model-" * 4)
+    assert drawn.wait(20)
+    sign.close()
+    text = capsys.readouterr().err
+    assert 0 < max(map(len, text.split("\r"))) < max(columns, 9) and "... 0 s" in text, text
+
+
+@pytest.mark.slow
+@posix_only
+def test_a_signal_to_end_ends_the_talk_at_its_prompt_and_in_an_answer(cli: Any, state: Path) -> None:
+    for words, typed, at in (([], b"", b"Ctrl-D ends"), (["-m", "demo-slow-200"], b"one two three four\n", b"This is")):
+        shown = on_terminal(cli, "talk", "--demo", *words, typed=typed, end_after=at)
+        assert at in shown and b"[ended by SIGTERM]" in shown, shown
+    assert b"one two three four" in (state / "talk_history").read_bytes()  # kept as it is typed
+
+
+def test_an_image_may_be_named_as_terminals_write_a_file_that_is_dropped_on_them(cli: Any, state: Path) -> None:
+    png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (1).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
+    (Path(cli.cwd) / "a b.png").write_bytes(png)
+    assert b"Image 1: PNG, 1x1" in talk(cli, "/image 'a b.png'", "what?").out
+    cli.env["HOME"] = str(cli.cwd)
+    assert os.name == "nt" or b"Image 1: PNG, 1x1" in talk(cli, "/image ~/a b.png", "what?").out
 
 
 @pytest.mark.slow
@@ -267,11 +307,11 @@ def test_an_alias_of_an_alias_is_refused(configured: Any) -> None:
 
 def completed(*typed: str) -> List[str]:
     """What bash offers after these words, the last of them unfinished."""
-    script = f"{completion.bash()}\nCOMP_WORDS=(llm-router {' '.join(completion.quoted(word) for word in typed)})\n"
+    script = f"{completion.bash()}\nCOMP_WORDS=(llm-router {' '.join(completion.quote(word) for word in typed)})\n"
     script += f"COMP_CWORD={len(typed)}\n_llm_router\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0 and not done.stderr, done
-    return done.stdout.split()
+    return done.stdout.splitlines() if done.stdout.strip() else []
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not on this machine")
@@ -288,6 +328,8 @@ def test_bash_completes_paths_after_options_that_take_them(tmp_path: Path, monke
     (tmp_path / "question.txt").touch()
     monkeypatch.chdir(tmp_path)
     assert completed("chat", "--message-file", "ques") == ["question.txt"]
+    (tmp_path / "a question.txt").touch()
+    assert completed("chat", "--message-file", "a") == ["a question.txt"] == completed("chat", "--message-file", "=", "a")
 
 
 @pytest.mark.parametrize("shell", completion.SHELLS)

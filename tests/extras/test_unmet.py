@@ -82,7 +82,7 @@ def test_a_prescribed_call_that_does_not_come_is_a_warning(
 @pytest.mark.parametrize("wanted,came,warned", [
     (3, 1, ["n asks for 3 choices, and the answer has 1"]), (2, 2, []), (1, 1, []), (1, 2, []), (None, 1, []),
 ])  # fmt: skip
-def test_fewer_choices_than_asked_for_are_a_warning(
+def test_fewer_choices_than_requested_are_a_warning(
     serve: Any, streamed: bool, wanted: Any, came: int, warned: List[str]
 ) -> None:
     whole = completion()

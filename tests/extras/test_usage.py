@@ -124,7 +124,7 @@ def test_every_call_is_a_row_without_its_text(serve: Any, log: Path, prices: Pat
     assert b"secret" not in data and b"hello" not in data
 
 
-def test_the_row_of_a_fallback_names_who_answered_and_how_often_was_asked(serve: Any, log: Path) -> None:
+def test_the_row_of_a_fallback_names_the_model_that_answered_and_the_number_of_attempts(serve: Any, log: Path) -> None:
     server = serve(http({"error": "x"}, "500 No"), http(completion()))
     client(server).chat("m", HI, fallback=["n"])
     assert [(row["model"], row["attempts"], row["outcome"]) for row in rows(log)] == [("n", 2, "ok")]
@@ -149,7 +149,7 @@ def test_a_cached_answer_is_a_row_that_cost_nothing(serve: Any, log: Path, tmp_p
     assert (hit["cached"], hit["cost"], hit["cost_source"], hit["attempts"], hit["prompt_tokens"]) == (1, 0.0, "cache", 0, None)
 
 
-def test_what_was_refused_before_it_was_asked_cost_nothing(serve: Any, log: Path, prices: Path) -> None:
+def test_what_was_refused_before_it_was_sent_cost_nothing(serve: Any, log: Path, prices: Path) -> None:
     asker = client(serve(told(**TOKENS)), max_cost_usd=0.007)
     asker.chat("m", HI, max_tokens=500)
     with pytest.raises(c.SafetyError):
@@ -161,7 +161,7 @@ def test_what_was_refused_before_it_was_asked_cost_nothing(serve: Any, log: Path
 @pytest.mark.parametrize("variable,argument,recorded", [
     ("", None, False), ("0", None, False), ("1", None, True), ("1", False, False), ("", True, True), ("0", True, True),
 ])  # fmt: skip
-def test_it_is_off_until_it_is_asked_for(
+def test_it_is_off_until_it_is_turned_on(
     serve: Any, tmp_path: Path, monkeypatch: Any, variable: str, argument: Any, recorded: bool
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -334,7 +334,7 @@ def test_a_damaged_configuration_is_an_error_under_a_cap(at_demo: Any, demo: Any
 
 
 @pytest.mark.slow
-def test_what_may_cost_more_than_the_cap_is_not_asked(at_demo: Any, demo: Any) -> None:
+def test_what_may_cost_more_than_the_cap_is_not_sent(at_demo: Any, demo: Any) -> None:
     ran = at_demo("chat", "-m", "demo", "--message", "Hi", "--max-cost", "0.005", "--json")  # 1,000 tokens for $8 a million
     assert ran.code == 8 and ran.json["error"]["code"] == "over_budget" and not demo.requests
     assert ran.json["error"]["next_step"].startswith("Raise --max-cost, lower --max-tokens") and ran.json["attempts"] == []

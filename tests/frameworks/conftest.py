@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from started import StartedGateway
 
 sys.path.insert(0, str(Path(__file__).parent))  # --import-mode=importlib leaves a test's neighbours unfindable
 
 HERE = Path(__file__).parent
 SCRIPTS = HERE / "scripts"
-GATEWAY = HERE.parents[1] / "scripts" / "llm_router_gateway"
 ROOTS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta", "responses": "/v1"}  # of each upstream protocol's paths
 MODELS = {  # what the scripts ask for -> what the mock server does
     "chat": "demo", "tools": "demo-tools", "limited": "fail-429", "long": "fail-context", "thinking": "demo-reasoning",
@@ -37,7 +35,6 @@ OFF = {  # telemetry, update checks and downloads, by the variables that their m
     "OTEL_SDK_DISABLED": "true", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "ignore",
 }  # fmt: skip
 INSTALL_LIMIT_S = 900.0
-START_LIMIT_S = 20.0
 RUN_LIMIT_S = 240.0
 PROVIDER = """
 [[providers]]
@@ -101,52 +98,24 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
     return Environments(Path(given) if given else tmp_path_factory.mktemp("frameworks"), bool(given))
 
 
-class Gateway(NamedTuple):
-    url: str
-    token: str
-    lines: list[str]
-
-
 @pytest.fixture(scope="session")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedGateway]:
     """One process in front of one mock server, for all scripts; its log holds no fault at the end."""
     from llm_router_demo import DemoServer
 
-    folder, token, lines = tmp_path_factory.mktemp("gateway"), f"token-{secrets.token_hex(12)}", list[str]()
     with DemoServer() as mock:
         parts = [PROVIDER.format(api=api, url=mock.url, root=root, more=MORE.get(api, "")) for api, root in ROOTS.items()]
         parts += [MODEL.format(kind=kind, api=api, model=model) for kind, model in MODELS.items() for api in ROOTS]
-        (folder / "router.toml").write_text("[server]\ndrain_s = 1\n" + "".join(parts))
-        env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        env |= {"HOME": str(folder), "LLM_ROUTER_TOKEN": token, "PYTHONDONTWRITEBYTECODE": "1"}
-        words = [sys.executable, str(GATEWAY), "-c", "router.toml", "-p", "0"]
-        process = subprocess.Popen(words, cwd=folder, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        listening = threading.Event()
-        reader = threading.Thread(target=read_log, args=(process, lines, listening), daemon=True)
-        reader.start()
+        gateway = StartedGateway(tmp_path_factory.mktemp("gateway"), "[server]\ndrain_s = 1\n" + "".join(parts))
         try:
-            assert listening.wait(START_LIMIT_S), "".join(lines)
-            found = next(line for line in lines if " listening on " in line)
-            yield Gateway(found.partition(" listening on ")[2].split(": ")[0], token, lines)
+            yield gateway
         finally:
-            process.terminate()
-            process.wait(START_LIMIT_S)
-            reader.join(START_LIMIT_S)
-    assert [line for line in lines if "a fault of ours" in line or "Traceback" in line] == []
-
-
-def read_log(process: subprocess.Popen[str], lines: list[str], listening: threading.Event) -> None:
-    assert process.stderr
-    with process.stderr:
-        for line in process.stderr:
-            lines.append(line)
-            if " listening on " in line:
-                listening.set()
-    listening.set()
+            gateway.close()
+    assert [line for line in gateway.lines if "an internal error" in line or "Traceback" in line] == []
 
 
 @pytest.fixture
-def outcomes(environments: Environments, gateway: Gateway, tmp_path: Path) -> Any:
+def outcomes(environments: Environments, gateway: StartedGateway, tmp_path: Path) -> Any:
     """Runs a script and reads what it reports: outcomes("main", "litellm_any.py", (), "gemini") -> {"chat": "...", ...}"""
 
     def run(environment: str, script: str, words: tuple[str, ...], upstream: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def stand_in() -> Iterator[Any]:
+def mock_server() -> Iterator[Any]:
     from llm_router_demo import DemoServer
 
     with DemoServer() as server:
@@ -33,7 +33,7 @@ def module_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """start(config, *flags, **how) -> running.Process; it is ended with the test, and its log must hold no fault of ours."""
+    """start(config, *flags, **how) -> running.Process; it is ended with the test, and its log must hold no internal error."""
     yield from starter(lambda: tmp_path)
 
 

@@ -67,7 +67,7 @@ def test_a_time_that_is_none_is_not_reported(created: bytes) -> None:
 def test_an_array_is_json_whatever_its_upstream_sent() -> None:
     pipe = RelayPipe(gemini.Scanner(), Array())
     assert pipe.feed(b'data: {"candidates": [{"content": {"parts": [{"text": "hi"}]}}]}\n\n').startswith(b"[{")
-    with pytest.raises(UpstreamFailed, match="no JSON"):
+    with pytest.raises(UpstreamFailed, match="not JSON"):
         pipe.feed(b"data: {oops}\n\n")
 
 

@@ -31,14 +31,14 @@ from llm_router_gateway.json_body import apply_edits, read_body
     ],
 )  # fmt: skip
 def test_only_the_model_changes(before: str, after: str) -> None:
-    assert read_body(before.encode()).changed({"model": "m"}) == after.encode()
+    assert read_body(before.encode()).edit({"model": "m"}) == after.encode()
 
 
 def test_defaults_are_added_where_nothing_is_said_inside_tables_too() -> None:
     body = read_body(b'{"generationConfig": {"topK": 1}, "temperature": null}')
-    changed = body.changed({}, {"generationConfig": {"topK": 5, "topP": 0.5}, "temperature": 1, "n": 2})
+    changed = body.edit({}, {"generationConfig": {"topK": 5, "topP": 0.5}, "temperature": 1, "n": 2})
     assert changed == b'{"n":2,"generationConfig": {"topP":0.5,"topK": 1}, "temperature": null}'
-    assert read_body(b'{"a":{}}').changed({}, {"a": {"b": 1}}) == b'{"a":{"b":1}}'
+    assert read_body(b'{"a":{}}').edit({}, {"a": {"b": 1}}) == b'{"a":{"b":1}}'
 
 
 @pytest.mark.parametrize(
@@ -73,15 +73,15 @@ def test_it_reads_what_json_reads_and_changes_what_a_dict_would_change() -> None
         text = json.dumps(value, ensure_ascii=rng.random() < 0.5, indent=rng.choice([None, 1]))
         body = read_body(text.encode())
         assert body.fields == value
-        assert body.changed({}) == text.encode()
-        assert json.loads(body.changed({"model": "m"})) == {**value, "model": "m"}
+        assert body.edit({}) == text.encode()
+        assert json.loads(body.edit({"model": "m"})) == {**value, "model": "m"}
 
 
 def test_an_object_that_is_replaced_is_replaced_whole() -> None:
     """It was written over and into at once, where the new one had names that the old one had not."""
     body = read_body(b'{"a": {"b": 1}, "c": 2}')
-    assert json.loads(body.changed({"a": {"b": 1, "x": 3}})) == {"a": {"b": 1, "x": 3}, "c": 2}
-    assert json.loads(body.changed({"a": {"x": 3}, "d": {}}, {"a": {"y": 1}, "c": 3, "e": 4})) == {
+    assert json.loads(body.edit({"a": {"b": 1, "x": 3}})) == {"a": {"b": 1, "x": 3}, "c": 2}
+    assert json.loads(body.edit({"a": {"x": 3}, "d": {}}, {"a": {"y": 1}, "c": 3, "e": 4})) == {
         "a": {"x": 3}, "c": 2, "d": {}, "e": 4,
     }  # fmt: skip
 
@@ -100,7 +100,7 @@ def test_the_short_way_to_the_model_and_the_long_one_agree() -> None:
         edits = [(each.start, each.end, '"m"') for each in body.members if each.name == "model"]
         if not edits:
             edits = [(1, 1, '"model":"m"' + ("," if body.members else ""))]
-        assert body.changed({"model": "m"}) == apply_edits(text, edits).encode()
+        assert body.edit({"model": "m"}) == apply_edits(text, edits).encode()
         assert body.fields == json.loads(text)
 
 
@@ -109,6 +109,6 @@ def test_a_field_that_is_there_a_hundred_thousand_times_is_replaced_in_no_time()
     """Each replacement used to copy the whole body: half a megabyte held the gateway for seconds."""
     text = "{" + ",".join(['"model":"a"'] * 100_000) + "}"
     began = time.thread_time()
-    changed = read_body(text.encode()).changed({"model": "b"})
+    changed = read_body(text.encode()).edit({"model": "b"})
     assert changed == text.replace('"a"', '"b"').encode()
     assert time.thread_time() - began < 5

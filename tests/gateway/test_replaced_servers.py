@@ -198,7 +198,7 @@ def test_the_env_file_is_the_one_beside_the_configuration_and_read_again(
     source = Source(str(beside / "router.toml"), flags={}, env={"LLM_ROUTER_LOG_LEVEL": "warn"})
     assert source.load().server.port == 1
     (beside / ".env").write_text("LLM_ROUTER_PORT=30\nLLM_ROUTER_LOG_LEVEL=debug\n")
-    assert source.changed()
+    assert source.has_changed()
     again = source.load().server
     assert (again.port, again.log_level) == (30, "warn"), "and it never overrides a variable that is set"
 
@@ -312,7 +312,7 @@ def test_a_file_with_a_model_of_an_unknown_provider_is_refused_whole(tmp_path: P
     source = Source(str(path), flags={}, env={})
     source.load()
     path.write_text('[[providers]]\nname = "q"\ntype = "ollama"\n' + '[[models]]\nname = "m"\nprovider = "nobody"\n')
-    assert source.changed()
+    assert source.has_changed()
     with pytest.raises(config.ConfigError, match=r"models\[0\]\.provider"):
         source.load()
 

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from started import StartedGateway
 
 sys.path.insert(0, str(Path(__file__).parent))  # --import-mode=importlib leaves a test's neighbours unfindable
 ROOT = Path(__file__).parents[2]
-GATEWAY = ROOT / "scripts" / "llm_router_gateway"
 UPSTREAMS = ("openai", "anthropic", "gemini", "responses")
-PASSED_ON = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
 OURS = ("OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_")  # what the SDKs read
-WAIT_S = 15.0  # for the process to be ready, and to end
 KEEPALIVE_S = 10.0  # the default: nothing here is silent for so long, unless a test asks for another value
 CONFIG = """\
 [server]
@@ -60,55 +56,18 @@ settings = {{ quirks = {{ encrypted = true }} }}
 collect_ignore = [] if sys.version_info >= (3, 11) else ["test_group.py", "test_interop.py"]  # the gateway needs 3.11
 
 
-class Gateway:
-    """`python3 scripts/llm_router_gateway -c router.toml -p 0` until close()."""
+class Gateway(StartedGateway):
+    """With a key of its own for the mock server as the upstream of each protocol."""
 
-    def __init__(self, folder: Path, stand_in: str, keepalive_s: float, more: str = "") -> None:
+    def __init__(self, folder: Path, mock_server: str, keepalive_s: float, more: str = "") -> None:
         """`more` is added to the configuration."""
-        self.token = f"token-{secrets.token_hex(12)}"
         self.keys = {api: f"key-{api}-{secrets.token_hex(12)}" for api in UPSTREAMS}
-        self.url = ""
-        self.lines: list[str] = []
-        self._told = threading.Event()
-        (folder / "router.toml").write_text(CONFIG.format(url=stand_in, keepalive_s=keepalive_s) + more)
-        env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        env |= {"HOME": str(folder), "LLM_ROUTER_TOKEN": self.token, "PYTHONDONTWRITEBYTECODE": "1"}
-        env |= {f"KEY_{api.upper()}": key for api, key in self.keys.items()}
-        words = [sys.executable, str(GATEWAY), "-c", "router.toml", "-p", "0"]
-        quiet, pipe = subprocess.DEVNULL, subprocess.PIPE
-        self._process = subprocess.Popen(words, cwd=folder, env=env, stdin=quiet, stderr=pipe, text=True)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        if not self._told.wait(WAIT_S) or not self.url:
-            self.close()
-            raise RuntimeError("the gateway did not start:\n" + "".join(self.lines))
-
-    def _read(self) -> None:
-        """Keeps every line of the log, and finds the address in one of the first."""
-        assert self._process.stderr
-        for line in self._process.stderr:
-            self.lines.append(line)
-            if not self.url and " listening on " in line:
-                self.url = line.partition(" listening on ")[2].split(": ")[0]
-                self._told.set()
-        self._told.set()
-
-    def close(self) -> int:
-        """Its exit code after SIGTERM."""
-        self._process.terminate()
-        try:
-            return self._process.wait(WAIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait(WAIT_S)
-        finally:
-            self._reader.join(WAIT_S)
-            assert self._process.stderr
-            self._process.stderr.close()
+        env = {f"KEY_{api.upper()}": key for api, key in self.keys.items()}
+        super().__init__(folder, CONFIG.format(url=mock_server, keepalive_s=keepalive_s) + more, env)
 
 
 @pytest.fixture(scope="session")
-def stand_in() -> Iterator[Any]:
+def mock_server() -> Iterator[Any]:
     from llm_router_demo import DemoServer
 
     with DemoServer(strict=True) as server:
@@ -116,12 +75,12 @@ def stand_in() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def gateways(stand_in: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[float, Gateway]]:
+def gateways(mock_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[float, Gateway]]:
     """The processes by their keepalive_s, each started when it is first wanted; their logs hold no fault at the end."""
 
     class Started(dict[float, Gateway]):
         def __missing__(self, keepalive_s: float) -> Gateway:
-            self[keepalive_s] = Gateway(tmp_path_factory.mktemp("gateway"), stand_in.url, keepalive_s)
+            self[keepalive_s] = Gateway(tmp_path_factory.mktemp("gateway"), mock_server.url, keepalive_s)
             return self[keepalive_s]
 
     started = Started()
@@ -129,7 +88,7 @@ def gateways(stand_in: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     codes = [each.close() for each in started.values()]
     log = [line for each in started.values() for line in each.lines]
     assert codes == [0] * len(codes)
-    assert [line for line in log if "a fault of ours" in line or "Traceback" in line] == []
+    assert [line for line in log if "an internal error" in line or "Traceback" in line] == []
 
 
 @pytest.fixture
@@ -159,7 +118,7 @@ class Way(NamedTuple):
     key: str
     upstream: str  # whose protocol the mock server is asked in
     prefix: str  # of a model's name; "" goes straight to the mock server
-    stand_in: Any
+    mock_server: Any
     begun: int  # requests of the mock server before this test
     upstream_key: str
 
@@ -173,7 +132,7 @@ class Way(NamedTuple):
     @property
     def asked(self) -> list[dict[str, Any]]:
         """The requests that this test made the mock server see, model lists left out."""
-        return [each for each in self.stand_in.requests[self.begun :] if each["method"] == "POST"]
+        return [each for each in self.mock_server.requests[self.begun :] if each["method"] == "POST"]
 
 
 @pytest.fixture(params=list(UPSTREAMS))
@@ -189,15 +148,15 @@ def upstream(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def way(vendor: str, upstream: str, stand_in: Any, gateways: dict[float, Gateway], keepalive_s: float) -> Iterator[Way]:
+def way(vendor: str, upstream: str, mock_server: Any, gateways: dict[float, Gateway], keepalive_s: float) -> Iterator[Way]:
     from sdks import opened, require
 
     require(vendor)
     if upstream == "direct":
-        key, url, upstream_key = f"key-{secrets.token_hex(12)}", stand_in.url, ""
+        key, url, upstream_key = f"key-{secrets.token_hex(12)}", mock_server.url, ""
     else:
         running = gateways[keepalive_s]
         key, url, upstream_key = running.token, running.url, running.keys[upstream]
     protocol, prefix = (vendor, "") if upstream == "direct" else (upstream, f"to-{upstream}/")
     with opened(vendor, url, key) as sdk:
-        yield Way(sdk, url, key, protocol, prefix, stand_in, len(stand_in.requests), upstream_key)
+        yield Way(sdk, url, key, protocol, prefix, mock_server, len(mock_server.requests), upstream_key)

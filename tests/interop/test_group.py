@@ -54,12 +54,12 @@ api_key = {key}
 ROOTS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta", "responses": "/v1"}
 
 
-def configuration(stand_in: str, nobody: str) -> str:
+def configuration(mock_server: str, nobody: str) -> str:
     """A group for each way of being down and each protocol behind it; no breaker opens, no key but its own is blamed."""
     parts = [HEALTH]
     for down, bad in {**DOWN, STALLED: "fail-stall"}.items():
         for upstream in UPSTREAMS:
-            url = stand_in if bad else nobody
+            url = mock_server if bad else nobody
             parts.append(PROVIDER.format(down=down, upstream=upstream, url=url, root=ROOTS[upstream], key='"none"'))
             first = f"{down}-{upstream}/{bad or 'demo'}"
             parts += [GROUP.format(down=down, upstream=upstream, model=model, first=first) for model in ("demo", "demo-tools")]
@@ -72,7 +72,7 @@ class Through(NamedTuple):
     sdk: Any
     upstream: str
     gateway: Gateway
-    stand_in: Any
+    mock_server: Any
     begun: int
 
     def chat(self, down: str, model: str = "demo", **wish: Any) -> Any:
@@ -81,18 +81,18 @@ class Through(NamedTuple):
     @property
     def asked(self) -> int:
         """How often the mock server was asked since this test began."""
-        return len([each for each in self.stand_in.requests[self.begun :] if each["method"] == "POST"])
+        return len([each for each in self.mock_server.requests[self.begun :] if each["method"] == "POST"])
 
 
 @pytest.fixture(scope="module")
-def grouped(stand_in: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def grouped(mock_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # ours, and not listened to: whoever connects is refused
         address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        running = Gateway(tmp_path_factory.mktemp("group"), stand_in.url, 10.0, configuration(stand_in.url, address))
+        running = Gateway(tmp_path_factory.mktemp("group"), mock_server.url, 10.0, configuration(mock_server.url, address))
         yield running
         assert running.close() == 0
-        assert [line for line in running.lines if "a fault of ours" in line or "Traceback" in line] == []
+        assert [line for line in running.lines if "an internal error" in line or "Traceback" in line] == []
 
 
 @pytest.fixture(params=UPSTREAMS)
@@ -101,10 +101,10 @@ def upstream(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def through(vendor: str, upstream: str, grouped: Gateway, stand_in: Any) -> Iterator[Through]:
+def through(vendor: str, upstream: str, grouped: Gateway, mock_server: Any) -> Iterator[Through]:
     require(vendor)
     with opened(vendor, grouped.url, grouped.token) as sdk:
-        yield Through(sdk, upstream, grouped, stand_in, len(stand_in.requests))
+        yield Through(sdk, upstream, grouped, mock_server, len(mock_server.requests))
 
 
 @STREAMS
@@ -141,7 +141,7 @@ def test_groups_are_listed_and_found_by_name(through: Through) -> None:
     assert through.sdk.model(name) == name
 
 
-def test_the_answer_says_who_it_was_and_health_says_who_it_was_not(grouped: Gateway) -> None:
+def test_the_answer_names_the_member_that_gave_it_and_health_the_one_that_failed(grouped: Gateway) -> None:
     headers = {"authorization": f"Bearer {grouped.token}", "content-type": "application/json"}
     body = {"model": "refused-openaidemo", "messages": [{"role": "user", "content": "Hello"}]}
     asked = urllib.request.Request(f"{grouped.url}/v1/chat/completions", json.dumps(body).encode(), headers)

@@ -61,14 +61,14 @@ def test_a_long_answer_keeps_every_word(way: Any, stream: bool) -> None:
 
 
 @STREAMS
-def test_tokens_from_a_cache_are_told_and_counted_once(way: Any, stream: bool) -> None:
+def test_tokens_from_a_cache_are_reported_and_counted_once(way: Any, stream: bool) -> None:
     said = way.chat("demo-cached", stream=stream).say("One two three four five six seven eight.")
     assert 4 <= said.cached < said.input_tokens < 16
 
 
 @STREAMS
 @pytest.mark.parametrize(("model", "finish"), [("fail-length", "length"), ("fail-filter-mid", "refused")])
-def test_why_an_answer_ended_is_told(way: Any, model: str, finish: str, stream: bool) -> None:
+def test_the_reason_of_an_answers_end_arrives(way: Any, model: str, finish: str, stream: bool) -> None:
     said = way.chat(model, stream=stream).say("Hello")
     assert (said.finish, said.text) == (finish, f"{WHO} You said: Hello")
 
@@ -209,7 +209,7 @@ def test_an_image_by_its_address_arrives_or_is_refused(way: Any) -> None:
 
 
 @STREAMS
-def test_an_answer_fits_the_schema_that_was_asked_for(way: Any, stream: bool) -> None:
+def test_an_answer_fits_the_requested_schema(way: Any, stream: bool) -> None:
     said = way.chat(schema=trip(), stream=stream).say("Plan a trip.")
     assert said.parsed.title == "mock"
     assert said.parsed.mode == "train"
@@ -237,7 +237,7 @@ def test_an_error_of_the_model_is_the_sdks_own_error(way: Any, status: int, stre
 
 
 @STREAMS
-def test_a_conversation_that_is_too_long_is_told_in_the_words_that_the_sdks_users_look_for(way: Any, stream: bool) -> None:
+def test_a_conversation_that_is_too_long_is_refused_in_the_words_that_the_sdks_users_look_for(way: Any, stream: bool) -> None:
     with pytest.raises(way.sdk.error) as caught:
         way.chat("fail-context", stream=stream).say("Hello")
     problem = way.sdk.problem(caught.value)
@@ -292,14 +292,14 @@ def test_a_stream_that_fails_before_its_text_is_answered_with_a_status(way: Any,
 
 
 @THROUGH
-def test_a_wrong_token_is_refused_before_anyone_is_asked(vendor: str, upstream: str, gateway: Any, stand_in: Any) -> None:
+def test_a_wrong_token_is_refused_before_anything_is_sent(vendor: str, upstream: str, gateway: Any, mock_server: Any) -> None:
     require(vendor)
-    begun = len(stand_in.requests)
+    begun = len(mock_server.requests)
     with opened(vendor, gateway.url, "wrong-" + gateway.token) as sdk:
         with pytest.raises(sdk.error) as caught:
             sdk.chat(f"to-{upstream}/demo").say("Hello")
         assert sdk.problem(caught.value).status == 401
-    assert len(stand_in.requests) == begun
+    assert len(mock_server.requests) == begun
 
 
 @THROUGH

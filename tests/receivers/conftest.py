@@ -18,7 +18,7 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """start(config, env={...}) -> running.Process; it is ended with the test, and its log must hold no fault of ours."""
+    """start(config, env={...}) -> running.Process; it is ended with the test, and its log must hold no internal error."""
     started: list[Process] = []
 
     def begin(config: str, **how: Any) -> Process:

@@ -189,7 +189,7 @@ def test_mlflow_shows_models_tokens_cost_session_user_and_the_failed_attempt(
     gateway.logged("takes no metrics (status 404)")
 
 
-def test_what_each_refuses_is_told_with_the_setting_that_mends_it(
+def test_what_each_refuses_is_reported_with_the_setting_that_mends_it(
     start: Callable[..., Process], upstream: Upstream, phoenix: str, mlflow: str
 ) -> None:
     gateway = call(start, upstream, {"OTEL_EXPORTER_OTLP_ENDPOINT": mlflow})

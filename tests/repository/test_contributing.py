@@ -63,7 +63,7 @@ def test_every_step_that_is_named_is_one() -> None:
     assert named and named <= {name for name, *_ in steps}
 
 
-def test_a_step_that_does_not_exist_is_wrong_usage() -> None:
+def test_a_step_that_does_not_exist_is_a_usage_error() -> None:
     if sys.platform == "win32":
         pytest.skip("the gate is a shell script")
     run = subprocess.run([str(ROOT / ".ci" / "run"), "no-such-step"], capture_output=True, text=True, timeout=60, check=False)
@@ -72,7 +72,8 @@ def test_a_step_that_does_not_exist_is_wrong_usage() -> None:
 
 def test_the_hooks_have_the_gate_s_version_of_ruff() -> None:
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
-    assert re.findall(r"ruff==[\d.]+", hooks) == re.findall(r"ruff==[\d.]+", PYPROJECT)
+    assert set(re.findall(r"ruff==[\d.]+", hooks)) == set(re.findall(r"ruff==[\d.]+", PYPROJECT))
+    assert {"ruff check", "ruff format"} == set(re.findall(r"entry: (ruff \w+)", hooks))
 
 
 def test_editors_break_lines_where_ruff_does() -> None:

@@ -72,13 +72,14 @@ def test_the_wheel_carries_its_pages_and_the_skill(tmp_path: Path, cli: Any) -> 
     if done.returncode:
         pytest.skip(f"the build tools cannot be had: {done.stderr[-200:]}")
     env = {**cli.env, "PYTHONPATH": str(tmp_path / "site")}
-    for words in (["docs", "cli"], ["skill", "check"], ["skill", "export", "out"]):
+    assert all((tmp_path / "site" / package / "py.typed").is_file() for package in ("llm_router_extras", "llm_router_gateway"))
+    for words in (["docs", "cli"], ["skill", "check"], ["skill", "export", "out"], ["skill", "install", "--agent", "codex"]):
         program = [sys.executable, "-c", "import sys, llm_router_client as c; sys.exit(c.main(sys.argv[1:]))", *words]
         done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=60)
         assert done.returncode == 0, (words, done)
 
 
-def test_what_only_the_gateway_needs_is_not_asked_of_the_clients_older_pythons() -> None:
+def test_what_only_the_gateway_needs_is_not_required_on_the_clients_older_pythons() -> None:
     """uv resolves a project for all of them, and refuses it where one cannot be had."""
     [cluster] = re.findall(r"(?m)^cluster = \[(.*)\]", PYPROJECT)
     requirements = re.findall(r'"([^"]+)"', cluster)

@@ -118,6 +118,21 @@ def test_a_key_that_is_revoked_at_one_gateway_is_refused_by_the_other_within_hal
     until(lambda: chat_as(two, deleted["key"]).status == 401)
 
 
+def test_a_change_of_keys_that_nothing_notifies_of_is_found_by_looking(server: PostgresServer, replica: Replicas) -> None:
+    """A message that is lost, or a pool that does not pass it on."""
+    import psycopg
+
+    address = server.database()
+    one = replica("one", address)
+    made = post(one, "/api-keys", {"name": "laptop"})
+    assert chat_as(one, made["key"]).status == 200
+    with psycopg.connect(address) as db:
+        db.execute("SET session_replication_role = replica")  # without triggers, and so without NOTIFY
+        db.execute("DELETE FROM api_keys WHERE id = %s", (made["item"]["id"],))
+        db.execute("UPDATE meta SET value = (value::bigint + 1)::text WHERE name = 'keys_generation'")
+    until(lambda: chat_as(one, made["key"]).status == 401, "the key is refused")
+
+
 @pytest.mark.parametrize("more", ["", "workers = 2"])
 def test_without_redis_a_budget_that_is_spent_at_one_gateway_is_used_up_at_the_others(
     server: PostgresServer, replica: Replicas, more: str
@@ -147,6 +162,7 @@ def test_any_gateway_shows_the_page_for_all_and_marks_the_silent_and_the_differe
     for gateway in (one, two):
         until(lambda gateway=gateway: gateway.get("/monitor/invocations").json["total"] >= 2)
         assert gateway.get("/monitor/statistics?range=1h").json["overall"]["success"] == 2
+        assert len(gateway.get("/monitor/export.jsonl").data.splitlines()) >= 2
         until(lambda gateway=gateway: replicas_of(gateway)["alive"] == 2)
         shown = replicas_of(gateway)
         assert [each["is_self"] for each in shown["items"]] == [True, False] and shown["configurations"] == 1
@@ -163,17 +179,19 @@ def test_any_gateway_shows_the_page_for_all_and_marks_the_silent_and_the_differe
     one.signal(signal.SIGKILL)
     one.ended()
     until(lambda: len(replicas_of(two)["silent"]) == 1, "the killed gateway is marked")
+    assert 'llm_router_replicas{state="silent"} 1' in two.get("/metrics").data.decode()
+    assert [(each["is_self"], each["is_silent"]) for each in replicas_of(two)["items"]] == [(True, False), (False, True)]
+    assert two.get("/monitor/statistics?range=1h").json["store"]["replicas"]["silent"] == replicas_of(two)["silent"]
     assert server.password not in two.log and server.password not in json.dumps(replicas_of(two))
 
 
-def test_an_outage_loses_no_call_keeps_known_keys_and_admits_nobody_on_a_guess(
-    server: PostgresServer, replica: Replicas
-) -> None:
+def test_an_outage_loses_no_call_keeps_known_keys_and_refuses_unknown_ones(server: PostgresServer, replica: Replicas) -> None:
     address = server.database()
     one, two = replica("one", address), replica("two", address)
     key = post(one, "/api-keys", {"name": "team"})["key"]
     until(lambda: chat_as(two, key).status == 200)
     until(lambda: calls_in(address) == 1)
+    until(lambda: replicas_of(one)["alive"] == 2, "they know each other")
     server.kill()
     one.logged("calls cannot be stored")
     until(lambda: chat_as(one, f"{key[:-6]}abcdef").status == 503, "an unknown key cannot be judged")
@@ -183,6 +201,8 @@ def test_an_outage_loses_no_call_keeps_known_keys_and_admits_nobody_on_a_guess(
         for _ in range(5):
             assert chat_as(gateway, key).status == 200
     assert one.get("/monitor/invocations").status == 503
+    until(lambda: replicas_of(one)["silent"], "what was heard before the outage is not shown as news")
+    assert replicas_of(one)["alive"] == 1 and replicas_of(one)["items"][0]["is_self"]
     assert (one.get("/health/ready").status, one.get("/health/ready").json["checks"]["store"]) == (200, "away")
     answer = one.send("POST", "/api-keys", json.dumps({"name": "new"}).encode(), content_type="application/json")
     assert answer.status == 503 and server.password not in answer.data.decode()
@@ -205,6 +225,36 @@ def test_known_keys_end_when_the_store_has_been_away_for_too_long(server: Postgr
     assert chat_as(one, ADMIN).status == 200  # of the configuration: it needs no store
     server.start()
     until(lambda: chat_as(one, key).status == 200)
+
+
+def test_a_right_that_is_taken_away_is_in_the_log_once_and_known_keys_go_on(
+    server: PostgresServer, replica: Replicas, tmp_path: Path
+) -> None:
+    import psycopg
+    from running import command
+
+    owner = server.database()
+    with psycopg.connect(owner, autocommit=True) as db:
+        db.execute("CREATE ROLE plain LOGIN PASSWORD 'gate-way'")
+        db.execute(f"ALTER DATABASE {owner.rpartition('/')[2]} OWNER TO plain")  # type: ignore[arg-type]
+        address = f"postgresql://plain:gate-way@{owner.rpartition('@')[2]}"  # pragma: allowlist secret
+        one = replica("one", address)
+        key = post(one, "/api-keys", {"name": "team"})["key"]
+        assert chat_as(one, key).status == 200
+        db.execute("REVOKE ALL ON api_keys FROM plain")
+        post(replica("two", owner), "/api-keys", {"name": "other"})  # so that there is something to read
+        one.logged(
+            "keys and what other gateways say cannot be read from the database: permission denied for table api_keys (42501)"
+        )
+        assert (chat_as(one, key).status, chat_as(one, f"{key[:-6]}abcdef").status) == (200, 503)
+        until(lambda: calls_in(owner) == 2, "calls are stored all the same")
+        db.execute("ALTER TABLE api_keys OWNER TO CURRENT_USER")
+        done = command(tmp_path / "one", "-c", "router.toml", "--check")
+        assert done.returncode == 1 and b"plain does not own api_keys" in done.stdout and b"gate-way" not in done.stdout
+        db.execute("ALTER TABLE api_keys OWNER TO plain")
+        db.execute("GRANT ALL ON api_keys TO plain")
+        until(lambda: chat_as(one, f"{key[:-6]}abcdef").status == 401, "keys are read again")
+    assert one.log.count("permission denied for table api_keys") == 1
 
 
 def test_a_gateway_starts_without_the_server_and_has_its_keys_when_it_is_back(

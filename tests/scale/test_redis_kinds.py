@@ -9,42 +9,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from engines import RedisServer, free_port, need_redis
+from engines import PATIENT_S, RedisServer, free_port, need_redis, use
 from running import until
 
-from llm_router_gateway.limiter.leases import GRANTED, MICRO, BeatAsk, EngineAway, RatePart, SlotPart, TakeAsk
+from llm_router_gateway.limiter.leases import BeatAsk, EngineAway
 from llm_router_gateway.limiter.redis import RedisEngine
 
 pytestmark = pytest.mark.slow
-PATIENT_S = 20.0
 
 
 @pytest.fixture(autouse=True)
 def _redis() -> None:
     need_redis()
-
-
-async def use(url: str) -> str:
-    """Every kind of message, through one engine; its version."""
-    engine = RedisEngine(url, timeout_s=PATIENT_S)
-    try:
-        version = await engine.ping()
-        beat = await engine.beat(BeatAsk("l/a", 0, 0, True, 0, ()))
-        assert (beat.processes, beat.holders) == (1, ("l/a",))
-        model = RatePart("model:p/m requests", 5 * MICRO, MICRO, MICRO, MICRO, 0, 0)
-        provider = model._replace(name="provider:p requests")
-        slot = SlotPart("provider:p", 2, 0, 1, 1)
-        found = await asyncio.gather(*(engine.take(TakeAsk("l/a", (model, provider), (slot,))) for _ in range(3)))
-        assert [each.status for each in found] == [GRANTED] * 3
-        await engine.publish(["one", "two"])
-        assert [text for _, text in await engine.notes(beat.now_ms)] == ["one", "two"]
-        await engine.publish(["three"])
-        assert [text for _, text in await engine.notes(beat.now_ms)] == ["three"]
-        assert await engine.common_secret(b"mine") == await engine.common_secret(b"other") == b"mine"
-        await engine.leave("l/a")
-        return version
-    finally:
-        await engine.close()
 
 
 def test_a_password_and_a_database(tmp_path: Path) -> None:

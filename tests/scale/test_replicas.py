@@ -23,18 +23,12 @@ def _redis() -> None:
     need_redis()
 
 
-def outcomes(group: Replicas, calls: int, **terms: int) -> Counter[int]:
-    """The statuses of calls that go to both at once."""
-    with ThreadPoolExecutor(8) as pool:
-        return Counter(pool.map(lambda number: group.chat(number % len(group.gateways), **terms).status, range(calls)))
-
-
 # -- limits
 
 
 def test_a_rate_limit_is_one_limit_however_many_gateways_count(tmp_path: Path) -> None:
     with Replicas(tmp_path, key="limits = { max_requests = 20, per_seconds = 600 }") as group:
-        assert outcomes(group, 80) == {200: 20, 429: 60}
+        assert group.outcomes(80) == {200: 20, 429: 60}
         refused = group.chat(0)
         assert int(refused.headers["retry-after"]) > 1
         assert "20 requests in 600 s" in refused.json["error"]["message"]
@@ -69,7 +63,7 @@ def test_tokens_that_were_estimated_are_corrected_for_all(tmp_path: Path) -> Non
 def test_a_budget_is_one_budget_and_almost_all_of_it_can_be_spent(tmp_path: Path) -> None:
     with Replicas(tmp_path, key="budget = { usd_per_day = 0.2 }") as group:
         group.upstream.does(sends(answer_of(cost_usd=0.0005)))
-        seen = outcomes(group, 600)
+        seen = group.outcomes(600)
         spent = seen[200] * 0.0005
         assert seen[402] > 0 and set(seen) == {200, 402}, seen
         assert 0.19 <= spent <= 0.2 + 1e-9, seen
@@ -80,7 +74,7 @@ def test_a_budget_is_one_budget_and_almost_all_of_it_can_be_spent(tmp_path: Path
 def test_a_budget_in_tokens_and_by_month_is_shared_as_well(tmp_path: Path) -> None:
     with Replicas(tmp_path, key="budget = { tokens_per_month = 20000 }") as group:
         group.upstream.does(sends(answer_of(tokens=50)))
-        seen = outcomes(group, 600)
+        seen = group.outcomes(600)
         assert set(seen) == {200, 402} and 19_000 <= seen[200] * 50 <= 20_000, seen
 
 
@@ -234,7 +228,7 @@ def test_check_says_whether_the_engine_answers_and_what_budgets_need(tmp_path: P
 def test_a_gateway_that_begins_again_takes_nothing_from_what_was_spent(tmp_path: Path) -> None:
     with Replicas(tmp_path, key="budget = { usd_per_day = 0.018 }") as group:
         group.upstream.does(sends(answer_of(cost_usd=0.0005)))
-        assert outcomes(group, 60)[402] > 0
+        assert group.outcomes(60)[402] > 0
         group.restart(0)
-        assert outcomes(group, 40)[402] > 0
+        assert group.outcomes(40)[402] > 0
         assert 30 <= len(group.upstream.requests) <= 36  # of 0.0005 USD each

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,16 +21,10 @@ def _redis() -> None:
     need_redis()
 
 
-def outcomes(group: Replicas, calls: int, **terms: int) -> Counter[int]:
-    """The statuses of calls that go to both gateways at once, each over a connection of its own."""
-    with ThreadPoolExecutor(8) as pool:
-        return Counter(pool.map(lambda number: group.chat(number % len(group.gateways), **terms).status, range(calls)))
-
-
 def test_a_rate_limit_is_one_limit_for_all_workers_of_all_gateways(tmp_path: Path) -> None:
     with Replicas(tmp_path, settings=WORKERS, key="limits = { max_requests = 20, per_seconds = 100000 }") as group:
         assert [len(workers_of(each.pid)) for each in group.gateways] == [2, 2]
-        found = outcomes(group, 80)
+        found = group.outcomes(80)
         served = found[200]
         assert set(found) == {200, 429} and 15 <= served <= 20
 
@@ -42,12 +34,12 @@ def test_a_rate_limit_is_one_limit_for_all_workers_of_all_gateways(tmp_path: Pat
             return served == 20
 
         until(calls_on, "what a worker gave back is used by others")
-        assert set(outcomes(group, 20)) == {429}
+        assert set(group.outcomes(20)) == {429}
 
 
 def test_a_budget_is_not_over_spent_by_four_workers(tmp_path: Path) -> None:
     with Replicas(tmp_path, settings=WORKERS, key="budget = { usd_per_day = 0.02 }") as group:
-        found = outcomes(group, 60, max_tokens=90)  # each holds up to 0.0009 USD and costs 0.001
+        found = group.outcomes(60, max_tokens=90)  # each holds up to 0.0009 USD and costs 0.001
         assert found[200] * 0.001 <= 0.022 and found[200] >= 10
         assert set(found) <= {200, 402}
 

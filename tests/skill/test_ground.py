@@ -28,13 +28,17 @@ def test_the_readme_begins_with_the_first_call_and_the_tests() -> None:
     assert blocks("bash")[:2] == [FIRST_COMMAND, TEST_COMMAND]
 
 
+def test_the_readme_is_short_and_has_one_picture() -> None:
+    assert len(README.splitlines()) < 150 and README.count("![") == 1
+
+
 def test_ci_takes_the_test_command_from_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "grep -m 1 '^python3 -m venv ' README.md" in script
     assert re.findall(r"(?m)^python3 -m venv .*$", README) == [TEST_COMMAND]
 
 
-def test_the_first_command_answers_with_no_key_and_says_who_answers(cli: Any) -> None:
+def test_the_first_command_answers_with_no_key_and_names_the_mock_server(cli: Any) -> None:
     words = [sys.executable, *shlex.split(FIRST_COMMAND)[1:]]
     done = subprocess.run(words, capture_output=True, cwd=ROOT, env=cli.env, stdin=subprocess.DEVNULL, timeout=30)
     assert done.returncode == 0, done.stderr

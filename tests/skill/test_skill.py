@@ -146,7 +146,7 @@ def test_the_declared_environment_is_what_the_client_reads() -> None:
     assert "primaryEnv: AISA_API_KEY" in FRONTMATTER
 
 
-def test_the_client_reads_no_variable_of_ours_past_its_accessor() -> None:
+def test_the_client_reads_each_of_its_variables_through_its_accessor() -> None:
     source = CLIENT.read_text(encoding="utf-8")
     for name in set(re.findall(r"\b(?:AISA|LLM_ROUTER)_[A-Z_]+\b", source)):
         assert name in client.SETTINGS, name
@@ -295,7 +295,7 @@ def snippets(page: Path) -> List[str]:
 
 
 @pytest.mark.slow
-def test_the_python_page_runs_as_printed_against_the_stand_in(demo: Any, cli: Any, tmp_path: Path) -> None:
+def test_the_python_page_runs_as_printed_against_the_mock_server(demo: Any, cli: Any, tmp_path: Path) -> None:
     blocks = snippets(ROOT / "references" / "python-api.md")
     assert len(blocks) >= 5
     script = tmp_path / "snippets.py"

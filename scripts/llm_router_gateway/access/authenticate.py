@@ -106,6 +106,7 @@ class Authenticator:
     def __init__(self, config: Config) -> None:
         self.sessions, self.tries = Sessions(), LoginAttempts()
         self.rows: dict[str, Row] = {}  # keys of the store, by id
+        self.resets: dict[str, Row] = {}  # of keys of the file, as the store has them, by id
         self._generation = -1
         self.is_unread = False  # the last attempt to read the store failed
         self.sealed = ""  # why anonymous callers are refused: the store's keys are unknown
@@ -121,7 +122,7 @@ class Authenticator:
 
     def configure(self, config: Config, entries: Entries) -> None:
         """The credentials of a new Config, which entries_of() found in a thread; those of the store stay."""
-        self._config, self._fixed = config, entries
+        self._config, self._fixed, self._file_keys = config, entries, config.keys
         self._is_local = LOOPBACK.fullmatch(config.server.host) is not None
         self._proxies = networks_of(config.server.trusted_proxies)
         self._merge()
@@ -131,7 +132,9 @@ class Authenticator:
         if generation < self._generation and not is_new:
             return
         self._generation = generation
-        self.rows = {row.key.id: row for row in rows}
+        found = {row.key.id: row for row in rows}
+        self.rows = {key_id: row for key_id, row in found.items() if not row.key.is_of_file}
+        self.resets = {key_id: row for key_id, row in found.items() if row.key.is_of_file}
         self.sealed = lost or ("" if self.is_unread else self.sealed)
         self.is_unread = False
         self._stored = Entries(
@@ -141,11 +144,13 @@ class Authenticator:
         self._merge()
 
     def judge(self, unknown: str, expired: str) -> None:
-        """While the store is out of reach: what callers with an unknown key, and with one of the store, are told (503)."""
+        """While the store is out of reach: the messages for callers with an unknown key, and with one of the store (503)."""
         self._unknown, self._expired = unknown, expired
 
     def _merge(self) -> None:
         """All entries: those of the configuration before those of the store, each as lately used as it was."""
+        if self.resets:
+            self._reset_file_keys()
         used = [(key_id, entry.last_used) for key_id, entry in self._by_id.items() if entry.last_used is not None]
         self._entries = self._stored.by_digest | self._fixed.by_digest
         self._by_id = self._stored.by_id | self._fixed.by_id
@@ -153,6 +158,24 @@ class Authenticator:
             entry = self._by_id.get(key_id)
             if entry is not None:
                 entry.last_used = max(last_used, entry.last_used or last_used)
+
+    def _reset_file_keys(self) -> None:
+        """Gives the keys of the file the resets that the store has of them; a later one in the file itself stays."""
+        known: dict[str, Key] = {}
+        for key, _ in self._config.keys:
+            row = self.resets.get(key.id)
+            reset = row.key.reset if row is not None else None
+            is_later = reset is not None and (key.reset is None or key.reset.at < reset.at)
+            known[key.id] = replace(key, reset=reset) if is_later else key
+        self._file_keys = tuple((known[key.id], secrets) for key, secrets in self._config.keys)
+        for entry in self._fixed.by_digest.values():
+            if entry.caller.key is not None:
+                entry.caller = replace(entry.caller, key=known[entry.caller.key_id])
+
+    @property
+    def all_rows(self) -> list[Row]:
+        """What the store has, as `take` takes it."""
+        return [*self.rows.values(), *self.resets.values()]
 
     @property
     def is_open(self) -> bool:
@@ -172,8 +195,8 @@ class Authenticator:
 
     @property
     def file_keys(self) -> tuple[tuple[Key, Sequence[Secret]], ...]:
-        """[[keys]]."""
-        return self._config.keys
+        """[[keys]], each since its last reset."""
+        return self._file_keys
 
     @property
     def fixed_names(self) -> frozenset[str]:
@@ -263,7 +286,7 @@ class Authenticator:
         return entry.caller
 
     def _check_reach(self, entry: Entry) -> None:
-        """Unavailable for a key of the store when nobody can say whether it is still good."""
+        """Unavailable for a key of the store while it is unknown whether it is still good."""
         if self._expired and entry.caller.key_id in self.rows:
             raise Unavailable(self._expired, code=OUT_OF_REACH, retry_after_s=1.0)
 

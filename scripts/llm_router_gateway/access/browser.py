@@ -63,7 +63,7 @@ def check_own_page(headers: Mapping[str, str], allowed: Sequence[str]) -> None:
         raise Forbidden(f"pages of {origin[:100]!r} may not manage this server without a key")
 
 
-def named(cors_origins: Sequence[str]) -> Sequence[str]:
+def listed_origins(cors_origins: Sequence[str]) -> Sequence[str]:
     """The origins that a list names; "*" names none."""
     return [origin for origin in cors_origins if origin != "*"] if "*" in cors_origins else cors_origins
 

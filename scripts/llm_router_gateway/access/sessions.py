@@ -95,7 +95,7 @@ class Sessions:
         return hmac.new(self.secret, text.encode("utf-8", "surrogateescape") + digest, sha256).hexdigest()
 
     def signed_digest(self, text: str, digests: Iterable[bytes], now: float) -> bytes | None:
-        """The key behind a login at another gateway; None where the signature is not ours, or the session has ended."""
+        """The key behind a login at another gateway; None where the signature is not this group's, or the session has ended."""
         head, _, signature = text.rpartition(".")
         token, _, until = head.rpartition(".")
         if not (self.secret and token and until.isdigit() and now < int(until)) or token_digest(token) in self._ended:
@@ -140,7 +140,7 @@ class Sessions:
         return Logins([(name, digest, until) for name, (digest, until) in self._open.items()], self.secret, list(self._ended))
 
     def adopt(self, found: Logins) -> None:
-        """Those of another process, in the place of ours."""
+        """Replaces all sessions by those of another process."""
         self._open = OrderedDict((name, (digest, until)) for name, digest, until in found.open)
         self.secret, self._ended = found.secret, OrderedDict.fromkeys(found.ended, math.inf)
 

@@ -5,7 +5,7 @@
     home.push_keys(), home.push_sessions(), home.push_config()      to all workers, in order
     await home.in_force()                                 once all of them have it, or after IN_FORCE_S
     await home.refresh()                                  once all of them have reported, or after FRESH_S
-    home.look()                                            every few seconds: a worker that is silent for long is ended
+    home.look()                                            every second: a worker that hangs is ended
     home.tend()                                            several times a second, where other gateways share with this one
 
 The welcome of a worker: {"config": text, "keys": [rows, generation, sealed], "sessions": [...], "routing": {...},
@@ -37,10 +37,10 @@ from ..store.redaction import Bodies
 from .leases import LeaseDesk
 from .messages import pack_logins, pack_owned, pack_row, pack_turn, unpack_owned, unpack_record, unpack_turn
 from .routing import SHARED, Changes, MemberViews, absorb, whole_state
+from .silence import Doing, Silence
 
 IN_FORCE_S = 0.5  # the longest that an administrator's response waits for a worker that does not acknowledge
 FRESH_S = 0.5  # the longest that it waits for a worker's report
-SILENT_LOOKS = 6  # of `look`; a worker says something twice a second
 CONFIG_S = 60.0  # for a worker to read a configuration
 
 
@@ -84,12 +84,13 @@ class HomeParts:
     owned: OwnedObjects | None
     log: Log
     keep: Callable[[Call, Bodies | None], None]  # a record
-    count_attempts: Callable[[Sequence[Sequence[Any]]], None]  # (model, provider, cause, how many) of requests to upstreams
+    count_attempts: Callable[[Sequence[Sequence[Any]]], None]  # requests to upstreams: management.metrics.add_attempts
     config_text: Callable[[], str]
     clock: Callable[[], float]
     expects: Callable[[str], bool]  # whether a worker of this name was started
     on_ready: Callable[[str], None]
     end_worker: Callable[[str, str], None]  # one that cannot go on, and why
+    doing: Callable[[int], Doing | None] = lambda pid: None  # what the system says of a worker's process
 
 
 @dataclass(slots=True, eq=False)
@@ -102,8 +103,9 @@ class Worker:
     open: int = 0  # requests that it is answering
     leased: Mapping[str, float] = field(default_factory=dict)  # what it has of limits and budgets, as it said last
     pid: int = 0
+    is_ready: bool = False  # it accepts callers; until then it reads its configuration, which may be large
     is_heard: bool = True  # since the last look
-    silent: int = 0  # looks in a row without a word of it
+    silence: Silence = field(default_factory=Silence)
 
 
 @dataclass(slots=True)
@@ -112,7 +114,7 @@ class Home:
 
     parts: HomeParts
     workers: dict[str, Worker] = field(default_factory=dict)
-    telemetry: dict[str, Mapping[str, int]] = field(default_factory=dict)  # spans of each worker, of those that have ended too
+    telemetry: dict[str, Mapping[str, int]] = field(default_factory=dict)  # spans of each worker; "": of those that have ended
     _views: MemberViews = field(default_factory=MemberViews)
     _outside: Notes = field(default_factory=lambda: Notes("home"))  # what workers know of what other gateways found
     _logins: list[Any] = field(default_factory=list)  # as last sent to the workers
@@ -154,7 +156,8 @@ class Home:
 
     def _handlers(self, worker: Worker) -> dict[str, Callable[..., Any]]:
         return {
-            "ready": lambda: self.parts.on_ready(worker.name),
+            "ready": lambda: self._ready(worker),
+            "alive": lambda: setattr(worker, "is_heard", True),
             "batch": lambda number, calls, lines, used: self._batch(worker, number, calls, lines, used),
             "open": lambda count: setattr(worker, "open", count),
             "leased": lambda sums: setattr(worker, "leased", sums),
@@ -165,6 +168,10 @@ class Home:
             "lease": lambda name, values: self._lease(worker, name, values),
             "sums": self.parts.leases.sums, "settle": self.parts.leases.settle,
         }  # fmt: skip
+
+    def _ready(self, worker: Worker) -> None:
+        worker.is_ready = True
+        self.parts.on_ready(worker.name)
 
     def _welcome(self) -> dict[str, Any]:
         parts = self.parts
@@ -182,6 +189,9 @@ class Home:
         if worker is None:
             return
         del self.workers[worker.name]
+        ended, last = self.telemetry.get("", {}), self.telemetry.pop(worker.name, {})
+        if last:
+            self.telemetry[""] = {name: ended.get(name, 0) + count for name, count in last.items() if name != "waiting"}
         self._views.fill(self.parts.routing_state, self._views.forget(worker.name))
         self._start(self.parts.leases.leave(worker.name))
 
@@ -194,12 +204,12 @@ class Home:
         task.add_done_callback(self._tasks.discard)
 
     def look(self) -> None:
-        """Every few seconds: ends a worker that has shown no sign of life for SILENT_LOOKS of them; another takes its place."""
-        for worker in tuple(self.workers.values()):
-            worker.silent = 0 if worker.is_heard else worker.silent + 1
-            worker.is_heard = False
-            if worker.silent == SILENT_LOOKS:
-                self.parts.end_worker(worker.name, "showed no sign of life for half a minute and was ended")
+        """Every second: ends a worker that hangs; another takes its place."""
+        for worker in [each for each in self.workers.values() if each.is_ready]:
+            is_heard, worker.is_heard = worker.is_heard, False
+            why = worker.silence.look(is_heard, None if is_heard else self.parts.doing(worker.pid))
+            if why:
+                self.parts.end_worker(worker.name, f"{why}, and was ended")
 
     # -- what workers say
 
@@ -275,7 +285,7 @@ class Home:
 
     def _keys(self) -> list[Any]:
         authenticator = self.parts.authenticator
-        return [[pack_row(row) for row in authenticator.rows.values()], authenticator.generation, authenticator.sealed]
+        return [[pack_row(row) for row in authenticator.all_rows], authenticator.generation, authenticator.sealed]
 
     def push_keys(self) -> None:
         self._push("keys", *self._keys())
@@ -316,7 +326,7 @@ class Home:
             await asyncio.wait(tuple(self._pushes), timeout=IN_FORCE_S)
 
     def tend(self) -> None:
-        """Several times a second, where other gateways share with this one: tells the workers what these found."""
+        """Several times a second, where other gateways share with this one: passes on to the workers what these found."""
         if pack_logins(self.parts.authenticator.sessions.all()) != self._logins:
             self.push_sessions()
         notes = self._outside.changes(self.parts.routing_state, self.parts.clock())
@@ -324,7 +334,7 @@ class Home:
             for worker in self.workers.values():
                 worker.link.send("notes", notes)
 
-    async def settled(self) -> None:
+    async def wait_settled(self) -> None:
         """Waits until what dead workers held is given back."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))

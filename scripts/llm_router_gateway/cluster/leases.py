@@ -171,7 +171,7 @@ class WorkerLeases:
             except EngineAway:
                 pass  # the link says the same
             except Exception as error:
-                self._warn(f"a fault of ours in what is shared: {type(error).__name__}: {error}")
+                self._warn(f"an internal error in what is shared: {type(error).__name__}: {error}")
 
     def leased(self) -> dict[str, float]:
         return self._part.leased()

@@ -1,4 +1,4 @@
-"""What the home and its workers say to each other over a `net/link`, and how their values look in JSON. Pure.
+"""The messages between the home and its workers over a `net/link`, and how their values look in JSON. Pure.
 
 From a worker to the home:
 

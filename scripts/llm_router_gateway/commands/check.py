@@ -129,7 +129,7 @@ async def probe_collector(telemetry: Telemetry, clock: Callable[[], float]) -> O
 
 
 async def check_state(state: State, store: str, clock: Callable[[], float]) -> Outcome:
-    """Whether the engine of [state] answers, and how fast; what budgets need is said as a note."""
+    """Whether the engine of [state] answers, how fast, and takes what gateways write; what budgets need is said as a note."""
     from ..limiter.leases import EngineAway
     from ..limiter.redis import RedisEngine
 
@@ -139,13 +139,17 @@ async def check_state(state: State, store: str, clock: Callable[[], float]) -> O
         began = clock()
         await engine.ping()
         seconds = clock() - began
+        warning = await engine.probe()
     except EngineAway as error:
-        return Outcome(engine.where, 0.0, error=Unavailable(f"{error}; check [state] url, and that the server runs"))
+        advice = "" if "; " in str(error) else "; check [state] url, and that the server runs"
+        return Outcome(engine.where, 0.0, error=Unavailable(f"{error}{advice}"))
     finally:
         await engine.close()
     if seconds > state.timeout_s:
         text = f"answers after {seconds * 1_000:.0f} ms: more than [state] timeout_s, {state.timeout_s * 1_000:.0f} ms"
         return Outcome(engine.where, seconds, error=Unavailable(f"{text}; move it nearer, or raise timeout_s"))
+    if warning:
+        sys.stderr.write(f"note: {engine.where}: {warning}\n")
     if not is_postgres(store):
         sys.stderr.write(
             "note: each gateway keeps a call log of its own. Limits, health and budgets are shared, but when the engine of "
@@ -165,8 +169,12 @@ def check_store(address: str, clock: Callable[[], float]) -> Outcome:
         with CommandSession(address, creates=False, is_new=True) as found:
             version = found.session.raw.info.server_version
             missing, unknown = migrations.missing_steps(found.session), migrations.unknown_steps(found.session)
+            with found.errors():
+                lacking = migrations.missing_rights(found.session)
     except StoreUnusable as wrong:
         return Outcome(place, clock() - began, error=Unavailable(str(wrong)))
+    if lacking:
+        return Outcome(place, clock() - began, error=Unavailable(f"{place}: {lacking}"))
     facts = [f"PostgreSQL {version // 10_000}.{version % 10_000}", f"{len(migrations.MIGRATIONS) - len(missing)} steps"]
     facts += [f"{', '.join(missing)} will be made by the first gateway"] if missing else []
     facts += [f"steps of a newer version: {', '.join(unknown)}"] if unknown else []

@@ -21,14 +21,14 @@ from ..config.settings import Secret
 from ..config.sources import Source
 from ..errors import BadRequest, GatewayError
 from ..json_body import read_body
-from ..proxy.key_commands import keyed
+from ..proxy.key_commands import candidate_with_key
 from ..proxy.outgoing import Outgoing, chat_call, convert_request, relay_request
 from ..proxy.paths import Call
 from ..proxy.request import Exchange, Record, RequestContext
 from ..routing.resolve import Candidate, candidates
 from ..routing.snapshot import snapshot_of
 from ..wire.registry import SPECS, UPSTREAMS
-from .program import as_typed, program_name
+from .program import Parser, as_typed, program_name, read_request, unusable
 
 MASK = "***"
 # Whose address a bare protocol stands for: its first preset's.
@@ -45,7 +45,7 @@ class NullExchange:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         f"{program_name()} convert", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Prints the exact upstream request for the request on standard input, and what would be lost. "
         "Nothing is sent.",
@@ -91,7 +91,7 @@ def outgoing(options: argparse.Namespace, data: bytes) -> tuple[Outgoing, Record
     if not candidate.remote_id:
         raise BadRequest("model is missing: give --model or name one in the request")
     if candidate.provider.key_command is not None:  # a dry run does not run it
-        candidate = keyed(candidate, Secret(MASK))
+        candidate = candidate_with_key(candidate, Secret(MASK))
     record = Record("dry-run", "POST", "", "", 0.0, options.source, wanted or candidate.remote_id, candidate.name)
     spec = SPECS[options.source]
     record.stream = options.stream or spec.wants_stream(body.fields)
@@ -121,9 +121,9 @@ def result_json(out: Outgoing) -> dict[str, Any]:
 def run(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     try:
-        out, record = outgoing(options, sys.stdin.buffer.read())
+        out, record = outgoing(options, read_request())
     except ConfigError as error:
-        sys.stderr.write(f"the configuration cannot be used: {error}\n")
+        sys.stderr.write("".join(f"{line}\n" for line in unusable(error)))
         return 2
     except GatewayError as error:
         sys.stderr.write(f"{error.status} {error.code}: {error.message}\n")

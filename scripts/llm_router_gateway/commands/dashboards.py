@@ -47,18 +47,26 @@ def percentiles(metric: str) -> tuple[tuple[str, str], ...]:
     return tuple((quantile(share, metric, "model"), f"p{share * 100:g} {{{{model}}}}") for share in (0.5, 0.95))
 
 
-ERROR_SHARE = f"sum({model_rate('requests_total', ERRORS)}) / clamp_min(sum({model_rate('requests_total', STAYED)}), 1e-9)"
+def share(part: str, whole: str) -> str:
+    """0 where there is nothing to divide by."""
+    return f"({part}) / clamp_min({whole}, 1e-9)"
+
+
+# Errors of callers are subtracted from both sides: neither do they look like a failure of ours, nor do many of them hide one.
+OURS = f"sum({model_rate('requests_total', ERRORS)}) - sum({model_rate('caller_errors_total')})"
+GOOD = f"sum({model_rate('requests_total', STAYED)}) - sum({model_rate('caller_errors_total')})"
+CALLERS = share(f"sum({model_rate('caller_errors_total')})", f"sum({model_rate('requests_total', STAYED)})")
 PANELS = (
     Panel("Calls", "reqps", ((f"sum by (outcome) ({model_rate('requests_total')})", "{{outcome}}"),),
           "Calls that ended, by what came of them. client_gone: the caller hung up."),
     Panel("Share of errors", "percentunit", (
-        (ERROR_SHARE, "errors"),),
-        "Of calls whose caller stayed."),
+        (share(OURS, GOOD), "of providers and gateway"), (CALLERS, "of callers")),
+        "Of calls whose caller stayed. Those of callers were refused for what they sent or may do."),
     Panel("Errors by code", "reqps", ((f"sum by (code) ({model_rate('errors_total')})", "{{code}}"),),
           "What callers saw. An attempt that another model made up for is not here."),
     Panel("Failed attempts by provider and cause", "reqps", (
         (f"sum by (provider, cause) ({model_rate('attempts_total', FAILED)})", "{{provider}} {{cause}}"),),
-        "Requests to providers that failed, whether or not another one answered."),
+        "Requests to providers that failed, whether or not another one answered; what callers sent wrong is among them."),
     Panel("Duration of calls", "s", percentiles("request_duration_seconds"), "From arrival to the true end, streams included."),
     Panel("Time to first output", "s", percentiles("first_output_seconds"), "Of streams."),
     Panel("Tokens", "short", tuple((f"sum({model_rate(f'{kind}_tokens_total')}) * 60", kind)
@@ -128,14 +136,29 @@ class Alert(NamedTuple):
     action: str
 
 
+def total(metric: str, labels: str = "", window: str = "5m") -> str:
+    return f"sum({rate(metric, labels, window)})"
+
+
+def by_provider(metric: str, labels: str = "", window: str = "10m") -> str:
+    return f"sum by (provider) ({rate(metric, labels, window)})"
+
+
+CALLER_ERRORS, CALLS_STAYED = total("caller_errors_total"), total("requests_total", STAYED)
+SENT_BACK = by_provider("attempt_caller_errors_total")
+
 ALERTS = (
     Alert("LLMRouterAbsent", "absent(llm_router_build_info)", "2m", "critical", "No gateway is scraped.",
           "See whether the process runs (GET /health/live) and whether Prometheus has its key (keys create --monitor)."),
-    Alert("LLMRouterErrors", 'sum(rate(llm_router_requests_total{outcome="error"}[5m])) / '
-          'sum(rate(llm_router_requests_total{outcome!="client_gone"}[5m])) > 0.05', "10m", "critical",
-          "{{ $value | humanizePercentage }} of calls fail.", "GET /monitor/statistics lists them by code."),
-    Alert("LLMRouterProviderFailing", f"sum by (provider) ({rate('attempts_total', FAILED, '10m')}) "
-          "/ sum by (provider) (rate(llm_router_attempts_total[10m])) > 0.5", "10m", "warning",
+    Alert("LLMRouterErrors", share(f"{total('requests_total', ERRORS)} - {CALLER_ERRORS}",
+                                   f"{CALLS_STAYED} - {CALLER_ERRORS}") + " > 0.05", "10m", "critical",
+          "{{ $value | humanizePercentage }} of calls fail, and not for what callers sent.",
+          "GET /monitor/statistics lists them by code."),
+    Alert("LLMRouterCallerErrors", share(CALLER_ERRORS, CALLS_STAYED) + " > 0.5", "30m", "info",
+          "{{ $value | humanizePercentage }} of calls are refused for what callers send or may do.",
+          "GET /monitor/invocations?status=caller_error lists them: has a key expired, or used up its budget?"),
+    Alert("LLMRouterProviderFailing", share(f"{by_provider('attempts_total', FAILED)} - {SENT_BACK}",
+                                            f"{by_provider('attempts_total')} - {SENT_BACK}") + " > 0.5", "10m", "warning",
           "{{ $labels.provider }} fails {{ $value | humanizePercentage }} of its requests.",
           "Other models of its groups answer; see its key, its credit and its status page."),
     Alert("LLMRouterModelLeftOut", "max by (model) (llm_router_member_health_factor) == 0", "15m", "warning",

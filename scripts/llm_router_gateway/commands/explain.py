@@ -28,11 +28,11 @@ from ..routing.plan import RoutingRequest, RoutingState, plan
 from ..routing.snapshot import snapshot_of
 from ..wire.registry import DEFAULT, SPECS
 from ..wire.token_estimate import input_tokens
-from .program import as_typed, program_name
+from .program import Parser, as_typed, program_name, read_request, unusable
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         f"{program_name()} explain", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Prints every model that could answer the request on standard input, and why one would or would "
         "not. Nothing is sent.",
@@ -101,9 +101,9 @@ def text_of(decision: Mapping[str, Any]) -> str:
 def run(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     try:
-        decision = explain(options, sys.stdin.buffer.read())
+        decision = explain(options, read_request())
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write("".join(f"{line}\n" for line in unusable(error)))
         return 2
     except GatewayError as error:
         sys.stderr.write(escape(f"{error.status} {error.code}: {error.message}") + "\n")

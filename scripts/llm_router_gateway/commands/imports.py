@@ -19,11 +19,17 @@ from typing import Any
 from ..config.config import ConfigError, parse
 from ..config.imported import READERS, Imported, Wrong, toml_text
 from ..config.sources import read_data_file
-from .program import as_typed, program_name
+from .program import Parser, as_typed, program_name
+
+NEEDED = {
+    "litellm": "LiteLLM's config.yaml has models in model_list",
+    "one-api": "what GET /api/channel/ answers has channels in data; the request needs an administrator's token",
+    "jq-server": "the jq server's config.yaml has models in model_list",
+}
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         f"{program_name()} import", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Prints another router's configuration as a router.toml; what cannot be carried over is listed on stderr.",
         epilog=as_typed("examples:\n"
@@ -56,7 +62,7 @@ def write(path: str, text: str) -> None:
         file.write(text)
 
 
-def tell(found: Imported, problems: Sequence[str]) -> None:
+def print_report(found: Imported, problems: Sequence[str]) -> None:
     for title, lines in (("not carried", found.lost), ("otherwise here", found.notes), ("to be mended", problems)):
         sys.stderr.write("".join(f"{title}: {line}\n" for line in lines))
 
@@ -66,17 +72,19 @@ def run(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     try:
         found = READERS[options.kind](read_data_file(Path(options.file)))
+        if not found.document.get("providers"):
+            raise Wrong(f"there is nothing to carry: {NEEDED[options.kind]}")
         text = toml_text(found.document)
         if options.output:
             write(options.output, text)
     except (ConfigError, Wrong) as error:
-        sys.stderr.write(f"{options.file}: {error}\n")
+        sys.stderr.write(f"{error}\n" if isinstance(error, ConfigError) else f"{options.file}: {error}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(f"{options.output} cannot be written: {error.strerror}\n")
+        sys.stderr.write(f"{options.output} cannot be written: {error.strerror}; name a new file in a folder of yours\n")
         return 2
     if not options.output:
         sys.stdout.write(text)
     problems = missing_in(found.document)
-    tell(found, problems)
+    print_report(found, problems)
     return 1 if problems else 0

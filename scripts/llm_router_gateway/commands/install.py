@@ -23,11 +23,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config.addresses import is_postgres
 from ..config.config import ConfigError
 from ..config.sources import OVERLAY_VARIABLE, Source
 from . import install_cluster
 from .dashboards import alerts, dashboard
-from .program import program_name
+from .program import Parser, program_name
 
 PACKAGE = Path(__file__).absolute().parents[1]
 NAME = "llm-router"
@@ -40,6 +41,8 @@ UID = 10001  # not used by any other user of the image
 PYTHON = "3.13"  # the newest that the tests run under
 LOW_PORT = 1024  # below it a capability is needed
 HOMES = ("/home", "/root", "/run/user")  # what ProtectHome=yes hides
+WATCHDOG_S = 60  # without a sign of life; a gateway that is only busy shows one within a second
+WITHOUT_FILE = ("memory", "off")  # values of [server] store
 EXIT_BAD_CONFIG = 2  # starting it again does not help then
 
 EXPLAINED = """\
@@ -64,6 +67,7 @@ class Place:
     port: int = PORT
     drain_s: float = DRAIN_S
     user: str = ""  # "" = one that systemd makes for each run
+    store: str = ""  # "postgresql", "memory" or "off", as configured; "" = a file, which the service has in its own folder
 
     @property
     def stop_s(self) -> int:
@@ -73,13 +77,15 @@ class Place:
 def place_of(config: str, user: str) -> tuple[Place, str]:
     """The place, and what is worth saying about its configuration."""
     path = Path(config or f"/etc/{NAME}/router.toml").absolute()
-    python, note, port, drain_s = sys.executable or "/usr/bin/python3", "", PORT, DRAIN_S
+    python, note, port, drain_s, store = sys.executable or "/usr/bin/python3", "", PORT, DRAIN_S, ""
     try:
         server = Source(str(path), flags={}, env={**os.environ, "LLM_ROUTER_HOST": "127.0.0.1"}).load().server
         port, drain_s = server.port or PORT, server.drain_s
+        store = "postgresql" if is_postgres(server.store) else server.store if server.store in WITHOUT_FILE else ""
     except ConfigError as error:
-        note = f"{path} cannot be used yet ({error.problems[0].text}): port {PORT} and a drain of {DRAIN_S:g} s are assumed"
-    return Place(python, PACKAGE, path, port, drain_s, user), note
+        note = f"{path} cannot be used yet ({error.problems[0].text}): "
+        note += f"port {PORT}, a drain of {DRAIN_S:g} s and a store in a file are assumed"
+    return Place(python, PACKAGE, path, port, drain_s, user, store), note
 
 
 # ------------------------------------------------------------------------------------------------------------- systemd
@@ -138,6 +144,13 @@ SystemCallErrorNumber=EPERM
 CapabilityBoundingSet={capability}{ambient}"""
 
 
+def store_line(place: Place) -> str:
+    """Where calls are, or wait while PostgreSQL is away; a variable would take precedence over the configured store."""
+    if place.store == "postgresql":
+        return f"Environment=LLM_ROUTER_SPILL_FILE=%S/{NAME}/router.spill.db\n"
+    return "" if place.store else f"Environment=LLM_ROUTER_STORE=%S/{NAME}/router.db\n"
+
+
 def unit(place: Place) -> str:
     """The systemd unit."""
     command = " ".join(map(quote_word, (place.python, str(place.package), "--config", str(place.config))))
@@ -156,6 +169,8 @@ ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=2
+# It shows twice as often that it goes on; one that hangs is ended and started again.
+WatchdogSec={WATCHDOG_S}
 # An invalid configuration is reported once, not every two seconds.
 RestartPreventExitStatus={EXIT_BAD_CONFIG}
 # Open requests have {place.drain_s:g} s ([server] drain_s); then the store is written.
@@ -167,8 +182,7 @@ StateDirectory={NAME}
 StateDirectoryMode=0700
 WorkingDirectory=%S/{NAME}
 UMask=0077
-Environment=LLM_ROUTER_STORE=%S/{NAME}/router.db
-Environment={OVERLAY_VARIABLE}=%S/{NAME}/router.overlay.json
+{store_line(place)}Environment={OVERLAY_VARIABLE}=%S/{NAME}/router.overlay.json
 Environment=PYTHONDONTWRITEBYTECODE=1
 # Keys, one NAME=value a line: OPENAI_API_KEY=..., LLM_ROUTER_TOKEN=..., LLM_ROUTER_ADMIN_TOKEN=... Root's, mode 0600.
 EnvironmentFile=-{ENV_FILE}
@@ -187,7 +201,11 @@ WantedBy=multi-user.target
 def unit_steps(place: Place) -> list[str]:
     """What to do with the unit."""
     config, python, package = (shlex.quote(str(each)) for each in (place.config, place.python, place.package))
-    create = f"sudo {python} {package} keys create --name NAME --store {STATE}/router.db"
+    keys = f"sudo {python} {package} keys create --name NAME"
+    create = {
+        "": f"callers' keys, once it runs: {keys} --store {STATE}/router.db    # the store is there, not beside {config}",
+        "postgresql": f"callers' keys: {keys} --config {config}    # they are in PostgreSQL",
+    }.get(place.store)
     steps = [f"put it into /etc/systemd/system/{NAME}.service"]
     if home_rule(place) == "read-only":
         steps.append("a part of the program lies in a home directory, which the service's user must be able to enter; "
@@ -200,7 +218,7 @@ def unit_steps(place: Place) -> list[str]:
         f"sudo install -D -m 600 /dev/null {ENV_FILE}    # then write the keys into it",
         f"sudo systemctl daemon-reload && sudo systemctl enable --now {NAME}",
         f"journalctl -u {NAME} -f    # and: systemctl reload {NAME}, after a change of the file",
-        f"callers' keys, once it runs: {create}    # the store is there, not beside {config}",
+        *([create] if create else []),
     ]
 
 
@@ -234,7 +252,7 @@ RUN python3 -m compileall -q . && mkdir -p -m 0700 {STATE} && chown {UID}:{UID} 
 ENV PYTHONDONTWRITEBYTECODE=1 \\
     LLM_ROUTER_HOST={".".join("0000")} \\
     LLM_ROUTER_PORT={place.port} \\
-    LLM_ROUTER_STORE={STATE}/router.db \\
+    {container_store(place)} \\
     {OVERLAY_VARIABLE}={STATE}/router.overlay.json
 
 USER {UID}:{UID}
@@ -246,6 +264,12 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 CMD {heal
 ENTRYPOINT ["python3", "/opt/{NAME}/llm_router_gateway"]
 CMD ["--config", "/etc/{NAME}/router.toml"]
 """
+
+
+def container_store(place: Place) -> str:
+    if place.store == "postgresql":
+        return f"LLM_ROUTER_SPILL_FILE={STATE}/router.spill.db"
+    return f"LLM_ROUTER_STORE={place.store or f'{STATE}/router.db'}"
 
 
 def container_steps(place: Place) -> list[str]:
@@ -296,7 +320,7 @@ PLACED: Mapping[str, Callable[[Place, bool], tuple[str, list[str]]]] = {
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         f"{program_name()} install", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description=EXPLAINED, epilog="exit codes:\n  0  printed\n  2  usage error",
     )  # fmt: skip

@@ -33,7 +33,7 @@ class Site(Protocol):
     def stop_s(self) -> int: ...
 
 
-def quoted(words: tuple[str, ...]) -> str:
+def flow_list(words: tuple[str, ...]) -> str:
     return "[" + ", ".join(f'"{word}"' for word in words) + "]"
 
 
@@ -386,7 +386,7 @@ spec:
       containers:
         - name: redis
           image: {REDIS}
-          command: {quoted(words)}
+          command: {flow_list(words)}
           ports: [{{name: redis, containerPort: 6379}}]
           env:
 {from_secret("REDIS_PASSWORD")}\

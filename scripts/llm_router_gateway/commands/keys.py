@@ -17,14 +17,15 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from ..access.authenticate import fixed_names
 from ..config.addresses import is_postgres
-from ..config.config import ConfigError
-from ..config.keys import digest_of, hint_of, key_json, read_json, reset_now
+from ..config.config import Config, ConfigError
+from ..config.keys import Key, digest_of, hint_of, key_json, past_expiry, read_json, reset_now
 from ..config.sources import Source
-from ..errors import GatewayError
+from ..errors import GatewayError, NotFound
 from ..limiter.budgets import LocalBudgets
 from ..management.keys_api import new_secret, stored_key
 from ..policy.budgets import Spent
@@ -34,7 +35,7 @@ from ..store.recorder import StoreUnusable
 from ..store.sql_keys import SqlKeys
 from ..store.sqlite.file import StoreBroken, store_path
 from ..store.sqlite.keys import KeyFile
-from .program import as_typed, program_name
+from .program import Parser, as_typed, program_name, unusable
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -45,7 +46,7 @@ examples:
 Without -c the store of router.toml in the working directory is used.
 
 exit codes: 0 done, 1 no such key, a name already in use, an invalid value, or an unusable store,
-2 usage or configuration error
+2 usage or configuration error, or an --expires in the past
 """
 LISTS = {"models": "allowed_models", "groups": "allowed_groups", "providers": "allowed_providers", "tags": "allowed_tags"}
 ONE = {"show": "show all fields of a key", "disable": "refuse a key from now on", "enable": "accept a disabled key again",
@@ -59,15 +60,23 @@ BUDGETS = {"usd_per_day": "budget in US dollars, each day (UTC)", "usd_per_month
 class CommandFailed(Exception):
     """The command failed; the text gives the reason."""
 
+    exit_code = NOT_DONE
+
+
+class UsageError(CommandFailed):
+    """The command line asks for what cannot be meant."""
+
+    exit_code = USAGE
+
 
 # ----------------------------------------------------------------------------------------------------------- arguments
 
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(f"{program_name()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
+    made = Parser(f"{program_name()} keys", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Callers' keys in the gateway's store.")  # fmt: skip
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="configuration whose store is used")
     shared.add_argument("--store", default="", metavar="FILE", help="the store itself: a file, or postgresql://...")
     shared.add_argument("--json", action="store_true", help="print JSON")
@@ -168,28 +177,47 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def described_key(options: argparse.Namespace, now: float) -> Key:
+    """The key that the flags describe. UsageError, CommandFailed, BadRequest."""
+    key = read_json(terms_of(options, now))
+    wrong = past_expiry(key, now)
+    if wrong:
+        raise UsageError(f"--expires {options.expires} {wrong}")
+    return key
+
+
 # ----------------------------------------------------------------------------------------------------------- the store
 
 
-def place_of(options: argparse.Namespace) -> str:
-    """The store's file, or the address of its database. ConfigError, and CommandFailed for a name that the file has."""
+def place_of(options: argparse.Namespace) -> tuple[str, Config | None]:
+    """The store's file, or the address of its database, and the configuration that names it, if it was not named itself.
+
+    ConfigError, and CommandFailed for a name that the file has.
+    """
     if options.store:
-        return str(options.store)
+        return str(options.store), None
     source = Source(options.config, flags={}, env=os.environ)
     config = source.load()
     if options.command == "create" and options.name in fixed_names(config):
         raise CommandFailed(f"{source.name} has a key that is called {options.name!r}: choose another name")
     if is_postgres(config.server.store):
-        return config.server.store
+        return config.server.store, config
     place = store_path(config.server.store, str(source.path or ""))
     if place in ("", ":memory:"):
         raise CommandFailed(
             "there is no store in a file: write a router.toml or name one with -c FILE, or name the store with --store FILE"
         )
-    return place
+    return place, config
 
 
 # ----------------------------------------------------------------------------------------------------------- commands
+
+
+class Opened(NamedTuple):
+    """What a command works on."""
+
+    keys: KeyRepository
+    config: Config | None  # where the store was named itself, nothing is known of models
 
 
 def item_of(row: Row, spent: Iterable[Spent], now: float) -> dict[str, Any]:
@@ -221,22 +249,25 @@ def say(text: str) -> None:
     sys.stderr.write(escape(text) + "\n")
 
 
-async def run_create(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
-    described, secret = read_json(terms_of(options, now)), new_secret()
-    row = (await keys.insert(stored_key(described, secret, now), digest_of(secret))).row
-    created_text(options, secret, item_of(row, (), now))
-    say(f"created {row.key.name} ({row.key.id}) in {keys.place}; the key is shown only this once")
+async def run_create(options: argparse.Namespace, opened: Opened, now: float) -> int:
+    described, secret = described_key(options, now), new_secret()
+    row = (await opened.keys.insert(stored_key(described, secret, now), digest_of(secret))).row
+    warnings = opened.config.unmatched_patterns(row.key) if opened.config else []
+    created_text(options, {"key": secret, "item": item_of(row, (), now), "warnings": warnings})
+    for warning in warnings:
+        say(f"warning: {warning}")
+    say(f"created {row.key.name} ({row.key.id}) in {opened.keys.place}; the key is shown only this once")
     return DONE
 
 
-def created_text(options: argparse.Namespace, secret: str, item: Mapping[str, Any]) -> None:
+def created_text(options: argparse.Namespace, created: Mapping[str, Any]) -> None:
     """The key alone on its line, or as JSON with its description."""
-    sys.stdout.write(json.dumps({"key": secret, "item": item}, indent=2) + "\n" if options.json else secret + "\n")
+    sys.stdout.write(json.dumps(created, indent=2) + "\n" if options.json else f"{created['key']}\n")
 
 
-async def run_list(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
-    spent = await keys.spent(now)
-    found = [item_of(row, spent, now) for row in (await keys.all()).rows]
+async def run_list(options: argparse.Namespace, opened: Opened, now: float) -> int:
+    spent = await opened.keys.spent(now)
+    found = [item_of(row, spent, now) for row in (await opened.keys.all()).rows if not row.key.is_of_file]
     if options.json:
         sys.stdout.write(json.dumps({"items": found}, indent=2) + "\n")
         return DONE
@@ -245,12 +276,12 @@ async def run_list(options: argparse.Namespace, keys: KeyRepository, now: float)
     for each in cells:
         sys.stdout.write(escape("  ".join(map(str.ljust, each, widths)).rstrip()) + "\n")
     if not found:
-        say(f"{keys.place} contains no key")
+        say(f"{opened.keys.place} contains no key")
     return DONE
 
 
-async def run_show(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
-    item = item_of(await keys.find(options.key), await keys.spent(now), now)
+async def run_show(options: argparse.Namespace, opened: Opened, now: float) -> int:
+    item = item_of(await opened.keys.find(options.key), await opened.keys.spent(now), now)
     if options.json:
         sys.stdout.write(json.dumps(item, indent=2) + "\n")
         return DONE
@@ -259,45 +290,64 @@ async def run_show(options: argparse.Namespace, keys: KeyRepository, now: float)
     return DONE
 
 
-async def run_switch(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
+async def run_switch(options: argparse.Namespace, opened: Opened, now: float) -> int:
     """disable and enable."""
-    row = (await keys.change(options.key, {"is_active": options.command == "enable"})).row
+    row = (await opened.keys.change(options.key, {"is_active": options.command == "enable"})).row
     if options.json:
         sys.stdout.write(json.dumps(item_of(row, (), now), indent=2) + "\n")
     say(f"{options.command}d {row.key.name} ({row.key.id})")
     return DONE
 
 
-async def run_delete(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
-    key = (await keys.delete(options.key)).row.key
+async def run_delete(options: argparse.Namespace, opened: Opened, now: float) -> int:
+    key = (await opened.keys.delete(options.key)).row.key
     if options.json:
         sys.stdout.write(json.dumps({"deleted": key.id}) + "\n")
     say(f"deleted {key.name} ({key.id})")
     return DONE
 
 
-async def run_rotate(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
+async def run_rotate(options: argparse.Namespace, opened: Opened, now: float) -> int:
     secret = new_secret()
-    row = (await keys.rotate(options.key, digest_of(secret), hint_of(secret))).row
-    created_text(options, secret, item_of(row, (), now))
+    row = (await opened.keys.rotate(options.key, digest_of(secret), hint_of(secret))).row
+    created_text(options, {"key": secret, "item": item_of(row, (), now)})
     say(f"rotated {row.key.name} ({row.key.id}); the key is shown only this once")
     return DONE
 
 
-async def run_reset(options: argparse.Namespace, keys: KeyRepository, now: float) -> int:
+async def run_reset(options: argparse.Namespace, opened: Opened, now: float) -> int:
     """By the sums of the call log, to which the last half second of a running gateway may be missing."""
-    spent = await keys.spent(now)
+    spent = await opened.keys.spent(now)
     books = LocalBudgets()
     books.load(spent, now)
-    key = (await keys.find(options.key)).key
-    row = (await keys.change(key.id, reset_now(books.spent(key.id, now), now))).row
+    fixed = key_of_file(options.key, opened.config)
+    if fixed is None:
+        key = await key_of_store(options.key, opened)
+        row = (await opened.keys.change(key.id, reset_now(books.spent(key.id, now), now))).row
+    else:
+        made = (await opened.keys.reset_of_file(fixed.id, reset_now(books.spent(fixed.id, now), now))).row
+        row = made._replace(key=replace(fixed, reset=made.key.reset))
     if options.json:
         sys.stdout.write(json.dumps(item_of(row, spent, now), indent=2) + "\n")
     say(f"reset {row.key.name} ({row.key.id}): its spending is set to zero")
     return DONE
 
 
-Command = Callable[[argparse.Namespace, KeyRepository, float], Coroutine[Any, Any, int]]
+async def key_of_store(name: str, opened: Opened) -> Key:
+    try:
+        return (await opened.keys.find(name)).key
+    except NotFound as error:
+        if opened.config is not None:
+            raise
+        raise CommandFailed(f"{error.message}; for a key of a configuration file, name that with -c FILE") from None
+
+
+def key_of_file(name: str, config: Config | None) -> Key | None:
+    """The key of the configuration file that a name or an id means; no key of the store has such a one."""
+    return next((key for key, _ in config.keys if name in (key.id, key.name)), None) if config is not None else None
+
+
+Command = Callable[[argparse.Namespace, Opened, float], Coroutine[Any, Any, int]]
 COMMANDS: Mapping[str, Command] = {
     "create": run_create, "list": run_list, "show": run_show, "disable": run_switch, "enable": run_switch,
     "delete": run_delete, "rotate": run_rotate, "reset": run_reset,
@@ -321,14 +371,18 @@ def open_keys(place: str, *, creates: bool) -> Iterator[KeyRepository]:
 def run(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     try:
-        place = place_of(options)
+        place, config = place_of(options)
         with open_keys(place, creates=options.command == "create") as keys:
-            return asyncio.run(COMMANDS[options.command](options, keys, time.time()))
+            return asyncio.run(COMMANDS[options.command](options, Opened(keys, config), time.time()))
     except ConfigError as error:
-        say(f"the configuration cannot be used: {error}")
+        for line in unusable(error):
+            say(line)
         return USAGE
+    except CommandFailed as error:
+        say(str(error))
+        return error.exit_code
     except GatewayError as error:
         say(error.message)
-    except (CommandFailed, StoreBroken, StoreUnusable) as error:
+    except (StoreBroken, StoreUnusable) as error:
         say(str(error))
     return NOT_DONE

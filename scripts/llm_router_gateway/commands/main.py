@@ -22,7 +22,7 @@ from ..config.config import Config, ConfigError
 from ..config.settings import SERVER
 from ..config.sources import Source
 from ..proxy.log import event_line
-from .program import as_typed, program_name, write_utf8
+from .program import Parser, as_typed, program_name, write_utf8
 
 EXIT_CODES = {
     0: "served and stopped, or success",
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     """The flags of [server] from the table of settings, then the commands."""
     codes = "".join(f"  {code}  {meaning}\n" for code, meaning in EXIT_CODES.items())
     commands = "".join(f"  {name:<9}{text}\n" for name, (_, text) in COMMANDS.items())
-    made = argparse.ArgumentParser(
+    made = Parser(
         program_name(), f"{program_name()} [options]\n       {program_name()} COMMAND ...",
         allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="A router that OpenAI, Anthropic and Gemini clients can talk to, whatever the provider speaks.",

@@ -1,7 +1,7 @@
-"""models refresh: what the providers list, as [[models]] entries to paste, with window and price where they tell them.
+"""models refresh: what the providers list, as [[models]] entries to paste, with window and price where they list them.
 
     llm-router-gateway models refresh -c router.toml               prints what the file does not list yet
-    llm-router-gateway models refresh --prices prices.json         prices from LiteLLM's list where a provider tells none
+    llm-router-gateway models refresh --prices prices.json         prices from LiteLLM's list where a provider lists none
 
 Nothing is written: stdout has the proposals, stderr a line for each provider.
 """
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..config.config import Config, ConfigError, Provider
-from ..config.imported import per_million, price_config, toml_text
+from ..config.imported import toml_text
+from ..config.price_list import per_million, price_config
 from ..config.sources import Source, read_data_file
 from ..errors import GatewayError, NotFound
 from ..net.client import Pool
@@ -25,14 +26,14 @@ from ..proxy.answers import parse_answer
 from ..proxy.key_commands import KeyCommands
 from ..routing.resolve import Candidate
 from .check import LIMIT_S, fetch
-from .program import as_typed, program_name
+from .program import Parser, as_typed, program_name, unusable
 
 NO_CHAT = ("embed", "rerank", "moderation", "whisper", "tts", "dall-e", "image-1", "realtime", "transcribe", "sora")
 MAX_USD = 10_000.0  # a million tokens; OpenRouter writes -1 where a price is not fixed
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         f"{program_name()} models", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Fetches every provider's list of models, and prints the [[models]] entries that the configuration lacks.",
         epilog=as_typed("examples:\n"
@@ -164,13 +165,15 @@ def run(arguments: Sequence[str]) -> int:
         config = Source(options.config, flags={}, env=os.environ).load()
         prices = read_data_file(Path(options.prices)) if options.prices else {}
     except ConfigError as error:
-        sys.stderr.write(f"the configuration cannot be used: {error}\n")
+        sys.stderr.write("".join(f"{line}\n" for line in unusable(error)))
         return 2
     chosen = [each for each in config.providers if each.is_active and options.provider in ("", each.name)]
     if not chosen or not isinstance(prices, dict):
-        names = ", ".join(each.name for each in config.providers if each.is_active) or "none; add [[providers]] or set a key"
+        names = ", ".join(each.name for each in config.providers if each.is_active)
         wrong = f"{options.prices} is not a price list: a JSON object is expected" if chosen else ""
-        wrong = wrong or f"there is no active provider {options.provider!r}; active providers: {names}"
+        name = f" {options.provider!r}" if options.provider else ""
+        step = f"active providers: {names}" if names else "add [[providers]] to the file, or set a key such as OPENAI_API_KEY"
+        wrong = wrong or f"there is no active provider{name}; {step}"
         sys.stderr.write(f"{wrong}\n")
         return 2
     answers = asyncio.run(lists(config, chosen))

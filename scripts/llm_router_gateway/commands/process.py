@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
+from pathlib import Path
+
+from ..cluster.silence import Doing
 
 FIRST_INHERITED = 3  # the first descriptor that systemd passes; sd_listen_fds(3)
 
@@ -44,6 +48,15 @@ def on_signals(loop: asyncio.AbstractEventLoop, actions: dict[str, Callable[[], 
             signal.signal(number, lambda *_, action=action: loop.call_soon_threadsafe(action))
 
 
+def doing_of(pid: int) -> Doing | None:
+    """What Linux says of a process: Doing("S", 1.25); None elsewhere, and of one that is gone. proc_pid_stat(5)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+        return Doing(fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def inherited_sockets(env: MutableMapping[str, str], pid: int) -> list[socket.socket]:
     """The listening sockets that this process was started with (socket activation); [] without any.
 
@@ -60,7 +73,7 @@ def inherited_sockets(env: MutableMapping[str, str], pid: int) -> list[socket.so
         sock = socket.socket(fileno=descriptor)
         if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             sock.close()
-            raise ValueError(f"descriptor {descriptor} is no listening stream socket: set ListenStream= in the socket unit")
+            raise ValueError(f"descriptor {descriptor} is not a listening stream socket: set ListenStream= in the socket unit")
         sock.setblocking(False)
         found.append(sock)
     return found
@@ -77,3 +90,22 @@ def notify(state: str) -> None:
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
         sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+class Watchdog:
+    """Shows systemd, where it watches this process, that the event loop goes on. sd_watchdog_enabled(3).
+
+    WATCHDOG_USEC and WATCHDOG_PID are removed: they are meant for this process alone.
+    """
+
+    def __init__(self, env: MutableMapping[str, str], pid: int, clock: Callable[[], float]) -> None:
+        limit, for_pid = env.pop("WATCHDOG_USEC", ""), env.pop("WATCHDOG_PID", "")
+        is_watched = limit.isdigit() and int(limit) > 0 and for_pid in ("", str(pid))
+        self.every_s = int(limit) / 2_000_000 if is_watched else math.inf
+        self._clock, self._at = clock, clock()
+
+    def beat(self) -> None:
+        """Often; it says something when half of the limit is over."""
+        if self._clock() - self._at >= self.every_s:
+            self._at = self._clock()
+            notify("WATCHDOG=1")

@@ -1,12 +1,16 @@
-"""The name that the gateway was started by, for usage and examples."""
+"""What all commands share: the name that was typed, for usage and examples, and a parser whose errors say what to write."""
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from .. import PROGRAM
+from ..config.reader import ConfigError
 
 AS_A_FOLDER = "python3 scripts/llm_router_gateway"  # how examples are written
 INSTALLED = (PROGRAM, "llm-router", "llm_router.py")  # the last: `python3 -m llm_router`
@@ -33,6 +37,44 @@ def write_utf8() -> None:
             stream.reconfigure(errors="backslashreplace")
         else:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+class Parser(argparse.ArgumentParser):
+    """An error names the nearest option and the command's --help, and never the value of an unknown option: it may be a key."""
+
+    def flags(self) -> Iterator[str]:
+        """The options of this command and of those below it."""
+        yield from self._option_string_actions
+        for action in self._subparsers._group_actions if self._subparsers else ():
+            for command in set((action.choices or {}).values()):  # type: ignore[attr-defined]  # a dict, of parsers
+                yield from command.flags()
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        from difflib import get_close_matches
+
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            word = rest[0].partition("=")[0][:40]
+            near = get_close_matches(word, list(self.flags()), n=1)
+            self.error(f"unknown argument {word!r}{f'; did you mean {near[0]}?' if near else ''}")
+        return found
+
+    def error(self, message: str) -> Any:
+        super().error(f"{message}{' See' if message.endswith('?') else '; see'} {self.prog} --help.")
+
+
+def unusable(error: ConfigError) -> list[str]:
+    """Lines on a configuration that cannot be used: every problem has its own."""
+    if len(error.problems) == 1:
+        return [f"the configuration cannot be used: {error}"]
+    return ["the configuration cannot be used:", *(f"  {problem}" for problem in error.problems)]
+
+
+def read_request() -> bytes:
+    """Standard input; a terminal is told that it is waited for."""
+    if sys.stdin.isatty():
+        sys.stderr.write("reading a request, as JSON, from this terminal; Ctrl-D on a line of its own ends it\n")
+    return sys.stdin.buffer.read()
 
 
 def as_typed(text: str) -> str:

@@ -34,6 +34,7 @@ from ..store.recorder import Recorder
 
 START_S = 5.0  # how long a start waits for an engine that has to collect its memory; then the gateway serves without leases
 NOTES_S = 0.2  # how often replicas read each other's notes
+REFUSALS = 10  # in a row, of an engine that answers, until the log says what it costs
 SECRET_BYTES = 32  # of what signs the page's logins
 COMMON = "common"  # the name of a ledger that all replicas write to
 
@@ -81,11 +82,12 @@ class Replica:
         self._part = part = Participant(self.membership)
         self.limiter, self.budgets = part.limiter, part.budgets
         self._notes = Notes(self.name)
+        self._logouts: list[str] = []  # names of logins that ended here, until the others can know
         self._routing_state: RoutingState | None = None
         self._config: Callable[[], Config] | None = None
         self._authenticator: Authenticator | None = None
         self._has_secret = False
-        self.membership.on_epoch.append(self._tell_all_again)
+        self.membership.on_epoch.append(self._send_all_again)
 
     # -- begin and end
 
@@ -104,23 +106,31 @@ class Replica:
                 await asyncio.sleep(BEAT_S / 5)
         loop = asyncio.get_running_loop()
         self._part.tasks = [
-            loop.create_task(self._repeat(BEAT_S, self._beat)),
-            loop.create_task(self._repeat(REPORT_EVERY_S, self._part.report)),
-            loop.create_task(self._repeat(NOTES_S, self._exchange_notes)),
+            loop.create_task(self._repeat(BEAT_S, self._beat, "logins of the page")),
+            loop.create_task(self._repeat(REPORT_EVERY_S, self._part.report, "parts of limits that are not needed")),
+            loop.create_task(self._repeat(NOTES_S, self._exchange_notes, "health, conversations, logouts")),
         ]
 
     async def close(self) -> None:
         await self._part.leave()
         await self.engine.close()
 
-    async def _repeat(self, every_s: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _repeat(self, every_s: float, work: Callable[[], Coroutine[Any, Any, None]], what: str) -> None:
+        """`what` other gateways do not learn of while it fails."""
+        failures = 0
         while True:
             try:
                 await work()
-            except EngineAway:
-                pass  # counted and logged by the membership, which keeps looking for it
+                if failures >= REFUSALS:
+                    self._log.info(f"shared with other gateways again: {what}")
+                failures = 0
+            except EngineAway as away:
+                # One that is away is counted and logged by the membership, which keeps looking for it. Another may refuse this.
+                failures += not self.membership.presence.is_away
+                if failures == REFUSALS:
+                    self._log.warn(f"{away}. Not shared with other gateways: {what}")
             except Exception as error:
-                self._log.error(f"a fault of ours beside the engine of [state]: {type(error).__name__}")
+                self._log.error(f"an internal error beside the engine of [state]: {type(error).__name__}")
             await asyncio.sleep(every_s)
 
     # -- periodic work
@@ -136,8 +146,16 @@ class Replica:
         if self.membership.presence.is_away or self._routing_state is None or self._config is None:
             return
         now = time.monotonic()  # the clock of routing
-        notes = [*self._notes.changes(self._routing_state, now), *self._ended_logins()]
-        await self.engine.publish([json.dumps(note) for note in notes])
+        if self._authenticator is not None:
+            self._logouts += [login.hex() for login in self._authenticator.sessions.take_ended()]
+        notes = [*self._notes.changes(self._routing_state, now),
+                 *({"from": self.name, "kind": "logout", "login": login} for login in self._logouts)]  # fmt: skip
+        try:
+            await self.engine.publish([json.dumps(note) for note in notes])
+        except EngineAway:
+            self._notes.forget()  # what did not arrive is told again, with the times as they are then
+            raise
+        self._logouts.clear()
         keys = keys_by_mark(self._config())
         for age_s, text in await self.engine.notes(round(self.membership.engine_time(time.time()) * 1_000)):
             with suppress(ValueError, KeyError, TypeError):  # of another version
@@ -149,15 +167,10 @@ class Replica:
         elif self._routing_state is not None:
             self._notes.absorb(self._routing_state, note, age_s, keys, now)
 
-    def _ended_logins(self) -> list[dict[str, Any]]:
-        if self._authenticator is None:
-            return []
-        return [
-            {"from": self.name, "kind": "logout", "login": name.hex()} for name in self._authenticator.sessions.take_ended()
-        ]
-
-    def _tell_all_again(self) -> None:
+    def _send_all_again(self) -> None:
         self._notes.forget()
+        if self._authenticator is not None:  # a gateway that begins later reads of logouts in the notes alone
+            self._logouts = [login.hex() for login in self._authenticator.sessions.all().ended]
         self.engine.reread_notes()
         self._has_secret = False
 

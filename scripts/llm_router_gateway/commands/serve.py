@@ -46,7 +46,7 @@ from ..store.recorder import StoreUnusable
 from ..store.redaction import Bodies
 from ..store.replicas import Replica
 from ..store.sqlite.file import MEMORY
-from .process import inherited_sockets, new_id, notify, on_signals, raise_file_limit, say
+from .process import Watchdog, inherited_sockets, new_id, notify, on_signals, raise_file_limit, say
 from .stores import UNSHARED, Replicas, Stores, keep_of, open_stores
 from .telemetry import Sending
 
@@ -61,6 +61,7 @@ USED_S = 5.0  # how often the last use of keys is stored
 SPENDING_S = 0.5  # how often a gateway reads what others on its database have spent
 LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
+NO_RESTART = "SIGUSR2 replaces workers, and this gateway is one process: nothing was done"  # without it, it would be ended
 STOPS = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last is Windows's: Ctrl-Break, and what service wrappers send
 UNUSABLE = (ConfigError, StoreUnusable)  # what a process cannot begin with
 AT_START = (
@@ -216,7 +217,7 @@ class Backends:
             except GatewayError:
                 pass  # the database is away: the store says so, and goes on
             except Exception as error:
-                self._log.error(f"a fault of ours in what other gateways have spent: {type(error).__name__}")
+                self._log.error(f"an internal error in what other gateways have spent: {type(error).__name__}")
             await asyncio.sleep(SPENDING_S)
 
     def close(self, limit_s: float = CLOSE_S) -> None:
@@ -250,7 +251,7 @@ class GatewayProcess:
             budgets=self.backends.budgets, kept=self.backends.conversations, owned=self.backends.owned,
         )  # fmt: skip
         self.gateway.on_call = self.keep
-        self._started_at = time.time()
+        self._started_at, self._watchdog = time.time(), Watchdog(os.environ, os.getpid(), time.monotonic)
         self.backends.report = self.report
         self.gateway.on_attempts = self.backends.metrics.observe_attempts
         self.gateway.store_health = self.backends.store.health if self.backends.store is not None else None
@@ -295,7 +296,7 @@ class GatewayProcess:
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
-            clock=time.monotonic, new_id=new_id, warn=self.log.warn, tell=self.log.info,
+            clock=time.monotonic, new_id=new_id, warn=self.log.warn, info=self.log.info,
         )  # fmt: skip
         self._changing = admin.lock
         keys = KeysApi(backends.authenticator, backends.keys, self.shown_budgets, time.time, demo=demo)
@@ -398,12 +399,13 @@ class GatewayProcess:
     async def _look(self, next_look: float) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
+            self._watchdog.beat()
             self.backends.tend()
             self.log.flush()
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + RELOAD_S
                 busy = self._reloading is not None and not self._reloading.done()
-                if not busy and self.source.changed():
+                if not busy and self.source.has_changed():
                     self.reload()
 
     async def drain(self) -> None:
@@ -460,7 +462,9 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
-    on_signals(loop, {**dict.fromkeys(STOPS, process.stop.set), "SIGHUP": process.reload})
+    on_signals(loop, {
+        **dict.fromkeys(STOPS, process.stop.set), "SIGHUP": process.reload, "SIGUSR2": lambda: process.log.warn(NO_RESTART)
+    })  # fmt: skip
     lines = ready_lines(config, port, demo, process.backends.authenticator.is_open)
     process.say_at_start("info", "listening", lines, host=config.server.host, port=port, version=__version__)
     care = asyncio.create_task(process.look_after())

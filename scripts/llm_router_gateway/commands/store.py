@@ -19,7 +19,7 @@ from ..config.sources import Source
 from ..proxy.log import escape
 from ..store.sqlite.backup import Facts, back_up, restore
 from ..store.sqlite.file import MEMORY, StoreBroken, store_path
-from .program import as_typed, program_name
+from .program import Parser, as_typed, program_name, unusable
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -42,9 +42,9 @@ def say(text: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(f"{program_name()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
+    made = Parser(f"{program_name()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Backup and restore of the gateway's store; a copy to PostgreSQL.")  # fmt: skip
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("file", metavar="FILE", help="the copy")
     shared.add_argument("-c", "--config", default="", metavar="FILE", help="configuration whose store is used")
     shared.add_argument("--store", default="", metavar="FILE", help="the store itself")
@@ -92,7 +92,8 @@ def run(argv: Sequence[str]) -> int:
             kept = f"; the store that was there is kept as {aside}" if aside else ""
             say(f"{place} is restored from {options.file}: {summary(facts)}{kept}")
     except ConfigError as error:
-        say(f"the configuration cannot be used: {error}")
+        for line in unusable(error):
+            say(line)
         return USAGE
     except StoreBroken as error:
         say(str(error))

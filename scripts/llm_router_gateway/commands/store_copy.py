@@ -21,7 +21,7 @@ from ..config.sources import Source
 from ..store.recorder import StoreUnusable
 from ..store.sqlite.file import StoreBroken
 from ..store.sqlite.source import StoreSource
-from .program import as_typed, program_name
+from .program import Parser, as_typed, program_name, unusable
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 SUMS_AT_ONCE, TURNS_AT_ONCE = 2_000, 50
@@ -42,7 +42,7 @@ class NotCopied(Exception):
 
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(f"{program_name()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
+    made = Parser(f"{program_name()} store", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                    description="Stores of calls, keys and conversations.")  # fmt: skip
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     copy = commands.add_parser("copy", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
@@ -73,7 +73,7 @@ class Progress:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._next = clock, clock() + SAY_S
 
-    def tell(self, what: str, done: int, total: int) -> None:
+    def show(self, what: str, done: int, total: int) -> None:
         if self._clock() >= self._next:
             say(f"{what}: {done:,} of {total:,}")
             self._next = self._clock() + SAY_S
@@ -94,7 +94,7 @@ def copy_all(source: StoreSource, target: Any, progress: Progress) -> str:
         for found in source.sums(table, SUMS_AT_ONCE):
             number += len(found)
             target.add_sums(table, number, found)
-            progress.tell(f"sums ({table})", number, number)
+            progress.show(f"sums ({table})", number, number)
     for turns in source.turns(TURNS_AT_ONCE):
         target.add_turns(turns, source.items([turn[0] for turn in turns]))
     for objects in source.owned(TURNS_AT_ONCE):
@@ -103,15 +103,15 @@ def copy_all(source: StoreSource, target: Any, progress: Progress) -> str:
     after = target.done("calls")
     for batch in source.calls(after, CALLS_AT_ONCE):
         target.add_calls(batch.last_id, batch.calls, batch.texts)
-        progress.tell("calls", batch.last_id, expected[0])
+        progress.show("calls", batch.last_id, expected[0])
     found = target.totals()
     if not are_equal(expected, found):
-        raise NotCopied(f"the copy is not the same: {described(expected)} in the file, {described(found)} in the database. "
+        raise NotCopied(f"the copy is not the same: {totals_text(expected)} in the file, {totals_text(found)} in the database. "
                         "keep_days or max_store_bytes of a gateway on it may have removed the oldest days")  # fmt: skip
-    return f"copied {described(expected)} and {len(source.keys())} keys; counted again, they are the same"
+    return f"copied {totals_text(expected)} and {len(source.keys())} keys; counted again, they are the same"
 
 
-def described(counted: Sequence[Any]) -> str:
+def totals_text(counted: Sequence[Any]) -> str:
     calls, tokens_in, tokens_out, usd = counted
     return f"{calls:,} calls ({tokens_in:,} tokens in, {tokens_out:,} out, {usd:.6f} USD)"
 
@@ -137,7 +137,8 @@ def run(argv: Sequence[str]) -> int:
         run_copy(options)
         return DONE
     except ConfigError as error:
-        say(f"the configuration cannot be used: {error}")
+        for line in unusable(error):
+            say(line)
         return USAGE
     except KeyboardInterrupt:
         say("interrupted: run the same command again to continue")

@@ -43,7 +43,8 @@ from ..routing.notes import Notes, keys_by_mark
 from .process import new_id, on_signals, raise_file_limit, say
 from .telemetry import Sending
 
-TELL_S = 0.2  # how often members and open requests are reported to the home
+REPORT_S = 0.2  # how often members and open requests are reported to the home
+ALIVE_S = 0.5  # how often it shows the home that its event loop goes on, whatever its calls to the home do
 REFUSED, LOST = 4, 5  # exit codes: the home does not take this worker, or the address is taken; the home is gone
 FLUSH_LIMIT_S = 10.0  # for the last batch
 
@@ -94,8 +95,8 @@ class WorkerProcess:
         )  # fmt: skip
         self.gateway.on_call = self.outbox.add
         self.gateway.on_attempts = self.count
-        self._tried: Counter[tuple[str, str, str]] = Counter()  # model, provider, cause: not yet reported
-        self._told_health: Mapping[str, int] = {}
+        self._tried: Counter[tuple[str, str, str, bool]] = Counter()  # model, provider, cause: not yet reported
+        self._sent_health: Mapping[str, int] = {}
         self.sending = Sending(self.config, self.gateway, self.pool, self.log)
         self.forward = Forward(start.http, new_id)
         server = self.config.server
@@ -105,8 +106,8 @@ class WorkerProcess:
         )  # fmt: skip
         self.stop = asyncio.Event()
         self._reading = asyncio.Lock()
-        self._told_open = 0
-        self._told_leased: Mapping[str, float] = {}
+        self._sent_open = 0
+        self._sent_leased: Mapping[str, float] = {}
         self.take_routing(welcome["routing"])
         link.handlers = {
             "config": self.take_config, "keys": self.take_keys, "sessions": self.take_sessions, "routing": self.take_routing,
@@ -141,19 +142,25 @@ class WorkerProcess:
 
     # -- reports to the home
 
-    async def tell(self) -> None:
+    async def keep_reporting(self) -> None:
         """Members and open requests, several times a second, and at once where others must know. Until it is cancelled."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(TELL_S):
+                async with asyncio.timeout(REPORT_S):
                     await self._urgent.wait()
             self._urgent.clear()
-            self.tell_now()
+            self.report_now()
             self.log.flush()
 
+    async def show_life(self) -> None:
+        """From the first caller to the last record. Until it is cancelled."""
+        while True:
+            self.link.send("alive")
+            await asyncio.sleep(ALIVE_S)
+
     async def report(self) -> bool:
-        """Everything that the home has not heard yet."""
-        self.tell_now()
+        """Everything that the home does not have yet."""
+        self.report_now()
         self.log.flush()
         with suppress(EngineAway):
             await self.leases.report()
@@ -163,25 +170,25 @@ class WorkerProcess:
     def count(self, attempts: Sequence[AttemptRecord]) -> None:
         """Requests to upstreams, for the metrics that the home has."""
         for attempt in attempts:
-            self._tried[attempt.name, attempt.provider, attempt.cause] += 1
+            self._tried[attempt.name, attempt.provider, attempt.cause, attempt.is_caller_error] += 1
 
-    def tell_now(self) -> None:
+    def report_now(self) -> None:
         if self._tried:
             self.link.send("attempts", [[*key, count] for key, count in self._tried.items()])
             self._tried.clear()
         health = self.sending.health()
-        if health != self._told_health:
-            self._told_health = health
+        if health != self._sent_health:
+            self._sent_health = health
             self.link.send("telemetry", health)
         changes = self.routing_state.take_changes(time.monotonic())
         if changes is not None:
             self.link.send("routing", changes)
-        if self.gateway.open != self._told_open:
-            self._told_open = self.gateway.open
-            self.link.send("open", self._told_open)
+        if self.gateway.open != self._sent_open:
+            self._sent_open = self.gateway.open
+            self.link.send("open", self._sent_open)
         leased = self.leases.leased()
-        if leased != self._told_leased:
-            self._told_leased = leased
+        if leased != self._sent_leased:
+            self._sent_leased = leased
             self.link.send("leased", leased)
 
     # -- from the first caller to the last record
@@ -200,14 +207,17 @@ class WorkerProcess:
             return REFUSED
         gc.freeze()  # what is here now stays: the collector need not look at it again
         self.link.send("ready")
+        life = asyncio.create_task(self.show_life())
         self.sending.start()
-        tasks = [asyncio.create_task(self.tell()), asyncio.create_task(self.outbox.run())]
+        tasks = [asyncio.create_task(self.keep_reporting()), asyncio.create_task(self.outbox.run())]
         await self.stop.wait()
         await self.drain()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        return await self.end()
+        code = await self.end()
+        life.cancel()
+        return code
 
     async def drain(self) -> None:
         """Refuses new requests; open ones may finish until the limit, then their streams get an error event."""
@@ -223,7 +233,7 @@ class WorkerProcess:
         await self.pool.close()
         await self.forward.pool.close()
         await self.leases.close()
-        self.tell_now()
+        self.report_now()
         self.log.flush()
         left = 0
         with suppress(TimeoutError):

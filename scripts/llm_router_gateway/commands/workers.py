@@ -16,9 +16,11 @@ What a user sees:
     SIGUSR2            new workers in the place of the old ones, which drain: no connection is refused
     a worker dies      another is there within a second, and a line in the log; the calls that it had not handed over are lost
                        (a tenth of a second's), and what it had leased of budgets counts as spent
+    a worker hangs     it is ended after some five seconds (`cluster/silence`), and then as above
     the home dies      the workers stop accepting and end; the service manager has to start the gateway again
 
-A worker that cannot serve ends the gateway at its start (exit code 1); later it is restarted, after longer pauses.
+A worker that cannot serve ends the gateway at its start (exit code 1). Later it is started again, after longer pauses where it
+dies as soon as it is there.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import math
 import os
 import shutil
 import socket
@@ -33,12 +36,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 from .. import PROGRAM, __version__
 from ..access.authenticate import Authenticator
@@ -54,7 +58,7 @@ from ..net.shares import PLACES, Shares, shared_memory
 from ..policy.budgets import Budgets
 from ..store.call import Call
 from ..store.redaction import Bodies
-from .process import inherited_sockets, notify, on_signals, raise_file_limit, say
+from .process import doing_of, inherited_sockets, notify, on_signals, raise_file_limit, say
 from .replica import COMMON
 from .serve import UNUSABLE, GatewayProcess, cannot_listen, count_text, ready_lines, say_unusable
 from .worker import Start
@@ -63,7 +67,9 @@ START = "import sys; sys.path.insert(0, {folder!r}); from {package}.commands.wor
 FOLDER = Path(__file__).resolve().parents[2]
 READY_S = 60.0  # for a worker to accept callers, on a very busy machine, too
 AGAIN_S = (0.0, 0.2, 1.0, 3.0, 10.0)  # before the next start, by the number of failures in a row
-LOOK_S = 5.0  # between two looks whether workers show signs of life
+STEADY_S = 1.0  # a worker that dies sooner after it was ready failed
+TOLD_S = 1.0  # a pause that the log mentions
+LOOK_S = 1.0  # between two looks whether workers show signs of life; `silence` counts them
 TEND_S = 0.1  # between two looks at what other gateways found
 SPENT_S = 5.0  # between two looks at what their keys have spent
 SILENT_END_S = 5.0  # beyond drain_s, for a worker that is to end
@@ -77,9 +83,12 @@ class Child:
     """One worker process."""
 
     name: str
+    turn: int  # which of the workers it is; a replacement has the same
+    generation: int  # a restart begins the next
     place: int
     process: asyncio.subprocess.Process
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    ready_at: float = math.inf
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     is_leaving: bool = False  # it was sent SIGTERM to drain
     why: str = ""  # it was ended by the home
@@ -136,10 +145,14 @@ class Workers:
         self._children: dict[str, Child] = {}
         self._watches: set[asyncio.Task[None]] = set()
         self._failures = self.ended = 0
-        self._serial = 0
-        self._is_ending = False
+        self._serial = self._generation = 0
+        self._end = asyncio.Event()
         self._restarting: asyncio.Task[None] | None = None
         self._has_started = False
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._end.is_set()
 
     @property
     def count(self) -> int:
@@ -155,7 +168,7 @@ class Workers:
     def is_ready(self, name: str) -> None:
         child = self._children.get(name)
         if child is not None:
-            self._failures = 0
+            child.ready_at = time.monotonic()
             child.ready.set()
 
     def end_child(self, name: str, why: str) -> None:
@@ -170,13 +183,13 @@ class Workers:
 
     async def start_all(self) -> bool:
         """Whether all of them accept callers."""
-        for index in range(self.count):
-            await self._start(index)
+        for turn in range(self.count):
+            await self._start(turn, self._generation)
         self._has_started = await self._are_ready(tuple(self._children.values()))
         return self._has_started
 
     async def _are_ready(self, children: Sequence[Child]) -> bool:
-        """False as soon as one of them ends, or when it takes too long."""
+        """False as soon as one of them ends: by itself, or because it took too long."""
 
         async def all_ready() -> None:
             for child in children:
@@ -186,16 +199,16 @@ class Workers:
             await child.ended.wait()
 
         tasks = [asyncio.create_task(each) for each in (all_ready(), *(one_ended(child) for child in children))]
-        await asyncio.wait(tasks, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
         return all(child.ready.is_set() for child in children)
 
-    async def _start(self, index: int) -> Child:
-        """Starts the worker of one turn. OSError."""
+    async def _start(self, turn: int, generation: int) -> Child:
+        """Starts a worker. OSError."""
         self._serial += 1
         place = min(set(range(PLACES - 1)) - {child.place for child in self._children.values()})
-        sockets = [sock.fileno() for sock in self._sockets[index % len(self._sockets)]]
+        sockets = [sock.fileno() for sock in self._sockets[turn % len(self._sockets)]]
         name = f"worker-{self._serial}-{token_hex(4)}"
         start = Start(name, f"{self._folder}/link", f"{self._folder}/http", sockets, self._memory, place, self.count)
         code = START.format(folder=str(FOLDER), package=__package__.partition(".")[0])
@@ -203,13 +216,28 @@ class Workers:
             sys.executable, "-P", "-c", code, json.dumps(asdict(start)), pass_fds=(*sockets, self._memory),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
-        child = self._children[name] = Child(name, place, process)
-        task = asyncio.create_task(self._watch(child, index))
-        self._watches.add(task)
-        task.add_done_callback(self._watches.discard)
+        child = self._children[name] = Child(name, turn, generation, place, process)
+        self._keep(self._watch(child))
+        self._keep(self._await_ready(child))
+        if self._is_ending or generation < self._generation:  # what was decided while it was started
+            self._leave(child)
         return child
 
-    async def _watch(self, child: Child, index: int) -> None:
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._watches.add(task)
+        task.add_done_callback(self._watches.discard)
+
+    async def _await_ready(self, child: Child) -> None:
+        """Ends one that takes too long to accept callers."""
+        waits = [asyncio.create_task(each.wait()) for each in (child.ready, child.ended)]
+        await asyncio.wait(waits, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
+        for each in waits:
+            each.cancel()
+        if not child.ready.is_set() and not child.ended.is_set():
+            self.end_child(child.name, f"did not accept callers within {READY_S:g} s and was ended")
+
+    async def _watch(self, child: Child) -> None:
         """Until the worker ends; then starts another, unless it was to end."""
         code = await child.process.wait()
         self._shares.clear(child.place)
@@ -217,25 +245,39 @@ class Workers:
         child.ended.set()
         if self._is_ending or child.is_leaving:
             return
-        what = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+        what = child.why or (f"was ended by signal {-code}" if code < 0 else f"ended with code {code}")
+        what = f"{child.name} (process {child.process.pid}) {what}"
         if not self._has_started:
-            self._log.error(f"{child.name} (process {child.process.pid}) {child.why or what}: the gateway cannot start")
+            self._log.error(f"{what}: the gateway cannot start")
             return
-        self._log.error(f"{child.name} (process {child.process.pid}) {child.why or what}: another is started")
         self.ended += 1
-        self._failures += not child.ready.is_set()
-        await asyncio.sleep(AGAIN_S[min(self._failures, len(AGAIN_S) - 1)])
-        if not self._is_ending:
-            await self._start_again(index)
+        if child.generation > self._generation:
+            self._log.error(f"{what}: the restart of the workers is given up")
+            return
+        self._failures = 0 if time.monotonic() - child.ready_at >= STEADY_S else self._failures + 1
+        pause_s = AGAIN_S[min(self._failures, len(AGAIN_S) - 1)]
+        self._log.error(f"{what}: another is started{f' in {pause_s:g} s' if pause_s >= TOLD_S else ''}")
+        await self._pause(pause_s)
+        await self._start_again(child)
 
-    async def _start_again(self, index: int) -> None:
-        while not self._is_ending:
+    def _is_needed(self, child: Child) -> bool:
+        """Whether another is to take the place of one that died: a restart may have brought all that there are to be."""
+        return not self._is_ending and child.generation == self._generation
+
+    async def _start_again(self, child: Child) -> None:
+        while self._is_needed(child):
             try:
-                await self._start(index)
+                await self._start(child.turn, child.generation)
                 return
             except OSError as error:
                 self._log.error(f"a worker cannot be started: {error.strerror or error}; the next try is in {AGAIN_S[-1]:g} s")
-                await asyncio.sleep(AGAIN_S[-1])
+                await self._pause(AGAIN_S[-1])
+
+    async def _pause(self, seconds: float) -> None:
+        """Ends sooner where all end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._end.wait()
 
     # -- replacing and ending
 
@@ -247,18 +289,27 @@ class Workers:
     async def _restart(self) -> None:
         old = [child for child in self._children.values() if not child.is_leaving]
         self._log.info(f"starting {count_text(self.count, 'new worker')}; {count_text(len(old), 'old one')} will drain")
+        new: list[Child] = []
         try:
-            new = [await self._start(index) for index in range(self.count)]
+            for turn in range(self.count):
+                new.append(await self._start(turn, self._generation + 1))
         except OSError as error:
             self._log.error(f"new workers cannot be started: {error.strerror or error}; the old ones stay")
+            self._leave_all(new)
             return
         if not await self._are_ready(new):
-            self._log.error("new workers did not become ready: the old ones stay")
-            for child in new:
-                self._leave(child)
+            if not self._is_ending:
+                self._log.error("new workers did not become ready: the old ones stay")
+            self._leave_all(new)
             return
-        for child in old:
-            self._leave(child)
+        self._generation += 1
+        self._failures = 0
+        self._leave_all([child for child in self._children.values() if child.generation < self._generation])
+
+    def _leave_all(self, children: Iterable[Child]) -> None:
+        for child in children:
+            if not child.is_leaving:
+                self._leave(child)
 
     def _leave(self, child: Child) -> None:
         """It drains and ends; by force where it does not."""
@@ -269,9 +320,7 @@ class Workers:
         else:
             with suppress(ProcessLookupError):
                 child.process.terminate()
-        task = asyncio.create_task(self._see_off(child, self._home.config.server.drain_s + SILENT_END_S))
-        self._watches.add(task)
-        task.add_done_callback(self._watches.discard)
+        self._keep(self._see_off(child, self._home.config.server.drain_s + SILENT_END_S))
 
     async def _see_off(self, child: Child, limit_s: float) -> None:
         with suppress(TimeoutError):
@@ -284,14 +333,15 @@ class Workers:
 
     async def end(self) -> None:
         """All of them drain and end."""
-        self._is_ending = True
-        for child in tuple(self._children.values()):
-            self._leave(child)
+        self._end.set()
+        self._leave_all(tuple(self._children.values()))
+        if self._restarting is not None:
+            await self._restarting
         while self._watches:
             await asyncio.wait(tuple(self._watches))
 
     def kill(self) -> None:
-        self._is_ending = True
+        self._end.set()
         for child in tuple(self._children.values()):
             with suppress(ProcessLookupError):
                 child.process.kill()
@@ -310,7 +360,7 @@ class HomeProcess(GatewayProcess):
             routing_state=gateway.routing_state, conversations=backends.conversations, owned=backends.owned,
             log=self.log, keep=self.keep, count_attempts=backends.metrics.add_attempts,
             config_text=source.portable, clock=time.monotonic, expects=self._expects, on_ready=self._is_ready,
-            end_worker=self._end_worker,
+            end_worker=self._end_worker, doing=doing_of,
         ))  # fmt: skip
         self.authenticator.on_keys = self.home.push_keys
         self.authenticator.sessions = SharedSessions(self.home.push_sessions)
@@ -506,7 +556,7 @@ async def serve_from(process: HomeProcess, sockets: list[list[socket.socket]], f
     process.log.flush()
     await workers.end()
     await process.server.drain(1.0)
-    await process.home.settled()
+    await process.home.wait_settled()
     links.close()
     care.cancel()
     await process.leave()

@@ -38,7 +38,7 @@ def without_password(address: str) -> str:
     return f"{found['scheme']}://{user + '@' if user else ''}{found['place']}"
 
 
-def masked(text: str, address: str) -> str:
+def mask_passwords(text: str, address: str) -> str:
     """A text of another program without the passwords of an address."""
     for password in passwords_in(address):
         text = text.replace(password, "***")

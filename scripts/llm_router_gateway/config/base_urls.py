@@ -26,8 +26,10 @@ def base_url_of(values: Mapping[str, Any], preset: Preset, api: str, path: str, 
             else f"the address of {values['type'] or values['name']} has none"
         )
         reading.bad(f"{path}.{name}", f"is not used: {why}")
-    is_told = any(problem.path in (f"{path}.base_url", *(f"{path}.{name}" for name in PARTS)) for problem in reading.problems)
-    if not url and not is_told:
+    is_reported = any(
+        problem.path in (f"{path}.base_url", *(f"{path}.{name}" for name in PARTS)) for problem in reading.problems
+    )
+    if not url and not is_reported:
         reading.bad(f"{path}.base_url", "is missing, and its type has none of its own")
     return url + UPSTREAMS[api].root if url.count("/") == 2 else url
 

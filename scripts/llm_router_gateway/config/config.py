@@ -21,7 +21,7 @@ from .alerts import Alerts, read_alerts
 from .base_urls import base_url_of, has_parts
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .key_command import KeyCommand
-from .keys import Key, read_keys_of_file, unmatched
+from .keys import Key, read_keys_of_file, unmatched_patterns
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
@@ -228,6 +228,12 @@ class Config:
     state: State | None = None
     alerts: Alerts | None = None
 
+    def unmatched_patterns(self, *keys: Key) -> list[str]:
+        """A note for each pattern of these keys that fits nothing of this configuration."""
+        names = {f"{model.provider}/{model.name}": model.tags for model in self.models}
+        opened = (provider.name for provider in self.providers if provider.any_model)
+        return list(unmatched_patterns(keys, names, opened, (group.name for group in self.groups)))
+
 
 # ---------------------------------------------------------------------------------------------------------- reading
 
@@ -289,7 +295,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
     special = read_settings(sub_table(table, "settings", path, reading), PROVIDER_SETTINGS, f"{path}.settings", reading)
     name = values["name"]
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        reading.bad(f"{path}.name", "is missing or holds other characters than A-Z a-z 0-9 _ . : + -")
+        reading.bad_once(f"{path}.name", "is missing or holds other characters than A-Z a-z 0-9 _ . : + -")
         return None
     preset = read_preset(values, path, reading)
     if preset is None:
@@ -419,7 +425,7 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
     info = read_settings(raw, MODEL_CONFIG, f"{path}.config", reading, closed=False)
     name, owner = values["name"], values["provider"] or provider
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
-        reading.bad(f"{path}.name", "is missing, or has a space at an end or a control character inside")
+        reading.bad_once(f"{path}.name", "is missing, or has a space at an end or a control character inside")
         return None
     if not owner:
         reading.bad(f"{path}.provider", f'"{name}" needs the name of its provider')
@@ -621,10 +627,6 @@ def parse(
     keys, state = read_file_keys(document, reading), read_state(document, reading)
     check_reach(server, keys, reading)
     check_secrets(server, keys, reading)
-    if not reading.problems:
-        names = {f"{model.provider}/{model.name}" for model in models}
-        opened = {provider.name for provider in providers.values() if provider.any_model}
-        reading.notes += unmatched((key for key, _ in keys), names, opened, {group.name for group in groups})
     alerts = read_alerts(sub_table(document, "alerts", "", reading), reading.env, reading)
     telemetry = read_telemetry(sub_table(document, "telemetry", "", reading), reading.env, reading)
     known = {*TABLE_NAMES, *providers}
@@ -635,9 +637,10 @@ def parse(
     if reading.problems:
         raise ConfigError(reading.problems)
     careful = tuple(with_secrets(provider, secrets_of(provider, models)) for provider in providers.values())
-    return Config(
+    config = Config(
         server, careful, models, tuple(reading.notes), tuple(reading.sources), groups, routing, keys, telemetry, state, alerts
     )
+    return replace(config, notes=(*config.notes, *config.unmatched_patterns(*(key for key, _ in keys))))
 
 
 # ------------------------------------------------------------------------------------------- what is not router.toml

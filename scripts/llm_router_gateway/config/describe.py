@@ -46,7 +46,7 @@ def rows(thing: Config | Provider | Model | Any, leave_out: Iterable[str] = ()) 
             yield field.name, value
 
 
-def masked_proxy(address: str) -> str:
+def mask_proxy(address: str) -> str:
     """The address without the user and password before its host."""
     scheme, mark, rest = address.partition("://")
     return f"{scheme}{mark}{MASK}@{rest.rpartition('@')[2]}" if "@" in rest else address
@@ -81,7 +81,7 @@ def fingerprint(config: Config) -> str:
     return hashlib.sha256(config_text(replace(config, server=server, sources=(), notes=())).encode()).hexdigest()[:12]
 
 
-def masked_store(value: Any) -> str:
+def mask_store(value: Any) -> str:
     """A path as it is; an address of a database without its password and options."""
     return without_password(value) if is_postgres(value) else str(value)
 
@@ -91,7 +91,7 @@ def config_text(config: Config, stored: int | None = 0) -> str:
     sources = dict(config.sources)
     lines = ["[server]"]
     for name, value in rows(config.server, ("tokens", "admin_tokens", "key_limits")):
-        shown = masked_proxy(config.server.proxy) if name == "proxy" else masked_store(value) if name == "store" else value
+        shown = mask_proxy(config.server.proxy) if name == "proxy" else mask_store(value) if name == "store" else value
         lines.append(f"{name} = {toml(shown)}  # {sources.get(f'server.{name}', '')}")
     lines += limit_lines("key_limits", config.server.key_limits)
     lines += caller_lines(config, stored)
@@ -110,7 +110,7 @@ def config_text(config: Config, stored: int | None = 0) -> str:
         lines += ["", "[alerts]", *(f"{name} = {toml(value)}" for name, value in alerts.items() if value)]
     if config.state is not None:
         shown = {
-            "url": masked_proxy(config.state.url.reveal()),
+            "url": mask_proxy(config.state.url.reveal()),
             "prefix": config.state.prefix,
             "timeout_s": config.state.timeout_s,
         }
@@ -205,7 +205,7 @@ def telemetry_lines(telemetry: Telemetry | None) -> list[str]:
     endpoints = [f"{signal}_endpoint = {toml(url)}" if url else f"{signal} = false"
                  for signal, url in (("traces", telemetry.traces_url), ("metrics", telemetry.metrics_url))]  # fmt: skip
     hidden = dict.fromkeys((*telemetry.headers, *telemetry.traces_headers, *telemetry.metrics_headers), MASK)
-    more = {"headers": hidden, "proxy": masked_proxy(telemetry.proxy)}
+    more = {"headers": hidden, "proxy": mask_proxy(telemetry.proxy)}
     values |= {name: value for name, value in more.items() if value}
     return ["", "[telemetry]", *endpoints, *(f"{name} = {toml(value)}" for name, value in values.items())]
 
@@ -231,7 +231,7 @@ def provider_lines(provider: Provider) -> Iterator[str]:
             special[SPELLED.get(name, name)] = value
     special["also"] = tuple(provider.also)
     special["headers"] = dict.fromkeys(provider.headers, MASK)  # values may be credentials too
-    special["proxy"] = masked_proxy(provider.proxy)
+    special["proxy"] = mask_proxy(provider.proxy)
     shown = {name: value for name, value in special.items() if value or name in ("proxy", "also")}
     yield from override_lines(provider.overrides)
     yield from limit_lines("limits", provider.limit)

@@ -18,7 +18,7 @@ from ..policy.circuit_breaker import RULES, Rules
 from ..policy.overrides import Overrides
 from ..policy.rate_limits import MINUTE_S, Limit
 from ..policy.tag_query import TAG, TASK, Query, parse_tags
-from .reader import Reading, list_of, read_settings, shown, sub_table
+from .reader import Reading, list_of, read_settings, sub_table, value_text
 from .settings import GROUP, HEALTH, LIMITS, MEMBER, MODEL_NAME, NAME, ROUTING
 
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # an affinity of this form is a header, any other an expression
@@ -120,8 +120,8 @@ def read_limit(table: Mapping[str, Any], path: str, reading: Reading) -> Limit |
             reading.bad(f"{path}.{other}", f"is missing beside {one}")
     if values["burst_size"] and values["max_requests"] and values["burst_size"] < values["max_requests"]:
         reading.bad(f"{path}.burst_size", "is below max_requests")
-    is_told = any(problem.path.startswith(f"{path}.") for problem in reading.problems)  # a misspelt limit is one problem
-    if not is_told and not given & {"max_requests", "per_seconds", "burst_size", "tokens_per_minute", "max_concurrent"}:
+    is_reported = any(problem.path.startswith(f"{path}.") for problem in reading.problems)  # a misspelt limit is one problem
+    if not is_reported and not given & {"max_requests", "per_seconds", "burst_size", "tokens_per_minute", "max_concurrent"}:
         reading.bad(path, "sets no limit: give max_requests, tokens_per_minute or max_concurrent")
     if values["queue"] and not (values["max_concurrent"] and values["wait_s"]):
         reading.bad(f"{path}.queue", "needs max_concurrent and wait_s")
@@ -165,7 +165,7 @@ def read_expression(text: str, path: str, reading: Reading) -> Selector | None:
     except compiler.JqError as wrong:
         where = getattr(wrong, "position", None)
         place = f" at character {where}" if isinstance(where, int) and f"character {where}" not in str(wrong) else ""
-        reading.bad(path, f"{shown(text)} is not a supported jq expression: {wrong}{place}")
+        reading.bad(path, f"{value_text(text)} is not a supported jq expression: {wrong}{place}")
         return None
 
 
@@ -185,7 +185,7 @@ def read_member(table: Mapping[str, Any], path: str, resolve: Resolve, reading: 
     text = values["selector"]
     selector = read_expression(text, f"{path}.selector", reading) if text else None
     if not values["model"]:
-        reading.bad(f"{path}.model", "is missing")
+        reading.bad_once(f"{path}.model", "is missing")
         return None
     name = resolve(values["model"], f"{path}.model")
     return Member(name, values["weight"], selector, values["priority"]) if name else None
@@ -195,8 +195,8 @@ def read_group(table: Mapping[str, Any], path: str, resolve: Resolve, reading: R
     values = read_settings(table, GROUP, path, reading)
     name = values["name"]
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name) or name.startswith((TAG, TASK, "models/")):
-        reading.bad(f"{path}.name", 'is missing, has a space at an end or a control character inside, or begins with "tag:" or '
-                    '"task:"')  # fmt: skip
+        reading.bad_once(f"{path}.name", 'is missing, has a space at an end or a control character inside, or begins with '
+                         '"tag:" or "task:"')  # fmt: skip
         return None
     members: dict[str, Member] = {}
     for index, one in enumerate(list_of(table, "members", path, reading)):
@@ -256,7 +256,7 @@ def read_tasks(table: Mapping[str, Any], reading: Reading) -> dict[str, Query]:
                 raise BadRequest("is not a tag query; write it like coding,cheap|fast,-slow")
             tasks[name.casefold()] = parse_tags(text)
         except BadRequest as wrong:
-            reading.bad(path, f"{shown(text)}: {wrong.message}")
+            reading.bad(path, f"{value_text(text)}: {wrong.message}")
     return tasks
 
 

@@ -1,11 +1,11 @@
-"""Configurations of other routers as ours: a parsed file in, a router.toml's document and what could not be carried out.
+"""Configurations of other routers, converted: a parsed file in, a router.toml's document and what could not be carried out.
 
     from_jq_server(yaml)  -> Imported({"providers": [...], "models": [...], "groups": [...]}, ["model2: ..."])
     from_litellm(yaml)    the config.yaml of LiteLLM's proxy
-    from_one_api(json)    the channels of One API, as its /api/channel/ or an export of the table tells them
+    from_one_api(json)    the channels of One API, from its /api/channel/ or an export of the table
     toml_text(document)   -> the text of a router.toml
 
-Nothing is checked here that `config.parse` checks: a value of the wrong type goes on as it is, and is told there.
+Nothing is checked here that `config.parse` checks: a value of the wrong type goes on as it is, and is reported there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .presets import (
     ONE_API_KINDS,
     PRESETS,
 )
+from .price_list import is_carried, price_config
 
 Table = dict[str, Any]
 
@@ -48,8 +49,11 @@ class Wrong(ValueError):
 def tables(value: Any, where: str) -> list[Table]:
     """A list of tables, or Wrong that says where one was expected; nothing counts as an empty list."""
     found = [] if value is None else value
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+    if not isinstance(found, list):
         raise Wrong(f"{where} is not a list of tables")
+    odd = next((number for number, item in enumerate(found) if not isinstance(item, dict)), None)
+    if odd is not None:
+        raise Wrong(f"{where}[{odd}] is not a table")
     return found
 
 
@@ -127,7 +131,7 @@ def patch(value: Any, where: str) -> Any:
     return table(value, where)
 
 
-def written(value: Table) -> Table | str:
+def toml_value(value: Table) -> Table | str:
     """A patch as TOML can write it: with a null in it as JSON text."""
     text = json.dumps(value, ensure_ascii=False)
     return text if re.search(r"\bnull\b", text) else value
@@ -153,7 +157,9 @@ def from_jq_server(given: Any) -> Imported:
         if name in names:
             raise Wrong(f"{where}.model_name {name!r} is there twice")
         names[name] = f"{provider}/{name}"
-        made.model(provider, name, str(params.get("model")), {}, rewrite_body=written(body), rewrite_header=written(headers))
+        made.model(
+            provider, name, str(params.get("model")), {}, rewrite_body=toml_value(body), rewrite_header=toml_value(headers)
+        )
         made.notes += jq_body_notes(name, body)
     groups = list(jq_groups(settings, names, made))
     made.notes.append("a failed request goes to the group's next member, where the jq server gave up; callers may also name "
@@ -197,9 +203,7 @@ LITELLM_PARAMS = {
 }  # fmt: skip
 SENT_PARAMS = {"temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop", "presence_penalty",
                "frequency_penalty", "reasoning_effort", "extra_body"}  # fmt: skip
-LITELLM_INFO = {"input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost", "max_input_tokens",
-                "max_tokens", "max_output_tokens", "supports_vision", "supports_function_calling", "id", "mode",
-                "base_model"}  # fmt: skip
+LITELLM_INFO = {"id", "mode", "base_model"}  # what says nothing that a configuration of ours could
 
 
 def secret(value: Any, name: str = "api_key") -> Table:
@@ -207,25 +211,6 @@ def secret(value: Any, name: str = "api_key") -> Table:
     if isinstance(value, str) and value.startswith("os.environ/"):
         return {f"{name}_env": value.removeprefix("os.environ/")}
     return {name: value} if value else {}
-
-
-def per_million(value: Any) -> Any:
-    """Dollars a token -> dollars a million tokens: per_million(2.5e-06) -> 2.5"""
-    return round(value * 1_000_000, 6) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def price_config(info: Mapping[str, Any]) -> Table:
-    """`[models.config]` out of LiteLLM's words for a model, which its price list uses, too."""
-    window = info.get("max_input_tokens") or info.get("max_tokens")
-    found = {
-        "input_usd_per_mtok": per_million(info.get("input_cost_per_token")),
-        "output_usd_per_mtok": per_million(info.get("output_cost_per_token")),
-        "cached_input_usd_per_mtok": per_million(info.get("cache_read_input_token_cost")),
-        "context_window": window if isinstance(window, int) else None,
-        "max_output_tokens": info.get("max_output_tokens") if isinstance(info.get("max_output_tokens"), int) else None,
-        "supports_vision": info.get("supports_vision"), "supports_tools": info.get("supports_function_calling"),
-    }  # fmt: skip
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def from_litellm(given: Any) -> Imported:
@@ -321,7 +306,7 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
     made.drop(where, entry, {"model_name", "litellm_params", "model_info"})
     of_cloud = {*cloud[1].values(), "api_version"} if cloud is not None else set()
     made.drop(f"{where} {asked}", params, LITELLM_PARAMS | SENT_PARAMS | of_cloud)
-    made.drop(f"{where} {asked}", info, LITELLM_INFO)
+    made.drop(f"{where} {asked}", info, LITELLM_INFO | set(filter(is_carried, info)))
 
 
 def litellm_fallbacks(router: Table, module: Table, made: Builder) -> dict[str, list[str]]:

@@ -23,7 +23,7 @@ from ..policy.budgets import Budget, Reset, since_reset, utc_text
 from ..policy.parameter_limits import Bound, ParameterLimits, parameter_limits_json, read_limits
 from ..policy.rate_limits import Limit
 from .groups import read_limit
-from .reader import Problem, Reading, closest, list_of, read_settings, sub_table
+from .reader import Problem, Reading, closest, list_of, read_settings, sub_table, value_text
 from .settings import BUDGET, CALLER_KEY, KEY_SECRET, RESET, Secret
 
 PREFIX = "llmr_"  # how keys that this gateway makes begin
@@ -34,6 +34,7 @@ KNOWN_ADDRESSES = 1_024  # of callers, that are remembered as they were read: ea
 MAX_ADDRESS = 128  # characters, with brackets, zone and port; callers choose what is remembered
 HINT_CHARS = 9  # of a key that may be shown: its prefix and four more
 MAX_NAMED = 12  # patterns in one error text
+MAX_NAME = 100  # characters
 NAME = re.compile(r"[^\s\x00-\x1f\x7f/](?:[^\x00-\x1f\x7f/]{0,98}[^\s\x00-\x1f\x7f/])?")
 STORE, CONFIG = "store", "config"
 CONFIG_ID = "config:"  # before the name of a key of the file
@@ -66,6 +67,11 @@ class Key:
     cache_ttl_s: float | None = None
     source: str = STORE
     hint: str = ""
+
+    @property
+    def is_of_file(self) -> bool:
+        """Whether a configuration file has it; of such a key the store knows its last reset alone."""
+        return self.id.startswith(CONFIG_ID)
 
     @property
     def is_bound(self) -> bool:
@@ -208,13 +214,16 @@ def client_of(peer: str, headers: Mapping[str, str], proxies: Sequence[Any]) -> 
     return here
 
 
-def unmatched(keys: Iterable[Key], models: Iterable[str], opened: Iterable[str], groups: Iterable[str]) -> Iterator[str]:
+def unmatched_patterns(
+    keys: Iterable[Key], models: Mapping[str, Iterable[str]], opened: Iterable[str], groups: Iterable[str]
+) -> Iterator[str]:
     """A note for each pattern of a key that nothing fits now: it is misspelt, or for what comes later.
 
-    `models` are full names, `opened` the providers that take any name.
+    `models` are full names with their tags, `opened` the providers that take any name.
     """
-    models, opened, groups = tuple(models), tuple(opened), tuple(groups)
+    opened, groups = tuple(opened), tuple(groups)
     owners = {*opened, *(name.partition("/")[0] for name in models)}
+    known = {tag.casefold() for tags in models.values() for tag in tags}
 
     def is_model(pattern: str) -> bool:
         owner, slash, _ = pattern.partition("/")
@@ -227,6 +236,7 @@ def unmatched(keys: Iterable[Key], models: Iterable[str], opened: Iterable[str],
             ("allowed_models", key.allowed_models, is_model),
             ("allowed_groups", key.allowed_groups, lambda pattern: any(fits(pattern, name) for name in groups)),
             ("allowed_providers", key.allowed_providers, lambda pattern: any(fits(pattern, each) for each in owners)),
+            ("allowed_tags", key.allowed_tags, lambda pattern: any(fits(pattern.casefold(), tag) for tag in known)),
         )
         for setting, patterns, found in fitting:
             for pattern in patterns or ():
@@ -234,7 +244,31 @@ def unmatched(keys: Iterable[Key], models: Iterable[str], opened: Iterable[str],
                     yield f'the key "{key.name}": {setting} has "{pattern}", which nothing here fits'
 
 
+def past_expiry(key: Key, now: float, before: Key | None = None) -> str:
+    """What is wrong with the end of a key that is made or changed now; "" if it is later than now, or as it was before."""
+    if key.expires is None or key.expires > now or (before is not None and before.expires == key.expires):
+        return ""
+    return f"is in the past: it is {utc_text(now)} now. Give a later time, or none for a key that does not expire"
+
+
 # ------------------------------------------------------------------------------------------------------- read and written
+
+
+def name_problem(name: object) -> str:
+    """name_problem("ci/cd") -> "holds a slash ..."; "" for a good name. NAME is the rule, this its words."""
+    if isinstance(name, str) and NAME.fullmatch(name):
+        return ""
+    if name is None or (isinstance(name, str) and not name.strip()):
+        return f"is missing: a key needs one of 1 to {MAX_NAME} characters, by which logs and statistics call it"
+    if not isinstance(name, str):
+        return f"{value_text(name)} is not a text"
+    if len(name) > MAX_NAME:
+        return f"has {len(name)} characters, and {MAX_NAME} are the most"
+    if "/" in name:
+        return f"{value_text(name)} holds a slash: write another character in its place"
+    if name != name.strip():
+        return f"{value_text(name)} begins or ends with white space"
+    return f"{value_text(name)} holds a control character, such as a line break"
 
 
 def read_terms(table: Mapping[str, Any], path: str, reading: Reading, *, key: Key | None = None) -> Key:
@@ -246,14 +280,14 @@ def read_terms(table: Mapping[str, Any], path: str, reading: Reading, *, key: Ke
             reading.bad(f"{place}{name}", "unknown field" + closest(name, known))
     given = {name: value for name, value in table.items() if name in known}
     texts = ("owner", "note")  # which may be empty
-    present = {name: value for name, value in given.items() if value is not None and not (name in texts and value == "")}
+    present = {name: value for name, value in given.items()
+               if name != "name" and value is not None and not (name in texts and value == "")}  # fmt: skip
     values = read_settings(present, CALLER_KEY, path, reading) if path else bare_settings(present, reading)
-    name = values["name"]
     if "name" in given or key is None:
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            reading.bad(f"{place}name", "is missing, longer than 100 characters, or holds a slash or a control character")
-            name = ""
-        values["name"] = name
+        wrong = name_problem(given.get("name"))
+        if wrong:
+            reading.bad(f"{place}name", wrong)
+        values["name"] = "" if wrong else given["name"]
     values["expires"] = values.pop("expires_at")
     values["parameter_limits"] = read_parameter_limits(values["parameter_limits"], f"{place}parameter_limits", reading)
     values["limits"] = read_limit(without_nulls(values["limits"]), f"{place}limits", reading)
@@ -338,7 +372,7 @@ def read_keys_of_file(document: Mapping[str, Any], reading: Reading, read_secret
         if not shown:
             reading.bad(f"{path}.key", "holds no key: give key_env, key_file or key")
         if key.name in found:
-            reading.bad(f"{path}.name", f'"{key.name}" exists already')
+            reading.bad_once(f"{path}.name", f'"{key.name}" exists already')
         hint = hint_of(shown[0].reveal()) if shown else ""
         found[key.name] = (replace(key, id=CONFIG_ID + key.name, source=CONFIG, hint=hint), shown)
     return tuple(found.values())

@@ -48,14 +48,19 @@ class Reading:
     def bad(self, path: str, text: str) -> None:
         self.problems.append(Problem(path, text))
 
+    def bad_once(self, path: str, text: str) -> None:
+        """The same for a rule beyond a setting's kind: of a value that is not even of its kind, nothing more is said."""
+        if all(problem.path != path for problem in self.problems):
+            self.bad(path, text)
 
-def shown(value: object) -> str:
+
+def value_text(value: object) -> str:
     """A value in an error text, short."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-OTHER_NAMES = {  # what elsewhere is called otherwise, and looks like something else of ours
+OTHER_NAMES = {  # names that other tools use, and that resemble another setting here
     "requests_per_second": "max_requests with per_seconds = 1",
     **dict.fromkeys(("requests_per_minute", "rpm", "rpm_limit", "max_rpm"), "max_requests with per_seconds = 60"),
     "requests_per_hour": "max_requests with per_seconds = 3600",
@@ -85,7 +90,7 @@ def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
         quiet = setting.kind in ("secret", "headers", "header patch", "state url", "webhook", "command") or (
             setting.kind in ("url", "proxy") and "@" in str(value)  # it may hold a password
         )
-        text = str(wrong) if quiet else f"{shown(value)} {wrong}"
+        text = str(wrong) if quiet else f"{value_text(value)} {wrong}"
         reading.bad(path, text)
         return setting.default
 

@@ -61,8 +61,10 @@ class Secret:
 
 
 def read_text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str):
         raise ValueError("is not a text")
+    if not value.strip():
+        raise ValueError("is empty")
     if re.search(r"[\x00-\x1f\x7f]", value):
         raise ValueError("holds a control character")
     return value
@@ -230,7 +232,7 @@ def read_networks(value: object) -> tuple[str, ...]:
         try:
             found.append(str(ip_network(text.strip(), strict=False)))
         except ValueError:
-            raise ValueError(f'holds "{text}", which is no address or network such as "10.0.0.0/8"') from None
+            raise ValueError(f'holds "{text}", which is not an address or network such as "10.0.0.0/8"') from None
     return tuple(found)
 
 

@@ -1,8 +1,8 @@
 """Where a Config comes from on this machine: router.toml, the overlay and the .env beside it, secret files, the environment.
 
     source = Source("router.toml", flags={"port": "9000"}, env=os.environ)
-    source.load()      -> Config, or ConfigError with every problem
-    source.changed()   -> True once after any of the files changed
+    source.load()        -> Config, or ConfigError with every problem
+    source.has_changed() -> True once after any of the files changed
 
 What the API changes is kept in router.overlay.json beside the file, which a load lays over it:
 
@@ -42,7 +42,7 @@ FILE_VARIABLE = "LLM_ROUTER_MODEL_CONFIG"
 OVERLAY_VARIABLE = "LLM_ROUTER_OVERLAY"  # where the folder of the file cannot be written
 PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
 YAML_SUFFIXES = (".yaml", ".yml")  # the jq server's configuration, read as it stands
-NO_YAML = "is YAML, which needs PyYAML: python3 -m pip install PyYAML, or llm-router-client[yaml] for this package with it"
+NO_YAML = "is YAML, which needs PyYAML: python3 -m pip install PyYAML"
 LACKING = "the file no longer has what it changes"
 INLINE = {setting.name for setting in (*SERVER, *PROVIDER, *CALLER_KEY, *KEY_SECRET) if setting.kind == "secret"}
 SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
@@ -67,6 +67,12 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
+def unreadable(path: Path | None, wrong: OSError) -> Problem:
+    """What keeps a file from being read, and where a relative path starts."""
+    step = "" if path is None or path.is_absolute() else f"; check the path, which starts in {Path.cwd()}"
+    return Problem(str(path), f"cannot be read: {wrong.strerror}{step}")
+
+
 def read_data_file(path: Path) -> Any:
     """What a JSON or YAML file holds; ConfigError with what is wrong with it. PyYAML is imported for YAML alone."""
     try:
@@ -74,9 +80,11 @@ def read_data_file(path: Path) -> Any:
         if path.suffix == ".json":
             return json.loads(text)
     except OSError as wrong:
-        raise ConfigError([Problem(str(path), f"cannot be read: {wrong.strerror}")]) from None
+        raise ConfigError([unreadable(path, wrong)]) from None
+    except UnicodeDecodeError as wrong:
+        raise ConfigError([Problem(str(path), f"is not text in UTF-8: {wrong.reason} at byte {wrong.start}")]) from None
     except (ValueError, RecursionError) as wrong:
-        raise ConfigError([Problem(str(path), f"is not JSON in UTF-8: {wrong}")]) from None
+        raise ConfigError([Problem(str(path), f"is not JSON: {wrong}")]) from None
     try:
         yaml = import_module("yaml")
     except ImportError:
@@ -84,7 +92,15 @@ def read_data_file(path: Path) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as wrong:
-        raise ConfigError([Problem(str(path), f"is not YAML: {' '.join(str(wrong).split())}")]) from None
+        raise ConfigError([Problem(str(path), f"is not YAML: {yaml_fault(wrong)}")]) from None
+
+
+def yaml_fault(wrong: Exception) -> str:
+    """What PyYAML says, and where, without the line itself: it may hold a key."""
+    mark = getattr(wrong, "problem_mark", None)
+    if mark is None:
+        return type(wrong).__name__
+    return f"{getattr(wrong, 'problem', None) or 'it cannot be parsed'} at line {mark.line + 1}, column {mark.column + 1}"
 
 
 def no_constant(name: str) -> NoReturn:
@@ -112,7 +128,7 @@ def overlay_in(path: Path) -> Overlay:
 
 def holds_secrets(document: Mapping[str, Any]) -> bool:
     """Whether keys stand in a document itself, and not in variables or files that it names."""
-    tables = [document.get("server"), *listed(document, "providers"), *listed(document, "keys")]
+    tables = [document.get("server"), *list_in(document, "providers"), *list_in(document, "keys")]
     for table in tables:
         if isinstance(table, Mapping):
             settings = table.get("settings")
@@ -123,7 +139,7 @@ def holds_secrets(document: Mapping[str, Any]) -> bool:
     return False
 
 
-def listed(document: Mapping[str, Any], name: str) -> list[Any]:
+def list_in(document: Mapping[str, Any], name: str) -> list[Any]:
     found = document.get(name)
     return found if isinstance(found, list) else []
 
@@ -183,7 +199,7 @@ class Source:
         self.path: Path | None = Path(chosen or DEFAULT_FILE)
         if document is not None or (not chosen and not self.path.exists()):
             self.path = None
-        beside = self.path.with_name(f"{self.path.stem}.overlay.json") if self.path else None
+        beside = self.path.parent / f"{self.path.stem}.overlay.json" if self.path else None
         named = env.get(OVERLAY_VARIABLE, "").strip() if document is None else ""
         self.overlay_path = Path(named) if named else beside  # None: kept until the stop
         self._document, self._flags, self._env = document, flags, env
@@ -228,7 +244,7 @@ class Source:
 
     def _readable_secrets(self, base: Base) -> Iterator[str]:
         """What to say of each file that holds keys and that every user of this machine can read."""
-        dotenv = self.path.with_name(".env") if self.path else None
+        dotenv = self.path.parent / ".env" if self.path else None
         files = [self.path if holds_secrets(base.document) else None, dotenv, *sorted(self._secrets)]
         for path in files if os.name == "posix" and self._document is None else ():
             with suppress(OSError):
@@ -243,22 +259,22 @@ class Source:
         parts = {"document": self.merged.document, "env": env, "flags": dict(self._flags), "folder": folder, "secrets": secrets}
         return json.dumps(parts, default=str)  # TOML's dates as texts, which settings read as well
 
-    def changed(self) -> bool:
+    def has_changed(self) -> bool:
         now = {path: stamp(path) for path in self._files()}
         before, self._stamps = self._stamps, now
         return now != before
 
     def _files(self) -> list[Path]:
-        beside = [self.path, self.path.with_name(".env")] if self.path else []
+        beside = [self.path, self.path.parent / ".env"] if self.path else []
         return [*beside, *([self.overlay_path] if self.overlay_path else []), *sorted(self._secrets)]
 
     def _dotenv(self) -> dict[str, str]:
         """.env beside the file; without a file none, for the working directory is not trusted."""
-        path = self.path.with_name(".env") if self.path else None
+        path = self.path.parent / ".env" if self.path else None
         try:
             return read_dotenv(path.read_text("utf-8", "replace")) if path and path.exists() else {}
         except OSError as wrong:
-            raise ConfigError([Problem(str(path), f"cannot be read: {wrong.strerror}")]) from None
+            raise ConfigError([unreadable(path, wrong)]) from None
 
     def _read(self, env: Mapping[str, str]) -> Mapping[str, Any]:
         if self._document is not None:
@@ -270,12 +286,12 @@ class Source:
         try:
             return tomllib.loads(self.path.read_text("utf-8-sig"))  # editors of Windows put a mark first
         except OSError as wrong:
-            raise ConfigError([Problem(str(self.path), f"cannot be read: {wrong.strerror}")]) from None
+            raise ConfigError([unreadable(self.path, wrong)]) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
             raise ConfigError([Problem(str(self.path), f"is not TOML: {wrong}")]) from None
 
     def _read_yaml(self, path: Path) -> Mapping[str, Any]:
-        """The jq server's file as a document of ours; what differs here, or is lost, waits to be reported."""
+        """The jq server's file as a document like router.toml's; what differs here, or is lost, waits to be reported."""
         try:
             found = from_jq_server(read_data_file(path))
         except Wrong as wrong:

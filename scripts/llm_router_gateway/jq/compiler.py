@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from .access import index
 from .arithmetic import ARITHMETIC, negate
 from .codes import Bind, Code, Env, Function, Many, argument, call, comma, constant, identity, pipe, variable
-from .control import array, attempt, bound, bound_name, break_to, choice, each_state, label, mapping, reduce, text
+from .control import array, attempt, bind_pattern, bound_name, break_to, choice, each_state, label, mapping, reduce, text
 from .defined import DEFINED, REFUSED
 from .formats import FORMATS
 from .forms import FORMS
@@ -229,7 +229,7 @@ class Compiler:
             return bind_name(first, self.code(body, scope.with_variable(patterns[0].parts[0])))
         binds, inner = self.patterns(patterns, scope)
         then = self.code(body, inner)
-        return resumable_bind(first, binds, then) if self.retries else bound(first, binds[0], then)
+        return resumable_bind(first, binds, then) if self.retries else bind_pattern(first, binds[0], then)
 
     def patterns(self, patterns: tuple[Node, ...], scope: Scope) -> tuple[list[Bind], Scope]:
         """One Bind per alternative, and the scope behind them: every variable of any alternative, null where it has none."""

@@ -198,7 +198,7 @@ def text(parts: list[str | Code], form: Callable[[Value], str]) -> Code:
     return fresh(None, many)
 
 
-def bound(source: Code, bind: Bind, body: Code) -> Code:
+def bind_pattern(source: Code, bind: Bind, body: Code) -> Code:
     """`source as <pattern> | body`"""
 
     def many(value: Value, env: Env) -> Iterator[Value]:

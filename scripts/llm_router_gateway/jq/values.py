@@ -182,7 +182,7 @@ DECODER = json.JSONDecoder(parse_float=read_literal, parse_int=read_literal, par
 
 
 def read(text: str) -> Value:
-    """JSON text -> value, its numbers as they are written; ValueError where it is no JSON.
+    """JSON text -> value, its numbers as they are written; ValueError where it is not JSON.
 
     to_json(read('[1.10, 1e2]')) -> '[1.10,1E+2]'     json.loads would have made it [1.1,100.0]
     """
@@ -219,7 +219,7 @@ def kind(value: Value) -> str:
     try:
         return KIND[type(value)]
     except KeyError:
-        raise JqError(f"a {type(value).__name__} is no JSON value") from None
+        raise JqError(f"a {type(value).__name__} is not a JSON value") from None
 
 
 STRING = json.encoder.encode_basestring

@@ -190,7 +190,10 @@ class LeasedBudgets:
         if shelf is None:
             shelf = self._shelves[key_id] = Shelf(Book(key_id))
         if budget is not None and shelf.budget is not budget:
-            shelf.budget, shelf.book.limits = budget, limits_of(budget)
+            limits = limits_of(budget)
+            if limits != shelf.book.limits:
+                shelf.book.refused_until = -math.inf  # a refusal under the old limits says nothing about these
+            shelf.budget, shelf.book.limits = budget, limits
         at = now + self._membership.offset_s
         if not shelf.book.day.since <= at < shelf.book.day.until:
             shelf.book.turn(periods_at(at))

@@ -48,10 +48,10 @@ def millionths(amount: float) -> int:
     return math.ceil(min(amount, MAX_RATE) * MICRO)
 
 
-def divided(limit: Limit, count: int, used: int) -> Limit:
+def divide(limit: Limit, count: int, used: int) -> Limit:
     """The limit of one process of `count`, while no engine counts what the others use.
 
-    divided(Limit(60, 60, max_concurrent=8), 3, used=1) -> Limit(60, 180, burst_size=20, max_concurrent=1)
+    divide(Limit(60, 60, max_concurrent=8), 3, used=1) -> Limit(60, 180, burst_size=20, max_concurrent=1)
     """
     return replace(
         limit,
@@ -190,7 +190,7 @@ class LeasedLimiter:
 
     def _divided(self, scopes: Sequence[Scope]) -> list[Scope]:
         count = self._membership.count
-        return [(name, divided(limit, count, self._slots[name].used if name in self._slots else 0)) for name, limit in scopes]
+        return [(name, divide(limit, count, self._slots[name].used if name in self._slots else 0)) for name, limit in scopes]
 
     # -- the engine's
 

@@ -28,11 +28,11 @@ from ..policy.rate_limits import (
     Scope,
     Tokens,
     dues,
-    given_back,
+    give_back,
     level_in,
     limit_text,
     refusal,
-    taken,
+    take,
     wait_for,
 )
 
@@ -128,7 +128,7 @@ class Meters:
                  for name, limit in scopes for what, rate, amount in dues(limit, tokens)]  # fmt: skip
         permit = Permit(self, slots, debts)
         for name, rate, amount in debts:
-            self.buckets[name], _ = taken(self.buckets.get(name), rate, amount, now)
+            self.buckets[name], _ = take(self.buckets.get(name), rate, amount, now)
         permit.wait_s, permit.starts_at = forecast.wait_s, now + forecast.wait_s
         if forecast.state == "queue":
             permit.queued = True
@@ -165,11 +165,11 @@ class Meters:
     def settle(self, debts: Sequence[tuple[str, Rate, float]], tokens: float, now: float) -> None:
         for name, rate, amount in debts:
             if name.endswith(" tokens"):
-                self.buckets[name] = given_back(self.buckets[name], rate, amount - tokens, now)
+                self.buckets[name] = give_back(self.buckets[name], rate, amount - tokens, now)
 
     def refund(self, debts: Sequence[tuple[str, Rate, float]], now: float) -> None:
         for name, rate, amount in debts:
-            self.buckets[name] = given_back(self.buckets[name], rate, amount, now)
+            self.buckets[name] = give_back(self.buckets[name], rate, amount, now)
 
 
 class HeldPermit:

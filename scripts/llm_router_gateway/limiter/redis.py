@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from .leases import (
+    MICRO,
     Base,
     BeatAsk,
     BeatReply,
@@ -30,14 +31,24 @@ from .leases import (
     BudgetReply,
     EngineAway,
     Pair,
+    RatePart,
     TakeAsk,
     TakeReply,
 )
 from .redis_scripts import SCRIPTS
 
-INSTALL = "pip install 'llm-router-client[cluster]', or pip install 'redis>=8'"
+INSTALL = "python3 -m pip install 'redis>=8'"
 MAX_NOTES = 10_000  # that are kept for replicas that begin later
 NOTES_AT_ONCE = 1_000
+CHECK_KEPT_S = 60
+NEVER_EVICTS = "noeviction"
+REFUSED_COMMAND = "can't run this command"  # what a script's user may not do has no class of its own
+ADVICE = {  # name of an error of redis-py -> what to do
+    "AuthenticationError": "check user and password in [state] url",
+    "NoPermissionError": "give its user the rights that references/scaling.md names",
+    "OutOfMemoryError": "it is full: raise its maxmemory",
+    "ReadOnlyError": "it is a replica: name the primary, or use redis+sentinel://",
+}
 SHAS = {
     name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in SCRIPTS.items()
 }  # as EVALSHA has it
@@ -137,14 +148,21 @@ class RedisEngine:
         self.messages += 1
         try:
             return await future
-        except (OSError, self._redis.exceptions.RedisError, TimeoutError, ValueError) as error:
-            raise EngineAway(f"{self.where} does not answer: {self._reason(error)}") from None
+        except Exception as error:  # not all of redis-py's are RedisErrors: those of a cluster are not
+            raise EngineAway(f"{self.where} {self._reason(error)}") from None
 
     def _reason(self, error: BaseException) -> str:
-        if isinstance(error, (TimeoutError, self._redis.exceptions.TimeoutError)):
-            return f"nothing within {self._timeout_s * 1_000:.0f} ms"
-        text = str(error).split("\n")[0][:160]
-        return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        """What an engine did that did not do what it was to: "does not answer: ..." or "refuses: ..."."""
+        known = self._redis.exceptions
+        if isinstance(error, (TimeoutError, known.TimeoutError)):
+            return f"does not answer: nothing within {self._timeout_s * 1_000:.0f} ms"
+        text = str(error).split("\n")[0].partition(" script: ")[0].rstrip(".")[:160]
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        is_refusal = isinstance(error, (known.ResponseError, known.AuthenticationError))
+        advice = next((what for name, what in ADVICE.items() if isinstance(error, getattr(known, name))), "")
+        if not advice and REFUSED_COMMAND in text:
+            advice = ADVICE["NoPermissionError"]
+        return f"{'refuses' if is_refusal else 'does not answer'}: {text}{advice and '; '}{advice}"
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -160,6 +178,8 @@ class RedisEngine:
                 if any(isinstance(answer, self._redis.exceptions.ConnectionError) for answer in answers):
                     # A kept connection that the other end has closed meanwhile: a new one, once, in the same time.
                     answers = await self._answers(commands)
+                if any(isinstance(answer, self._redis.exceptions.ReadOnlyError) for answer in answers):
+                    await self._let_go()
         except BaseException as error:  # a cancelled task, too: no caller may wait for an answer that will not come
             answers = [error if isinstance(error, Exception) else TimeoutError()] * len(commands)
         for (_, future), answer in zip(waiting, answers, strict=True):
@@ -169,6 +189,12 @@ class RedisEngine:
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
+
+    async def _let_go(self) -> None:
+        """After a fail-over the name may lead to another server; a kept connection leads to what was the primary."""
+        pool = getattr(self._client, "connection_pool", None)  # a cluster's client follows it by itself
+        if pool is not None:
+            await pool.disconnect(inuse_connections=False)
 
     async def _answers(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """What the engine says to each; scripts that it does not know (any more) are loaded, and the rest sent again."""
@@ -200,6 +226,23 @@ class RedisEngine:
 
     def _keys(self, *names: str) -> list[str]:
         return [f"{self._budgets}:{name}" for name in names]
+
+    async def probe(self) -> str:
+        """Sends what a gateway needs and what no other gateway notices; a warning, or "". EngineAway where it is refused."""
+        limit = RatePart("check requests", MICRO, MICRO, MICRO, MICRO, 0, 0)
+        await self.take(TakeAsk("check", (limit,), ()))
+        note = f"{{{self._prefix}:check}}"
+        await self._run("XADD", note, "MAXLEN", "~", 1, "*", "note", "check")
+        await self._run("XRANGE", note, "-", "+", "COUNT", 1)
+        await self._run("SET", f"{note}:secret", "check", "EX", CHECK_KEPT_S)
+        await self._run("GET", f"{note}:secret")
+        await self._run("EVALSHA", SHAS["leave"], 3, *(f"{note}:{each}" for each in ("epoch", "seen", "reported")), "check")
+        info = await self._run("INFO", "memory")
+        facts = info if isinstance(info, dict) and "maxmemory" in info else next(iter(info.values()), {}) if info else {}
+        policy = str(facts.get("maxmemory_policy", NEVER_EVICTS))
+        if facts.get("maxmemory") and policy != NEVER_EVICTS:
+            return f"its maxmemory-policy is {policy}: when it is full, it drops budgets in use. Set {NEVER_EVICTS}"
+        return ""
 
     async def ping(self) -> str:
         """The engine's name and version: "Redis 7.0.15", "Valkey 9.1.2"."""

@@ -1,8 +1,9 @@
 """Keys over HTTP, for administrators, and the login of the page. Routes for `net/router`.
 
     GET    /api-keys                       {"items": [key, ...]}, those of the file too
-    POST   /api-keys                       201 {"key": "llmr_...", "item": key}: the only response that shows the key
-    GET    /api-keys/{id}                  PATCH (null takes a limit away), DELETE (204)
+    POST   /api-keys                       201 {"key": "llmr_...", "item": key, "warnings": [text, ...]}: the only response
+                                           that shows the key
+    GET    /api-keys/{id}                  PATCH (null takes a limit away; the key with "warnings"), DELETE (204)
     POST   /api-keys/{id}/reset            its spending is set to zero; the changed key
     POST   /api-keys/{id}/rotate           {"key", "item"}: the old one ends at once
     GET    /monitor/me                     the caller, and whether a login is needed
@@ -22,7 +23,7 @@ from .. import __version__
 from ..access.authenticate import Authenticator
 from ..access.credentials import credential
 from ..access.sessions import COOKIE, cookie_line, token_in
-from ..config.keys import SECRET_BYTES, Key, digest_of, hint_of, key_json, read_json, reset_now, secret_of
+from ..config.keys import SECRET_BYTES, Key, digest_of, hint_of, key_json, past_expiry, read_json, reset_now, secret_of
 from ..errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
 from ..net.router import OPEN, ManagementRequest, ManagementResponse, Route
 from ..policy.budgets import Budgets
@@ -112,10 +113,12 @@ class KeysApi:
         if not (described.is_admin or self._authenticator.can_administer()):
             raise Conflict(FIRST, code="first_key", details={"path": "is_admin"})
         self._check_name(described)
+        self._check_expiry(described)
         secret = new_secret()
         key = stored_key(described, secret, self._wall())
         self._in_force(await self._stored_keys.insert(key, digest_of(secret)))
-        return ManagementResponse({"key": secret, "item": self._item(key)}, 201, list(NO_CACHE))
+        answer = {"key": secret, "item": self._item(key), "warnings": self._warnings(key)}
+        return ManagementResponse(answer, 201, list(NO_CACHE))
 
     async def show(self, request: ManagementRequest) -> ManagementResponse:
         return ManagementResponse(self._item(self._key(request)))
@@ -124,9 +127,11 @@ class KeysApi:
         key = self._stored(request)
         changed = read_json(request.body, key)
         self._check_name(changed)
+        self._check_expiry(changed, key)
         if not (changed.is_admin and changed.is_active):
             self._keep_an_admin(key)
-        return ManagementResponse(self._item(self._in_force(await self._stored_keys.change(key.id, request.body))))
+        key = self._in_force(await self._stored_keys.change(key.id, request.body))
+        return ManagementResponse({**self._item(key), "warnings": self._warnings(key)})
 
     async def delete(self, request: ManagementRequest) -> ManagementResponse:
         key = self._stored(request)
@@ -142,14 +147,26 @@ class KeysApi:
 
     async def reset(self, request: ManagementRequest) -> ManagementResponse:
         """Its spending is set to zero; calls in progress count from here on. The call log stays."""
-        key, now = self._stored(request), self._wall()
+        key, now, keys = self._key(request), self._wall(), self._stored_keys
         change = reset_now(self._budgets.spent(key.id, now), now)
-        return ManagementResponse(self._item(self._in_force(await self._stored_keys.change(key.id, change))))
+        if not key.is_of_file:
+            return ManagementResponse(self._item(self._in_force(await keys.change(key.id, change))))
+        self._in_force(await keys.reset_of_file(key.id, change))
+        return ManagementResponse(self._item(self._authenticator.key_by_id(key.id) or key))
 
     def _check_name(self, key: Key) -> None:
-        """Conflict for the name of a credential of the configuration: logs and statistics could not tell the two apart."""
+        """Conflict for the name of a credential of the configuration: logs and statistics could not distinguish the two."""
         if key.name in self._authenticator.fixed_names:
             raise Conflict(f"the configuration has a key that is called {key.name!r}", details={"path": "name"})
+
+    def _check_expiry(self, key: Key, before: Key | None = None) -> None:
+        """BadRequest for a key that would be refused from its first call on; one that has expired may be edited."""
+        wrong = past_expiry(key, self._wall(), before)
+        if wrong:
+            raise BadRequest(f"expires_at: {wrong}", details={"path": "expires_at"})
+
+    def _warnings(self, key: Key) -> list[str]:
+        return self._authenticator.config.unmatched_patterns(key)
 
     def _keep_an_admin(self, key: Key) -> None:
         """Conflict when keys would be left, but no administrator."""

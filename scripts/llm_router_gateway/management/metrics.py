@@ -72,6 +72,8 @@ class CallRecord(Protocol):
     def cost_usd(self) -> float | None: ...
     @property
     def key_name(self) -> str: ...
+    @property
+    def is_caller_error(self) -> bool: ...
 
 
 class Attempt(Protocol):
@@ -86,6 +88,9 @@ class Attempt(Protocol):
     @property
     def cause(self) -> str:
         """The error's code; "" is success."""
+
+    @property
+    def is_caller_error(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +200,12 @@ class Histogram:
 class Series:
     """The counters of one model in one protocol."""
 
-    __slots__ = ("cached", "cost_usd", "duration", "first_output", "input", "outcomes", "output", "reasoning", "unpriced")
+    __slots__ = ("cached", "caller_errors", "cost_usd", "duration", "first_output", "input", "outcomes", "output", "reasoning",
+                 "unpriced")  # fmt: skip
 
     def __init__(self) -> None:
         self.outcomes: dict[str, int] = {}
-        self.input = self.output = self.cached = self.reasoning = self.unpriced = 0
+        self.input = self.output = self.cached = self.reasoning = self.unpriced = self.caller_errors = 0
         self.cost_usd = 0.0
         self.duration = Histogram(DURATION_S)
         self.first_output = Histogram(FIRST_OUTPUT_S)
@@ -358,6 +364,7 @@ class Metrics:
         self._errors: dict[tuple[str, str], int] = {}  # model, code
         self._attempts = 0
         self._tried: dict[tuple[str, str, str], int] = {}  # provider, model, cause
+        self._sent_back: dict[tuple[str, str], int] = {}  # provider, model: attempts that failed for what the caller sent
         self._replayed: dict[str, int] = {}  # by model
 
     def observe(self, call: CallRecord) -> None:
@@ -370,6 +377,7 @@ class Metrics:
         if series is None:
             series = self._series[name] = Series()
         series.outcomes[outcome] = series.outcomes.get(outcome, 0) + 1
+        series.caller_errors += call.is_caller_error
         tokens_in, tokens_out = call.input_tokens or 0, call.output_tokens or 0
         series.input += tokens_in
         series.output += tokens_out
@@ -395,17 +403,19 @@ class Metrics:
     def observe_attempts(self, attempts: Iterable[Attempt]) -> None:
         """Those of one call, at its end."""
         for attempt in attempts:
-            self._add_attempts(attempt.name, attempt.provider, attempt.cause, 1)
+            self._add_attempts(attempt.name, attempt.provider, attempt.cause, attempt.is_caller_error, 1)
 
     def add_attempts(self, counted: Iterable[Sequence[Any]]) -> None:
-        """Those that another process counted: (model, provider, cause, how many)."""
-        for name, provider, cause, count in counted:
-            self._add_attempts(name, provider, cause, count)
+        """Those that another process counted: (model, provider, cause, whether it is the caller's, how many)."""
+        for name, provider, cause, is_callers, count in counted:
+            self._add_attempts(name, provider, cause, is_callers, count)
 
-    def _add_attempts(self, name: str, provider: str, cause: str, count: int) -> None:
+    def _add_attempts(self, name: str, provider: str, cause: str, is_callers: bool, count: int) -> None:
         model = self._models.of(name, not cause or self._is_listed(name))
-        key = (OTHER if model == OTHER else clean(provider), model, self._codes.of(cause) if cause else SUCCESS)
+        place = (OTHER if model == OTHER else clean(provider), model)
+        key = (*place, self._codes.of(cause) if cause else SUCCESS)
         self._tried[key] = self._tried.get(key, 0) + count
+        self._sent_back[place] = self._sent_back.get(place, 0) + (count if is_callers else 0)
 
     def _spend(self, key_name: str, tokens: int, cost_usd: float | None) -> None:
         name = self._keys.of(key_name)
@@ -430,6 +440,14 @@ class Metrics:
             "counter",
             "Calls that ended, by what came of them.",
             [(("", (*which, ("outcome", outcome)), count)) for which, one in series for outcome, count in one.outcomes.items()],
+        )
+        # Beside the outcomes and not among them: a new outcome would change what rules on "error" count. From the first call on
+        # a series is here with 0, for what is missing cannot be subtracted.
+        yield Family(
+            "caller_errors_total",
+            "counter",
+            "Calls that ended in an error for what the caller sent or may do; part of those with the outcome error.",
+            [("", which, one.caller_errors) for which, one in series],
         )
         yield Family(
             "request_duration_seconds",
@@ -457,6 +475,20 @@ class Metrics:
             "Calls that were answered from the cache of answers.",
             [("", labels(model=model), count) for model, count in self._replayed.items()],
         )
+        yield from self._tried_families()
+        spent = [(labels(key=name), one) for name, one in self._spent.items()]
+        yield Family("key_requests_total", "counter", "Calls by key.", [("", which, one.requests) for which, one in spent])
+        yield Family(
+            "key_tokens_total", "counter", "Input and output tokens by key.", [("", which, one.tokens) for which, one in spent]
+        )
+        yield Family(
+            "key_cost_usd_total",
+            "counter",
+            "Known cost in US dollars by key.",
+            [("", which, one.cost_usd) for which, one in spent],
+        )
+
+    def _tried_families(self) -> Iterator[Family]:
         yield Family(
             "upstream_attempts_total", "counter", "Requests to upstreams, failed ones too.", [("", (), self._attempts)]
         )
@@ -469,14 +501,9 @@ class Metrics:
                 for (provider, model, cause), count in self._tried.items()
             ],
         )
-        spent = [(labels(key=name), one) for name, one in self._spent.items()]
-        yield Family("key_requests_total", "counter", "Calls by key.", [("", which, one.requests) for which, one in spent])
         yield Family(
-            "key_tokens_total", "counter", "Input and output tokens by key.", [("", which, one.tokens) for which, one in spent]
-        )
-        yield Family(
-            "key_cost_usd_total",
+            "attempt_caller_errors_total",
             "counter",
-            "Known cost in US dollars by key.",
-            [("", which, one.cost_usd) for which, one in spent],
+            "Requests to upstreams that failed for what the caller sent.",
+            [("", labels(provider=provider, model=model), count) for (provider, model), count in self._sent_back.items()],
         )

@@ -3,7 +3,7 @@
     monitor = MonitorApi(call_log, metrics, open_requests=lambda: gateway.open, members=lambda: [...], version="1.0")
     Router([*monitor.routes(), ...])
 
-Every parameter is checked; what is wrong is told by its name with what is allowed. All reading is done beside
+Every parameter is checked; an invalid one is named with what is allowed. All reading is done beside
 the loop, and the JSON is written there too; the loop passes bytes on. An export is read in small pieces, each asked for when
 the one before it has gone out.
 """
@@ -123,7 +123,7 @@ def read_time(text: str, name: str) -> float:
             at = datetime.fromisoformat(OFFSET_LOST.sub(r"\1+\2", text))
             seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
-            raise bad_parameter(name, "is no time: write 2026-10-21T07:28:00Z, a date, or Unix seconds") from None
+            raise bad_parameter(name, "is not a time: write 2026-10-21T07:28:00Z, a date, or Unix seconds") from None
     if not 0 <= seconds < MAX_TIME_S:
         raise bad_parameter(name, "must be between the years 1970 and 9999")
     return seconds
@@ -325,10 +325,10 @@ class MonitorApi:
         query = read_query(request.query, FILTERS | TIMES | {"limit", "offset", "before", "order_by", "order_desc"})
         page, where, log = read_page(query, self._now()), read_where(query), self._there
 
-        def written(found: Mapping[str, Any]) -> bytes:
+        def write_page(found: Mapping[str, Any]) -> bytes:
             return dump_ascii({**found, "next": cursor_text(found["next"], page)})
 
-        return await self._once(request, lambda: log.calls(page, where, write=written))
+        return await self._once(request, lambda: log.calls(page, where, write=write_page))
 
     async def _invocation(self, request: ManagementRequest) -> ManagementResponse:
         read_query(request.query, ())

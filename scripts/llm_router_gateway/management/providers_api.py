@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..config.config import Config, ConfigError, Model, Problem, Provider
-from ..config.describe import MASK, masked_proxy
+from ..config.describe import MASK, mask_proxy
 from ..config.groups import Group
 from ..config.overlay import ADDED, MERGED, Entry, Overlay, add_entry, change_entry, forget_entry, kind_of, remove_entry
 from ..config.presets import ALIASES, PRESETS, preset_of
@@ -84,15 +84,15 @@ def visible_fields(table: Mapping[str, Any]) -> dict[str, Any]:
         if name in SECRETS:
             continue
         if name in HEADS:
-            made[name] = masked_heads(value)
+            made[name] = mask_headers(value)
         elif name == "proxy" and isinstance(value, str):
-            made[name] = masked_proxy(value)
+            made[name] = mask_proxy(value)
         else:
             made[name] = visible_fields(value) if name in MERGED and isinstance(value, Mapping) else plain_value(value)
     return made
 
 
-def masked_heads(value: Any) -> Any:
+def mask_headers(value: Any) -> Any:
     """The names of headers; their values may be credentials. A JSON text is read for its names."""
     if isinstance(value, str):
         try:
@@ -360,13 +360,13 @@ def has_own_address(provider: Provider) -> bool:
 def with_problems(handler: Handler) -> Handler:
     """The handler, with every problem of an invalid change in its response."""
 
-    async def handled(request: ManagementRequest) -> ManagementResponse:
+    async def handle(request: ManagementRequest) -> ManagementResponse:
         try:
             return await handler(request)
         except InvalidChange as error:
             return ManagementResponse(error.body(), error.status)
 
-    return handled
+    return handle
 
 
 class ProvidersApi:
@@ -376,11 +376,11 @@ class ProvidersApi:
         self, source: Source, *, state: Callable[[], Snapshot], routing_state: RoutingState,
         take_over: Callable[[Config], Awaitable[None]],
         clock: Callable[[], float], new_id: Callable[[], str], warn: Callable[[str], None],
-        tell: Callable[[str], None] = lambda line: None,
+        info: Callable[[str], None] = lambda line: None,
     ) -> None:  # fmt: skip
-        """`take_over` swaps the Config in as a reload does; `tell` and `warn` are the log's; `source` has been loaded."""
+        """`take_over` swaps the Config in as a reload does; `info` and `warn` are the log's; `source` has been loaded."""
         self._source, self._state, self._routing_state = source, state, routing_state
-        self._take_over, self._clock, self._warn, self._tell = take_over, clock, warn, tell
+        self._take_over, self._clock, self._warn, self._info = take_over, clock, warn, info
         self.lock = asyncio.Lock()  # a reload takes it, too
         self._run_id, self._revisions = new_id(), 0
         self._seen: object = None
@@ -574,7 +574,7 @@ class ProvidersApi:
                 why = wrong.strerror or wrong
                 self._warn(f"{source.overlay_path} cannot be written: {why}; a change of {name} was refused")
                 raise NotSaved(f"nothing was changed: it cannot be saved: {why}") from None
-            self._tell(change_line(request, name, fields))
+            self._info(change_line(request, name, fields))
             await self._take_over(source.adopt(overlay))
 
     async def _sync(self, request: ManagementRequest) -> ManagementResponse:

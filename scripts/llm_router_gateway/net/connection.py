@@ -152,7 +152,7 @@ class Connection(asyncio.Protocol):
         """The timeout runs from the first byte of the head: dripping does not extend it."""
         if self._reader.buffered and not self._head_began:
             self._head_began = True
-            self.server.begun(self)
+            self.server.mark_begun(self)
             self._deadline.set(self.server.timeouts.head_s)
 
     def _read_body(self, exchange: Exchange) -> None:

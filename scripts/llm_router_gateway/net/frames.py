@@ -15,11 +15,11 @@ import json
 from typing import Any
 
 LENGTH_BYTES = 4
-MAX_FRAME_BYTES = 67_108_864  # a batch of calls with their bodies, or everything that a new worker is told
+MAX_FRAME_BYTES = 67_108_864  # a batch of calls with their bodies, or everything that a new worker gets
 
 
 class BrokenFrame(Exception):
-    """The bytes are no message of ours: the connection cannot be used any further."""
+    """The bytes are no message of this protocol: the connection cannot be used any further."""
 
 
 class FrameTooLarge(Exception):

@@ -181,7 +181,7 @@ def read_target(method: str, target: str) -> tuple[str, str, str | None]:
     if target[0] != "/" and (target != "*" or method != "OPTIONS"):
         absolute = ABSOLUTE.match(target)
         if not absolute:
-            raise Malformed("the request's target is no path")
+            raise Malformed("the request's target is not a path")
         host, target = absolute[1], target[absolute.end() :]
         if not host:
             raise Malformed("the request's target names no host")
@@ -202,7 +202,7 @@ def check_host(fields: dict[str, str], minor: int, from_target: str | None) -> N
     if from_target is not None:
         fields["host"] = from_target
     if not is_host(fields.get("host", "")):
-        raise Malformed("the host header is no host")
+        raise Malformed("the host header is not a host")
 
 
 def read_expect(expect: str, minor: int) -> bool:
@@ -265,7 +265,7 @@ def chunk_size(line: bytes) -> int:
     """chunk_size(b"1a;x=y\\r") -> 26; the line without its LF."""
     match = CHUNK_LINE.fullmatch(line)
     if not match:
-        raise Malformed("a chunk's size is no number")
+        raise Malformed("a chunk's size is not a number")
     return int(match[1], 16)
 
 

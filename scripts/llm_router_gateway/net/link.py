@@ -59,7 +59,7 @@ def error_class(name: str) -> type[GatewayError]:
 
 
 def unpack_error(values: object) -> GatewayError:
-    """The error of the other side; one without details where the message is not one of ours."""
+    """The error of the other side; one without details where the message is of an unknown kind."""
     if not isinstance(values, list) or len(values) != 6:
         return GatewayError("another process of the gateway failed")
     name, message, status, code, retry_after_s, details = values
@@ -91,7 +91,7 @@ class Link(asyncio.Protocol):
         self._reader = FrameReader()
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # until connection_made
         self._numbers = count(1)
-        self._calls: dict[int, asyncio.Future[Any]] = {}  # of ours, that wait for their results
+        self._calls: dict[int, asyncio.Future[Any]] = {}  # sent from here, that wait for their results
         self._tasks: dict[int, asyncio.Task[Any]] = {}  # calls of the other side, while they are handled
         self._loose: set[asyncio.Task[Any]] = set()  # one-way messages, while they are handled
         self._out: list[bytes] = []  # of this turn of the loop
@@ -121,7 +121,7 @@ class Link(asyncio.Protocol):
         calls, self._calls = self._calls, {}
         for future in calls.values():
             if not future.done():
-                future.set_exception(lost())
+                future.set_exception(link_lost())
         for task in (*self._tasks.values(), *self._loose):
             task.cancel()
         if self._on_lost is not None:
@@ -216,7 +216,7 @@ class Link(asyncio.Protocol):
     async def call(self, name: str, *arguments: object, limit_s: float = CALL_S) -> Any:
         """The result of the other side's handler. LinkLost when there is none within the limit."""
         if self.is_lost:
-            raise lost()
+            raise link_lost()
         number = next(self._numbers)
         future = self._calls[number] = self._loop.create_future()
         try:
@@ -257,5 +257,5 @@ class Link(asyncio.Protocol):
             self._transport.close()
 
 
-def lost() -> LinkLost:
+def link_lost() -> LinkLost:
     return LinkLost("the gateway's main process is gone; try again", retry_after_s=1)

@@ -365,7 +365,7 @@ class Server:
         if self.draining:
             self._drain(connection)
 
-    def begun(self, connection: Connection) -> None:
+    def mark_begun(self, connection: Connection) -> None:
         """The head of a request has begun to come: until it is here, the connection is silent as far as we can use it."""
         self._idle.pop(connection, None)
         self._silent.setdefault(connection, asyncio.get_running_loop().time())

@@ -78,18 +78,18 @@ def is_since(reset: Reset, span: str, now: float) -> bool:
     return day_of(reset.at)[:length] == day_of(now)[:length]
 
 
-def raised(budget: Budget, reset: Reset | None, now: float) -> Budget:
+def raise_by_reset(budget: Budget, reset: Reset | None, now: float) -> Budget:
     """The budget that ledgers are held against, which know of no reset: with what was spent before it on top.
 
-    raised(Budget(usd_per_day=5), Reset(now, usd_day=4), now) -> Budget(usd_per_day=9); on the next day 5
+    raise_by_reset(Budget(usd_per_day=5), Reset(now, usd_day=4), now) -> Budget(usd_per_day=9); on the next day 5
     """
     if reset is None:
         return budget
-    return raised_on(budget, reset, is_since(reset, "day", now), is_since(reset, "month", now))
+    return raise_amounts(budget, reset, is_since(reset, "day", now), is_since(reset, "month", now))
 
 
 @lru_cache(maxsize=4_096)
-def raised_on(budget: Budget, reset: Reset, of_day: bool, of_month: bool) -> Budget:
+def raise_amounts(budget: Budget, reset: Reset, of_day: bool, of_month: bool) -> Budget:
     """The same object for the same budget: what is leased against it is known by it."""
     values = {}
     for span, counts in (("day", of_day), ("month", of_month)):

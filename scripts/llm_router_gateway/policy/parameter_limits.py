@@ -209,7 +209,7 @@ def enforce(
 
     `model`, as its provider calls it, and the provider's `quirks` decide the name of the output limit and what is not put
     in; `body` is what the fields were read from: a name given twice there is written once. BadRequest when something that has
-    bounds is no number.
+    bounds is not a number.
     """
     upstream = UPSTREAMS[api]
     field = upstream.output_field(model, quirks)

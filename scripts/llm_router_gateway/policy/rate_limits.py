@@ -1,7 +1,7 @@
 """Rate limits as token buckets, concurrency limits as slots with a bounded queue. Pure: state and `now` in, state out.
 
-    taken(None, Rate(2, 0.5), 1, now=0.0)     -> (Bucket(level=1.0, at=0.0), 0.0)    two at once, one more every 2 s
-    taken(bucket, rate, 1, now)               -> (Bucket(level=-1.0, ...), 2.0)      ours in 2 s: a reservation
+    take(None, Rate(2, 0.5), 1, now=0.0)     -> (Bucket(level=1.0, at=0.0), 0.0)    two at once, one more every 2 s
+    take(bucket, rate, 1, now)               -> (Bucket(level=-1.0, ...), 2.0)      ours in 2 s: a reservation
 
 `Limiter` is the interface that decisions use; `limiter/` has the implementations, `commands/serve` chooses one.
 
@@ -86,12 +86,12 @@ def wait_for(bucket: Bucket | None, rate: Rate, amount: float, now: float) -> fl
     return missing / rate.per_s if missing > 1e-9 else 0.0
 
 
-def taken(bucket: Bucket | None, rate: Rate, amount: float, now: float) -> tuple[Bucket, float]:
+def take(bucket: Bucket | None, rate: Rate, amount: float, now: float) -> tuple[Bucket, float]:
     """The bucket without `amount`, and the seconds to wait before using it."""
     return Bucket(level_of(bucket, rate, now) - amount, now), wait_for(bucket, rate, amount, now)
 
 
-def given_back(bucket: Bucket, rate: Rate, amount: float, now: float) -> Bucket:
+def give_back(bucket: Bucket, rate: Rate, amount: float, now: float) -> Bucket:
     return Bucket(min(rate.capacity, level_of(bucket, rate, now) + amount), now)
 
 

@@ -3,7 +3,7 @@
     cache = AnswerCache(failover, clock)
     if await cache.replay(context): return         answered, at no cost
     cache.keep(context, headers, data)             a whole answer, for the next time
-    with cache.recorded(context): ...              a streamed one, where it ends as it should
+    with cache.record(context): ...                a streamed one, where it ends as it should
 
 The same request: the same key with the same terms, path, model (a name means what the configuration says now: a new one
 empties the cache), query, body as JSON, and headers that may change an answer. Only what nothing else depends on is kept: no
@@ -138,7 +138,7 @@ class AnswerCache:
             self.bytes -= entry.size
 
     @contextmanager
-    def recorded(self, context: RequestContext) -> Iterator[None]:
+    def record(self, context: RequestContext) -> Iterator[None]:
         """Keeps the stream that goes out meanwhile, if it is whole at the end."""
         if context.cache_key is None:
             yield

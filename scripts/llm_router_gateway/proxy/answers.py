@@ -37,7 +37,7 @@ def parse_answer(data: bytes, name: str) -> dict[str, Any]:
 
 
 def no_object(name: str) -> UpstreamFailed:
-    return UpstreamFailed(f"{name}: the upstream answered with something that is no JSON object; check base_url")
+    return UpstreamFailed(f"{name}: the upstream answered with something that is not a JSON object; check base_url")
 
 
 def parse_or_none(data: bytes) -> dict[str, Any] | None:
@@ -63,7 +63,7 @@ def stream_reader(api: str, splits: bool) -> Any:
     return ThinkTags(reader) if splits else reader
 
 
-def renamed(answer: Mapping[str, Any], alias: str, name: str = "model") -> Mapping[str, Any]:
+def with_alias_name(answer: Mapping[str, Any], alias: str, name: str = "model") -> Mapping[str, Any]:
     """An answer with the caller's name of the model, where that is wanted and the answer names one."""
     return {**answer, name: alias} if alias and name in answer else answer
 
@@ -93,7 +93,7 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def broken(flaw: GatewayError, usage: ir.Usage | None, candidate: Candidate, record: Record) -> GatewayError:
+def broken_answer(flaw: GatewayError, usage: ir.Usage | None, candidate: Candidate, record: Record) -> GatewayError:
     """A flaw with its model's name. The answer is paid all the same."""
     record.usage, flaw.message = usage, f"{candidate.name}: {flaw.message}"
     return flaw

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import GatewayError
 from ..routing.resolve import Candidate
+from ..store.call import blames_caller
 
 if TYPE_CHECKING:
     from .charges import Charge
@@ -33,6 +34,7 @@ class AttemptRecord(NamedTuple):
     charge: Charge | None
     first_output_s: float | None  # after its start; streams
     span_id: str
+    is_caller_error: bool  # it failed for what the caller sent
 
 
 def cause_of(error: BaseException) -> tuple[str, str]:
@@ -49,12 +51,13 @@ def record_of(
     record, candidate = context.record, context.candidate
     if candidate is None or not context.sent:
         return None
-    cause, message = (SUCCESS, "") if error is None or record.whole else cause_of(context.cut or error)
+    failure = None if error is None or record.whole else context.cut or error
+    cause, message = (SUCCESS, "") if failure is None else cause_of(failure)
     first_s = record.first_output_s
     if first_s is not None:  # from the call's start to the attempt's
         first_s += record.started_at - started_at
         first_s = first_s if first_s >= 0 else None
     span_id = context.trace.span_id if context.trace is not None else ""
-    return AttemptRecord(
-        candidate, candidate.name, candidate.provider.name, started_at, now, cause, message, charge, first_s, span_id
-    )
+    is_callers = isinstance(failure, GatewayError) and blames_caller(failure.status)
+    names = candidate.name, candidate.provider.name
+    return AttemptRecord(candidate, *names, started_at, now, cause, message, charge, first_s, span_id, is_callers)

@@ -4,7 +4,7 @@
     body = conversation.body_for(candidate, key, lost)        for an upstream of the same protocol
     request = read_request(fields, **conversation.reading)    for one of another
     conversation.keep(response, secrets)                      once the answer is whole
-    await conversation.settled()                              it may be built on
+    await conversation.wait_settled()                         it may be built on
 
 To an upstream that gave the answer before, in the caller's own protocol and with the same key, its id is enough. Every other
 gets the whole conversation out of the gateway's copy. `context.body` has it from the beginning, so that routing, limits and
@@ -31,7 +31,7 @@ from ..wire import ir
 from ..wire.conversion import without_ours
 from ..wire.registry import wire
 from .headers import upstream_headers
-from .large_conversations import Past, Place, input_page, portable, turn_of, unfolded
+from .large_conversations import Past, Place, input_page, portable, turn_of, unfold_body
 from .offload import LargeBody, is_large
 from .outgoing import Outgoing
 from .request import JSON_TYPE, RequestContext, dump_json
@@ -124,7 +124,7 @@ class Conversation:
             body = without_ours(body, self.protocol, self.seal, lost)
         return body
 
-    async def carried_over(
+    async def carry_over(
         self, candidate: Candidate, key: Secret | None, changes: Mapping[str, Any], dropped: frozenset[str], lost: list[str]
     ) -> bytes:
         """The same of a large one that the upstream does not know, changed."""
@@ -156,7 +156,7 @@ class Conversation:
             if self.large is not None:
                 found = await offload.run(self.large, "keep", *how)
             else:
-                found = await offload.once(self.given.encoded(), "keep", *how)
+                found = await offload.once(self.given.encode(), "keep", *how)
         except GatewayError as error:
             self.services.log.warn(f"an answer cannot be built on, since it was not kept: {error.message}")
             return
@@ -166,7 +166,7 @@ class Conversation:
         if found is not None:
             self.kept.append(Turn(found.id, self.owner, found.previous, self.now, place.member, place.key, text, found.items))
 
-    async def settled(self) -> None:
+    async def wait_settled(self) -> None:
         if self.keeping is not None:
             await asyncio.wait({self.keeping})
 
@@ -224,11 +224,11 @@ class Conversations:
         """Puts the whole conversation in the place of the body."""
         size = len(context.large.data) if context.large is not None else len(context.read.text)
         if not is_large(size + made.past.size):
-            context.body = read_body(dump_json(unfolded(made.given.fields, made.past, made.protocol)))
+            context.body = read_body(dump_json(unfold_body(made.given.fields, made.past, made.protocol)))
             return
         wants_text = context.allowance is not None
         try:
-            made.large = made.large or await self._services.offload.open(context.read.encoded(), wants_text=wants_text)
+            made.large = made.large or await self._services.offload.open(context.read.encode(), wants_text=wants_text)
             whole = await self._services.offload.derive(made.large, "unfold", made.past, made.protocol, wants_text=wants_text)
         except BaseException:
             made.close()

@@ -2,7 +2,7 @@
 
     files = OwnedFiles(services, upstream, failover, owned, receive)
     files.handlers      -> {"files": upload, "list_files": ..., "batch": ..., ...}     by the kind of a Line
-    await files.check_named(context, files.named(context))    NotFound where a request to a model names a file of another key
+    await files.check_names(context, files.names_in(context))    NotFound where a request to a model names a file of another key
 
 Requests go to providers that speak the caller's protocol, unchanged. A new file goes to the provider that the caller names in
 the header x-llm-router-provider, else to [server] files_provider, else to the only one there is; a batch goes to where its file
@@ -97,13 +97,13 @@ class OwnedFiles:
             raise Unsupported("files and batches need a store that knows whose they are: set [server] store")
         return self._kept
 
-    def named(self, context: RequestContext) -> list[str]:
+    def names_in(self, context: RequestContext) -> list[str]:
         """The files that a body names, where the gateway knows whose files are; callers of other protocols can name none."""
         text: str | bytes = context.large.data if context.large is not None else context.read.text
         found: list[str] = wire(DEFAULT).files.names_in(text) if self._kept is not None else []
         return found
 
-    async def check_named(self, context: RequestContext, names: list[str]) -> None:
+    async def check_names(self, context: RequestContext, names: list[str]) -> None:
         """A file that another key uploaded here is unknown to this one. Of others the gateway knows nothing: they pass."""
         words = wire(DEFAULT).files
         for name in names:
@@ -133,7 +133,7 @@ class OwnedFiles:
         if found is None:
             raise words.not_found(words.FILE, name, "input_file_id")
         place = place_of(context, found, BATCHES)
-        answer = await self._make(context, place, body.encoded(), Body.content_type)
+        answer = await self._make(context, place, body.encode(), Body.content_type)
         await self._keep_new(context, answer, words.BATCH, owned)
 
     async def _make(self, context: RequestContext, place: Place, data: bytes, content_type: str) -> Answer:
@@ -322,7 +322,7 @@ class OwnedFiles:
         started_at = clock()
         failure: BaseException | None = None
         context.begin_attempt(outgoing.candidate)
-        context.sent = True
+        context.mark_sent()
         try:
             response = await self._upstream.send(method, outgoing)
             try:

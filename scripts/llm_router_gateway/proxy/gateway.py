@@ -141,8 +141,8 @@ class Gateway:
         self._handlers: Mapping[str, Callable[[RequestContext], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
-            "health": own.health, "live": own.live, "ready": self._ready, "root": own.health, "ignored": own.ignored,
-            "show": own.show, "fixed": own.fixed, "socket": own.socket, "management": self._management,
+            "health": own.health, "live": own.live, "ready": self._ready, "root": own.health, "ignored": own.discard,
+            "show": own.show, "fixed": own.answer_fixed, "socket": own.socket, "management": self._management,
             "kept": talks.get, "kept_input": talks.input_items, "forget": talks.delete, "cancel": talks.cancel,
             "compact": self._compact, **dict.fromkeys(RELAYED_KINDS, self._relayed),
             **self._files.handlers,
@@ -290,9 +290,9 @@ class Gateway:
         else:
             context.body = read_body(data)
         name_model(context)
-        names = self._files.named(context)
+        names = self._files.names_in(context)
         if names:
-            await self._files.check_named(context, names)
+            await self._files.check_names(context, names)
         if SPECS[context.call.protocol].keeps_answers:
             context.conversation = await self._conversations.begin(context)
         if context.large is not None:
@@ -307,7 +307,7 @@ class Gateway:
         if is_on(context) and await self._answers.replay(context):
             return
         if context.record.stream:
-            with self._answers.recorded(context):
+            with self._answers.record(context):
                 await self._streams.answer(context)
         else:
             await self._respond(context, *await self._plain.chat(context))
@@ -384,7 +384,7 @@ class Gateway:
                 self.tracing.finish(context, call)
             return call
         except Exception as error:
-            self._log.error(f"a fault of ours in the record of {context.record.request_id}: {fault_location(error)}")
+            self._log.error(f"an internal error in the record of {context.record.request_id}: {fault_location(error)}")
             return None
 
 

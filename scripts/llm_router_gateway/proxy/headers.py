@@ -3,7 +3,7 @@
     upstream_headers(candidate, caller, request_id, same=True)   what a relayed request carries
     caller_headers(upstream)                                     what a relayed answer carries
 
-Never passed: credentials, what belongs to one connection (RFC 9110 7.6.1), who the caller is, what browsers add.
+Never passed: credentials, what belongs to one connection (RFC 9110 7.6.1), the caller's identity, what browsers add.
 Of an upstream's answer a list of names passes, and nothing else.
 """
 

@@ -4,7 +4,7 @@
     candidate = await keys.with_key(candidate)          with the key in its provider; unchanged where that has no command
     candidate = await keys.with_other_key(candidate)    after the upstream refused that key; None where there is no other
 
-One run answers everybody who waits for it. A key that is about to expire is renewed in the background, and goes on until then.
+One run serves all requests that wait. A key that is about to expire is renewed in the background, and goes on until then.
 A command that fails is not run again at once, so that a thousand requests do not start a thousand programs. Each worker process
 runs its own. Nothing that a command printed, on either stream, gets into an error or the log.
 """
@@ -43,6 +43,7 @@ class CommandFailed(Exception):
 class Held:
     """What one command printed last. Times are of the process's clock."""
 
+    provider: str  # the first that needed it, for the log
     key: Secret | None = None
     renew_at: float = 0.0
     expires_at: float = 0.0
@@ -80,7 +81,7 @@ class KeyCommands:
         command = candidate.provider.key_command
         if command is None:
             return candidate
-        held = self._held.setdefault(command, Held())
+        held = self._held.setdefault(command, Held(candidate.provider.name))
         now = self._clock()
         if held.key is None or now >= held.expires_at:
             if now >= held.again_at:
@@ -89,14 +90,14 @@ class KeyCommands:
                 raise self._no_key(candidate, held)
         elif now >= max(held.renew_at, held.again_at):
             self._renewal(command, held)
-        return keyed(candidate, held.key)
+        return candidate_with_key(candidate, held.key)
 
     async def with_other_key(self, candidate: Candidate) -> Candidate | None:
         """After a refusal: the candidate with a key that is not the refused one. The command is run again for it."""
         command = candidate.provider.key_command
         if command is None or not candidate.provider.keys:
             return None
-        refused, held = candidate.provider.keys[0], self._held.setdefault(command, Held())
+        refused, held = candidate.provider.keys[0], self._held.setdefault(command, Held(candidate.provider.name))
         if held.key == refused:  # else another request has renewed it since
             now = self._clock()
             if now < max(held.kept_until, held.again_at):
@@ -104,7 +105,7 @@ class KeyCommands:
             await self._renewal(command, held)
             if held.key == refused:
                 held.kept_until = self._clock() + SAME_KEY_S
-        return None if held.key is None or held.key == refused else keyed(candidate, held.key)
+        return None if held.key is None or held.key == refused else candidate_with_key(candidate, held.key)
 
     def _no_key(self, candidate: Candidate, held: Held) -> Unavailable:
         wait_s = max(0.0, held.again_at - self._clock())
@@ -132,7 +133,7 @@ class KeyCommands:
         except CommandFailed as failed:
             held.failure, held.failures = str(failed), held.failures + 1
             held.again_at = self._clock() + min(MAX_RETRY_S, RETRY_S * 2 ** min(held.failures - 1, 10))
-            self._warn(f"api_key_command: {failed}")
+            self._warn(f"{held.provider}: api_key_command: {failed}")
         finally:
             held.running = None
 
@@ -144,7 +145,7 @@ class KeyCommands:
         held.failure, held.failures, held.again_at = "", 0, 0.0
 
 
-def keyed(candidate: Candidate, key: Secret) -> Candidate:
+def candidate_with_key(candidate: Candidate, key: Secret) -> Candidate:
     return replace(candidate, provider=candidate.provider.with_key(key))
 
 
@@ -173,7 +174,7 @@ async def run_command(command: KeyCommand) -> bytes:
     return data
 
 
-def located(program: str) -> str:
+def find_program(program: str) -> str:
     """Where a program is: on Windows `gcloud` and `az` are gcloud.cmd and az.cmd, which a start by name does not find."""
     program = os.path.expanduser(program)
     return shutil.which(program) or program
@@ -183,7 +184,7 @@ async def start(command: KeyCommand) -> Process:
     program = command.program
     try:
         return await asyncio.create_subprocess_exec(
-            located(command.argv[0]), *command.argv[1:], stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL,
+            find_program(command.argv[0]), *command.argv[1:], stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL,
             start_new_session=GROUPS,
         )  # fmt: skip
     except FileNotFoundError:

@@ -53,7 +53,7 @@ class Kept(NamedTuple):
     items: tuple[str, ...]
 
 
-def unfolded(fields: Mapping[str, Any], past: Past, protocol: str) -> dict[str, Any]:
+def unfold_body(fields: Mapping[str, Any], past: Past, protocol: str) -> dict[str, Any]:
     """A body with the whole conversation in it."""
     state = wire(protocol).state
     items = state.by_id(turn.value for turn in past.named)
@@ -97,7 +97,7 @@ def input_page(turns: Iterable[Turn], protocol: str, page: Mapping[str, Any]) ->
 
 
 def unfold(cached: Cached, past: Past, protocol: str) -> tuple[None, bytes]:
-    return None, dump_json(unfolded(cached.body.fields, past, protocol))
+    return None, dump_json(unfold_body(cached.body.fields, past, protocol))
 
 
 def carry_over(
@@ -107,7 +107,7 @@ def carry_over(
     """(what was lost, the body for a member that knows none of it, changed)"""
     lost: list[str] = []
     body = read_body(dump_json(portable(cached.body.fields, past, protocol, place, lost)))
-    return lost, without_ours(body, protocol, seal, lost).changed(changes, {}, dropped)
+    return lost, without_ours(body, protocol, seal, lost).edit(changes, {}, dropped)
 
 
 def keep(

@@ -57,7 +57,7 @@ class Cached:
         return self._body
 
 
-def shortened(value: Any) -> Any:
+def shorten(value: Any) -> Any:
     """A value of a head: short ones and objects as they are."""
     if isinstance(value, str):
         return value if len(value) <= SMALL else ""
@@ -71,7 +71,7 @@ def is_small(value: list[Any]) -> bool:
 
 
 def head_of(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: shortened(value) for name, value in fields.items()}
+    return {name: shorten(value) for name, value in fields.items()}
 
 
 def read(cached: Cached, wants_text: bool, protocol: str = "") -> tuple[Head, bytes]:
@@ -86,18 +86,18 @@ def read(cached: Cached, wants_text: bool, protocol: str = "") -> tuple[Head, by
 
 def short_text(text: str, member: Any) -> str:
     """A member's text in a head: as it was written, unless it was shortened."""
-    short = shortened(member.value)
+    short = shorten(member.value)
     return text[member.start : member.end] if short is member.value else dump(short)
 
 
-def changed(
+def change(
     cached: Cached, changes: Mapping[str, Any], dropped: frozenset[str], protocol: str, seal: ir.Seal | None = None
 ) -> tuple[list[str], bytes]:
     """(what was lost, the bytes, b"" where those that came are right). `protocol`: the caller's."""
     lost: list[str] = []
     body = without_ours(cached.body, protocol, seal, lost)
     is_same = body is cached.body and not (changes or dropped)
-    return lost, b"" if is_same else body.changed(changes, {}, dropped)
+    return lost, b"" if is_same else body.edit(changes, {}, dropped)
 
 
 def without_texts(request: ir.Request) -> ir.Request:
@@ -149,5 +149,5 @@ def select(
 
 
 JOBS: Mapping[str, Callable[..., tuple[Any, bytes]]] = {
-    "read": read, "changed": changed, "convert": convert, "finish": finish, "select": select,
+    "read": read, "change": change, "convert": convert, "finish": finish, "select": select,
 }  # fmt: skip

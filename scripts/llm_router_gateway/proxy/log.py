@@ -80,11 +80,11 @@ class Request(Protocol):
 
 def as_object(**values: object) -> str:
     """One line of JSON in ASCII, which commands no terminal; None and what is empty are left out, long texts are cut."""
-    kept = {name: cut(value) for name, value in values.items() if value is not None and value != "" and value != []}
+    kept = {name: shorten(value) for name, value in values.items() if value is not None and value != "" and value != []}
     return json.dumps(kept, default=str).replace("\x7f", "\\u007f")
 
 
-def cut(value: object) -> object:
+def shorten(value: object) -> object:
     if isinstance(value, str):
         return value[:MAX_VALUE]
     if isinstance(value, float):

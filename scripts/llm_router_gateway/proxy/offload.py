@@ -3,7 +3,7 @@
     offload = Offload()
     large = await offload.open(data, "openai", wants_text=False)   LargeBody, read; BadRequest as `read_body`
     large.head.fields["model"]                                     what decisions are made by: see large_jobs.Head
-    await large.changed({"model": "m"}, frozenset())               the bytes of the body, changed
+    await large.edit({"model": "m"}, frozenset())                  the bytes of the body, changed
     large.close(); await offload.close()
 
 A thread would not help: the interpreter's lock is held while C code reads JSON. Workers start with the first large body and
@@ -28,7 +28,7 @@ from ..json_body import Body
 from ..wire import ir
 from ..wire.conversion import Wish
 from ..wire.losses import name_lost
-from .offload_worker import LENGTHS, packed
+from .offload_worker import LENGTHS, pack
 
 if TYPE_CHECKING:
     from .large_jobs import Head
@@ -66,7 +66,7 @@ class Worker:
             raise EOFError
         drops, self.drops = self.drops, []
         async with asyncio.timeout(JOB_S):
-            for piece in packed((job, key, arguments, drops), data):
+            for piece in pack((job, key, arguments, drops), data):
                 for at in range(0, len(piece), PIECE_BYTES):
                     sink.write(piece[at : at + PIECE_BYTES])
                     await sink.drain()
@@ -96,7 +96,7 @@ class Offload:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open(self, data: bytes, *, wants_text: bool = False, protocol: str = "") -> LargeBody:
-        """A body, read by a worker. BadRequest where it is no JSON object. `protocol`: see large_jobs.read."""
+        """A body, read by a worker. BadRequest where it is not a JSON object. `protocol`: see large_jobs.read."""
         large = LargeBody(self, next(self._keys), data)
         try:
             await large.read(wants_text, protocol)
@@ -273,11 +273,11 @@ class LargeBody:
         """Texts to be embedded, as upstreams of another protocol take them: see Spec.carried."""
         self._head, self.data = await self._offload.run(self, "carry", protocol)
 
-    async def changed(
+    async def edit(
         self, changes: Mapping[str, Any], dropped: frozenset[str], lost: list[str], protocol: str, seal: ir.Seal | None = None
     ) -> bytes:
-        """The body's bytes, with `changes` in their place and `dropped` left out; see large_jobs.changed."""
-        return await self.write_job(lost, "changed", changes, dropped, protocol, seal) or self.data
+        """The body's bytes, with `changes` in their place and `dropped` left out; see large_jobs.change."""
+        return await self.write_job(lost, "change", changes, dropped, protocol, seal) or self.data
 
     async def write_job(self, lost: list[str], job: str, *arguments: Any) -> bytes:
         """The bytes that a job made, which names what it lost."""

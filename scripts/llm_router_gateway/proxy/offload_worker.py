@@ -22,7 +22,7 @@ MAX_CACHED_BYTES = 67_108_864  # of the bodies that are kept read, as they came;
 JOBS_PER_COLLECTION = 200  # JSON has no circles: what is done with is gone at once, nearly always
 
 
-def packed(value: object, data: bytes = b"") -> list[bytes]:
+def pack(value: object, data: bytes = b"") -> list[bytes]:
     """A message as the pieces that are sent one after the other."""
     head = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     return [LENGTHS.pack(len(head), len(data)) + head, data]
@@ -63,19 +63,19 @@ def answer(bodies: Bodies, job: str, key: int, arguments: tuple[Any, ...]) -> li
 
     cached = bodies.get(key)
     if cached is None:
-        return packed(("missing",))
+        return pack(("missing",))
     try:
         jobs = {**large_jobs.JOBS, **large_answers.JOBS, **large_conversations.JOBS}
         value, data = jobs[job](cached, *arguments)
-        return packed(("ok", value), data)
+        return pack(("ok", value), data)
     except GatewayError as error:
         facts = {"status": error.status, "code": error.code, "retry_after_s": error.retry_after_s, "details": error.details}
-        return packed(("error", type(error), error.message, facts))
+        return pack(("error", type(error), error.message, facts))
     except MemoryError:
         bodies.drop(key)
-        return packed(("fault", "MemoryError"))
+        return pack(("fault", "MemoryError"))
     except Exception as error:
-        return packed(("fault", fault_location(error)))
+        return pack(("fault", fault_location(error)))
 
 
 def whole(source: BinaryIO, size: int) -> bytes:

@@ -78,7 +78,7 @@ async def outgoing_for(
         context.candidate = outgoing.candidate  # in the protocol that is spoken after all
         if context.allowance is not None:
             await context.allowance.hold()
-        context.sent = True
+        context.mark_sent()
         return outgoing
     except GatewayError as error:
         if not same or isinstance(error, NoCredit):  # another member may do it, or for less
@@ -141,7 +141,7 @@ def relay_request(context: RequestContext, candidate: Candidate, call: str, key:
         read = without_ours(context.read, context.call.protocol, None, context.record.lost)
     edits = relay_edits(context, candidate, call, read)
     is_same = not (edits.changes or edits.dropped)
-    body = read.encoded() if is_same else read.changed(edits.changes, {}, edits.dropped)
+    body = read.encode() if is_same else read.edit(edits.changes, {}, edits.dropped)
     return relay_of(context, candidate, call, key, body, edits, read.content_type)
 
 
@@ -154,13 +154,13 @@ async def large_relayed(
     talk, lost, protocol = context.conversation, context.record.lost, context.call.protocol
     if talk is None or talk.large is None:
         edits = relay_edits(context, candidate, call, large.head_body)
-        data = await large.changed(edits.changes, edits.dropped, lost, protocol)
+        data = await large.edit(edits.changes, edits.dropped, lost, protocol)
     elif talk.passes(candidate, key):
         edits = relay_edits(context, candidate, call, talk.given)
-        data = await talk.large.changed(edits.changes, edits.dropped, lost, protocol, talk.seal)
+        data = await talk.large.edit(edits.changes, edits.dropped, lost, protocol, talk.seal)
     else:
         edits = relay_edits(context, candidate, call, large.head_body)
-        data = await talk.carried_over(candidate, key, edits.changes, edits.dropped, lost)
+        data = await talk.carry_over(candidate, key, edits.changes, edits.dropped, lost)
     return relay_of(context, candidate, call, key, data, edits)
 
 
@@ -266,7 +266,7 @@ async def embedding_for(context: RequestContext, attempt: Attempt, texts: Texts)
     if context.allowance is not None:
         body = {**body, **context.allowance.fit(candidate, call, body)}
         await context.allowance.hold()
-    context.sent = True
+    context.mark_sent()
     headers = upstream_headers(
         candidate, (), context.record.request_id, same=False, key=attempt.key, trace=context.trace_headers
     )
@@ -290,7 +290,7 @@ async def large_embedding_for(context: RequestContext, attempt: Attempt, large: 
         changes = context.allowance.fit(candidate, call, body)
         await context.allowance.hold()
     *_, data = await large.texts(reader, writer, changes)
-    context.sent = True
+    context.mark_sent()
     headers = upstream_headers(
         candidate, (), context.record.request_id, same=False, key=attempt.key, trace=context.trace_headers
     )

@@ -44,7 +44,7 @@ class OwnApi:
         """That this is answered at all is the answer."""
         await context.respond(200, [JSON_TYPE, NO_STORE], dump_json({"status": "live"}))
 
-    async def ignored(self, context: RequestContext) -> None:
+    async def discard(self, context: RequestContext) -> None:
         """What some clients send and no model needs: taken, and thrown away."""
         await context.exchange.read_body(context.state.config.server.max_body_bytes)
         await context.respond_json({})
@@ -72,7 +72,7 @@ class OwnApi:
         context.call = replace(context.call, model=name)
         await self.model(context)
 
-    async def fixed(self, context: RequestContext) -> None:
+    async def answer_fixed(self, context: RequestContext) -> None:
         """The fixed answer that the protocol's spec has for a path."""
         fixed = SPECS[context.call.protocol].fixed
         await context.respond_json(next(value for path, value in fixed.items() if context.exchange.path.endswith(path)))

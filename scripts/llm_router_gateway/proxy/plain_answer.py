@@ -70,7 +70,7 @@ class PlainAnswers:
             attempt.mark_output(self._clock())
         if context.conversation is not None:
             keep_answer(context.conversation, said, outgoing)
-            await context.conversation.settled()
+            await context.conversation.wait_settled()
         return (headers if said.is_relayed else [JSON_TYPE]), made
 
     async def _fetch_again(

@@ -151,10 +151,15 @@ class RequestContext:
     def begin_attempt(self, candidate: Candidate) -> None:
         """Resets what is known of the answer for the next member."""
         self.candidate, self.record.served = candidate, candidate.name
-        self.record.attempts += 1
         self.record.usage, self.outputs, self.answer_tokens, self.sent = None, 0, 0.0, False
         if self.trace is not None:
             self.trace.next_attempt()
+
+    def mark_sent(self) -> None:
+        """From here on the member counts as one that was sent to; what is refused before is no attempt."""
+        if not self.sent:
+            self.sent = True
+            self.record.attempts += 1
 
     @property
     def read(self) -> Body:
@@ -200,7 +205,7 @@ class RequestContext:
 
     @property
     def trace_headers(self) -> Sequence[tuple[str, str]]:
-        """The trace that an upstream belongs to: ours, or the caller's own where none is kept here."""
+        """The trace that a request to an upstream belongs to: the gateway's, or the caller's own where no trace is kept."""
         if self.trace is not None:
             return self.trace.headers()
         if TRACE_HEADERS.isdisjoint(self.headers):  # as of most
@@ -215,7 +220,7 @@ class RequestContext:
 
     @property
     def own_headers(self) -> Headers:
-        """What every answer of ours carries."""
+        """The headers of every answer."""
         own = [("x-request-id", self.record.request_id), NOSNIFF, *self.limit_headers]
         if self.record.lost:
             own.append(("x-llm-router-lost", header_of(map(printable, rank_losses(self.record.lost)))))
@@ -234,7 +239,7 @@ class RequestContext:
     def cors_origins(self) -> Sequence[str]:
         """The pages that may read the answer; those of "*" never read what management answers."""
         allowed = self.state.config.server.cors_origins
-        return browser.named(allowed) if paths.is_management(self.exchange.path, self.call) else allowed
+        return browser.listed_origins(allowed) if paths.is_management(self.exchange.path, self.call) else allowed
 
     def respond(self, status: int, headers: Headers, body: bytes) -> Awaitable[None]:
         """The whole answer; where an upstream's headers name what the gateway's own do, these count."""

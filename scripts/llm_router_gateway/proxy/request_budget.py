@@ -30,7 +30,7 @@ from ..policy.budgets import (
     budget_exhausted,
     is_enough,
     no_price,
-    raised,
+    raise_by_reset,
 )
 from ..policy.parameter_limits import OUTPUT, Bound
 from ..policy.widening import check_body
@@ -67,7 +67,7 @@ class Allowance:
 
     def _left(self, budget: Budget, now: float) -> Remaining:
         """What is left since the last reset, in the words of the configured budget."""
-        left = self._budgets.left(self._key.id, raised(budget, self._key.reset, now), now)
+        left = self._budgets.left(self._key.id, raise_by_reset(budget, self._key.reset, now), now)
         if self._key.reset is None or not left.why:
             return left
         _, unit, _, span = left.why.split()
@@ -84,18 +84,18 @@ class Allowance:
         is_chat = call in ("chat", "stream")
         changes: dict[str, Any] = {}
         api = candidate.provider.api
-        changed = partial(parameter_limits.enforce, body=body, model=candidate.remote_id, quirks=candidate.provider.quirks)
+        enforce = partial(parameter_limits.enforce, body=body, model=candidate.remote_id, quirks=candidate.provider.quirks)
         limits = self._key.parameter_limits
         if not is_chat:  # of the others only pictures have a number to bound: how many
             limits = {name: limits[name] for name in parameter_limits.CHOICES if name in limits and name in fields}
         if limits:
-            changes, self.clamped = changed(limits, api, fields)
+            changes, self.clamped = enforce(limits, api, fields)
         if self._key.budget is None:
             return changes
         most = self._room(candidate, {**fields, **changes}, is_chat, body)
         if is_chat:
             bound = {OUTPUT: Bound(most)} if most < parameter_limits.INF else {}
-            more, clamped = changed(bound, api, {**fields, **changes})
+            more, clamped = enforce(bound, api, {**fields, **changes})
             changes |= more
             self.clamped += clamped
             changes |= UPSTREAMS[api].usage_request(fields)  # else its end would not say what it cost
@@ -137,7 +137,9 @@ class Allowance:
         wanted, self._wanted = self._wanted, None
         if wanted is not None and self._key.budget is not None:
             now = self._unix_s()
-            self._hold = await self._budgets.hold(self._key.id, raised(self._key.budget, self._key.reset, now), wanted, now)
+            self._hold = await self._budgets.hold(
+                self._key.id, raise_by_reset(self._key.budget, self._key.reset, now), wanted, now
+            )
 
     # -- afterwards
 

@@ -63,7 +63,7 @@ class Services:
 
     def internal_error(self, request_id: str, error: Exception) -> GatewayError:
         """The answer to a caller after a fault of the gateway's own; the log says where it is."""
-        self.log.error(f"a fault of ours in request {request_id}: {fault_location(error)}")
+        self.log.error(f"an internal error in request {request_id}: {fault_location(error)}")
         return GatewayError("the gateway failed; its log has the reason")
 
 

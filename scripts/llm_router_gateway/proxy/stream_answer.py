@@ -22,7 +22,7 @@ from ..wire.registry import SPECS, wire
 from ..wire.renaming import Renaming
 from ..wire.unmet import Seen, Watcher
 from . import headers
-from .answers import is_event_stream, looks_streamed, note_unmet, renamed, splits_thoughts, stream_reader
+from .answers import is_event_stream, looks_streamed, note_unmet, splits_thoughts, stream_reader, with_alias_name
 from .conversations import HERE, place_of
 from .failover import Failover
 from .large_conversations import Place
@@ -75,7 +75,7 @@ class Stream:
                 scanner, self._array, mask, hides_usage=outgoing.hides_usage, watcher=self._watcher(),
                 renaming=Renaming(alias, self._spec.event_models) if alias else None,
             )  # fmt: skip
-            self._keep_at_its_end(lambda: renamed(scanner.response, alias), outgoing, place_of(candidate, outgoing.key))
+            self._keep_at_its_end(lambda: with_alias_name(scanner.response, alias), outgoing, place_of(candidate, outgoing.key))
         else:
             reader = stream_reader(outgoing.candidate.provider.api, splits_thoughts(outgoing.candidate))
             writer = self._writer(outgoing.request)
@@ -243,7 +243,7 @@ class StreamAnswers:
         said, made = await receive(self._services, context, outgoing, data, replay, array=stream.is_array)
         if context.conversation is not None:
             keep_answer(context.conversation, said, outgoing)
-            await context.conversation.settled()
+            await context.conversation.wait_settled()
         return made
 
     def _answer_of(self, stream: Stream, limits: Limits, on_output: Callable[[float], None] | None = None) -> StreamedAnswer:
@@ -253,7 +253,7 @@ class StreamAnswers:
         if context.last_sent_at is not None:
             answer.last_sent_at = context.last_sent_at
         if context.conversation is not None and context.conversation.large is not None:
-            answer.settle = context.conversation.settled
+            answer.settle = context.conversation.wait_settled
         return answer
 
     @contextmanager

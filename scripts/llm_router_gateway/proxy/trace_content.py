@@ -35,7 +35,7 @@ class Content(NamedTuple):
     answer: str = ""
 
 
-def dumped(value: object) -> Long:
+def json_text(value: object) -> Long:
     return Long(json.dumps(value, ensure_ascii=False))
 
 
@@ -64,18 +64,18 @@ def message_object(message: ir.Message) -> dict[str, Any]:
 
 
 def request_content(request: ir.Request) -> dict[str, Long]:
-    found = {"gen_ai.input.messages": dumped([message_object(message) for message in request.messages])}
+    found = {"gen_ai.input.messages": json_text([message_object(message) for message in request.messages])}
     if request.system:
-        found["gen_ai.system_instructions"] = dumped([part_object(part) for part in request.system])
+        found["gen_ai.system_instructions"] = json_text([part_object(part) for part in request.system])
     tools = [{"type": "function", "name": tool.name, "description": tool.description, "parameters": tool.parameters}
              for tool in request.tools if not tool.vendor]  # fmt: skip
     if tools:
-        found["gen_ai.tool.definitions"] = dumped(tools)
+        found["gen_ai.tool.definitions"] = json_text(tools)
     return found
 
 
 def answer_content(candidates: Sequence[ir.Candidate]) -> Long:
-    return dumped([{"role": "assistant", "parts": [part_object(part) for part in each.parts],
+    return json_text([{"role": "assistant", "parts": [part_object(part) for part in each.parts],
                     "finish_reason": FINISH.get(each.stop.reason, each.stop.reason)} for each in candidates])  # fmt: skip
 
 

@@ -27,17 +27,17 @@ from ..wire.unmet import seen_in, unmet
 from .answers import (
     EventCollector,
     add_unmet,
-    broken,
+    broken_answer,
     is_error,
     looks_streamed,
     no_object,
     parse_or_none,
-    renamed,
     request_of,
     splits_thoughts,
     status_in,
     stream_reader,
     unmet_in,
+    with_alias_name,
 )  # fmt: skip
 from .conversations import HERE, Conversation, place_of
 from .mask import mask_of
@@ -101,7 +101,7 @@ def answer(data: bytes, how: Reading) -> tuple[Said, bytes]:
     made = mask_of(how.secrets)(data.removeprefix(MARK))
     if not how.alias:
         return Said("answer", None, 0, model, usage, finish, tokens, lost, fields, True), made
-    kept = renamed(fields, how.alias, spec.model_field)
+    kept = with_alias_name(fields, how.alias, spec.model_field)
     made = Renaming(how.alias, ((spec.model_field,),)).whole(made)
     return Said("answer", None, 0, model, usage, finish, tokens, lost, kept, True), made
 
@@ -218,7 +218,7 @@ async def receive(
     if said.kind != "answer":
         raise_wrong(said, outgoing, data)
     if said.flaw is not None:
-        raise broken(said.flaw, said.usage, candidate, record)
+        raise broken_answer(said.flaw, said.usage, candidate, record)
     services.check_model(candidate, said.model)
     record.answered_by = said.model if isinstance(said.model, str) else ""
     record.usage, record.finish, context.answer_tokens = said.usage, said.finish, said.tokens

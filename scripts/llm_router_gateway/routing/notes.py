@@ -1,4 +1,4 @@
-"""What replicas tell each other about members, keys and conversations. Pure: notes are values, `now` is an argument.
+"""What replicas send each other about members, keys and conversations. Pure: notes are values, `now` is an argument.
 
     desk = Notes("replica-1")
     desk.changes(routing_state, now)                     -> [{"kind": "member", ...}, ...] since the last call
@@ -22,7 +22,7 @@ from ..config.config import Config
 from ..config.settings import Secret
 from .state import SESSION_S, RoutingState
 
-SESSION_AGAIN_S = 600.0  # a conversation that goes on is told again after this
+SESSION_AGAIN_S = 600.0  # a conversation that goes on is sent again after this
 MAX_SESSIONS = 500  # conversations in one round of notes
 MIN_CHANGE_S = 1.0  # a shift of a cooldown's end that is worth a note
 
@@ -49,10 +49,10 @@ class Notes:
         self._sessions_at = 0.0
 
     def forget(self) -> None:
-        """Everything is told again: what held the notes has lost them."""
+        """Everything is sent again: what held the notes has lost them."""
         self._members, self._keys, self._sessions, self._sessions_at = {}, {}, {}, 0.0
 
-    # -- what to tell
+    # -- what to send
 
     def changes(self, state: RoutingState, now: float) -> list[Note]:
         found = [*self._member_changes(state, now), *self._key_changes(state, now), *self._session_changes(state, now)]
@@ -102,7 +102,7 @@ class Notes:
             self._sessions = {key: row for key, row in self._sessions.items() if now - row[1] <= SESSION_AGAIN_S}
         return found
 
-    # -- what others tell
+    # -- what others send
 
     def absorb(
         self, state: RoutingState, note: Mapping[str, Any], age_s: float, keys: Mapping[str, Secret], now: float

@@ -95,10 +95,10 @@ def pattern_of(asked: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, asked.split(WILD))))
 
 
-def drawn_name(provider: Provider, name: str) -> str:
+def star_name(provider: Provider, name: str) -> str:
     """What the first fitting * in a provider's `rename` makes of a name; "" where none fits.
 
-    drawn_name(a provider with rename {"gemini-*-flash*": "small"}, "gemini-3-flash-preview") -> "small"
+    star_name(a provider with rename {"gemini-*-flash*": "small"}, "gemini-3-flash-preview") -> "small"
     """
     return next((remote for asked, remote in provider.rename.items()
                  if WILD in asked and pattern_of(asked).fullmatch(name)), "")  # fmt: skip
@@ -120,17 +120,17 @@ def with_endpoint(provider: Provider, model: Model) -> Provider:
 
 def of_open(provider: Provider, name: str) -> Candidate:
     """A model that the file does not list, of a provider that accepts any name."""
-    remote_id = provider.rename.get(name) or drawn_name(provider, name) or name
+    remote_id = provider.rename.get(name) or star_name(provider, name) or name
     return Candidate(provider.for_model(remote_id), remote_id, alias=name)
 
 
-def drawn(routes: Routes, name: str) -> tuple[Candidate, ...]:
+def star_candidates(routes: Routes, name: str) -> tuple[Candidate, ...]:
     """The models that a * in some provider's `rename` makes of a name: as they are listed, where they are."""
     owner, _, rest = name.partition("/")
     mine = [(provider, rest) for provider in routes.wild if rest and provider.name == owner]
     found: list[Candidate] = []
     for provider, asked in mine or [(provider, name) for provider in routes.wild]:
-        remote = drawn_name(provider, asked)
+        remote = star_name(provider, asked)
         if remote:
             listed = routes.full.get(f"{provider.name}/{remote}")
             found.append(listed or Candidate(provider.for_model(remote), remote, alias=asked))
@@ -150,7 +150,7 @@ def candidates(routes: Routes, name: str) -> tuple[Candidate, ...]:
     owner, _, rest = name.partition("/")
     if rest and owner in routes.open:
         return (of_open(routes.open[owner], rest),)
-    named = routes.bare.get(name) or drawn(routes, name)
+    named = routes.bare.get(name) or star_candidates(routes, name)
     named = named or tuple(of_open(provider, name) for provider in accepting_providers(routes.open.values(), name))
     if len(named) == 1:
         return named

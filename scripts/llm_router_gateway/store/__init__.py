@@ -1,1 +1,1 @@
-"""What outlives a restart: the log of calls, with its prices and sums."""
+"""What outlives a restart: calls with their costs and sums, keys, conversations, whose files are; in SQLite or PostgreSQL."""

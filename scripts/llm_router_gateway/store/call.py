@@ -73,8 +73,13 @@ class Call(NamedTuple):
         """Whether it failed for what the caller sent or may do: refused here, or sent back by a provider as wrong."""
         if not self.error or self.ended == CLIENT_GONE:
             return False
-        is_4xx = 400 <= self.status < 500 and (not self.attempts or self.status not in PROVIDER_4XX)
+        is_4xx = 400 <= self.status < 500 if not self.attempts else blames_caller(self.status)
         return self.ended == REFUSED or is_4xx
+
+
+def blames_caller(status: int) -> bool:
+    """Whether a provider's status says that the request itself is wrong, and not the provider, its key or its limits."""
+    return 400 <= status < 500 and status not in PROVIDER_4XX
 
 
 COLUMNS = ", ".join(Call._fields)

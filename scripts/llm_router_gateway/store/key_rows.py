@@ -2,6 +2,7 @@
 
 rows(db)                        -> [Row(key, digest, last_used), ...]
 insert(db, key, digest)         -> Row; Conflict when the name is taken
+reset_of_file(db, key_id, {})   -> Row; all that a key of a configuration file has here
 generation(db)                  changes when any program changed a key
 spent(db, now)                  -> [("key_1", "day", 0.12, 5100.0), ...] of the call log
 """
@@ -14,13 +15,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ..config.keys import Key, read_json, terms_json
+from ..config.keys import CONFIG_ID, Key, read_json, terms_json
 from ..errors import BadRequest, Conflict, NotFound
 from ..policy.budgets import DAY_S, Spent
 from .keys import Keys, Row
 
 COLUMNS = "id, name, digest, hint, created_s, terms, last_used_s"
 GENERATION = "SELECT value FROM meta WHERE name = 'keys_generation'"
+IS_KEY = f"substr(id, 1, {len(CONFIG_ID)}) <> '{CONFIG_ID}'"  # the other rows are resets of keys that a file has
 
 
 def row_of(values: tuple[Any, ...]) -> Row:
@@ -30,7 +32,14 @@ def row_of(values: tuple[Any, ...]) -> Row:
         key = read_json(json.loads(terms))
     except (ValueError, BadRequest):
         key = Key(key_id, name, note="its row in the store cannot be read", is_active=False)
+    if key_id.startswith(CONFIG_ID):
+        name = name_of_file(key_id)
     return Row(replace(key, id=key_id, name=name, hint=hint, created=created), bytes(digest), last_used)
+
+
+def name_of_file(key_id: str) -> str:
+    """name_of_file("config:ci") -> "ci" """
+    return key_id.removeprefix(CONFIG_ID)
 
 
 def rows(db: Any) -> list[Row]:
@@ -60,7 +69,7 @@ def look(db: Any, known: str | None) -> tuple[str, list[Row] | None]:
 
 def find(db: Any, name: str) -> Row:
     """A key by its id or its name; NotFound."""
-    sql = f"SELECT {COLUMNS} FROM api_keys WHERE id = ? OR name = ? ORDER BY id <> ?"  # nosec B608  # of constants only
+    sql = f"SELECT {COLUMNS} FROM api_keys WHERE (id = ? OR name = ?) AND {IS_KEY} ORDER BY id <> ?"  # nosec B608
     found = db.execute(sql, (name, name, name)).fetchone()
     if found is None:
         raise NotFound(f"no key {name[:100]!r} in the store")
@@ -92,6 +101,21 @@ def change(db: Any, name: str, table: Mapping[str, Any]) -> Row:
     check_name(db, key.name, key.id)
     db.execute("UPDATE api_keys SET name = ?, terms = ? WHERE id = ?", (key.name, text_of(key), key.id))
     return row._replace(key=key)
+
+
+def reset_of_file(db: Any, key_id: str, table: Mapping[str, Any]) -> Row:
+    """The reset of a key that a configuration file has: a row that no secret opens, under a name that no key can have.
+
+    A gateway of an older version takes it for a disabled key.
+    """
+    key = replace(read_json({"name": name_of_file(key_id), "is_active": False, **table}), id=key_id, created=0.0)
+    row = Row(key, key_id.encode(), None)
+    db.execute(
+        "INSERT INTO api_keys (id, name, digest, hint, created_s, terms) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (id) DO UPDATE SET terms = excluded.terms",
+        (key.id, f"{key.id}/reset", row.digest, key.hint, key.created, text_of(key)),
+    )
+    return row
 
 
 def rotate(db: Any, name: str, digest: bytes, hint: str) -> Row:

@@ -25,7 +25,10 @@ class Row(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """All keys as they were at one moment; of two such moments the later one has the higher generation."""
+    """All keys as they were at one moment; of two such moments the later one has the higher generation.
+
+    Among them are the resets of keys that a configuration file has (`key.is_of_file`), which admit no caller.
+    """
 
     rows: list[Row]
     generation: int
@@ -54,6 +57,9 @@ class KeyRepository(Protocol):
 
     async def change(self, name: str, table: Mapping[str, Any]) -> Change:
         """The key after a PATCH; BadRequest, Conflict, NotFound."""
+
+    async def reset_of_file(self, key_id: str, table: Mapping[str, Any]) -> Change:
+        """Keeps the reset (`config.keys.reset_now`) of a key that a configuration file has."""
 
     async def rotate(self, name: str, digest: bytes, hint: str) -> Change:
         """Another secret for the same key: the old one ends."""

@@ -31,7 +31,7 @@ MAX_WAITING_BYTES = 67_108_864  # of their bodies; then calls go without
 MAX_NOTES = 100
 RETRY_S = 1.0  # between two attempts at a store that failed
 MAX_REST_S = 30.0  # without a call: the store is looked after
-SETTLE_S = 0.5  # for calls that wait to be stored; who waits for them tries again
+SETTLE_S = 0.5  # for calls that wait to be stored; what waits for them tries again
 FLUSH_PAUSE_S = 0.02  # between two looks whether a store that failed works now
 
 Result = TypeVar("Result")

@@ -1,4 +1,4 @@
-"""Gateways on one database, as they were heard last. Values only.
+"""Gateways on one database, by their last signs of life. Values only.
 
 replica.line()       -> {"id": ..., "is_self": True, "is_silent": False, "age_s": 0.4, **what it says of itself}
 summary(replicas)    -> {"alive": 2, "silent": ["gw-b-17"], "configurations": 2, "versions": 1, "differences": ["..."]}
@@ -16,7 +16,7 @@ class Replica(NamedTuple):
     """One gateway."""
 
     id: str
-    age_s: float  # since it was heard, by the database's clock
+    age_s: float  # since its last sign of life, by the database's clock
     is_self: bool
     report: Mapping[str, Any]
 

@@ -40,15 +40,15 @@ def sums_of(calls: Sequence[Call]) -> Sums:
     )
 
 
-def gathered(parts: Iterable[tuple[Key, Sums]]) -> dict[Key, Sums]:
+def merge_keys(parts: Iterable[tuple[Key, Sums]]) -> dict[Key, Sums]:
     """The sums of each key, together."""
     by_key: dict[Key, list[Sums]] = {}
     for key, sums in parts:
         by_key.setdefault(key, []).append(sums)
-    return {key: members[0] if len(members) == 1 else added(members) for key, members in by_key.items()}
+    return {key: members[0] if len(members) == 1 else add_up(members) for key, members in by_key.items()}
 
 
-def added(members: Iterable[Sums]) -> Sums:
+def add_up(members: Iterable[Sums]) -> Sums:
     numbers, durations, firsts = zip(*members, strict=True)
     return tuple(map(sum, zip(*numbers, strict=True))), sum(durations), sum(firsts)
 
@@ -63,7 +63,7 @@ def minutes(calls: Iterable[Call]) -> dict[Key, Sums]:
 
 def alone(found: Mapping[Key, Sums]) -> dict[Key, Sums]:
     """What goes to `totals`: sums of all calls, of each model, of each key."""
-    return gathered(
+    return merge_keys(
         ((at_s, *names), sums) for (at_s, provider, model, key_id), sums in found.items()
         for names in ((ALL, ALL, ALL), (provider, model, ALL), (ALL, ALL, key_id))
     )  # fmt: skip
@@ -73,7 +73,7 @@ def rows_of(found: Mapping[Key, Sums], steps: Sequence[int] = STEPS_S) -> list[R
     """Sums of minutes as rows of tables: of these steps."""
     rows = []
     for step_s in steps:
-        larger = gathered(((key[0] // step_s * step_s, *key[1:]), sums) for key, sums in found.items())
+        larger = merge_keys(((key[0] // step_s * step_s, *key[1:]), sums) for key, sums in found.items())
         rows += [row_of(step_s, key, sums) for key, sums in larger.items()]
     return rows
 

@@ -16,7 +16,8 @@ from .conversations import MAX_CHAIN, Turn
 from .turn_rows import find, forget, kept_secret, put, turn_of_item
 
 GATHER_S = 0.2  # turns that come within it share one transaction; waking the thread that writes costs more than a turn
-AGAIN_S = 0.3  # after it an unknown turn is looked for again: another process on this store may be about to write it
+AGAIN_S = (0.3, 0.7)  # after which an unknown turn is looked for again: another process may be about to write it
+RETRY_S = 1.0  # after a store that could not be written to
 Found = TypeVar("Found")
 MAX_WAITING_BYTES = 67_108_864  # of texts that the store cannot take just now; what comes then is not kept
 
@@ -75,9 +76,10 @@ class SqlConversations:
         return batch
 
     def _written(self, done: Future[dict[str, Turn]]) -> None:
-        if done.exception() is not None:
-            self._submitted = False
-            return  # they wait for the next that comes
+        if done.exception() is not None:  # they wait in memory, here alone
+            self._submitted = True
+            asyncio.get_running_loop().call_later(RETRY_S, self.flush)
+            return
         for turn_id, turn in done.result().items():
             if self._waiting.get(turn_id) is turn:
                 del self._waiting[turn_id]
@@ -120,13 +122,14 @@ class SqlConversations:
         return [*turns.values(), *(turn for turn in more if turn is not None)]
 
     async def _looked_up(self, read: Callable[[Database], Found], is_all: Callable[[Found], bool]) -> Found:
-        """What is read; where that is not all, once more when others on this store have written theirs."""
+        """What is read; where that is not all, again when others on this store have written theirs."""
         known: Found = await self._store.reading(read)
-        if is_all(known):
-            return known
-        await asyncio.sleep(AGAIN_S)
-        again: Found = await self._store.reading(read)
-        return again
+        for pause_s in AGAIN_S:
+            if is_all(known):
+                break
+            await asyncio.sleep(pause_s)
+            known = await self._store.reading(read)
+        return known
 
     async def delete(self, owner: str, turn_id: str) -> bool:
         waiting = self._waiting.get(turn_id)

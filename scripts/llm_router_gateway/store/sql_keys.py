@@ -50,6 +50,9 @@ class SqlKeys:
     async def change(self, name: str, table: Mapping[str, Any]) -> Change:
         return await self._changed(lambda db: key_rows.change(db, name, table))
 
+    async def reset_of_file(self, key_id: str, table: Mapping[str, Any]) -> Change:
+        return await self._changed(lambda db: key_rows.reset_of_file(db, key_id, table))
+
     async def rotate(self, name: str, digest: bytes, hint: str) -> Change:
         return await self._changed(lambda db: key_rows.rotate(db, name, digest, hint))
 

@@ -130,13 +130,13 @@ class Channel:
             except Failed as error:
                 wait_s = error.retry_after_s if error.retry_after_s is not None else pause_s * uniform(*SPREAD)  # nosec B311
                 if not error.is_passing or clock() + wait_s >= give_up:
-                    self.failed(error)
+                    self.note_failure(error)
                     raise
                 await pause(wait_s)
                 pause_s = min(pause_s * 2, MAX_PAUSE_S)
                 continue
-            count, why = otlp.rejected(answer, self._settings.protocol == otlp.JSON)
-            self.succeeded(f"the collector refused {count} of them: {why[:MAX_SHOWN]}" if count else "")
+            count, why = otlp.rejection_in(answer, self._settings.protocol == otlp.JSON)
+            self.note_success(f"the collector refused {count} of them: {why[:MAX_SHOWN]}" if count else "")
             return count
 
     def _encode(self, request: Mapping[str, Any]) -> bytes:
@@ -145,7 +145,7 @@ class Channel:
 
     # -- what the log says, once
 
-    def failed(self, error: Failed) -> None:
+    def note_failure(self, error: Failed) -> None:
         if self.signal == METRICS and error.status in NOT_KEPT:
             self.is_over = True
             self._info(f"telemetry: {self.url} takes no metrics (status {error.status}): none are sent until the next start; "
@@ -155,7 +155,7 @@ class Channel:
             self._warn(f"telemetry: {self.signal} cannot be sent to {self.url}: {self.trouble}. Those that wait are dropped "
                        "when they are too many; calls are not affected")  # fmt: skip
 
-    def succeeded(self, complaint: str) -> None:
+    def note_success(self, complaint: str) -> None:
         if complaint != self.trouble:
             if complaint:
                 self._warn(f"telemetry: {self.signal}: {complaint}")
@@ -174,7 +174,7 @@ class Exporter:
         self.settings = settings
         self.instruments = Instruments(int(wall() * 1e9))
         self.exported = self.dropped = 0  # spans
-        self._wall, self._clock, self._pause = wall, clock, pause
+        self._wall, self._clock, self._pause, self._warn = wall, clock, pause, warn
         self._queue: deque[Span] = deque()
         self._sending: Sequence[Span] = ()
         self._full = asyncio.Event()
@@ -268,5 +268,8 @@ class Exporter:
                 while await self.send_batch():
                     pass
                 await self.send_metrics()
+        if self.waiting:
+            where = self._traces.url if self._traces else ""
+            self._warn(f"telemetry: {self.waiting} spans could not be sent to {where} before the stop, and are lost")
         self.dropped += self.waiting
         self._queue.clear()

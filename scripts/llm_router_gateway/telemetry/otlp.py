@@ -2,7 +2,7 @@
 
     body(traces([span], resource), TRACES, "http/json")      -> b'{"resourceSpans": [...]}'
     body(metrics(found, resource), METRICS, "http/protobuf") -> bytes of an ExportMetricsServiceRequest
-    rejected(data, is_json)                                  -> (2, "why"): what an answer of status 200 did not take
+    rejection_in(data, is_json)                                  -> (2, "why"): what an answer of status 200 did not take
 
 Both come from the same object. Its form is what receivers take, some of them nothing else: ids in lower-case hex, 64-bit
 integers as text, enums as numbers, `attributes` always there, `status` with its code or not at all.
@@ -116,7 +116,7 @@ def body(request: Mapping[str, Any], signal: str, protocol: str) -> bytes:
     return encode(request, MESSAGES[signal])
 
 
-def rejected(data: bytes, is_json: bool) -> tuple[int, str]:
+def rejection_in(data: bytes, is_json: bool) -> tuple[int, str]:
     """What a receiver says that it did not take, and why; (0, "") for any other answer, whatever it is."""
     try:
         if is_json:

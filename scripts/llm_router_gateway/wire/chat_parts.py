@@ -25,20 +25,20 @@ BILLING_LINE = "x-anthropic-billing-header:"
 BILLING_LOSS = "system.x-anthropic-billing-header"
 
 
-def read_url(kind: ir.Kind, url: str, path: str) -> ir.Media:
-    """A URL as it is, a data: URL taken apart (RFC 2397).
+def read_url(kind: ir.Kind, url: str, path: str, **more: Any) -> ir.Media:
+    """A URL as it is, a data: URL taken apart (RFC 2397). `more` are other fields of the medium.
 
     "data:image/png;base64,AA==" -> Media("image", "image/png", "AA==");  "data:,a%20b" -> text/plain, base64 of "a b"
     """
     if url[:5].lower() != "data:":
-        return ir.Media(kind, url=url)
+        return ir.Media(kind, url=url, **more)
     head, comma, data = url[5:].partition(",")
     if not comma:
         refuse(path, "is a data: URL without data")
     media_type, *parameters = head.split(";")
     if "base64" not in [parameter.strip().lower() for parameter in parameters]:
         data = base64.b64encode(unquote_to_bytes(data)).decode()
-    return ir.Media(kind, media_type.strip().lower() or "text/plain", data)
+    return ir.Media(kind, media_type.strip().lower() or "text/plain", data, **more)
 
 
 def read_audio(part: Mapping[str, Any], path: str, cache_control: ir.JSON | None) -> ir.Media:
@@ -58,7 +58,7 @@ def document_text(data: str) -> str:
     try:
         return base64.b64decode(data).decode("utf-8", "replace")
     except ValueError:
-        return refuse("document.data", "is no base64")
+        return refuse("document.data", "is not base64")
 
 
 def is_billing_line(part: ir.Part) -> bool:

@@ -208,16 +208,20 @@ def gather(candidate: ir.Candidate, own: str) -> tuple[ir.Candidate, list[Citati
     return (replace(candidate, parts=tuple(parts), extras=rest), found) if found else (candidate, [])
 
 
-def lose_citations(said: ir.Candidate | ir.StreamEvent, lost: list[str]) -> None:
-    """Names them for a protocol that has no place for any."""
-    parts = said.parts if isinstance(said, ir.Candidate) else ()
-    extras = [getattr(each, "extras", ir.NOTHING) for each in (said, *parts, getattr(said, "part", None))]
-    for each in extras:
-        if each is ir.NOTHING:
-            continue
-        fields = {name for vendor in each.values() for name in vendor}
-        if fields & {ANNOTATIONS, CITATIONS, GROUNDING}:
-            name_lost(lost, CITATIONS)
+QUOTING = frozenset({ANNOTATIONS, CITATIONS, GROUNDING})
+
+
+def lose_all_extras(said: ir.Answer | ir.Candidate | ir.StreamEvent, lost: list[str]) -> None:
+    """Names all that is said beside texts and calls, for a protocol that has no place for any: citations by that name."""
+    found = [getattr(said, "extras", ir.NOTHING)]
+    if isinstance(said, ir.Candidate):
+        found += [part.extras for part in said.parts if isinstance(part, ir.Text)]
+    elif isinstance(said, ir.PartStart) and isinstance(said.part, ir.Text):
+        found.append(said.part.extras)
+    for extras in found:
+        if extras is not ir.NOTHING:
+            for name in (name for fields in extras.values() for name in fields):
+                name_lost(lost, CITATIONS if name in QUOTING else name)
 
 
 # --------------------------------------------------------------------------------------------------------------- writing
@@ -243,14 +247,14 @@ def grounding(found: Sequence[Citation], said: str) -> dict[str, Any]:
             if index[each.url, each.title] not in numbers:
                 numbers.append(index[each.url, each.title])
     supports = [
-        {"segment": {"startIndex": len(encoded(said[:start])), "endIndex": len(encoded(said[:end])), "text": said[start:end]},
+        {"segment": {"startIndex": len(encode(said[:start])), "endIndex": len(encode(said[:end])), "text": said[start:end]},
          "groundingChunkIndices": numbers} for (start, end), numbers in places.items()
     ]  # fmt: skip
     made: dict[str, Any] = {"groundingChunks": [{"web": {"uri": url, "title": title}} for url, title in pages]}
     return made | ({"groundingSupports": supports} if supports else {})
 
 
-def encoded(text: str) -> bytes:
+def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 

@@ -77,20 +77,20 @@ def classify(error: GatewayError, data: bytes = b"") -> GatewayError:
     stated = error.details.get
     words = f"{error.message[:MAX_SCANNED]}\n{stated('code')}\n{stated('type')}"
     if IMAGE_WORDS.search(words):
-        return remade(BadRequest, error, 400, IMAGE)
+        return remake(BadRequest, error, 400, IMAGE)
     if CREDIT_WORDS.search(words):
-        return remade(NoCredit, error, 402, NoCredit.code)
+        return remake(NoCredit, error, 402, NoCredit.code)
     if error.status in (400, 413, 422, 500) and (error.code == CONTEXT or is_too_long(words)):
         raw = data[:MAX_SCANNED].decode("utf-8", "replace")
         numbers = {"tokens": number_in(TOKENS, error.message[:MAX_SCANNED], raw),
                    "window": number_in(WINDOW, error.message[:MAX_SCANNED], raw)}  # fmt: skip
-        return remade(BadRequest, error, 400, CONTEXT, {name: each for name, each in numbers.items() if each is not None})
+        return remake(BadRequest, error, 400, CONTEXT, {name: each for name, each in numbers.items() if each is not None})
     if error.status == 404 and MODEL_WORDS.search(words):
-        return remade(UnknownModel, error, 404, UnknownModel.code)
+        return remake(UnknownModel, error, 404, UnknownModel.code)
     return error
 
 
-def remade(
+def remake(
     kind: type[GatewayError], error: GatewayError, status: int, code: str, facts: Mapping[str, object] | None = None
 ) -> GatewayError:
     made = kind(

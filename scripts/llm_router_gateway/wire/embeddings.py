@@ -1,6 +1,6 @@
 """Embeddings in no vendor's shape: texts in, vectors out. Protocols with such a call have a module `embeddings`:
 
-read_texts(fields, action) -> Texts                  a caller's body; BadRequest for what is no text
+read_texts(fields, action) -> Texts                  a caller's body; BadRequest for what is not text
 write_texts(texts, model) -> (call, body)            for an upstream: the call's name in its spec, and the body
 read_vectors(body) -> Vectors                        an upstream's answer; UpstreamFailed where it is none
 write_vectors(vectors, model, action) -> body        for a caller

@@ -25,7 +25,7 @@ def text(value: Any, path: str) -> str:
 
 
 def number(value: Any, path: str) -> float | None:
-    """A number, None where it is null or absent; true is no number."""
+    """A number, None where it is null or absent; true is not a number."""
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
     return refuse(path, "must be a number")

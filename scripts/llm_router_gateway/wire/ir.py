@@ -19,7 +19,8 @@ Signatures  `signature` with `vendor`, whose it is. Only that vendor gets it bac
             Thinking.data is what is encrypted (Anthropic redacted_thinking); with it, text is "".
 Opaque      a part or tool only one vendor knows (server tools and their results): its own JSON under its own name.
 extras      {"openai": {"logit_bias": {...}}}: fields with no neutral place, under the vendor's name, in the vendor's own shape.
-            A writer puts its own vendor's back and names the others' in `lost`.
+            A writer puts its own vendor's back and names the others' in `lost`. {"unread": {"image_url.x": True}} are paths of
+            fields that nothing knows (`shapes`): every writer names them.
 cache_control  the JSON object that the wire had ({"type": "ephemeral", "ttl": "1h"}); None without.
 None        the field was not sent. A writer sends nothing for it.
 
@@ -77,6 +78,7 @@ class Nothing(Mapping[str, Any]):
 
 
 NOTHING = Nothing()
+UNREAD = "unread"  # in extras, in a vendor's place: paths of fields that nothing reads and no writer puts back
 
 T = TypeVar("T")
 
@@ -153,13 +155,14 @@ class Media:
 class Opaque:
     """A part that only `vendor` knows: {"type": "web_search_tool_result", ...}, {"executableCode": ...}.
 
-    `text` is what other vendors can be told of it; "" = it can only be named as lost.
+    `text` is what other vendors get of it; "" = it can only be named as lost. `extras` are what the text leaves out.
     """
 
     vendor: str
     kind: str  # the vendor's name for it, for `lost`
     value: JSON
     text: str = ""
+    extras: Extras = NOTHING
 
 
 @value
@@ -199,6 +202,7 @@ class Refusal:
     """Why the model would not (OpenAI `refusal`); other wires show it as text."""
 
     text: str
+    extras: Extras = NOTHING
 
 
 Part = Text | Thinking | Media | ToolCall | ToolResult | Refusal | Opaque
@@ -293,7 +297,7 @@ class Seal(Protocol):
         """The value as a text that only its owner may bring back."""
 
     def open(self, text: str) -> JSON | None:
-        """What a text holds; None for one that is not ours. BadRequest for one that was changed, or is another owner's."""
+        """What a text holds; None for one that was not sealed here. BadRequest if it was changed, or is another owner's."""
 
 
 @value

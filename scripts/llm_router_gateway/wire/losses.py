@@ -22,6 +22,7 @@ CONTENT = re.compile(
     r"(?:image|document|audio|video|file|tools(?:\[\d+\]|\[\*\])?=|tool_result|tool_choice|tool_use|tool_call|messages|system\."
     r"|assistant\.|user\.|response_format|functionCall|functionResponse|grounding|citation|prefill|lone)"
 )
+USUAL = {"caller": {"type": "direct"}}  # of a call: the model made it itself, as it does everywhere
 INDEX = re.compile(r"\[\d+\]")
 
 
@@ -38,6 +39,8 @@ def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -
     for vendor, fields in extras.items():
         if vendor != own:
             for name in fields:
+                if name in USUAL and fields[name] == USUAL[name]:
+                    continue
                 # A part of the conversation: an answer without it would be an answer to another question.
                 if vendor in SPECS and name in SPECS[vendor].kept_fields:
                     raise BadRequest(f"{name} is kept by {vendor} and not here: send what it holds", details={"path": name})
@@ -45,15 +48,37 @@ def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -
 
 
 def with_extras(part: ir.Part, extras: ir.Extras) -> ir.Part:
-    """A text or a medium with the fields of its part that have no neutral place, so that a writer names them."""
-    if extras is ir.NOTHING or not isinstance(part, ir.Text | ir.Media):
+    """A part with the fields of its object that have no neutral place, so that a writer names them. Only texts and media are
+    written with them again."""
+    if extras is ir.NOTHING:
         return part
-    both = {vendor: {**part.extras.get(vendor, {}), **fields} for vendor, fields in extras.items()}
-    return replace(part, extras={**part.extras, **both})
+    if not isinstance(part, ir.Text | ir.Media):
+        extras = {ir.UNREAD: {name: True for fields in extras.values() for name in fields}}
+    return replace(part, extras=ir.merge_extras(part.extras, extras))
+
+
+def lose_unread(extras: ir.Extras, lost: list[str]) -> None:
+    """Names what nothing reads of a part whose other extras are of no use but to their vendor."""
+    if extras is not ir.NOTHING:
+        for name in extras.get(ir.UNREAD, ()):
+            name_lost(lost, name)
+
+
+def lose_part(part: ir.Part, own: str, lost: list[str]) -> None:
+    """Names what of a part of an answer has no place; a text's quotations may have one, so that its writer names the rest."""
+    if part.extras is ir.NOTHING or isinstance(part, ir.Text):
+        return
+    if isinstance(part, ir.Opaque) and part.vendor == own:
+        return  # it goes back as it came
+    if isinstance(part, ir.ToolCall | ir.Media):
+        lose_extras(part.extras, own, lost)
+    else:
+        lose_unread(part.extras, lost)
 
 
 def only_text(part: ir.Part, lost: list[str]) -> str:
     """The text of a part of an answer, for a protocol that carries nothing else; "" for others, which are named."""
+    lose_part(part, "", lost)
     if isinstance(part, ir.Text | ir.Refusal) or (isinstance(part, ir.Opaque) and part.text):
         return part.text
     if isinstance(part, ir.Media | ir.Opaque):

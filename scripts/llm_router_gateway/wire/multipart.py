@@ -2,7 +2,7 @@
 
     form = read_form(data, 'multipart/form-data; boundary="b"')
     form.fields                        -> {"model": "p/whisper-1", "language": "en"}   texts; files are not among them
-    form.changed({"model": "m"})       -> the same bytes, with "m" in the place of the model
+    form.edit({"model": "m"})          -> the same bytes, with "m" in the place of the model
 
 Everything else stays as the caller wrote it, to the byte: order, headers of the parts, the files.
 """
@@ -45,7 +45,7 @@ class Form:
     parts: tuple[Part, ...]
     fields: Mapping[str, str] = field(default_factory=dict)
 
-    def changed(self, values: Mapping[str, str]) -> bytes:
+    def edit(self, values: Mapping[str, str]) -> bytes:
         """The bytes with `values` in the place of what these fields had, and added in front where the form has none of them."""
         pieces, at = [], 0
         for part in self.parts:
@@ -72,14 +72,14 @@ class FormBody(Body):
         super().__init__(dump(fields), fields)
         self.form, self.content_type = form, content_type
 
-    def encoded(self) -> bytes:
+    def encode(self) -> bytes:
         return self.form.data
 
-    def changed(
+    def edit(
         self, fields: Mapping[str, Any], defaults: Mapping[str, Any] | None = None, drop: frozenset[str] = frozenset()
     ) -> bytes:
         """Nothing has defaults or leaves out fields of a form: overrides are for chats."""
-        return self.form.changed({name: str(value) for name, value in fields.items()})
+        return self.form.edit({name: str(value) for name, value in fields.items()})
 
 
 def numeral(text: str) -> str | int:
@@ -103,7 +103,7 @@ def read_form(data: bytes, content_type: str) -> Form:
     mark = b"--" + boundary
     at = 0 if data.startswith(mark) else data.find(b"\r\n" + mark) + 2
     if at == 1:
-        raise broken("its first boundary is missing")
+        raise bad_form("its first boundary is missing")
     parts: list[Part] = []
     while True:
         at += len(mark)
@@ -114,10 +114,10 @@ def read_form(data: bytes, content_type: str) -> Form:
         line = data.find(b"\r\n", at, at + MAX_PART_HEAD)
         head_end = data.find(b"\r\n\r\n", at, at + MAX_PART_HEAD)
         if line < 0 or head_end < 0 or data[at:line].strip(b" \t"):
-            raise broken(f"field {len(parts) + 1} has no whole head")
+            raise bad_form(f"field {len(parts) + 1} has no whole head")
         end = data.find(b"\r\n" + mark, head_end + 2)
         if end < 0:
-            raise broken("its last boundary is missing")
+            raise bad_form("its last boundary is missing")
         start = min(head_end + 4, end)
         parts.append(part_of(data[line + 2 : head_end + 2], start, end, len(parts) + 1))
         at = end + 2
@@ -127,7 +127,7 @@ def part_of(head: bytes, start: int, end: int, number: int) -> Part:
     said = BytesHeaderParser(policy=compat32).parsebytes(head)
     name = said.get_param("name", header="content-disposition")
     if not isinstance(name, str) or not name:
-        raise broken(f"field {number} has no name")
+        raise bad_form(f"field {number} has no name")
     # Some servers take a field with an empty file name for a text, others for a file: it has to be right as a text.
     is_file = bool(said.get_param("filename", header="content-disposition"))
     return Part(name, start, end, is_file)
@@ -145,9 +145,9 @@ def texts(data: bytes, parts: list[Part]) -> dict[str, str]:
         try:
             found[part.name] = data[part.start : part.end].decode() if part.end - part.start <= MAX_TEXT else ""
         except UnicodeDecodeError:
-            raise broken(f"{part.name[:60]} is not UTF-8") from None
+            raise bad_form(f"{part.name[:60]} is not UTF-8") from None
     return found
 
 
-def broken(why: str) -> BadRequest:
+def bad_form(why: str) -> BadRequest:
     return BadRequest(f"the body is not a form ({FORM_TYPE}): {why}")

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from . import ir
 from .losses import name_lost
+from .shapes import all_unread, both
 
 ABOUT_TOOLS = frozenset({ir.ToolCall, ir.ToolResult})
 NO_RESULT = "No result: the call was interrupted before it was answered."
@@ -26,14 +27,15 @@ def _turn(messages: Sequence[ir.Message], at: int) -> tuple[ir.Message, int]:
     at += 1
     if turn.role != "assistant":
         return turn, at
-    parts, calls = list(turn.parts), bool(_calls(turn))
+    parts, calls, extras = list(turn.parts), bool(_calls(turn)), turn.extras
     while at < len(messages) and messages[at].role == "assistant":
         calls = calls or bool(_calls(messages[at]))
         if not calls:
             break
         parts += messages[at].parts
+        extras = both(extras, all_unread(messages[at].extras))
         at += 1
-    return (turn if len(parts) == len(turn.parts) else replace(turn, parts=tuple(parts))), at
+    return (turn if len(parts) == len(turn.parts) else replace(turn, parts=tuple(parts), extras=extras)), at
 
 
 def _answers(messages: Sequence[ir.Message], at: int) -> tuple[list[ir.Message], int]:
@@ -51,7 +53,8 @@ def without_orphans(message: ir.Message, lost: list[str]) -> ir.Message:
     parts: list[ir.Part] = []
     for part in message.parts:
         if isinstance(part, ir.ToolResult):
-            parts += [ir.Text(f"[Result of the tool call {part.id}, which is not in this conversation:]"), *part.parts]
+            stated = f"[Result of the tool call {part.id}, which is not in this conversation:]"
+            parts += [ir.Text(stated, extras=all_unread(part.extras)), *part.parts]
             name_lost(lost, "tool_result=orphan")
         else:
             parts.append(part)
@@ -62,6 +65,7 @@ def _match_results(turn: ir.Message, answers: Sequence[ir.Message], lost: list[s
     """The results of a turn's calls as one message, then what else stood in `answers`."""
     wanted = {call.id: call for call in _calls(turn)}
     found: dict[str, ir.ToolResult] = {}
+    extras: ir.Extras = ir.NOTHING  # of messages that are nothing but results
     rest: list[ir.Message] = []
     for message in answers:
         kept: list[ir.Part] = []
@@ -72,11 +76,13 @@ def _match_results(turn: ir.Message, answers: Sequence[ir.Message], lost: list[s
                 kept.append(part)
         if kept or not message.parts:
             rest.append(without_orphans(replace(message, parts=tuple(kept)), lost))
+        else:
+            extras = both(extras, all_unread(message.extras))
     for call in wanted.values():
         if call.id not in found:
             found[call.id] = ir.ToolResult(call.id, (ir.Text(NO_RESULT),), True, call.name, call.vendor)
             name_lost(lost, "tool_result=added")
-    return [ir.Message("user", tuple(found.values())), *rest] if found else rest
+    return [ir.Message("user", tuple(found.values()), extras=extras), *rest] if found else rest
 
 
 def pair_results(messages: Sequence[ir.Message], lost: list[str]) -> list[ir.Message]:

@@ -110,10 +110,10 @@ def frame_error(data: bytes) -> bytes:
 
     frame_error(b'data: {"a":1}\\n\\n{"error": {"code": 503}}\\n') -> b'data: {"a":1}\\n\\ndata: {"error":{"code":503}}\\n\\n'
     """
-    return BARE_JSON.sub(lambda found: framed(found[0]), data)
+    return BARE_JSON.sub(lambda found: frame_if_bare(found[0]), data)
 
 
-def framed(data: bytes) -> bytes:
+def frame_if_bare(data: bytes) -> bytes:
     """A bare error as an event; anything else as it is."""
     if b'"' not in data:  # it has no fields
         return data
@@ -399,12 +399,12 @@ class Array:
         self._began = False
 
     def items(self, events: Sequence[Event]) -> bytes:
-        """UpstreamFailed for an event that is no JSON: among events it would go on, here it would spoil the whole."""
+        """UpstreamFailed for an event that is not JSON: among events it would go on, here it would spoil the whole."""
         for event in events:
             try:
                 json.loads(event.data)
             except (ValueError, RecursionError):
-                raise UpstreamFailed("the upstream sent an event that is no JSON") from None
+                raise UpstreamFailed("the upstream sent an event that is not JSON") from None
         return b"".join(self.item(event.data) for event in events)
 
     def item(self, text: str) -> bytes:

@@ -32,7 +32,9 @@ class Renaming(NamedTuple):
             return text
         try:
             top = members_of(text)
-            edits = [(member.start, member.end, dump(self.name)) for path in self.paths for member in found(text, top, path)]
+            edits = [
+                (member.start, member.end, dump(self.name)) for path in self.paths for member in find_members(text, top, path)
+            ]
         except (ValueError, StopIteration, RecursionError):
             return text
         return apply_edits(text, edits)
@@ -70,10 +72,10 @@ class Renaming(NamedTuple):
         return b"\n".join(lines) + b"\n\n"
 
 
-def found(text: str, members: Sequence[Member], path: Sequence[str]) -> list[Member]:
+def find_members(text: str, members: Sequence[Member], path: Sequence[str]) -> list[Member]:
     """The members of an object that a path leads to; more than one where a name is there twice."""
     named = [member for member in members if member.name == path[0]]
     if len(path) == 1:
         return [member for member in named if isinstance(member.value, str)]
     return [deeper for member in named if isinstance(member.value, dict)
-            for deeper in found(text, members_of(text, member.start), path[1:])]  # fmt: skip
+            for deeper in find_members(text, members_of(text, member.start), path[1:])]  # fmt: skip

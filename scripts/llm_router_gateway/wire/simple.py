@@ -8,7 +8,7 @@
 
     CODEC = Toy(finish_words={"end": "done", "length": "full"})     what `wire/registry` takes from the module `codec`
 
-Everything else in `spec.Codec` follows from these four. What is no text (thoughts, calls, pictures) is named as lost. A
+Everything else in `spec.Codec` follows from these four. What is not text (thoughts, calls, pictures) is named as lost. A
 protocol with more of its own overrides a method, or has a codec of functions, as those in the folders beside this module.
 """
 
@@ -129,7 +129,7 @@ class SimpleCodec(ABC):
         except (ValueError, RecursionError):
             return UpstreamFailed("the upstream sent an event that is not JSON")
         if not isinstance(body, dict):
-            return UpstreamFailed("the upstream sent an event that is no object")
+            return UpstreamFailed("the upstream sent an event that is not an object")
         return self.read_error(502, {}, event.data.encode()) if body.get(self.error_field) else self.read_piece(body)
 
     def Scanner(self) -> Scanner:

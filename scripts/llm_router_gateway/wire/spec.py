@@ -178,7 +178,7 @@ class Spec:
     answer_headers: frozenset[str] = frozenset()  # of an answer, that SDKs read; one that ends in - is a beginning
     too_long: str = ""  # a prompt is longer than the window, in its clients' words, with {tokens}, {window}
     too_long_mark: bytes = b""  # what they look for in an error's body: they compact then
-    too_long_words: str = ""  # that some look for in the message, where the mark is no text but a code
+    too_long_words: str = ""  # that some look for in the message, where the mark is not text but a code
     model_field: str = "model"  # of a whole answer, and of a stream's events: the model that it comes from
     event_models: tuple[tuple[str, ...], ...] = (("model",),)  # where it stands in those events
     answer_field: str = ""  # what every whole answer has and no error does: "choices"

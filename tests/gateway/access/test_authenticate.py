@@ -9,9 +9,11 @@ from llm_router_gateway.config import config
 from llm_router_gateway.config.keys import Key, digest_of, secret_of
 from llm_router_gateway.errors import Forbidden, GatewayError, Unauthorized
 from llm_router_gateway.net.caller import Caller
+from llm_router_gateway.policy.budgets import Reset
 from llm_router_gateway.store.keys import Row
 
 TOKEN, ADMIN, FILE = "to" + "ken" * 8, "ad" + "min" * 8, "fi" + "le" * 9
+OTHER = "ot" + "her" * 8
 STORED = secret_of(bytes(range(32)))
 HOME, AWAY = "127.0.0.1", "203.0.113.7"
 
@@ -114,6 +116,30 @@ def reload(made: Authenticator, token: str) -> None:
     made.configure(new, entries_of(new))
 
 
+def of_file(name: str, at: float) -> Row:
+    return Row(
+        Key(id=f"config:{name}", name=name, is_active=False, reset=Reset(at, usd_day=4.0)), b"config:" + name.encode(), None
+    )
+
+
+def test_a_key_of_the_file_has_the_reset_that_the_store_knows_or_the_files_own_if_that_is_later() -> None:
+    own = {"at": "2026-11-29T10:00:00Z", "usd_day": 1.0}
+    tables = [{"name": "laptop", "key": FILE}, {"name": "own", "key": OTHER, "reset": own}]
+    made = authenticator(key(), document={"keys": tables})
+    at = 1_796_000_000.0
+    made.take([Row(key(), digest_of(STORED), None), of_file("laptop", at), of_file("own", 5.0), of_file("gone", at)], 2)
+    assert asked(made, FILE).key.reset == Reset(at, usd_day=4.0) and asked(made, OTHER).key.reset.usd_day == 1.0
+    assert [each.reset for each, _ in made.file_keys] == [asked(made, name).key.reset for name in (FILE, OTHER)]
+    assert made.key_by_id("config:laptop") == asked(made, FILE).key and made.key_by_id("config:gone") is None
+    assert list(made.rows) == ["key_1"] and {row.key.id for row in made.all_rows} == {"key_1", *made.resets}
+    changed = config.parse({"keys": [{**tables[0], "note": "changed"}]})
+    made.configure(changed, entries_of(changed))
+    assert (asked(made, FILE).key.reset, asked(made, FILE).key.note) == (Reset(at, usd_day=4.0), "changed")
+    made.take([of_file("laptop", at + 60)], 3)
+    assert asked(made, FILE).key.reset == Reset(at + 60, usd_day=4.0)
+    assert refused(made, STORED).status == refused(made, "config:laptop").status == 401
+
+
 def test_a_reload_changes_what_the_file_says_and_keeps_the_store() -> None:
     made = authenticator(key(), token=TOKEN)
     reload(made, TOKEN + "2")
@@ -176,7 +202,7 @@ def test_on_an_address_that_others_reach_this_machine_may_call_but_not_administe
     assert refused(made, host="localhost", origin="https://evil.example").status == 403
 
 
-def test_a_deleted_key_of_ours_is_nobodys_on_this_machine_too() -> None:
+def test_a_deleted_key_is_refused_on_this_machine_too() -> None:
     for made in (authenticator(token=TOKEN, loopback_without_key=True), authenticator()):
         assert refused(made, STORED).status == 401
         asked(made, "a-clients-dummy")

@@ -10,9 +10,10 @@ from configs import parse
 from storing import call
 
 from llm_router_gateway import __version__
-from llm_router_gateway.cluster.home import SILENT_LOOKS, Home, HomeParts, SharedAuthenticator, SharedSessions
+from llm_router_gateway.cluster.home import Home, HomeParts, SharedAuthenticator, SharedSessions
 from llm_router_gateway.cluster.leases import LeaseDesk, own_engine
 from llm_router_gateway.cluster.messages import pack_record, unpack_logins
+from llm_router_gateway.cluster.silence import SILENT_LOOKS
 from llm_router_gateway.config.keys import digest_of, read_json
 from llm_router_gateway.errors import BadRequest, Conflict
 from llm_router_gateway.net.link import Link
@@ -166,11 +167,35 @@ def test_a_worker_that_cannot_take_over_what_all_have_is_ended() -> None:
 def test_a_worker_without_a_sign_of_life_is_ended_and_one_with_is_not() -> None:
     async def body(house: House) -> None:
         alive, _ = await house.worker("worker-1")
-        await house.worker("worker-2")
-        for _ in range(SILENT_LOOKS + 2):
+        silent, _ = await house.worker("worker-2")
+        await house.worker("worker-3")  # it still reads its configuration
+        for link in (alive, silent):
+            link.send("ready")
+            await link.call("batch", 1, [], [], {})
+        for _ in range(SILENT_LOOKS):
+            alive.send("alive")
             await alive.call("lease", "leave", ["another"])
             house.home.look()
-        assert [name for name, _ in house.ended] == ["worker-2"]
+        assert house.ended == []
+        alive.send("alive")
+        await alive.call("lease", "leave", ["another"])
+        house.home.look()
+        assert house.ended == [("worker-2", f"showed no sign of life for {SILENT_LOOKS} s, and was ended")]
+
+    in_a_house(body)
+
+
+def test_spans_of_workers_that_ended_are_one_sum_however_many_there_were() -> None:
+    async def body(house: House) -> None:
+        for number in range(3):
+            link, _ = await house.worker(f"worker-{number}")
+            link.send("telemetry", {"exported": 10, "dropped": number, "waiting": 5})
+            await link.call("batch", 1, [], [], {})
+            assert len(house.home.telemetry) == 1 + (number > 0)
+            link.close()
+            while house.home.workers:
+                await asyncio.sleep(0)
+        assert house.home.telemetry == {"": {"exported": 30, "dropped": 3}}, "what waited in them is gone"
 
     in_a_house(body)
 

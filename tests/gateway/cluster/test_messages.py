@@ -17,7 +17,7 @@ from llm_router_gateway.cluster.messages import (
     unpack_row,
     unpack_turn,
 )
-from llm_router_gateway.config.keys import digest_of, read_json
+from llm_router_gateway.config.keys import digest_of, read_json, reset_now
 from llm_router_gateway.net.frames import FrameReader, frame
 from llm_router_gateway.store.conversations import Turn, text_of
 from llm_router_gateway.store.keys import Row
@@ -60,6 +60,14 @@ def test_a_key_with_all_its_terms() -> None:
     key = replace(read_json(TERMS), id="key_1", hint="llmr_ab...", created=12.0)
     row = Row(key, digest_of("s"), 3.5)
     assert unpack_row(crossed(pack_row(row))) == row
+
+
+def test_the_reset_of_a_key_of_the_file() -> None:
+    key = replace(
+        read_json({"name": "ci", "is_active": False, **reset_now({"usd_day": 4.5}, 60.0)}), id="config:ci", created=0.0
+    )
+    row = Row(key, b"config:ci", None)
+    assert unpack_row(crossed(pack_row(row))) == row and key.is_of_file
 
 
 def test_a_key_that_cannot_be_read_is_refused_and_not_forgotten() -> None:

@@ -88,7 +88,7 @@ def test_a_refused_key_of_a_provider_rests_everywhere_until_it_is_accepted() -> 
     assert two.state.key_available_at(CANDIDATE, key) == 0.0
 
 
-def test_a_conversation_is_told_once_and_again_only_when_it_moves_or_gets_old() -> None:
+def test_a_conversation_is_sent_once_and_again_only_when_it_moves_or_gets_old() -> None:
     one, two, views = Worker(), Worker(), MemberViews()
     one.state.keep_session(("g", "s"), "p/m", 2_000.0)
     pass_on(views, "one", one.changes(2_000.0), [two], 2_000.0)
@@ -99,7 +99,7 @@ def test_a_conversation_is_told_once_and_again_only_when_it_moves_or_gets_old() 
     assert one.changes(2_101.0)["sessions"] == [["g", "s", "p/n"]]
 
 
-def test_a_learned_window_is_told_once() -> None:
+def test_a_learned_window_is_sent_once() -> None:
     one = Worker()
     one.state.learn_window("p/m", 8_000)
     one.state.learn_window("p/m", 8_000)
@@ -123,7 +123,7 @@ def test_the_home_shows_sums_and_keeps_those_of_workers_that_ended() -> None:
     assert (home.health("p/m").successes, home.health("p/m").failures, home.active) == (2, 1, {})
 
 
-def test_a_breaker_that_another_gateway_opened_is_not_closed_by_workers_that_have_not_heard_of_it() -> None:
+def test_a_breaker_that_another_gateway_opened_is_not_closed_by_workers_without_that_news() -> None:
     one, views, home = Worker(), MemberViews(), RoutingState()
     home.keep("p/m", HEALTHY._replace(opens=1, open_until=30.0))
     one.succeed(1.0)

@@ -51,9 +51,9 @@ class Run:
         self._patch, self._capsys, self._folder = monkeypatch, capsys, folder
         (folder / "router.toml").write_text(CONFIG)
 
-    def __call__(self, *words: str, body: object = None) -> tuple[int, str, str]:
+    def __call__(self, *words: str, body: object = None, is_terminal: bool = False) -> tuple[int, str, str]:
         data = b"" if body is None else json.dumps(body).encode()
-        self._patch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+        self._patch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: is_terminal))
         code = main.main(["explain", "-c", str(self._folder / "router.toml"), *words])
         told = self._capsys.readouterr()
         return code, told.out, told.err
@@ -63,6 +63,11 @@ class Run:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     return Run(monkeypatch, capsys, tmp_path)
+
+
+def test_a_terminal_shows_that_input_is_awaited(run: Run) -> None:
+    assert "Ctrl-D" in run("--model", "g", body={"messages": []}, is_terminal=True)[2]
+    assert not run("--model", "g", body={"messages": []})[2]
 
 
 def test_every_candidate_has_its_line(run: Run) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from quick import slow
 from running import GATEWAY, SCRIPTS, Process, command, environment
 
-from llm_router_gateway.commands import install
+from llm_router_gateway.commands import install, process
 from llm_router_gateway.commands.install import Place, container, quote_word, unit
 
 PLACE = Place("/usr/bin/python3", Path("/opt/llm-router/llm_router_gateway"), Path("/etc/llm-router/router.toml"))
@@ -142,8 +143,8 @@ def test_what_the_container_copies_is_all_that_it_takes_to_run(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_the_health_check_of_the_container_goes_by_readiness(start: Callable[..., Process], stand_in: Any) -> None:
-    usable = f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{stand_in.url}/v1"\nany_model = true\n'
+def test_the_health_check_of_the_container_goes_by_readiness(start: Callable[..., Process], mock_server: Any) -> None:
+    usable = f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{mock_server.url}/v1"\nany_model = true\n'
     gateway = start(usable)
     check = json.loads(instructions(container(PLACE))["HEALTHCHECK"][0].partition(" CMD ")[2])
     argv = [sys.executable, *check[1:]]
@@ -169,17 +170,74 @@ def test_the_demo_runs_in_what_the_container_copies(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("abstract", [False, *slow(True)])
 def test_the_supervisor_is_notified_when_callers_can_reach_the_gateway(
-    start: Callable[..., Process], stand_in: Any, tmp_path: Path, abstract: bool
+    start: Callable[..., Process], mock_server: Any, tmp_path: Path, abstract: bool
 ) -> None:
     assert value(unit(PLACE), "Type") == "notify"
     name = f"@llm-router-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.bind("\0" + name[1:] if abstract else name)
         told.settimeout(30)
-        gateway = start("", "--demo", env={"NOTIFY_SOCKET": name})
-        assert told.recv(100) == b"READY=1"
+        gateway = start("", "--demo", env={"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "400000"})
+        heard = [told.recv(100) for _ in range(4)]
+        assert heard.count(b"READY=1") == 1 and heard.count(b"WATCHDOG=1") == 3, "it goes on"
+        gateway.signal(signal.SIGSTOP)
+        told.settimeout(1)
+        with pytest.raises(TimeoutError):
+            while told.recv(100):
+                """What was said before."""
+        gateway.signal(signal.SIGCONT)
         gateway.end()
-        assert told.recv(100) == b"STOPPING=1"
+        told.settimeout(30)
+        while told.recv(100) != b"STOPPING=1":
+            """Signs of life."""
+
+
+def test_only_what_is_watched_shows_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(process, "notify", said.append)
+    now = [0.0]
+    for env, most in (
+        ({}, 0), ({"WATCHDOG_USEC": "0"}, 0), ({"WATCHDOG_USEC": "x"}, 0),
+        ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "8"}, 0), ({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "7"}, 3),
+    ):  # fmt: skip
+        said.clear()
+        watchdog = process.Watchdog(env, 7, lambda: now[0])
+        for _ in range(100):
+            now[0] += 1
+            watchdog.beat()
+        assert said == ["WATCHDOG=1"] * most and not env
+    assert value(unit(PLACE), "WatchdogSec") == "60"
+
+
+@pytest.mark.parametrize(
+    ("store", "has", "has_not"),
+    [
+        ("", "LLM_ROUTER_STORE=%S/llm-router/router.db", "SPILL"),
+        ("/var/calls.db", "LLM_ROUTER_STORE=%S/llm-router/router.db", "SPILL"),  # elsewhere the service may not write
+        (
+            "postgresql://u:pass-word@db/llm",  # pragma: allowlist secret
+            "LLM_ROUTER_SPILL_FILE=%S/llm-router/router.spill.db",
+            "LLM_ROUTER_STORE=",
+        ),
+        ("memory", "LLM_ROUTER_OVERLAY", "LLM_ROUTER_STORE="),
+        ("off", "LLM_ROUTER_OVERLAY", "LLM_ROUTER_STORE="),
+    ],
+)
+def test_a_store_that_is_no_file_stays_the_one_that_is_configured(store: str, has: str, has_not: str, tmp_path: Path) -> None:
+    """A variable of the unit or the image would win over the file."""
+    path = tmp_path / "router.toml"
+    provider = '[[providers]]\nname = "o"\napi = "openai"\nbase_url = "http://127.0.0.1:9/v1"\napi_key = "x"\n'
+    path.write_text((f'[server]\nstore = "{store}"\n' if store else "") + provider)
+    place, _ = install.place_of(str(path), "")
+    text, steps = unit(place), "\n".join(install.unit_steps(place))
+    assert f"Environment={has}" in text and has_not not in text
+    assert "pass-word" not in text + steps + container(place)
+    if store.startswith("postgresql"):
+        assert f"keys create --name NAME --config {path}" in steps and "--store" not in steps
+        assert "LLM_ROUTER_SPILL_FILE=/var/lib/llm-router/router.spill.db" in container(place)
+        assert "LLM_ROUTER_STORE" not in container(place)
+    elif store in install.WITHOUT_FILE:
+        assert "keys create" not in steps and f"LLM_ROUTER_STORE={store}" in container(place)
 
 
 def test_paths_in_the_steps_can_be_pasted() -> None:

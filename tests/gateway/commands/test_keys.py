@@ -6,6 +6,7 @@ import json
 import sqlite3
 import stat
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_no_other_command_prints_a_key(folder: Path) -> None:
 def test_a_key_has_what_its_flags_say(folder: Path) -> None:
     made = shown(
         folder, "create", "--name", "ci", "--models", "ollama/*,gpt-4.1", "--groups", "fast", "--admin",
-        "--expires", "2027-01-31",
+        "--expires", "2099-01-31",
         "--param", "max_tokens=1000", "--param", "temperature=0..0.7", "--requests", "60/60", "--tokens-per-minute", "10k",
         "--max-concurrent", "2", "--usd-per-day", "5", "--tokens-per-month", "1000000", "--network", "10.0.0.0/8",
     )  # fmt: skip
@@ -66,7 +67,7 @@ def test_a_key_has_what_its_flags_say(folder: Path) -> None:
     limits = item["limits"]
     assert (limits["max_requests"], limits["tokens_per_minute"], limits["max_concurrent"]) == (60, 10_000, 2)
     assert (item["budget"]["usd_per_day"], item["budget"]["tokens_per_month"]) == (5, 1_000_000)
-    assert item["expires_at"] == "2027-02-01T00:00:00Z"
+    assert item["expires_at"] == "2099-02-01T00:00:00Z"
 
 
 @pytest.mark.slow
@@ -80,6 +81,30 @@ def test_a_key_is_switched_rotated_and_deleted_by_name_or_id(folder: Path) -> No
     assert keys(folder, "rotate", "a").stdout.startswith(b"llmr_")
     assert shown(folder, "delete", "a") == {"deleted": first["item"]["id"]}
     assert shown(folder, "list") == {"items": []}
+
+
+@pytest.mark.slow
+def test_an_end_in_the_past_is_a_usage_error_with_the_date_of_today(folder: Path) -> None:
+    for end in ("2025-01-31", "2025-01-31T18:00:00Z", "0d"):
+        told = keys(folder, "create", "--name", "late", "--expires", end, code=2)
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        assert f"--expires {end} is in the past: it is {today}T".encode() in told.stderr and told.stdout == b""
+    assert shown(folder, "list") == {"items": []}
+
+
+@pytest.mark.slow
+def test_a_pattern_that_nothing_fits_is_a_warning_beside_the_key(folder: Path) -> None:
+    done = keys(folder, "create", "--name", "ci", "--models", "olama/*", "--groups", "fast")
+    assert done.stdout.startswith(b"llmr_") and done.stdout.count(b"\n") == 1
+    said = done.stderr.decode().splitlines()
+    assert said[:2] == [
+        'warning: the key "ci": allowed_models has "olama/*", which nothing here fits',
+        'warning: the key "ci": allowed_groups has "fast", which nothing here fits',
+    ]
+    assert len(shown(folder, "create", "--name", "more", "--models", "olama/*")["warnings"]) == 1
+    assert shown(folder, "create", "--name", "fine", "--models", "ollama/*")["warnings"] == []
+    elsewhere = keys(folder, "create", "--name", "x", "--models", "olama/*", "--store", "router.db")
+    assert b"warning" not in elsewhere.stderr, "without a configuration nothing is known of models"
 
 
 @pytest.mark.slow
@@ -105,7 +130,7 @@ def test_what_was_not_done_has_a_reason_and_a_code(words: tuple[str, ...], code:
 
 
 @pytest.mark.slow
-def test_a_store_that_is_damaged_or_not_ours_is_left_as_it_is(folder: Path) -> None:
+def test_a_store_that_is_damaged_or_of_another_program_is_left_as_it_is(folder: Path) -> None:
     (folder / "router.db").write_bytes(b"this is no database, but it is somebody's" * 100)
     other = sqlite3.connect(folder / "other.db")
     other.execute("CREATE TABLE mine (x)")
@@ -132,6 +157,16 @@ def test_names_from_the_store_cannot_steer_a_terminal(folder: Path) -> None:
 def test_times_may_be_relative_to_now() -> None:
     assert keycli.expiry("1d", 0.0) == "1970-01-02T00:00:00Z" and keycli.expiry("2027-01-31", 0.0) == "2027-01-31"
     assert keycli.expiry("36h", 0.0) == "1970-01-02T12:00:00Z" and keycli.expiry("d", 0.0) == "d"
+
+
+@pytest.mark.slow
+def test_a_reset_without_a_configuration_says_how_a_key_of_a_file_is_named(folder: Path) -> None:
+    keys(folder, "create", "--name", "laptop")
+    (folder / "router.toml").write_text(CONFIG + '[[keys]]\nname = "ci"\nkey = "a-key-of-the-file"\n')
+    assert b"name that with -c FILE" in keys(folder, "reset", "ci", "--store", "router.db", code=1).stderr
+    assert b"nobody" in keys(folder, "reset", "nobody", code=1).stderr
+    assert b"reset ci (config:ci)" in keys(folder, "reset", "ci").stderr
+    assert [each["name"] for each in shown(folder, "list")["items"]] == ["laptop"]
 
 
 @pytest.mark.slow

@@ -43,6 +43,48 @@ def test_the_whole_configuration_is_printed_and_no_key_is(tmp_path: Path) -> Non
     assert KEY not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--cofnig", "canary"], "unknown argument '--cofnig'; did you mean --config? See "),
+        (["--api-key=canary"], "unknown argument '--api-key'; see "),
+        (["--api-key", "canary"], "unknown argument '--api-key'; see "),
+        (["keys", "create", "--name", "x", "--admni"], "unknown argument '--admni'; did you mean --admin? See "),
+        (["install", "contaner"], "choose from "),
+        (["models", "refresh", "--port", "1"], "unknown argument '--port'"),
+    ],
+)
+def test_wrong_usage_names_the_nearest_option_and_no_value_that_may_be_a_key(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and said in err and "canary" not in err and " --help." in err.splitlines()[-1], err
+
+
+@pytest.mark.parametrize("words", [["keys", "list"], ["store", "backup", "x"], ["models", "refresh"], ["explain", "-m", "x"]])
+def test_every_command_lists_each_problem_on_a_line_of_its_own(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"model": "x"}')))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "router.toml").write_text("[server]\nport = 70000\n[[providers]]\nname = 'opnai'\n")
+    assert cli.main(words) == 2
+    first, *problems = capsys.readouterr().err.splitlines()
+    assert first == "the configuration cannot be used:"
+    assert problems[0] == "  server.port: 70000 is above 65535" and problems[1].startswith("  providers[0].type: ")
+
+
+def test_a_configuration_that_is_not_there_says_where_its_path_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, why in (("no.toml", "No such file or directory"), (".", "Is a directory")):
+        assert cli.main(["-c", name]) == 2
+        assert f"cannot be read: {why}; check the path, which starts in {tmp_path}" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_every_problem_is_listed_and_the_exit_code_is_2(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("[server]\nport = 70000\n[[providers]]\nname = 'opnai'\n")

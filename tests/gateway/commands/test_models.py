@@ -62,8 +62,8 @@ def test_a_price_list_fills_in_what_the_provider_does_not_tell() -> None:
     assert second["config"] == {"input_usd_per_mtok": 3.0, "context_window": 7}  # the provider knows its own window
 
 
-def test_the_proposals_are_entries_that_can_be_pasted(stand_in: Any, tmp_path: Path) -> None:
-    text = f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{stand_in.base_url}"\n'
+def test_the_proposals_are_entries_that_can_be_pasted(mock_server: Any, tmp_path: Path) -> None:
+    text = f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{mock_server.base_url}"\n'
     (tmp_path / "router.toml").write_text(text, "utf-8")
     (tmp_path / "prices.json").write_text(json.dumps({"demo": {"input_cost_per_token": 1e-06}}), "utf-8")
     done = command(tmp_path, "models", "refresh", "--prices", "prices.json")

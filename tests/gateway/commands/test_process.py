@@ -21,7 +21,7 @@ def test_what_is_no_listening_socket_is_refused(monkeypatch: pytest.MonkeyPatch)
     with socket.socket() as sock:
         number = os.dup(sock.fileno())
         monkeypatch.setattr(process, "FIRST_INHERITED", number)
-        with pytest.raises(ValueError, match="no listening stream socket"):
+        with pytest.raises(ValueError, match="not a listening stream socket"):
             process.inherited_sockets({"LISTEN_PID": "7", "LISTEN_FDS": "1"}, 7)
 
 

@@ -15,8 +15,8 @@ CONFIG = '[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{}/v1"\nany_mo
 
 
 @pytest.mark.slow
-def test_a_backup_beside_a_gateway_that_runs_and_its_restore(start: Callable[..., Process], stand_in: Any) -> None:
-    gateway = start(CONFIG.format(stand_in.url))
+def test_a_backup_beside_a_gateway_that_runs_and_its_restore(start: Callable[..., Process], mock_server: Any) -> None:
+    gateway = start(CONFIG.format(mock_server.url))
     folder = gateway.folder
     assert gateway.chat("openai", "up/demo").status == 200
     until(lambda: len(kept(folder / "router.db")) == 1, "the row")

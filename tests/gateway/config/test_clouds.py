@@ -62,7 +62,7 @@ def test_what_is_known_of_a_type_holds_at_its_own_address_alone() -> None:
     assert set(provider('name = "azure"\nbase_url = "http://127.0.0.1:1/openai/v1"').also) == set()
 
 
-def test_a_type_without_a_list_of_models_is_never_asked_for_one() -> None:
+def test_no_list_is_fetched_for_a_type_without_one() -> None:
     assert provider('name = "bedrock"\nregion = "r"').url("models") == ""
     assert provider('name = "azure"\nresource = "r"').url("models").endswith("/openai/v1/models")
 

@@ -148,7 +148,7 @@ def test_litellms_clouds_are_called_by_their_compatible_endpoints(name: str) -> 
     assert config.parse(found.document).providers[0].url("chat").endswith("/chat/completions")
 
 
-def test_a_part_of_a_clouds_address_that_is_in_a_variable_of_litellms_is_asked_for() -> None:
+def test_a_part_of_a_clouds_address_in_a_variable_of_litellms_is_named_as_missing() -> None:
     params = {
         "model": "bedrock/openai.gpt-oss-20b-1:0",
         "aws_region_name": from_env("MY_REGION"),
@@ -213,7 +213,7 @@ def test_a_yaml_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     first = source.load()
     assert [model.name for model in first.models] and any("next member" in note for note in first.notes)
     path.write_text(yaml.safe_dump(jq_file(model="another")), encoding="utf-8")
-    assert source.changed()
+    assert source.has_changed()
     [model] = source.load().models
     assert model.remote_id == "another"
 

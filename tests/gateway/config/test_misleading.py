@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.commands.serve import count_text
-from llm_router_gateway.config import config
+from llm_router_gateway.config import config, keys
+from llm_router_gateway.config.keys import read_json
+from llm_router_gateway.errors import BadRequest
 
 UP = {"name": "up", "api": "openai", "base_url": "http://127.0.0.1:1", "any_model": False}
 KEY = {"name": "ci", "key": "k" + "ey-" * 8}
@@ -40,6 +42,35 @@ def test_a_misspelt_protocol_is_one_problem() -> None:
     assert len(problems({"providers": [{**UP, "api": "opnai", "type": "wrong"}]})) == 2
 
 
+@pytest.mark.parametrize("name", [None, "", " ", " x", "a\nb", 5])
+def test_a_name_that_cannot_be_is_one_problem(name: object) -> None:
+    given = {} if name is None else {"name": name}
+    models = [{"name": "gpt-x", "provider": "up"}]
+    tables: list[dict[str, Any]] = [
+        {"providers": [UP, {"api": "openai", "base_url": "http://127.0.0.1:1/v1", **given}]},
+        {"providers": [UP], "keys": [{"key": "a-key-of-the-file", **given}, {"key": "another-key-of-it", **given}]},
+        {"providers": [UP], "models": [*models, {"provider": "up", **given}]},
+        {"providers": [UP], "models": models, "groups": [{"members": [{"model": "gpt-x"}], **given}]},
+    ]
+    for table in tables:
+        found = [problem.partition(": ")[0] for problem in problems(table)]
+        assert found and len(set(found)) == len(found) and all(path.endswith("].name") for path in found), found
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("", "is missing"), (" ", "is missing"), (5, "5 is not a text"), ("a\nb", '"a\\nb" holds a control character'),
+        ("ci/cd", '"ci/cd" holds a slash'), (" ci", '" ci" begins or ends with white space'), ("x" * 101, "has 101 characters"),
+    ],
+)  # fmt: skip
+def test_a_name_of_a_key_is_refused_with_its_reason_and_once(name: object, told: str) -> None:
+    with pytest.raises(BadRequest) as wrong:
+        read_json({"name": name})
+    assert wrong.value.message.startswith(f"name: {told}") and wrong.value.message.count("name:") == 1
+    assert keys.name_problem("ci.cd") == ""
+
+
 @pytest.mark.parametrize(
     ("terms", "said"),
     [
@@ -47,12 +78,13 @@ def test_a_misspelt_protocol_is_one_problem() -> None:
         ({"allowed_models": ["gpt-x", "gtp-x"]}, 'allowed_models has "gtp-x"'),
         ({"allowed_groups": ["all", "al"]}, 'allowed_groups has "al"'),
         ({"allowed_providers": ["up", "upp"]}, 'allowed_providers has "upp"'),
-        ({"allowed_models": ["up/*"], "allowed_groups": ["*"], "allowed_providers": ["u*"]}, ""),
+        ({"allowed_tags": ["Cod*", "coling"]}, 'allowed_tags has "coling"'),
+        ({"allowed_models": ["up/*"], "allowed_groups": ["*"], "allowed_providers": ["u*"], "allowed_tags": ["CODING"]}, ""),
         ({}, ""),
     ],
 )
 def test_a_pattern_that_nothing_fits_is_a_note(terms: dict[str, Any], said: str) -> None:
-    models = [{"name": "gpt-x", "provider": "up"}]
+    models = [{"name": "gpt-x", "provider": "up", "tags": ["coding"]}]
     groups = [{"name": "all", "members": [{"model": "up/gpt-x"}]}]
     made = config.parse({"providers": [UP], "models": models, "groups": groups, "keys": [{**KEY, **terms}]})
     notes = [note for note in made.notes if "nothing here fits" in note]

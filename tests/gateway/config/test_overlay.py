@@ -230,7 +230,7 @@ def test_the_overlay_is_beside_the_file_and_its_owners_alone(source: Source) -> 
     path = path_of(source)
     assert path.name == "router.overlay.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert not source.changed()  # our own writing is no news
+    assert not source.has_changed()  # our own writing is no news
     assert not source.adopt(OFF).providers[1].is_active
     assert not source.load().providers[1].is_active
     assert not Source(str(source.path), flags={}, env={}).load().providers[1].is_active  # after a restart too
@@ -253,7 +253,7 @@ def test_a_reload_of_the_file_keeps_the_overlay(source: Source) -> None:
     source.save(OFF)
     assert source.path
     source.path.write_text(FILE.replace("200k", "100k"))
-    assert source.changed()
+    assert source.has_changed()
     config = source.load()
     assert (config.models[0].context_window, config.providers[1].is_active) == (100_000, False)
 
@@ -261,10 +261,10 @@ def test_a_reload_of_the_file_keeps_the_overlay(source: Source) -> None:
 def test_a_change_by_another_hand_is_taken_over(source: Source) -> None:
     path_of(source).write_text(json.dumps(overlay.overlay_json(OFF)))
     path_of(source).chmod(0o600)
-    assert source.changed()
+    assert source.has_changed()
     assert not source.load().providers[1].is_active
     path_of(source).unlink()
-    assert source.changed()
+    assert source.has_changed()
     assert source.load().providers[1].is_active
     path_of(source).write_text(json.dumps(overlay.overlay_json(OFF)))
     assert "chmod 600" in source.load().notes[-1]

@@ -29,14 +29,14 @@ def test_a_change_of_any_of_the_files_is_seen_once(tmp_path: Path) -> None:
     token.write_text("one")
     source = Source(str(path), flags={}, env={})
     source.load()
-    assert not source.changed()
+    assert not source.has_changed()
     for file, text in ((path, '[server]\nport = 5\ntoken_file = "token"\n'), (token, "other"), (tmp_path / ".env", "A=1")):
         file.write_text(text)
-        assert source.changed()
-        assert not source.changed()
+        assert source.has_changed()
+        assert not source.has_changed()
         source.load()
     path.unlink()
-    assert source.changed()
+    assert source.has_changed()
 
 
 @pytest.mark.parametrize(

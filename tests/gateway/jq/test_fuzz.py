@@ -103,7 +103,7 @@ def test_values_that_are_no_json_inside_others_are_a_jq_error_where_they_are_loo
     for value in ({"a": (1,)}, [b"x"], [[{1}]]):
         assert list(jq.compile("length").outputs(value)) == [1]
         for program in ("tojson", "[.. | type]", ". == .", "tostream | tojson", "@json", "[paths(type == 1)]"):
-            with pytest.raises(jq.JqError, match="no JSON value"):
+            with pytest.raises(jq.JqError, match="not a JSON value"):
                 list(jq.compile(program).outputs(value))
 
 

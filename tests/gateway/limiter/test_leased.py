@@ -13,7 +13,7 @@ import pytest
 from llm_router_gateway.errors import GatewayError, NoCredit, RateLimited, Unavailable
 from llm_router_gateway.limiter import leased_budgets
 from llm_router_gateway.limiter.leased_budgets import AWAY, LeasedBudgets
-from llm_router_gateway.limiter.leased_limiter import LeasedLimiter, divided
+from llm_router_gateway.limiter.leased_limiter import LeasedLimiter, divide
 from llm_router_gateway.limiter.leases import LEASE_S, EngineAway, periods_at
 from llm_router_gateway.limiter.local import FREE
 from llm_router_gateway.limiter.membership import Membership, NoLedger
@@ -239,6 +239,21 @@ def test_a_refusal_is_not_checked_again_for_a_tenth_of_a_second() -> None:
     run(test)
 
 
+def test_a_budget_that_was_raised_is_not_refused_for_what_the_old_one_refused() -> None:
+    """A reset of a key's spending raises what leases are held against."""
+
+    async def test(town: Town) -> None:
+        (one,) = await opened(town, 1)
+        await one.spend_all()
+        with pytest.raises(NoCredit):
+            await one.hold()
+        more = Budget(usd_per_day=2.0)
+        await (await one.hold(budget=more)).settle(CENT)
+        assert one.budgets.left("k", more, one.wall()).usd == pytest.approx(0.99)
+
+    run(test)
+
+
 def test_a_refusal_names_the_limit_and_when_it_resets() -> None:
     async def test(town: Town) -> None:
         first, _ = await opened(town)
@@ -369,7 +384,7 @@ def test_where_each_replica_has_a_ledger_of_its_own_all_of_them_are_counted() ->
     run(test)
 
 
-def test_what_gateways_without_a_lease_here_spend_is_heard_from_the_ledger_and_counts_once() -> None:
+def test_what_gateways_without_a_lease_here_spend_comes_from_the_ledger_and_counts_once() -> None:
     async def test(town: Town) -> None:
         first, second = await opened(town)
         town.home.hear([("k", "day", 0.2, 0.0), ("k", "month", 0.2, 0.0)], NOON)
@@ -385,7 +400,7 @@ def test_what_gateways_without_a_lease_here_spend_is_heard_from_the_ledger_and_c
     run(test)
 
 
-def test_a_home_that_has_heard_nothing_when_a_budget_begins_counts_from_what_it_hears_first() -> None:
+def test_a_home_without_news_when_a_budget_begins_counts_from_the_first_news() -> None:
     async def test(town: Town) -> None:
         town.ledger.found = {"k": (0.5, 0.0)}
         first, _ = await opened(town)
@@ -398,7 +413,7 @@ def test_a_home_that_has_heard_nothing_when_a_budget_begins_counts_from_what_it_
     run(test)
 
 
-def test_a_budget_that_begins_after_it_was_heard_of_counts_what_others_spend_from_then_on() -> None:
+def test_a_budget_that_begins_after_the_news_counts_what_others_spend_from_then_on() -> None:
     async def test(town: Town) -> None:
         town.home.hear([("k", "day", 0.4, 0.0), ("k", "month", 0.4, 0.0), ("other", "day", 9.0, 0.0)], NOON)
         town.home.hear([], NOON)
@@ -672,10 +687,10 @@ def test_a_process_that_begins_without_the_engine_divides_by_what_others_know() 
 
 
 def test_a_divided_limit_keeps_its_rate_exactly() -> None:
-    one = divided(Limit(60, 60, burst_size=10, tokens_per_minute=900, max_concurrent=8, queue=5), 3, used=1)
+    one = divide(Limit(60, 60, burst_size=10, tokens_per_minute=900, max_concurrent=8, queue=5), 3, used=1)
     assert (one.max_requests, one.per_seconds, one.burst_size) == (60, 180, 3)
     assert (one.tokens_per_minute, one.max_concurrent, one.queue) == (300, 1, 2)
-    assert divided(Limit(max_concurrent=2), 5, used=0).max_concurrent == 1
+    assert divide(Limit(max_concurrent=2), 5, used=0).max_concurrent == 1
 
 
 def test_no_limit_no_message() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,7 +13,7 @@ from configs import parse, problems
 from fakes import Pool
 from fakes import Upstream as Answer
 from quick import slow
-from running import PLAIN, Process, Upstream, http, made_up, sends, until
+from running import PLAIN, Process, Upstream, hold, http, made_up, sends, until
 from storing import call
 
 from llm_router_gateway.config.alerts import Alerts
@@ -77,7 +78,7 @@ def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(story())
 
 
-def test_each_part_is_told_once_a_period_and_again_in_the_next() -> None:
+def test_each_part_is_sent_once_a_period_and_again_in_the_next() -> None:
     async def story() -> None:
         seen = Watching(key_with(Budget(usd_per_day=5.0)))
         for usd in (3.0, 1.1, 0.1, 0.9, 1.0):
@@ -184,3 +185,27 @@ def test_from_end_to_end_a_call_is_not_held_up(start: Callable[..., Process], up
     until(lambda: len(hook.requests) == 2, "both parts")
     assert [each.json["share"] for each in hook.requests] == [0.8, 1.0]
     hook.__exit__()
+
+
+@pytest.mark.slow
+def test_a_webhook_that_never_answers_holds_up_neither_calls_nor_the_stop(
+    start: Callable[..., Process], upstream: Upstream
+) -> None:
+    key = made_up("caller")
+    upstream.does(
+        sends(http(json.dumps({**PLAIN["openai"], "usage": {"prompt_tokens": 50, "completion_tokens": 40}}).encode()))
+    )
+    with Upstream() as hook:
+        hook.act = lambda sock, _: hold(sock)
+        gateway = start(
+            f'[alerts]\nwebhook = "{hook.url}/T0"\n[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{upstream.url}/v1"\n'
+            'api_key = "x"\n[[models]]\nname = "m"\nprovider = "up"\n'
+            f'[[keys]]\nname = "ci"\nkey = "{key}"\nsoft_budget = {{ tokens_per_day = 100 }}\n'
+        )
+        gateway.token = key
+        assert gateway.chat("openai", "up/m").status == 200
+        until(lambda: hook.requests, "the webhook has the first")
+        assert [gateway.chat("openai", "up/m").status for _ in range(3)] == [200] * 3
+        gateway.signal(signal.SIGTERM)
+        assert gateway.ended() == 0
+        assert len(hook.requests) == 1 and hook.open <= 1

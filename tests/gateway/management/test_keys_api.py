@@ -1,14 +1,26 @@
-"""keys_api: keys over HTTP, the login of the page, and that no answer holds a secret. A real process each."""
+"""keys_api: keys over HTTP, the login of the page, and that no answer holds a secret. In a real process, but for its clock."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from running import Answer, Process, made_up
+
+from llm_router_gateway.access.authenticate import Authenticator
+from llm_router_gateway.config.config import parse
+from llm_router_gateway.errors import BadRequest
+from llm_router_gateway.limiter.budgets import LocalBudgets
+from llm_router_gateway.management.keys_api import KeysApi
+from llm_router_gateway.net import caller
+from llm_router_gateway.net.router import ManagementRequest, Router
+from llm_router_gateway.store.sql_keys import SqlKeys
+from llm_router_gateway.store.sqlite.keys import KeyFile
 
 ADMIN, TOKEN, FILE = made_up("admin"), made_up("token"), made_up("file")
 CONFIG = """
@@ -27,8 +39,8 @@ ENV = {"LLM_ROUTER_ADMIN_TOKEN": ADMIN, "LLM_ROUTER_TOKEN": TOKEN, "FILE_KEY": F
 
 
 @pytest.fixture(scope="module")
-def gateway(module_start: Callable[..., Process], stand_in: Any) -> Iterator[Process]:
-    made = module_start(CONFIG.format(url=stand_in.url), env=ENV)
+def gateway(module_start: Callable[..., Process], mock_server: Any) -> Iterator[Process]:
+    made = module_start(CONFIG.format(url=mock_server.url), env=ENV)
     made.token = ADMIN
     yield made
 
@@ -96,6 +108,7 @@ def test_what_was_spent_and_when_is_reported(gateway: Process) -> None:
         ("POST", "", {"name": ""}, 400, "name"), ("POST", "", [], 400, None), ("POST", "", None, 400, None),
         ("POST", "", {"name": "x", "allowed_models": "a"}, 400, "allowed_models"),
         ("POST", "", {"name": "x", "id": "mine"}, 400, "id"),
+        ("POST", "", {"name": "x", "expires_at": "2025-01-31"}, 400, "expires_at"),
         ("GET", "/nobody", None, 404, None), ("PATCH", "/nobody", {}, 404, None), ("DELETE", "/nobody", None, 404, None),
         ("PATCH", "/of-file", {"note": "x"}, 409, None), ("DELETE", "/of-file", None, 409, None),
         ("POST", "/of-file/rotate", None, 409, None), ("PUT", "", {}, 405, None),
@@ -107,6 +120,20 @@ def test_what_cannot_be_is_refused_with_its_place(
     answer = send(gateway, method, f"/api-keys{path}", body)
     assert answer.status == status, answer.data
     assert answer.json["error"]["message"] and answer.json["error"].get("param") == where
+
+
+def test_a_pattern_that_nothing_fits_is_a_warning_in_the_answer(gateway: Process) -> None:
+    answer = send(gateway, "POST", "/api-keys", {"name": made_up("key"), "allowed_models": ["up/new", "upp/*"]})
+    assert answer.status == 201 and answer.json["key"].startswith("llmr_")
+    assert [each.partition(": ")[2] for each in answer.json["warnings"]] == [
+        'allowed_models has "upp/*", which nothing here fits'
+    ]
+    changed = send(gateway, "PATCH", f"/api-keys/{answer.json['item']['id']}", {"allowed_groups": ["fast"]}).json
+    assert len(changed["warnings"]) == 2 and "warnings" not in send(gateway, "GET", f"/api-keys/{changed['id']}").json
+    assert (
+        send(gateway, "PATCH", f"/api-keys/{changed['id']}", {"allowed_models": None, "allowed_groups": None}).json["warnings"]
+        == []
+    )
 
 
 def test_a_name_is_taken_once(gateway: Process) -> None:
@@ -129,10 +156,10 @@ def test_a_name_of_the_configuration_is_not_to_be_had(gateway: Process) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
-def test_on_a_full_disk_no_key_is_made_and_the_reason_is_reported(start: Callable[..., Process], stand_in: Any) -> None:
+def test_on_a_full_disk_no_key_is_made_and_the_reason_is_reported(start: Callable[..., Process], mock_server: Any) -> None:
     import resource
 
-    gateway = start(CONFIG.format(url=stand_in.url), env=ENV)
+    gateway = start(CONFIG.format(url=mock_server.url), env=ENV)
     gateway.token = ADMIN
     key, item = made(gateway)
     resource.prlimit(gateway._process.pid, resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
@@ -237,8 +264,8 @@ def test_the_page_learns_whether_it_has_to_log_in(gateway: Process) -> None:
 
 
 @pytest.mark.slow
-def test_only_an_administrators_key_logs_in_and_wrong_ones_are_slowed(start: Callable[..., Process], stand_in: Any) -> None:
-    gateway = start(CONFIG.format(url=stand_in.url), env=ENV)
+def test_only_an_administrators_key_logs_in_and_wrong_ones_are_slowed(start: Callable[..., Process], mock_server: Any) -> None:
+    gateway = start(CONFIG.format(url=mock_server.url), env=ENV)
     assert login(gateway, TOKEN).status == 403
     assert send(gateway, "POST", "/auth/login", {}).status == 401
     assert send(gateway, "POST", "/auth/login", {"api_key": ADMIN}).status == 204
@@ -249,12 +276,46 @@ def test_only_an_administrators_key_logs_in_and_wrong_ones_are_slowed(start: Cal
     assert send(gateway, "GET", "/api-keys", authorization=f"Bearer {ADMIN}").status == 200
 
 
+# -- with a clock of the test
+
+
+class Direct:
+    """The routes of keys over a store in a file, at the time that a test says; as an administrator."""
+
+    def __init__(self, folder: Path, config: Any = None) -> None:
+        self.now, self.budgets = 1_800_000_000.0, LocalBudgets()
+        self.authenticator = Authenticator(parse(config or {"providers": [{"name": "ollama"}]}))
+        self._file = KeyFile(str(folder / "router.db"), creates=True)
+        keys = SqlKeys(self._file.transact, "router.db")
+        self._router = Router(KeysApi(self.authenticator, keys, self.budgets, lambda: self.now).routes())
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        route, args = self._router.find(method, path)
+        request = ManagementRequest(method, path, args, {}, {}, body, "", caller.ANONYMOUS)
+        return asyncio.run(route.handler(request)).body
+
+
+def test_a_key_that_has_expired_is_edited_and_does_not_expire_in_another_past(tmp_path: Path) -> None:
+    direct = Direct(tmp_path)
+    terms = {"name": "ci", "is_admin": True, "expires_at": "2027-01-31"}
+    path = f"/api-keys/{direct.send('POST', '/api-keys', terms)['item']['id']}"
+    direct.now += 365 * 86_400
+    for harmless in ({"note": "old"}, {"note": "older", "expires_at": "2027-01-31"}):
+        assert direct.send("PATCH", path, harmless)["expires_at"] == "2027-02-01T00:00:00Z"
+    with pytest.raises(BadRequest, match=r"^expires_at: is in the past: it is 2028-01-15T08:00:00Z now\.") as refused:
+        direct.send("PATCH", path, {"expires_at": "2027-03-31"})
+    assert refused.value.details == {"path": "expires_at"} and direct.send("GET", path)["note"] == "older"
+    assert direct.send("PATCH", path, {"expires_at": "2028-01-15"})["expires_at"] == "2028-01-16T00:00:00Z"
+
+
 # -- the first key, and the last
 
 
 @pytest.mark.slow
-def test_the_first_key_must_be_an_administrators_and_the_last_one_stays(start: Callable[..., Process], stand_in: Any) -> None:
-    gateway = start(CONFIG.format(url=stand_in.url).partition("[[keys]]")[0])
+def test_the_first_key_must_be_an_administrators_and_the_last_one_stays(
+    start: Callable[..., Process], mock_server: Any
+) -> None:
+    gateway = start(CONFIG.format(url=mock_server.url).partition("[[keys]]")[0])
     assert send(gateway, "GET", "/monitor/me").json["caller"]["is_admin"], "nobody else is there"
     refused = send(gateway, "POST", "/api-keys", {"name": "first"})
     assert (refused.status, refused.json["error"]["code"]) == (409, "first_key")
@@ -272,8 +333,8 @@ def test_the_first_key_must_be_an_administrators_and_the_last_one_stays(start: C
 
 
 @pytest.mark.slow
-def test_without_a_store_keys_are_those_of_the_file(start: Callable[..., Process], stand_in: Any) -> None:
-    gateway = start('[server]\nstore = "off"\n' + CONFIG.format(url=stand_in.url), env=ENV)
+def test_without_a_store_keys_are_those_of_the_file(start: Callable[..., Process], mock_server: Any) -> None:
+    gateway = start('[server]\nstore = "off"\n' + CONFIG.format(url=mock_server.url), env=ENV)
     gateway.token = ADMIN
     answer = send(gateway, "POST", "/api-keys", {"name": "x"})
     assert (answer.status, answer.json["error"]["code"]) == (409, "no_store")
@@ -282,8 +343,8 @@ def test_without_a_store_keys_are_those_of_the_file(start: Callable[..., Process
 
 
 @pytest.mark.slow
-def test_a_store_in_memory_keeps_keys_until_the_stop(start: Callable[..., Process], stand_in: Any) -> None:
-    gateway = start('[server]\nstore = "memory"\n' + CONFIG.format(url=stand_in.url), env=ENV)
+def test_a_store_in_memory_keeps_keys_until_the_stop(start: Callable[..., Process], mock_server: Any) -> None:
+    gateway = start('[server]\nstore = "memory"\n' + CONFIG.format(url=mock_server.url), env=ENV)
     gateway.token = ADMIN
     key, _ = made(gateway)
     assert works(gateway, key) == 200

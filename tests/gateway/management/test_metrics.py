@@ -65,7 +65,7 @@ def call(**values: Any) -> Any:
     plain: dict[str, Any] = {
         "kind": "chat", "protocol": "openai", "provider": "up", "served": "up/m", "error": "", "ended": "complete",
         "attempts": 1, "duration_ms": 120.0, "first_ms": None, "input_tokens": 10, "output_tokens": 5, "cached_tokens": None,
-        "reasoning_tokens": None, "cost_usd": 0.25, "cost_source": "prices", "key_name": "team",
+        "reasoning_tokens": None, "cost_usd": 0.25, "cost_source": "prices", "key_name": "team", "is_caller_error": False,
     }  # fmt: skip
     return SimpleNamespace(**{**plain, **values})
 
@@ -100,6 +100,40 @@ def test_calls_are_counted_by_what_they_were_and_what_came_of_them() -> None:
     assert of(found, "upstream_attempts_total") == 7
     assert of(found, "key_requests_total", key="team") == 5
     assert (of(found, "key_tokens_total", key="team"), of(found, "key_cost_usd_total", key="team")) == (75, 1.0)
+
+
+def test_errors_of_callers_are_a_part_of_the_errors_and_a_series_from_the_first_call_on() -> None:
+    made = Metrics()
+    made.observe(call())
+    assert of(shown(made), "caller_errors_total", model="up/m") == 0 and ("caller_errors_total" in made.render(Gauges()))
+    wrong = {"error": "bad_request", "ended": "error", "is_caller_error": True}
+    for one in (
+        call(**wrong),
+        call(**wrong),
+        call(error="upstream_failed", ended="error"),
+        call(served="", provider="", **wrong),
+    ):
+        made.observe(one)
+    found = shown(made)
+    assert of(found, "requests_total", outcome="error") == 4 and of(found, "requests_total") == 5
+    assert of(found, "caller_errors_total", model="up/m", provider="up", kind="chat", protocol="openai") == 2
+    assert of(found, "caller_errors_total") == 3
+    assert {which for name, which in found if name == "llm_router_caller_errors_total"} == {
+        frozenset(pair for pair in which if pair[0] != "outcome")
+        for name, which in found
+        if name == "llm_router_requests_total"
+    }, "the same labels, so that the one can be subtracted from the other"
+
+
+def test_attempts_that_failed_for_what_the_caller_sent_are_counted_apart_also_those_of_workers() -> None:
+    made = Metrics(lambda name: name == "up/m")
+    made.observe_attempts([attempt("up/m"), attempt("up/m", "bad_request"), attempt("up/m", "rate_limited")])
+    made.add_attempts([("up/m", "up", "context_length_exceeded", True, 3), ("up/m", "up", "", False, 2)])
+    found = shown(made)
+    assert of(found, "attempts_total", provider="up") == 8
+    assert of(found, "attempt_caller_errors_total", provider="up", model="up/m") == 4
+    made.observe_attempts([attempt("idle/m")])
+    assert of(shown(made), "attempt_caller_errors_total", provider="idle") == 0
 
 
 def test_answers_that_the_cache_gave_again_are_counted_by_model() -> None:
@@ -221,14 +255,14 @@ def test_numbers_are_written_as_the_format_wants_them() -> None:
 
 
 def attempt(name: str, cause: str = "") -> Any:
-    return SimpleNamespace(name=name, provider=name.partition("/")[0], cause=cause)
+    return SimpleNamespace(name=name, provider=name.partition("/")[0], cause=cause, is_caller_error=cause == "bad_request")
 
 
 def test_attempts_are_counted_by_provider_model_and_cause() -> None:
     made = Metrics(lambda name: name == "down/m")
     made.observe_attempts([attempt("down/m", "rate_limited"), attempt("up/m")])
     made.observe_attempts([attempt("down/m", "rate_limited"), attempt("made-up/x", "model_not_found")])
-    made.add_attempts([("up/m", "up", "", 3), ("down/m", "down", "upstream_timeout", 1)])
+    made.add_attempts([("up/m", "up", "", False, 3), ("down/m", "down", "upstream_timeout", False, 1)])
     found = shown(made)
     assert of(found, "attempts_total", provider="down", model="down/m", cause="rate_limited") == 2
     assert of(found, "attempts_total", provider="down", cause="upstream_timeout") == 1

@@ -79,7 +79,7 @@ class Office:
         self.admin = ProvidersApi(
             self.source, state=lambda: self.state, routing_state=self.routing_state, take_over=self.take_over,
             clock=lambda: 0.0,
-            new_id=lambda: "run", warn=self.told.append, tell=self.logged.append,
+            new_id=lambda: "run", warn=self.told.append, info=self.logged.append,
         )  # fmt: skip
         self.router = Router(self.admin.routes())
 
@@ -288,7 +288,7 @@ def test_a_provider_in_a_cloud_is_added_with_the_parts_of_its_address(office: Of
     assert problems(moved) == ["providers.azure.api_key"]
 
 
-def test_a_variables_key_goes_to_no_resource_that_somebody_names(tmp_path: Path) -> None:
+def test_a_variables_key_goes_to_no_resource_that_a_request_names(tmp_path: Path) -> None:
     """Anybody may register a resource of Azure's: its address is no proof of whose it is."""
     office = Office(tmp_path / "router.toml", env={"AZURE_OPENAI_API_KEY": KEY})
     assert problems(office.does("POST", "providers", {"name": "azure", "resource": "thief"})) == ["providers.azure.api_key"]

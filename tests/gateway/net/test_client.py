@@ -3,12 +3,13 @@
 import asyncio
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from loops import run
 
 from llm_router_gateway.errors import BadRequest, GatewayError, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
 from llm_router_gateway.net import client
@@ -21,20 +22,6 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 CLOSING = OK.replace(b"content", b"connection: close\r\ncontent")
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 Script = Callable[["Peer"], Awaitable[None]]
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(20):
-            await story
-        for _ in range(3):
-            await asyncio.sleep(0)  # closed transports are closed by the loop
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        if others:
-            _, others = await asyncio.wait(others, timeout=10)
-        assert not others, f"left running: {others}"
-
-    asyncio.run(limited())
 
 
 class Peer:

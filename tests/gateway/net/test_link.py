@@ -168,6 +168,6 @@ def test_what_is_no_message_ends_the_connection_and_is_reported(data: bytes) -> 
     assert faults == ["a message"]
 
 
-def test_an_error_that_is_none_of_ours_is_one_all_the_same() -> None:
+def test_an_unknown_error_is_an_error_all_the_same() -> None:
     assert type(unpack_error("?")) is GatewayError
     assert type(unpack_error(["Unheard", "m", 500, "c", None, {}])) is GatewayError

@@ -4,12 +4,13 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from typing import Any
 
 import pytest
+from loops import run
 
 from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.net import http1, server
@@ -21,20 +22,6 @@ from llm_router_gateway.net.server import Server
 QUICK = ServerTimeouts(head_s=0.05, body_s=0.05, idle_s=0.05, stall_s=0.1, linger_s=0.2)
 TEXT = [("content-type", "text/plain")]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(20):
-            await story
-        for _ in range(3):
-            await asyncio.sleep(0)  # closed transports are closed by the loop
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        if others:
-            _, others = await asyncio.wait(others, timeout=10)
-        assert not others, f"left running: {others}"
-
-    asyncio.run(limited())
 
 
 async def echo(exchange: Exchange) -> None:

@@ -22,7 +22,7 @@ from llm_router_gateway.policy.budgets import (
     affordable_output,
     day_of,
     next_start,
-    raised,
+    raise_by_reset,
     since_reset,
     utc_text,
 )
@@ -119,7 +119,7 @@ def test_a_restart_begins_with_what_the_log_says_was_spent() -> None:
     assert books.spent("k", NOON) == {"usd_day": 1.5, "usd_month": 4.0, "tokens_day": 100, "tokens_month": 900}
 
 
-def test_what_others_spend_is_heard_again_and_again_and_counts_once() -> None:
+def test_news_of_what_others_spend_counts_once() -> None:
     books = LocalBudgets()
     now_of(books.spend("k", Amount(usd=1, tokens=10), NOON))
     for usd in (1.5, 2.0, 2.0):
@@ -156,7 +156,7 @@ def test_a_call_is_bounded_by_what_is_left_and_reported_so() -> None:
     assert purse.ask(max_tokens=300)[1]["max_tokens"] == 300
 
 
-def test_a_call_that_says_no_length_gets_the_models_or_one_of_ours() -> None:
+def test_a_call_without_a_length_gets_the_models_or_the_default() -> None:
     assert "max_tokens" not in Purse(candidate=model(max_output_tokens=8000), tokens_per_day=10**6).ask()[1]
     assert Purse(candidate=model(), tokens_per_day=10**6).ask()[1]["max_tokens"] == 16_384
     assert Purse(candidate=model(max_output_tokens=8000), tokens_per_day=5000).ask()[1]["max_tokens"] < 5000
@@ -295,9 +295,9 @@ SPENT = Reset(AT, usd_day=4.0, usd_month=20.0, tokens_day=100, tokens_month=900)
 )
 def test_what_was_spent_before_a_reset_does_not_count_in_its_day_and_its_month(later_s: int, day: float, month: float) -> None:
     budget = Budget(usd_per_day=5.0, usd_per_month=50.0)
-    assert raised(budget, SPENT, AT + later_s) == Budget(usd_per_day=day, usd_per_month=month)
-    assert raised(budget, SPENT, AT + later_s) is raised(budget, SPENT, AT + later_s)
-    assert raised(budget, None, AT) is budget
+    assert raise_by_reset(budget, SPENT, AT + later_s) == Budget(usd_per_day=day, usd_per_month=month)
+    assert raise_by_reset(budget, SPENT, AT + later_s) is raise_by_reset(budget, SPENT, AT + later_s)
+    assert raise_by_reset(budget, None, AT) is budget
 
 
 def test_spending_is_shown_from_the_reset_on() -> None:

@@ -141,5 +141,5 @@ def test_whose_fault_a_status_is(status: int) -> None:
         (BadRequest("cannot be converted"), (False, False)),
     ],
 )
-def test_whose_fault_an_error_of_ours_is(error: GatewayError, answer: tuple[bool, bool]) -> None:
+def test_which_errors_are_the_gateways_own_fault(error: GatewayError, answer: tuple[bool, bool]) -> None:
     assert (circuit_breaker.is_own_fault(error), circuit_breaker.allows_failover(error)) == answer

@@ -86,15 +86,15 @@ def test_a_relayed_body_keeps_the_bytes_that_nothing_concerns() -> None:
     body = json_body.read_body(b'{ "n":1.0, "top_k" : 5,"messages": [ 1e2 ], "t":{"x":1} }')
     changes, drop = edits(body.fields, Overrides(drop=("top_k",), defaults={"s": 1}, patches=({"t": {"x": None}},)))
     assert (changes, drop) == ({"s": 1, "t": {}}, {"top_k"})
-    data = body.changed(changes, {}, drop)
+    data = body.edit(changes, {}, drop)
     assert json.loads(data) == {"n": 1.0, "messages": [100.0], "t": {}, "s": 1}
     assert b'"n":1.0' in data and b"[ 1e2 ]" in data
 
 
 def test_a_field_that_is_there_twice_is_dropped_twice() -> None:
     body = json_body.read_body(b'{"a":1,"b":2,"a":3}')
-    assert body.changed({}, {}, frozenset({"a"})) == b'{"b":2}'
-    assert body.changed({"c": 1}, {}, frozenset({"a", "b"})) == b'{"c":1}'
+    assert body.edit({}, {}, frozenset({"a"})) == b'{"b":2}'
+    assert body.edit({"c": 1}, {}, frozenset({"a", "b"})) == b'{"c":1}'
 
 
 def test_nothing_to_do_changes_nothing() -> None:

@@ -1,12 +1,12 @@
 """rate_limits: the arithmetic of token buckets."""
 
-from llm_router_gateway.policy.rate_limits import Bucket, Rate, given_back, level_of, taken, wait_for
+from llm_router_gateway.policy.rate_limits import Bucket, Rate, give_back, level_of, take, wait_for
 
 RATE = Rate(2, 0.5)
 
 
 def test_a_bucket_is_full_at_first_and_fills_at_its_rate_and_never_over() -> None:
-    first, wait_s = taken(None, RATE, 1, 0)
+    first, wait_s = take(None, RATE, 1, 0)
     assert (first, wait_s) == (Bucket(1, 0), 0)
     assert level_of(first, RATE, 1) == 1.5
     assert level_of(first, RATE, 100) == 2
@@ -14,14 +14,14 @@ def test_a_bucket_is_full_at_first_and_fills_at_its_rate_and_never_over() -> Non
 
 def test_what_is_not_there_is_promised_for_the_time_it_will_be() -> None:
     empty = Bucket(0, 0)
-    second, wait_s = taken(empty, RATE, 1, 0)
+    second, wait_s = take(empty, RATE, 1, 0)
     assert (second, wait_s) == (Bucket(-1, 0), 2)
-    assert taken(second, RATE, 1, 0)[1] == 4  # behind the first
+    assert take(second, RATE, 1, 0)[1] == 4  # behind the first
 
 
 def test_more_than_a_full_bucket_goes_when_it_is_full_and_is_owed_afterwards() -> None:
     assert wait_for(None, RATE, 10, 0) == 0
-    after, _ = taken(None, RATE, 10, 0)
+    after, _ = take(None, RATE, 10, 0)
     assert wait_for(after, RATE, 1, 0) == 18
 
 
@@ -30,4 +30,4 @@ def test_a_clock_that_goes_back_takes_nothing() -> None:
 
 
 def test_what_is_given_back_does_not_overflow() -> None:
-    assert given_back(Bucket(1, 0), RATE, 5, 0) == Bucket(2, 0)
+    assert give_back(Bucket(1, 0), RATE, 5, 0) == Bucket(2, 0)

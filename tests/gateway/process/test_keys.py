@@ -429,34 +429,65 @@ def test_whose_calls_are_requested_is_no_credential(gateway: Process) -> None:
     assert gateway.get(f"/monitor/statistics?range=1h&key={ADMIN}").status == 401
 
 
+CI = """
+[server]
+admin_token = "{admin}"
+workers = {workers}
+[[providers]]
+name = "up"
+api = "openai"
+base_url = "{url}/v1"
+api_key = "x"
+[[models]]
+name = "m"
+provider = "up"
+"""
+CI_OF_FILE = """
+[[keys]]
+name = "ci"
+key = "{key}"
+budget = {{ tokens_per_day = 700 }}
+"""
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize(("is_of_file", "workers"), [(False, 1), (True, 1), (True, 2), (False, 2)])
 def test_a_reset_lets_spending_begin_at_nothing_by_api_and_by_command(
-    start: Callable[..., Process], upstream: Upstream
+    start: Callable[..., Process], upstream: Upstream, is_of_file: bool, workers: int
 ) -> None:
-    usage = {"prompt_tokens": 300, "completion_tokens": 300}
+    usage = {"prompt_tokens": 5, "completion_tokens": 495}  # no more than is held for it
     upstream.does(sends(http(json.dumps({**PLAIN["openai"], "usage": usage}).encode())))
-    admin = made_up("admin")
-    gateway = start(
-        f'[server]\nadmin_token = "{admin}"\n[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{upstream.url}/v1"\n'
-        'api_key = "x"\n[[models]]\nname = "m"\nprovider = "up"\n'
-    )
+    admin, key = made_up("admin"), made_up("ci")
+    tables = CI.format(admin=admin, workers=workers, url=upstream.url)
+    gateway = start(tables + (CI_OF_FILE.format(key=key) if is_of_file else ""))
     as_admin = {"authorization": f"Bearer {admin}"}
-    made = gateway.send("POST", "/api-keys", b'{"name": "ci", "budget": {"tokens_per_day": 800}}', **as_admin).json
-    body = json.dumps({"model": "up/m", "max_tokens": 300, "messages": [{"role": "user", "content": "hi"}]}).encode()
+    if not is_of_file:
+        made = gateway.send("POST", "/api-keys", b'{"name": "ci", "budget": {"tokens_per_day": 700}}', **as_admin).json
+        key = made["key"]
+    body = json.dumps({"model": "up/m", "max_tokens": 500, "messages": [{"role": "user", "content": "hi"}]}).encode()
 
     def call() -> int:
-        return gateway.send("POST", "/v1/chat/completions", body, authorization=f"Bearer {made['key']}").status
+        return gateway.send("POST", "/v1/chat/completions", body, authorization=f"Bearer {key}").status
 
-    assert [call(), call()] == [200, 402]
+    def spent(of: Process) -> int:
+        return of.get("/api-keys/ci", **as_admin).json["spent"]["tokens_day"]
+
+    def spends_once() -> None:
+        assert call() == 200
+        until(lambda: spent(gateway) == 500, "what a worker spent is known to all")
+        assert call() == 402
+
+    spends_once()
     item = gateway.send("POST", "/api-keys/ci/reset", **as_admin).json
-    assert item["spent"]["tokens_day"] == 0 and item["reset"]["tokens_day"] == 600
-    assert [call(), call()] == [200, 402]
-    assert gateway.get("/api-keys/ci", **as_admin).json["spent"]["tokens_day"] == 600
+    assert (item["name"], item["spent"]["tokens_day"], item["reset"]["tokens_day"]) == ("ci", 0, 500)
+    spends_once()
     until(lambda: len(kept(gateway.folder / "router.db")) == 4, "the rows")
     done = command(gateway.folder, "keys", "reset", "ci", "--json")
     assert (done.returncode, json.loads(done.stdout)["spent"]["tokens_day"]) == (0, 0)
     until(lambda: call() == 200, "the running gateway follows")
     assert command(gateway.folder, "keys", "reset", "nobody").returncode == 1
+    listed = json.loads(command(gateway.folder, "keys", "list", "--json").stdout)["items"]
+    assert [each["name"] for each in listed] == ([] if is_of_file else ["ci"])
     assert gateway.end() == 0
     again = start(config="", folder=gateway.folder)
-    assert again.get("/api-keys/ci", **as_admin).json["spent"]["tokens_day"] == 600, "also after a restart"
+    assert spent(again) == 500, "also after a restart"

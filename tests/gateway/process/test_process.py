@@ -72,23 +72,23 @@ def config(url: str, server: str = SERVER) -> str:
 
 
 @pytest.fixture(scope="module")
-def gateway(module_start: Start, stand_in: Any) -> Process:
+def gateway(module_start: Start, mock_server: Any) -> Process:
     """One for all tests that change nothing about it."""
-    made = module_start(config(stand_in.url), env=ENV)
+    made = module_start(config(mock_server.url), env=ENV)
     made.token = TOKEN
     return made
 
 
 @pytest.fixture
-def asked(stand_in: Any) -> list[dict[str, Any]]:
+def asked(mock_server: Any) -> list[dict[str, Any]]:
     """What reaches the mock server in this test."""
-    stand_in.requests.clear()
-    found: list[dict[str, Any]] = stand_in.requests
+    mock_server.requests.clear()
+    found: list[dict[str, Any]] = mock_server.requests
     return found
 
 
 @pytest.fixture(scope="module")
-def secrets_shown(stand_in: Any) -> Iterator[list[str]]:
+def secrets_shown(mock_server: Any) -> Iterator[list[str]]:
     """Everything that anybody was told in this file is kept here; at the end no key may be in it."""
     told: list[str] = []
     yield told
@@ -100,11 +100,11 @@ def secrets_shown(stand_in: Any) -> Iterator[list[str]]:
 
 
 @pytest.mark.slow
-def test_every_flag_in_its_long_form(start: Start, stand_in: Any, tmp_path: Path) -> None:
+def test_every_flag_in_its_long_form(start: Start, mock_server: Any, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     flags = ["--ip", "127.0.0.1", "--port", "0", "--log-level", "debug", "--log-file", "out.log", "--token-file", "token",
              "--proxy", "http://127.0.0.1:1"]  # fmt: skip
-    gateway = start(config(stand_in.url), *flags, env={key: ENV[key] for key in ENV if key.startswith("KEY_")})
+    gateway = start(config(mock_server.url), *flags, env={key: ENV[key] for key in ENV if key.startswith("KEY_")})
     assert gateway.get("/v1/models").status == 401
     gateway.token = TOKEN
     assert gateway.chat("openai", "to-openai/demo").status == 200  # nobody on loopback is reached through a proxy
@@ -113,8 +113,8 @@ def test_every_flag_in_its_long_form(start: Start, stand_in: Any, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_every_flag_in_its_short_form(start: Start, stand_in: Any, tmp_path: Path) -> None:
-    (tmp_path / "other.toml").write_text(config(stand_in.url))
+def test_every_flag_in_its_short_form(start: Start, mock_server: Any, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text(config(mock_server.url))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = ["-c", "other.toml", "-i", "127.0.0.1", "-p", str(port), "-l", "warn", "-t", TOKEN]
@@ -128,8 +128,8 @@ def test_every_flag_in_its_short_form(start: Start, stand_in: Any, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_proxy_is_used_for_addresses_that_are_not_on_this_machine(start: Start, stand_in: Any, asked: list[Any]) -> None:
-    gateway = start(config("http://upstream.invalid"), "--proxy", stand_in.url, env=ENV)
+def test_a_proxy_is_used_for_addresses_that_are_not_on_this_machine(start: Start, mock_server: Any, asked: list[Any]) -> None:
+    gateway = start(config("http://upstream.invalid"), "--proxy", mock_server.url, env=ENV)
     gateway.token = TOKEN
     assert gateway.chat("openai", "to-openai/demo").status == 404  # the mock server is no proxy; what it was asked is the point
     assert asked[0]["path"] == "http://upstream.invalid/v1/chat/completions"
@@ -156,14 +156,14 @@ def test_a_log_file_that_is_a_link_exit_code_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_address_is_taken_exit_code_3(tmp_path: Path, stand_in: Any) -> None:
-    (tmp_path / "router.toml").write_text(config(stand_in.url))
+def test_the_address_is_taken_exit_code_3(tmp_path: Path, mock_server: Any) -> None:
+    (tmp_path / "router.toml").write_text(config(mock_server.url))
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         done = command(tmp_path, "-p", port, **ENV)
     assert (done.returncode, done.stdout) == (3, b"")
     assert f"cannot listen on 127.0.0.1:{port}: " in done.stderr.decode()
-    itself = command(tmp_path, "-p", str(stand_in.port), **ENV)
+    itself = command(tmp_path, "-p", str(mock_server.port), **ENV)
     assert itself.returncode == 2
     assert b"is this gateway itself" in itself.stderr
 
@@ -215,8 +215,8 @@ def test_what_is_no_toml_is_one_problem(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("host", [".".join("0000"), "::", "192.0.2.1", "example.com"])
-def test_whoever_others_reach_needs_a_token(host: str, tmp_path: Path, stand_in: Any) -> None:
-    (tmp_path / "router.toml").write_text(config(stand_in.url))
+def test_whoever_others_reach_needs_a_token(host: str, tmp_path: Path, mock_server: Any) -> None:
+    (tmp_path / "router.toml").write_text(config(mock_server.url))
     keys = {name: value for name, value in ENV.items() if name.startswith("KEY_")}
     refused = command(tmp_path, "-i", host, "--print-config", **keys)
     assert (refused.returncode, refused.stdout) == (2, b"")
@@ -264,10 +264,10 @@ def test_what_needs_no_configuration(words: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_check_tells_of_each_model_what_failed_and_what_to_do(tmp_path: Path, stand_in: Any) -> None:
+def test_check_tells_of_each_model_what_failed_and_what_to_do(tmp_path: Path, mock_server: Any) -> None:
     models = "".join(f'[[models]]\nname = "{name}"\nprovider = "to-{api}"\n'
                      for api in PROTOCOLS for name in ("demo", "fail-401", "fail-429"))  # fmt: skip
-    (tmp_path / "router.toml").write_text(config(stand_in.url) + models)
+    (tmp_path / "router.toml").write_text(config(mock_server.url) + models)
     done = command(tmp_path, "--check", **ENV)
     lines = {line.split()[1]: line for line in done.stdout.decode().splitlines()}
     assert done.returncode == 1
@@ -280,8 +280,8 @@ def test_check_tells_of_each_model_what_failed_and_what_to_do(tmp_path: Path, st
 
 
 @pytest.mark.slow
-def test_check_of_what_works_is_exit_code_0(tmp_path: Path, stand_in: Any) -> None:
-    (tmp_path / "router.toml").write_text(config(stand_in.url))
+def test_check_of_what_works_is_exit_code_0(tmp_path: Path, mock_server: Any) -> None:
+    (tmp_path / "router.toml").write_text(config(mock_server.url))
     done = command(tmp_path, "--check", **ENV)
     assert done.returncode == 0, done
     assert done.stdout.decode().count("ok ") == len(PROTOCOLS) + 1
@@ -296,7 +296,7 @@ def test_check_of_a_provider_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_printed_configuration_holds_no_secret_and_is_one(tmp_path: Path, stand_in: Any) -> None:
+def test_the_printed_configuration_holds_no_secret_and_is_one(tmp_path: Path, mock_server: Any) -> None:
     words = {name: made_up(name) for name in ("inline", "file", "header", "proxy", "token", "env")}
     (tmp_path / "claude.key").write_text(words["file"])
     (tmp_path / ".env").write_text(f"KEY_GEMINI={words['env']}\n")
@@ -304,7 +304,7 @@ def test_the_printed_configuration_holds_no_secret_and_is_one(tmp_path: Path, st
         f'[server]\ntoken = "{words["token"]}"\nproxy = "http://me:{words["proxy"]}@proxy.example:1"\n'
         f'[[providers]]\nname = "openai"\napi_key = "{words["inline"]}"\n[providers.settings]\n'
         f'headers = {{ X-Secret = "{words["header"]}" }}\nproxy = "socks5://me:{words["proxy"]}@p:1"\n'
-        '[[providers]]\nname = "claude"\napi_key_file = "claude.key"\n' + provider("g", "gemini", stand_in.url)
+        '[[providers]]\nname = "claude"\napi_key_file = "claude.key"\n' + provider("g", "gemini", mock_server.url)
     )
     done = command(tmp_path, "--print-config")
     assert done.returncode == 0, done.stderr
@@ -319,16 +319,16 @@ def test_the_printed_configuration_holds_no_secret_and_is_one(tmp_path: Path, st
 @pytest.mark.slow
 @pytest.mark.parametrize(("caller", "target"), [pair for pair in PAIRS if pair[0] != pair[1]])
 def test_a_dry_run_prints_the_request_and_sends_nothing(
-    caller: str, target: str, tmp_path: Path, stand_in: Any, asked: list[Any]
+    caller: str, target: str, tmp_path: Path, mock_server: Any, asked: list[Any]
 ) -> None:
     rewritten = f'rewrite_header = {{ X-Team = "{TEAM}" }}\n'
-    (tmp_path / "router.toml").write_text(SERVER + provider(f"to-{target}", target, stand_in.url, rewritten))
+    (tmp_path / "router.toml").write_text(SERVER + provider(f"to-{target}", target, mock_server.url, rewritten))
     body = ask(caller, "demo").body | {"temperature": 0.5} | ({"top_k": 5} if caller == "anthropic" else {})
     words = ["convert", "--from", caller, "--to", f"to-{target}/demo", "-c", "router.toml", "-m", "demo"]
     done = command(tmp_path, *words, stdin=json.dumps(body).encode(), **ENV)
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
-    assert made["request"]["url"].startswith(stand_in.url)
+    assert made["request"]["url"].startswith(mock_server.url)
     assert KEYS[target] not in done.stdout.decode() and "***" in done.stdout.decode()
     assert TEAM not in done.stdout.decode() and made["request"]["headers"]["x-team"] == "***"
     assert "hi" in json.dumps(made["request"]["body"])
@@ -399,13 +399,13 @@ def test_head_is_get_without_a_body(gateway: Process) -> None:
 
 
 @pytest.mark.slow
-def test_options_lists_what_is_allowed_and_lets_no_page_in(gateway: Process, start: Start, stand_in: Any) -> None:
+def test_options_lists_what_is_allowed_and_lets_no_page_in(gateway: Process, start: Start, mock_server: Any) -> None:
     answer = gateway.send("OPTIONS", "/v1/chat/completions", authorization="")
     assert (answer.status, answer.data) == (204, b"")
     assert "POST" in answer.headers["allow"]
     assert not [name for name in answer.headers if name.startswith("access-control")]
     page = "https://app.example"
-    open_to_it = start(config(stand_in.url, f'{SERVER}cors_origins = ["{page}"]\n'), env=ENV)
+    open_to_it = start(config(mock_server.url, f'{SERVER}cors_origins = ["{page}"]\n'), env=ENV)
     asks = {"origin": page, "access_control_request_method": "POST", "access_control_request_headers": "x-api-key"}
     answer = open_to_it.send("OPTIONS", "/v1/messages", **asks)
     assert answer.headers["access-control-allow-origin"] == page
@@ -518,9 +518,9 @@ def test_the_callers_key_is_taken_from_four_places_and_never_goes_on(
 
 
 @pytest.mark.slow
-def test_several_tokens(start: Start, stand_in: Any) -> None:
+def test_several_tokens(start: Start, mock_server: Any) -> None:
     other = made_up("other")
-    gateway = start(config(stand_in.url), env=ENV | {"LLM_ROUTER_TOKEN": f"{TOKEN}, {other}"})
+    gateway = start(config(mock_server.url), env=ENV | {"LLM_ROUTER_TOKEN": f"{TOKEN}, {other}"})
     statuses = [gateway.get("/v1/models", x_api_key=key).status for key in (TOKEN, other, f"{TOKEN},{other}", "", TOKEN[:-1])]
     assert statuses == [200, 200, 401, 401, 401]
 
@@ -563,7 +563,7 @@ def test_an_upstreams_refusal_keeps_its_status_in_the_callers_protocol(status: i
 
 
 @pytest.mark.parametrize("name", ["evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "[::2]"])
-def test_a_name_that_is_not_ours_is_rebinding(name: str, gateway: Process) -> None:
+def test_an_unknown_host_name_is_refused_as_rebinding(name: str, gateway: Process) -> None:
     for protocol in PROTOCOLS:
         asked = ask(protocol, "to-openai/demo")
         for header in ({"host": name}, {"origin": f"http://{name}"}, {"origin": "null"}):
@@ -576,8 +576,8 @@ def test_a_name_that_is_not_ours_is_rebinding(name: str, gateway: Process) -> No
 
 
 @pytest.mark.slow
-def test_a_name_that_is_allowed_is_ours(start: Start, stand_in: Any) -> None:
-    gateway = start(config(stand_in.url, SERVER + 'allowed_hosts = ["router.example"]\n'), env=ENV)
+def test_an_allowed_host_name_is_served(start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url, SERVER + 'allowed_hosts = ["router.example"]\n'), env=ENV)
     assert gateway.get("/health", host="router.example:80").status == 200
     assert gateway.get("/health", host="other.example").status == 403
 
@@ -706,8 +706,8 @@ def test_a_body_in_chunks_and_one_that_is_compressed(gateway: Process) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_open_stream_may_end_and_no_other_comes_in(number: int, start: Start, stand_in: Any) -> None:
-    gateway = start(config(stand_in.url), env=ENV)
+def test_an_open_stream_may_end_and_no_other_comes_in(number: int, start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url), env=ENV)
     gateway.token = TOKEN
     with gateway.connect() as idle, gateway.streaming("openai", "to-openai/demo-slow-30") as response:
         first = response.read1(10)
@@ -730,8 +730,8 @@ def refuses(gateway: Process) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["fail-stall-mid", "fail-comments-mid", "demo-slow-200"])
-def test_what_is_open_at_the_limit_ends_with_its_protocols_error(model: str, start: Start, stand_in: Any) -> None:
-    gateway = start(config(stand_in.url, "[server]\ndrain_s = 0.2\n"), env=ENV)
+def test_what_is_open_at_the_limit_ends_with_its_protocols_error(model: str, start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url, "[server]\ndrain_s = 0.2\n"), env=ENV)
     gateway.token = TOKEN
     kinds = [(caller, target, False) for caller, target in PAIRS] + [("gemini", target, True) for target in PROTOCOLS]
     found: dict[tuple[str, str, bool], bytes] = {}
@@ -759,19 +759,19 @@ def test_what_is_open_at_the_limit_ends_with_its_protocols_error(model: str, sta
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_caller_that_waits_for_a_first_word_at_the_limit_gets_a_status(stream: bool, start: Start, stand_in: Any) -> None:
-    gateway = start(config(stand_in.url, "[server]\ndrain_s = 0.2\n"), env=ENV)
+def test_a_caller_that_waits_for_a_first_word_at_the_limit_gets_a_status(stream: bool, start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url, "[server]\ndrain_s = 0.2\n"), env=ENV)
     gateway.token = TOKEN
     found: dict[tuple[str, str], Any] = {}
 
     def read(caller: str, target: str) -> None:
         found[caller, target] = gateway.chat(caller, f"to-{target}/demo-sleep-60000", stream=stream)
 
-    stand_in.requests.clear()
+    mock_server.requests.clear()
     threads = [Thread(target=read, args=pair) for pair in PAIRS]
     for thread in threads:
         thread.start()
-    until(lambda: len(stand_in.requests) == len(PAIRS), "all are asked")
+    until(lambda: len(mock_server.requests) == len(PAIRS), "all are asked")
     gateway.signal(signal.SIGTERM)
     for thread in threads:
         thread.join(WAIT_S)
@@ -782,8 +782,8 @@ def test_a_caller_that_waits_for_a_first_word_at_the_limit_gets_a_status(stream:
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_at_once(start: Start, stand_in: Any) -> None:
-    gateway = start(config(stand_in.url), env=ENV)
+def test_a_second_signal_ends_at_once(start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url), env=ENV)
     gateway.token = TOKEN
     with gateway.streaming("openai", "to-openai/fail-stall-mid") as response:
         response.read1(1)
@@ -797,8 +797,8 @@ def test_a_second_signal_ends_at_once(start: Start, stand_in: Any) -> None:
 
 
 @pytest.mark.slow
-def test_with_nothing_open_it_ends_at_once(start: Start, stand_in: Any) -> None:
-    gateway = start(config(stand_in.url), env=ENV)
+def test_with_nothing_open_it_ends_at_once(start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url), env=ENV)
     gateway.get("/health")
     began = time.monotonic()
     gateway.signal(signal.SIGTERM)
@@ -811,10 +811,10 @@ def test_with_nothing_open_it_ends_at_once(start: Start, stand_in: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_changed_file_is_taken_over_and_a_bad_one_is_not(start: Start, stand_in: Any) -> None:
-    gateway = start(config(stand_in.url), env=ENV)
+def test_a_changed_file_is_taken_over_and_a_bad_one_is_not(start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url), env=ENV)
     gateway.token = TOKEN
-    gateway.write(config(stand_in.url) + '[[models]]\nname = "second"\nprovider = "listing"\n')
+    gateway.write(config(mock_server.url) + '[[models]]\nname = "second"\nprovider = "listing"\n')
     gateway.logged("router.toml reloaded: 5 providers, 2 listed models")
     assert gateway.get("/v1/models/listing/second").status == 200
     gateway.write("[server]\nport = 'x'\ncolour = 'red'\n")
@@ -826,12 +826,12 @@ def test_a_changed_file_is_taken_over_and_a_bad_one_is_not(start: Start, stand_i
 
 
 @pytest.mark.slow
-def test_sighup_reads_the_file_again_and_open_streams_do_not_notice(start: Start, stand_in: Any) -> None:
-    gateway = start(config(stand_in.url), env=ENV)
+def test_sighup_reads_the_file_again_and_open_streams_do_not_notice(start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url), env=ENV)
     gateway.token = TOKEN
     with gateway.streaming("anthropic", "to-openai/demo-slow-20") as response:
         first = response.read1(10)
-        gateway.write(provider("only", "gemini", stand_in.url))
+        gateway.write(provider("only", "gemini", mock_server.url))
         gateway.signal(signal.SIGHUP)
         gateway.logged("router.toml reloaded: 1 provider")
         assert gateway.chat("anthropic", "to-openai/demo").status != 401  # the lone provider takes any name
@@ -846,11 +846,20 @@ def test_sighup_reads_the_file_again_and_open_streams_do_not_notice(start: Start
 
 
 @pytest.mark.slow
-def test_a_changed_secret_is_taken_over(start: Start, stand_in: Any, tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="this system has no such signal")
+def test_the_signal_that_replaces_workers_ends_no_gateway_that_has_none(start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url), env=ENV)
+    gateway.signal(signal.SIGUSR2)
+    gateway.logged("this gateway is one process: nothing was done")
+    assert gateway.get("/health").status == 200
+
+
+@pytest.mark.slow
+def test_a_changed_secret_is_taken_over(start: Start, mock_server: Any, tmp_path: Path) -> None:
     keys = [made_up("first"), made_up("second")]
     token = tmp_path / "token"
     token.write_text(keys[0])
-    gateway = start(config(stand_in.url), "--token-file", "token", env=ENV | {"LLM_ROUTER_TOKEN": ""})
+    gateway = start(config(mock_server.url), "--token-file", "token", env=ENV | {"LLM_ROUTER_TOKEN": ""})
     token.write_text(keys[1])
     gateway.signal(signal.SIGHUP)
     gateway.logged("reloaded")
@@ -858,26 +867,26 @@ def test_a_changed_secret_is_taken_over(start: Start, stand_in: Any, tmp_path: P
     (tmp_path / ".env").write_text(f"KEY_OPENAI={keys[0]}\n")  # below the process's own environment
     gateway.signal(signal.SIGHUP)
     until(lambda: gateway.log.count("reloaded") >= 2)
-    stand_in.requests.clear()
+    mock_server.requests.clear()
     gateway.token = keys[1]
     assert gateway.chat("openai", "to-openai/demo").status == 200
-    assert stand_in.requests[0]["headers"]["authorization"] == f"Bearer {KEYS['openai']}"
+    assert mock_server.requests[0]["headers"]["authorization"] == f"Bearer {KEYS['openai']}"
 
 
 @pytest.mark.slow
-def test_a_change_of_what_is_set_at_the_start_is_reported(start: Start, stand_in: Any) -> None:
-    gateway = start(config(stand_in.url), env=ENV)
-    gateway.write(config(stand_in.url, SERVER + 'port = 1\nlog_file = "x.log"\n'))
+def test_a_change_of_what_is_set_at_the_start_is_reported(start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url), env=ENV)
+    gateway.write(config(mock_server.url, SERVER + 'port = 1\nlog_file = "x.log"\n'))
     gateway.signal(signal.SIGHUP)
     gateway.logged("at the next start: log_file")
     assert gateway.get("/health").status == 200
 
 
 @pytest.mark.slow
-def test_the_log_file_is_turned_over_at_10_mb(start: Start, stand_in: Any, tmp_path: Path) -> None:
+def test_the_log_file_is_turned_over_at_10_mb(start: Start, mock_server: Any, tmp_path: Path) -> None:
     log = tmp_path / "out.log"
     log.write_bytes(b"old\n" * 2_499_990)
-    gateway = start(config(stand_in.url), "--log-file", "out.log", env=ENV)
+    gateway = start(config(mock_server.url), "--log-file", "out.log", env=ENV)
 
     def turned() -> bool:
         gateway.get("/health")
@@ -892,15 +901,15 @@ def test_the_log_file_is_turned_over_at_10_mb(start: Start, stand_in: Any, tmp_p
 
 
 @pytest.mark.slow
-def test_a_log_that_is_not_read_stops_nothing(tmp_path: Path, stand_in: Any, start: Start) -> None:
-    gateway = start(config(stand_in.url), "--log-file", "/dev/full", env=ENV)
+def test_a_log_that_is_not_read_stops_nothing(tmp_path: Path, mock_server: Any, start: Start) -> None:
+    gateway = start(config(mock_server.url), "--log-file", "/dev/full", env=ENV)
     for _ in range(50):
         assert gateway.get("/health").status == 200
 
 
 @pytest.mark.slow
-def test_one_line_for_each_request_with_what_is_needed_and_no_more(start: Start, stand_in: Any) -> None:
-    gateway = start(config(stand_in.url), env=ENV)
+def test_one_line_for_each_request_with_what_is_needed_and_no_more(start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url), env=ENV)
     gateway.token = TOKEN
     asked = ask("anthropic", "to-openai/demo", text="my secret prompt", stream=True)
     body = json.dumps(asked.body | {"top_k": 3}).encode()
@@ -915,8 +924,8 @@ def test_one_line_for_each_request_with_what_is_needed_and_no_more(start: Start,
 
 
 @pytest.mark.slow
-def test_a_process_that_is_called_from_outside_keeps_no_files_open(start: Start, stand_in: Any) -> None:
-    gateway = start(config(stand_in.url), env=ENV)
+def test_a_process_that_is_called_from_outside_keeps_no_files_open(start: Start, mock_server: Any) -> None:
+    gateway = start(config(mock_server.url), env=ENV)
     gateway.token = TOKEN
     gateway.chat("openai", "to-openai/demo")
     before = gateway.open_files()
@@ -931,8 +940,8 @@ def test_a_process_that_is_called_from_outside_keeps_no_files_open(start: Start,
 
 
 @pytest.mark.slow
-def test_every_line_of_a_json_log_is_an_object_from_the_first_on(start: Start, stand_in: Any) -> None:
-    text = '[server]\nlog_format = "json"\nlog_file = "log"\n' + provider("only", "openai", stand_in.url)
+def test_every_line_of_a_json_log_is_an_object_from_the_first_on(start: Start, mock_server: Any) -> None:
+    text = '[server]\nlog_format = "json"\nlog_file = "log"\n' + provider("only", "openai", mock_server.url)
     gateway = start(text + '[frontend]\ntheme = "old"\n')
     assert gateway.chat("openai", "only/demo").status == 200
     gateway.logged('"event": "request"')

@@ -36,11 +36,11 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 @pytest.fixture
-def jq_file(tmp_path: Path, stand_in: Any) -> Path:
+def jq_file(tmp_path: Path, mock_server: Any) -> Path:
     """Its config.yaml with the mock server in the place of the providers; nothing else is changed."""
     pytest.importorskip("yaml")
     [text] = blocks(NAMES[0], "yaml")
-    addresses = {"openai": stand_in.base_url, "anthropic": stand_in.url, "gemini": f"{stand_in.url}/v1beta"}
+    addresses = {"openai": mock_server.base_url, "anthropic": mock_server.url, "gemini": f"{mock_server.url}/v1beta"}
 
     def here(entry: re.Match[str]) -> str:
         kind = entry[0].split("api_type: ")[1].split()[0]
@@ -167,7 +167,7 @@ def test_the_toml_servers_start_is_one(line: str, tmp_path: Path, shell: dict[st
 
 
 @pytest.mark.slow
-def test_the_jq_servers_start_and_check_are_ours(jq_file: Path, shell: dict[str, str]) -> None:
+def test_the_jq_servers_start_and_check_work(jq_file: Path, shell: dict[str, str]) -> None:
     start, check = (line for line in command_lines(NAMES[0]) if line.startswith("llm-router "))
     folder = jq_file.parent
     assert "listening on http://0.0.0.0:" in started(start.replace("--port 8000", "--port 0"), folder, shell)
@@ -176,7 +176,7 @@ def test_the_jq_servers_start_and_check_are_ours(jq_file: Path, shell: dict[str,
 
 
 def test_every_call_that_the_toml_server_prints_is_answered(
-    start: Callable[..., Process], stand_in: Any, tmp_path: Path
+    start: Callable[..., Process], mock_server: Any, tmp_path: Path
 ) -> None:
     """On this machine without a key, as there."""
     if not shutil.which("curl"):
@@ -186,7 +186,7 @@ def test_every_call_that_the_toml_server_prints_is_answered(
 loopback_without_key = true
 [[providers]]
 name = "openai"
-base_url = "{stand_in.base_url}"
+base_url = "{mock_server.base_url}"
 [[models]]
 name = "gpt-5.1"
 provider = "openai"

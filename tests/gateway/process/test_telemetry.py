@@ -110,13 +110,23 @@ def test_every_worker_sends_its_own_and_the_counters_are_of_all(
         lambda: 'llm_router_attempts_total{provider="up",model="up/m",cause="success"} 6' in counters(gateway), "the attempts"
     )
     until(lambda: "llm_router_telemetry_spans_exported_total 12" in counters(gateway), "the counter")
+    upstream.does(sends(http(b'{"error": {"message": "no such field"}}', status="400 Bad Request")))
+    for _ in range(3):
+        assert gateway.chat("openai", "up/m").status == 400
+    until(
+        lambda: 'llm_router_attempt_caller_errors_total{provider="up",model="up/m"} 3' in counters(gateway), "the callers' own"
+    )
+    calls = 'llm_router_caller_errors_total{kind="chat",protocol="openai",provider="up",model="up/m"} 3'
+    until(lambda: calls in counters(gateway), "their calls")
     assert gateway.get("/health/ready", authorization="").json["status"] == "ready"
 
 
 @pytest.mark.slow
-def test_the_usual_variables_are_enough_and_check_sends_a_test_span(tmp_path: Any, stand_in: Any, collector: Upstream) -> None:
+def test_the_usual_variables_are_enough_and_check_sends_a_test_span(
+    tmp_path: Any, mock_server: Any, collector: Upstream
+) -> None:
     (tmp_path / "router.toml").write_text(
-        f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{stand_in.base_url}"\nany_model = true\n'
+        f'[[providers]]\nname = "up"\napi = "openai"\nbase_url = "{mock_server.base_url}"\nany_model = true\n'
     )
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_EXPORTER_OTLP_HEADERS": "api-key=k"}
     done = command(tmp_path, "--check", **variables)

@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -131,28 +132,26 @@ def test_a_stream_comes_through_piece_by_piece(behind: Callable[[str], Site], up
     assert whole.startswith(begun)
     upstream.does(two_halves)
     site = behind(f"{upstream.url}/v1")
-    connection = site.connection()
     body = {"model": "gpt-5.4", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
     given = {"authorization": f"Bearer {site.gateway.token}", "content-type": "application/json"}
-    connection.request("POST", "/v1/chat/completions", json.dumps(body), given)
-    response = connection.getresponse()
-    first = response.readline()
-    assert first.startswith(b"data: ")
-    assert not gate.is_set()
-    gate.set()
-    assert b"[DONE]" in response.read()
-    connection.close()
+    with closing(site.connection()) as connection:
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), given)
+        response = connection.getresponse()
+        first = response.readline()
+        assert first.startswith(b"data: ")
+        assert not gate.is_set()
+        gate.set()
+        assert b"[DONE]" in response.read()
 
 
-def test_callers_are_told_apart_and_names_are_checked(behind: Callable[[str], Site], upstream: Upstream) -> None:
+def test_callers_are_distinguished_and_names_are_checked(behind: Callable[[str], Site], upstream: Upstream) -> None:
     upstream.does(sends(b""))
     site = behind(f"{upstream.url}/v1")
     with socket.create_connection(("127.0.0.1", site.port), WAIT_S) as plain:
         plain.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert b" 400 " in plain.recv(4_096), "nothing but TLS"
     for host, status in (("llm.example", 401), ("localhost", 401), ("evil.example", 403)):
-        connection = site.connection()
-        connection.request("GET", "/v1/models", headers={"Host": host})  # no key: nobody is local behind a proxy
-        answer = connection.getresponse()
-        assert (answer.status, answer.read() != b"") == (status, True), host
-        connection.close()
+        with closing(site.connection()) as connection:
+            connection.request("GET", "/v1/models", headers={"Host": host})  # no key: no caller is local behind a proxy
+            answer = connection.getresponse()
+            assert (answer.status, answer.read() != b"") == (status, True), host

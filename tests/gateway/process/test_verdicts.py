@@ -19,10 +19,10 @@ STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream
 
 
 @pytest.fixture(scope="module")
-def gateway(module_start: Start, stand_in: Any) -> Iterator[Process]:
+def gateway(module_start: Start, mock_server: Any) -> Iterator[Process]:
     parts = ['[server]\nstore = "memory"\nretry_alone_s = 0.01\n[health]\nfailures_to_open = 1000\n']
     for api in APIS:
-        parts.append(f'[[providers]]\nname = "{api}"\napi = "{api}"\nbase_url = "{stand_in.url}{ROOTS[api]}"\n'
+        parts.append(f'[[providers]]\nname = "{api}"\napi = "{api}"\nbase_url = "{mock_server.url}{ROOTS[api]}"\n'
                      'api_key = "key-of-the-mock-server"\nany_model = true\n')  # fmt: skip  # pragma: allowlist secret
         for name in ("fail-finish-error", "fail-400-balance", "fail-context-llamacpp", "fail-image-500"):
             members = [f"{api}/{name}", f"{api}/demo"]

@@ -397,7 +397,7 @@ def test_a_request_keeps_the_config_that_it_began_with(play: Callable[..., Room]
     play(story, Upstream(200, ANSWER))
 
 
-def test_a_fault_of_ours_is_a_500_without_its_text(play: Callable[..., Room]) -> None:
+def test_an_internal_fault_is_a_500_without_its_text(play: Callable[..., Room]) -> None:
     async def story(room: Room) -> None:
         exchange = await room.ask(chat())
         assert exchange.status == 500

@@ -67,7 +67,7 @@ def test_it_is_run_when_it_is_first_needed_and_its_key_is_sent(tmp_path: Path) -
     tell(tmp_path, story, b"one\n")
 
 
-def test_one_run_answers_everybody_who_waits_for_it(tmp_path: Path) -> None:
+def test_one_run_serves_all_that_wait_for_it(tmp_path: Path) -> None:
     async def story(ways: Ways, printer: Printer) -> None:
         printer.gate.clear()
         calls = [asyncio.create_task(ways.ask(chat("a/m"))) for _ in range(20)]
@@ -225,7 +225,7 @@ def test_a_failure_says_what_failed_and_is_not_repeated_at_once(tmp_path: Path) 
         assert [(line["state"], line["failures"]) for line in report] == [("ok", 0)]  # the model is not to blame
 
     ways = tell(tmp_path, story, CommandFailed("print-it failed with exit code 1"), b"one")
-    assert ways.path.read_text().count("warn  api_key_command: print-it failed") == 1
+    assert ways.path.read_text().count("warn  a: api_key_command: print-it failed") == 1
 
 
 def test_the_next_member_answers_meanwhile(tmp_path: Path) -> None:

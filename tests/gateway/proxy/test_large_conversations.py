@@ -282,7 +282,7 @@ VECTORS = {"embeddings": [{"values": [0.5, -1.0]}]}
     ("/v1/images/generations", {"prompt": "a cat"}, "o", {"error": {"message": "no luck"}}, "no luck"),
     ("/v1/embeddings", {"input": ["a"]}, "g", VECTORS, '"embedding":[0.5,-1.0]'),
     ("/v1/embeddings", {"input": ["a"]}, "g", {"error": {"message": "no luck"}}, "no luck"),
-    ("/v1/embeddings", {"input": ["a"]}, "g", [VECTORS], "no JSON object"),
+    ("/v1/embeddings", {"input": ["a"]}, "g", [VECTORS], "not a JSON object"),
 ]))  # fmt: skip
 def test_a_large_answer_that_is_no_chats_is_read_as_a_small_one_is(
     path: str, body: Body, name: str, answer: Any, wanted: str, tmp_path: Path

@@ -147,9 +147,9 @@ def test_a_worker_that_dies_fails_one_request_and_is_replaced() -> None:
             (worker,) = offload._all
             os.kill(worker.process.pid, signal.SIGKILL)
             with pytest.raises(GatewayError) as caught:
-                await body.changed({"model": "x"}, frozenset(), [], "openai")
+                await body.edit({"model": "x"}, frozenset(), [], "openai")
             assert caught.value.status == 500 and caught.value.code == "worker_died"
-            assert b'"x"' in await body.changed({"model": "x"}, frozenset(), [], "openai")  # by another one
+            assert b'"x"' in await body.edit({"model": "x"}, frozenset(), [], "openai")  # by another one
         finally:
             await offload.close()
 
@@ -185,7 +185,7 @@ def test_a_body_that_a_worker_no_longer_has_is_sent_again(monkeypatch: pytest.Mo
             bodies = [await offload.open(DATA) for _ in range(3)]
             (worker,) = offload._all
             worker.drops.append(bodies[0].key)  # as if it had been pushed out
-            assert b'"x"' in await bodies[0].changed({"model": "x"}, frozenset(), [], "openai")
+            assert b'"x"' in await bodies[0].edit({"model": "x"}, frozenset(), [], "openai")
             for each in bodies:
                 each.close()
             assert not worker.keys
@@ -362,7 +362,7 @@ def test_a_large_answer_is_converted_as_a_small_one_is(tmp_path: Path, path: str
     (lambda fields: {**fields, "error": {"message": "no", "type": "t", "code": "c"}}, 502, "no"),
     (lambda fields: {**fields, "choices": [], "more": LONG}, 502, "empty"),
     (lambda fields: {**fields, "choices": [{**fields["choices"][0], "finish_reason": "abort"}]}, 502, "abort"),
-    (lambda fields: [fields], 502, "no JSON object"),
+    (lambda fields: [fields], 502, "not a JSON object"),
 ])  # fmt: skip
 def test_a_large_answer_that_is_none_is_an_error(tmp_path: Path, change: Any, status: int, word: str) -> None:
     data = json.dumps(change(ANSWERS["o"])).encode()

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from fakes import ANSWER, STREAM, Exchange, Upstream
-from routed import Hosts, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed, trio
+from routed import SOON_S, Hosts, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed, trio
 
 from llm_router_gateway.errors import CONTEXT, GatewayError, of_status
+from llm_router_gateway.proxy.attempts import AttemptRecord
 from llm_router_gateway.proxy.model_list import windows_in
+from llm_router_gateway.store.call import Call
 from llm_router_gateway.wire.complaints import IMAGE, classify
 
 Run = Callable[..., Ways]
@@ -335,7 +337,7 @@ def test_a_streams_usage_is_requested_and_hidden_from_a_caller_that_did_not(run:
     assert json.loads(second["body"])["stream_options"] == {"include_usage": True}
 
 
-def test_an_upstream_that_does_not_know_the_wish_is_sent_the_request_without_it(run: Run) -> None:
+def test_an_upstream_that_refuses_the_usage_request_gets_the_body_without_it(run: Run) -> None:
     refused = said(400, "Unrecognized request argument supplied: stream_options")
 
     async def story(ways: Ways) -> None:
@@ -407,3 +409,83 @@ def test_what_stays_unsupported_is_a_bad_request_that_no_sdk_repeats(run: Run) -
 def test_a_refusal_of_another_kind_is_itself() -> None:
     error = GatewayError("x", status=502)
     assert classify(error) is error
+
+
+# -- what is refused here, before anything is sent
+
+
+def callers() -> dict[str, Any]:
+    """A provider with a model, one with a model that has a limit, one of another protocol; a key for each reason to refuse."""
+    limit = {"max_requests": 1, "per_seconds": 1_000}
+    terms: dict[str, Any] = {
+        "plain": {}, "poor": {"budget": {"tokens_per_day": 100}}, "spent": {"budget": {"tokens_per_day": 0}},
+        "dollars": {"budget": {"usd_per_day": 1}}, "slow": {"limits": limit}, "narrow": {"allowed_models": ["b/*"]},
+        "off": {"is_active": False}, "capped": {"parameter_limits": {"max_tokens": 10}},
+    }  # fmt: skip
+    document = trio(keys=[{"name": name, "key": f"sk-of-{name}-{name}", **each} for name, each in terms.items()])
+    document["providers"].append(provider("d", api="anthropic", base_url="http://d.example"))
+    document["models"] += [{"name": "limited", "provider": "a", "limits": limit}, model("d")]
+    return document
+
+
+@pytest.mark.parametrize(("key", "name", "extra", "status", "ended"), [
+    ("poor", "a/m", "", 402, "refused"), ("poor", "g", "", 402, "refused"), ("poor", "d/m", "", 402, "refused"),
+    ("poor", "a/m", ', "stream": true', 402, "refused"), ("poor", "g", ', "stream": true', 402, "refused"),
+    ("spent", "a/m", "", 402, "refused"), ("dollars", "a/m", "", 402, "refused"), ("dollars", "g", "", 402, "refused"),
+    ("slow", "a/m", "", 429, "refused"), ("plain", "a/limited", "", 429, "refused"),
+    ("narrow", "a/m", "", 403, "refused"), ("off", "a/m", "", 403, "refused"), ("unknown", "a/m", "", 401, "refused"),
+    ("plain", "x/y", "", 404, "error"), ("capped", "a/m", ', "models": ["x"]', 400, "error"),
+    ("capped", "a/m", ', "max_tokens": "x"', 400, "error"), ("plain", "d/m", ', "tools": 5', 400, "error"),
+])  # fmt: skip
+def test_what_was_never_sent_has_no_attempt_and_is_the_callers(
+    run: Run, key: str, name: str, extra: str, status: int, ended: str
+) -> None:
+    async def story(ways: Ways) -> None:
+        calls: list[Call] = []
+        ways.gateway.on_call = lambda call, bodies: calls.append(call)
+        credential = [("authorization", f"Bearer sk-of-{key}-{key}")]
+        if status == 429:
+            assert (await ways.ask(chat(name, extra, list(credential)))).out_headers["x-llm-router-attempts"] == "1"
+        before = len(ways.hosts.sent)
+        exchange = await ways.ask(chat(name, extra, list(credential)))
+        call = calls[-1]
+        assert (exchange.status, len(ways.hosts.sent), exchange.json["error"]["code"] != "") == (status, before, True)
+        assert "x-llm-router-attempts" not in exchange.out_headers and "x-llm-router-model" not in exchange.out_headers
+        assert (call.status, call.attempts, call.ended, call.is_caller_error) == (status, 0, ended, True)
+        assert (call.cost_usd, call.input_tokens) == (None, None)
+
+    run(story, callers(), **{host: ok() for host in "abc"}, d=said(500, "never reached"))
+
+
+def test_a_member_that_failed_is_an_attempt_and_one_that_was_too_dear_is_none(run: Run) -> None:
+    document = callers()
+    document["models"][0]["config"], document["models"][1]["config"] = [
+        {"input_usd_per_mtok": price, "output_usd_per_mtok": price} for price in (0, 1_000_000)
+    ]
+    document["groups"] = [group({"model": "a/m", "priority": 2}, "b/m")]
+
+    async def story(ways: Ways) -> None:
+        calls: list[Call] = []
+        ways.gateway.on_call = lambda call, bodies: calls.append(call)
+        exchange = await ways.ask(chat("g", headers=[("authorization", "Bearer sk-of-dollars-dollars")]))
+        assert (exchange.status, exchange.out_headers["x-llm-router-attempts"]) == (500, "1")
+        assert (calls[0].attempts, calls[0].failed) == (1, '["a/m internal", "b/m budget_used_up"]')
+
+    run(story, document, a=refusal(500), b=ok())
+
+
+@pytest.mark.parametrize(("answer", "expected"), [
+    (ok(), False), (refusal(400), True), (refusal(413), True), (refusal(422), True), (said(400, LONG), True),
+    (said(400, CREDIT), False), *((refusal(status), False) for status in (401, 402, 403, 404, 408, 429, 500, 503)),
+])  # fmt: skip
+def test_an_attempt_is_the_callers_error_where_a_provider_sends_the_request_back(
+    run: Run, answer: Upstream, expected: bool
+) -> None:
+    async def story(ways: Ways) -> None:
+        calls: list[Call] = []
+        attempts: list[AttemptRecord] = []
+        ways.gateway.on_call, ways.gateway.on_attempts = (lambda call, bodies: calls.append(call)), attempts.extend
+        await ways.ask(chat("a/m"))
+        assert {attempt.is_caller_error for attempt in attempts} == {calls[0].is_caller_error} == {expected}
+
+    run(story, lone(retry_alone_s=SOON_S), a=answer)

@@ -1,4 +1,4 @@
-"""routing/notes: what replicas tell each other about members, keys and conversations."""
+"""routing/notes: what replicas send each other about members, keys and conversations."""
 
 import json
 from typing import Any

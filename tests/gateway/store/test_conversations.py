@@ -3,12 +3,14 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from storing import beside, open_store
 
+from llm_router_gateway.errors import Unavailable
 from llm_router_gateway.store import sql_conversations, turn_rows
 from llm_router_gateway.store.conversations import Turn, Unkept, text_of
 from llm_router_gateway.store.keep import Keep
@@ -22,7 +24,7 @@ Result = TypeVar("Result")
 @pytest.fixture(autouse=True)
 def looked_for_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not found is looked for twice; what another process writes meanwhile is written between the two, not timed."""
-    monkeypatch.setattr(sql_conversations, "AGAIN_S", 0.0)
+    monkeypatch.setattr(sql_conversations, "AGAIN_S", (0.0,))
 
 
 def turn(id: str, previous: str = "", *, created: float = 100.0, items: tuple[str, ...] = (), text: str = "") -> Turn:
@@ -110,6 +112,42 @@ def test_a_turn_that_another_process_is_about_to_write_is_found(place: str) -> N
         return ids(await kept.chain("key_1", "r1"))
 
     assert in_store(place, work) == ["r0", "r1"]
+
+
+def test_a_turn_that_the_store_could_not_take_is_written_later_without_another_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then it is found at this gateway alone."""
+    monkeypatch.setattr(sql_conversations, "GATHER_S", 0.0)
+    monkeypatch.setattr(sql_conversations, "RETRY_S", 0.0)
+
+    class Away:
+        def __init__(self) -> None:
+            self.tries = 0
+
+        def write(self, function: Callable[[Any], Any], *, durable: bool = True) -> Future[Any]:
+            self.tries += 1
+            done: Future[Any] = Future()
+            if self.tries < 3:
+                done.set_exception(Unavailable("the store cannot be used"))
+            else:
+                done.set_result({"r1": first})
+            return done
+
+        async def reading(self, function: Callable[[Any], Any]) -> Any:
+            raise Unavailable("the store cannot be read")
+
+    first = turn("r1")
+
+    async def run() -> None:
+        store = Away()
+        kept = SqlConversations(store)
+        kept.append(first)
+        async with asyncio.timeout(15):
+            while store.tries < 3 or kept._waiting:
+                assert await kept.find("key_1", "r1") == first or store.tries == 3
+                await asyncio.sleep(0)
+        assert store.tries == 3
+
+    asyncio.run(run())
 
 
 def test_what_is_deleted_is_gone_for_its_owner_only(place: str) -> None:

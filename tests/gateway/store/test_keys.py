@@ -10,8 +10,9 @@ import pytest
 from storing import AT_MS, call
 
 from llm_router_gateway.config.addresses import is_postgres
-from llm_router_gateway.config.keys import Key, digest_of, read_json
+from llm_router_gateway.config.keys import Key, digest_of, read_json, reset_now
 from llm_router_gateway.errors import BadRequest, Conflict, NotFound
+from llm_router_gateway.policy.budgets import Reset
 from llm_router_gateway.store.sql_keys import SqlKeys
 from llm_router_gateway.store.sqlite.database import Store
 
@@ -60,6 +61,29 @@ def test_a_key_is_inserted_found_changed_rotated_and_deleted(place: str) -> None
         for wrong in (keys.find("anna"), keys.change("anna", {}), keys.rotate("x", b"", ""), keys.delete("x")):
             with pytest.raises(NotFound):
                 await wrong
+
+    with_keys(place, work)
+
+
+def test_of_a_key_of_a_file_the_last_reset_is_kept_and_nothing_else(place: str) -> None:
+    async def work(keys: SqlKeys, store: Any) -> None:
+        first = await keys.reset_of_file("config:ci", reset_now({"usd_day": 4.0, "tokens_day": 9}, int(AT_S)))
+        again = await keys.reset_of_file("config:ci", reset_now({"usd_day": 5.5, "tokens_day": 12}, int(AT_S) + 60))
+        assert again.keys.generation > first.keys.generation
+        (row,) = (await keys.all()).rows
+        assert row.key.is_of_file and not row.key.is_active and (row.key.id, row.key.name) == ("config:ci", "ci")
+        assert row.key.reset == Reset(int(AT_S) + 60, 5.5, 0.0, 12.0, 0.0)
+        for name in ("ci", "config:ci", "config:ci/reset"):
+            for wrong in (
+                keys.find(name),
+                keys.change(name, {"is_active": True}),
+                keys.rotate(name, b"", ""),
+                keys.delete(name),
+            ):
+                with pytest.raises(NotFound):
+                    await wrong
+        await keys.insert(key("ci"), digest_of("one"))  # once the file has no such key
+        assert (await keys.find("ci")).key.id == "key_ci" and len((await keys.all()).rows) == 2
 
     with_keys(place, work)
 

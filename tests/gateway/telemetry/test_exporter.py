@@ -216,6 +216,7 @@ def test_the_end_sends_what_waits_as_far_as_its_time_allows() -> None:
         stuck.add(2)
         await stuck.exporter.close(0.02)
         assert stuck.exporter.health() == {"exported": 0, "dropped": 2, "waiting": 0}
+        assert len(stuck.warned) == 1 and "2 spans could not be sent to" in stuck.warned[0] and not sending.warned
 
     run(story)
 

@@ -85,7 +85,7 @@ def test_long_texts_are_cut_and_messages_are_not() -> None:
     ],
 )  # fmt: skip
 def test_an_answer_says_what_it_did_not_take_or_nothing(data: bytes, is_json: bool, told: tuple[int, str]) -> None:
-    assert otlp.rejected(data, is_json) == told
+    assert otlp.rejection_in(data, is_json) == told
 
 
 def measured() -> dict[str, Any]:

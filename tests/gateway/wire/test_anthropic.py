@@ -374,7 +374,7 @@ def test_an_empty_error_gets_words() -> None:
 
 
 def test_what_a_server_tool_found_is_not_what_the_model_said() -> None:
-    """In a history others may be told of it; in an answer it is no text."""
+    """In a history others may be told of it; in an answer it is not text."""
     hits = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"title": "T", "url": "https://h"}]}
     assert request_reader.read_opaque(hits, "").text == "T https://h"
     assert anthropic.read_answer({"content": [hits]}).candidates[0].parts[0].text == ""  # type: ignore[union-attr]
@@ -451,7 +451,7 @@ def test_media_that_cannot_go_is_named_and_noted(part: ir.Media) -> None:
     assert lost == [part.kind] and part.kind in body["messages"][0]["content"][0]["text"]
 
 
-def test_a_late_system_message_is_heard_from_the_user_where_the_model_knows_no_other_way() -> None:
+def test_a_late_system_message_is_a_user_turn_where_the_model_accepts_no_other() -> None:
     """Row 33."""
     talk = (said("a"), said("b", "assistant"), said("mind", "system"), said("c"))
     assert turns(*talk)[-1] == ("user", ["<system-reminder>\nmind\n</system-reminder>", "c"])
@@ -547,7 +547,7 @@ def test_sampling_as_far_as_the_model_takes_it(model: str, kept: Any, lost: Any)
     assert body.keys() & {"temperature", "top_p", "top_k"} == kept and named == lost
 
 
-def test_a_temperature_above_ours_is_the_highest() -> None:
+def test_a_temperature_above_the_range_is_the_highest() -> None:
     body, lost = write(ask(temperature=1.7))
     assert body["temperature"] == 1 and lost == ["temperature=1.7"]
 

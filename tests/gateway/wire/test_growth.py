@@ -78,12 +78,36 @@ def unknown_fields(count: int) -> Body:
     return {"messages": [{"role": "user", "content": "u"}], **{f"x{at}": 1 for at in range(count)}}
 
 
+def unknown_in_systems(count: int) -> Body:
+    systems = [{"role": "system", "content": "s", f"x{at}": 1} for at in range(count)]
+    return {"messages": [*systems, {"role": "user", "content": "u"}]}
+
+
+def unknown_in_calls(count: int) -> Body:
+    calls = [
+        {"id": f"c{at}", "type": "function", "function": {"name": "f", "arguments": "{}", f"x{at}": 1}} for at in range(count)
+    ]
+    turns = [{"role": "assistant", "tool_calls": [call]} for call in calls]
+    return {"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "tool_calls": calls}, *turns]}
+
+
+def unknown_in_one_object(count: int) -> Body:
+    picture = {"url": "https://h.example/a.png", **{f"x{at}": 1 for at in range(count)}}
+    return {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": picture}]}]}
+
+
+def unknown_in_chunks(count: int) -> Body:
+    return {"contents": [{"role": "model", f"y{at}": 1, "parts": [{"text": "word", f"x{at}": 1}]} for at in range(count)]}
+
+
 CASES: list[tuple[str, Callable[[int], Body], str]] = [
     ("openai", tool_messages, "anthropic"), ("openai", tool_messages, "gemini"), ("openai", without_ids, "anthropic"),
     ("openai", unanswered, "anthropic"), ("openai", unknown_fields, "anthropic"), ("gemini", gemini_calls, "openai"),
     ("gemini", chunks_of_gemini, "openai"), ("gemini", chosen_tools, "anthropic"), ("gemini", chosen_tools, "openai"),
     ("responses", responses_items, "anthropic"), ("responses", many_tools, "gemini"), ("anthropic", system_messages, "openai"),
-    ("anthropic", additions, "openai"), ("anthropic", unknown_fields, "gemini"),
+    ("anthropic", additions, "openai"), ("anthropic", unknown_fields, "gemini"), ("openai", unknown_in_systems, "anthropic"),
+    ("openai", unknown_in_calls, "gemini"), ("openai", unknown_in_one_object, "responses"),
+    ("gemini", unknown_in_chunks, "openai"),
 ]  # fmt: skip
 
 

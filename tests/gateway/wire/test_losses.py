@@ -4,7 +4,11 @@ import time
 
 import pytest
 
+from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.losses import MAX_HEADER_CHARS, MAX_LOST, header_of, lose_extras, name_lost, rank_losses
+from llm_router_gateway.wire.shapes import both, shape, unread, within
+
+PICTURE = shape("type", image_url=shape("url", "detail"))
 
 
 def test_each_name_is_kept_once_in_its_order() -> None:
@@ -19,6 +23,31 @@ def test_half_a_million_unknown_fields_cost_next_to_no_time() -> None:
     began = time.process_time()
     lose_extras({"openai": {f"unknown_{number}": 1 for number in range(420_000)}}, "anthropic", lost)
     assert time.process_time() - began < 2 and len(lost) == MAX_LOST
+
+
+def test_the_same_number_deep_in_an_object_and_in_many_objects_does_not_either() -> None:
+    began = time.process_time()
+    one = unread({"image_url": {f"unknown_{number}": 1 for number in range(210_000)}}, PICTURE)
+    many = unread({"image_url": [{f"unknown_{number}": 1} for number in range(210_000)]}, PICTURE)
+    assert time.process_time() - began < 2
+    assert len(one[ir.UNREAD]) == len(many[ir.UNREAD]) == MAX_LOST
+    assert both(one, {ir.UNREAD: {"image_url.x": True}}) is one  # enough is known
+
+
+@pytest.mark.parametrize(("fields", "names"), [
+    ({"type": "image_url", "image_url": {"url": "u"}}, []),
+    ({"type": "image_url", "x": 1, "image_url": {"url": "u", "y": 0, "z": False}}, ["x", "image_url.y", "image_url.z"]),
+    ({"x": None, "y": {}, "z": "", "image_url": [{"a": []}, 5, {"url": {"b": 1}, "c": "c"}]}, ["image_url.c"]),
+    ({"image_url": "https://h.example/a.png"}, []),
+])  # fmt: skip
+def test_unknown_fields_have_their_paths_as_names(fields: dict[str, object], names: list[str]) -> None:
+    assert list(unread(fields, PICTURE).get(ir.UNREAD, ())) == names
+
+
+def test_an_object_that_others_look_through_is_looked_below() -> None:
+    outer = within(format=shape("type"))
+    assert unread({"any": 1, "format": {"type": "t", "x": 1}}, outer, "text.") == {ir.UNREAD: {"text.format.x": True}}
+    assert unread({"any": 1}, outer) is ir.NOTHING
 
 
 @pytest.mark.parametrize(("lost", "told"), [

@@ -33,19 +33,19 @@ def test_fields_are_read_and_files_are_not() -> None:
 )
 def test_a_changed_form_differs_in_that_field_alone(kind: str) -> None:
     data = form(FILE, part("model", b"p/m"), part("n", b"2"))
-    changed = read_form(data, kind).changed({"model": "whisper-1"})
+    changed = read_form(data, kind).edit({"model": "whisper-1"})
     assert changed == form(FILE, part("model", b"whisper-1"), part("n", b"2"))
-    assert read_form(data, kind).changed({}) == data
+    assert read_form(data, kind).edit({}) == data
 
 
 def test_a_field_that_is_missing_is_put_in_front() -> None:
-    changed = read_form(form(FILE), KIND).changed({"model": "m"})
+    changed = read_form(form(FILE), KIND).edit({"model": "m"})
     assert read_form(changed, KIND).fields == {"model": "m"} and changed.endswith(form(FILE))
 
 
 def test_what_stands_before_and_after_the_fields_stays() -> None:
     data = b"preamble\r\n" + form(part("model", b"p/m")) + b"epilogue"
-    assert read_form(data, KIND).changed({"model": "x"}) == data.replace(b"p/m", b"x")
+    assert read_form(data, KIND).edit({"model": "x"}) == data.replace(b"p/m", b"x")
 
 
 def test_a_list_may_repeat_its_name_and_an_empty_value_is_one() -> None:

@@ -148,11 +148,13 @@ def test_what_was_read_is_written_as_it_was() -> None:
     assert lost == []
 
 
-def test_an_empty_object_that_switches_something_on_is_kept_and_other_empties_are_not() -> None:
+def test_an_empty_object_that_switches_a_search_on_is_kept_and_other_empties_are_not() -> None:
     body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "web_search_options": {}}
     request = openai.read_request({**body, "prediction": {}, "modalities": []})
-    assert write(request) == body and request.extras == {"openai": {"web_search_options": {}}}
-    assert openai.read_request({**body, "web_search_options": None}).extras == {}
+    assert write(request) == body and request.extras == {}
+    assert openai.read_request({**body, "web_search_options": None}).tools == ()
+    with pytest.raises(BadRequest, match="web_search_options"):
+        openai.read_request({**body, "web_search_options": True})
 
 
 def test_the_requested_name_and_stream_win_over_the_body() -> None:

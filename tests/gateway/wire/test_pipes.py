@@ -77,7 +77,7 @@ class Told:
         return []
 
 
-def test_an_answer_without_a_time_gets_ours() -> None:
+def test_an_answer_without_a_time_gets_the_current_one() -> None:
     class Kept:
         seen: Any = None
 

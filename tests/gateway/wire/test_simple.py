@@ -63,7 +63,7 @@ def test_a_stream_is_read_and_scanned() -> None:
 
 @pytest.mark.parametrize(
     ("event", "message"),
-    [({"wrong": "too much"}, "too much"), ("{", "not JSON"), ("[1,2,3,4]", "no object")],
+    [({"wrong": "too much"}, "too much"), ("{", "not JSON"), ("[1,2,3,4]", "not an object")],
     ids=str,
 )  # fmt: skip
 def test_an_event_that_is_an_error_ends_the_stream(event: Any, message: str) -> None:

@@ -49,6 +49,36 @@ def test_a_chat_has_none(protocol: str) -> None:
     assert "tools" not in body and len(lost) == 1 and lost[0].startswith("tools=")
 
 
+OPTIONS = {"user_location": {"type": "approximate", "approximate": {"city": "Oslo", "country": "NO"}}}
+
+
+@pytest.mark.parametrize("protocol", MODULES)
+def test_a_chat_model_that_searches_gets_its_options(protocol: str) -> None:
+    lost: list[str] = []
+    body = openai.write_request(asked(protocol, TOOLS[protocol]), model="gpt-4o-search-preview", quirks={}, lost=lost)
+    assert body["web_search_options"] == ({} if protocol == "gemini" else OPTIONS) and "tools" not in body
+    assert lost == ([] if protocol == "gemini" else ["web_search.allowed_domains"])
+
+
+@pytest.mark.parametrize("to", MODULES)
+def test_a_chats_options_become_a_search_and_what_has_no_place_is_named(to: str) -> None:
+    fields = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
+    request = openai.read_request({**fields, "web_search_options": {**OPTIONS, "search_context_size": "low"}})
+    lost: list[str] = []
+    body = MODULES[to].write_request(request, model=MODELS[to], quirks={}, lost=lost)
+    expected = {name: value for name, value in TOOLS[to].items() if name not in ("filters", "allowed_domains")}
+    assert body["tools"] == [expected]
+    assert set(lost) == {"web_search_options.search_context_size", *(["web_search.location"] if to == "gemini" else [])}
+    switched_on = openai.read_request({**fields, "web_search_options": {}})
+    assert len(MODULES[to].write_request(switched_on, model=MODELS[to], quirks={}, lost=[])["tools"]) == 1
+
+
+def test_a_chats_options_stay_a_chats() -> None:
+    body = {"model": "gpt-4o-search-preview", "messages": [{"role": "user", "content": "q"}], "web_search_options": OPTIONS,
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]}  # fmt: skip
+    assert openai.write_request(openai.read_request(body), model="gpt-4o-search-preview", quirks={}, lost=[]) == body
+
+
 def test_a_server_that_only_speaks_the_protocol_has_none() -> None:
     lost: list[str] = []
     body = anthropic.write_request(asked("responses", TOOLS["responses"]), model="glm-4.6", quirks={}, lost=lost)

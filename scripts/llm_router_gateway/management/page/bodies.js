@@ -55,7 +55,7 @@ function parsed(text) {
     const value = JSON.parse(text);
     return value !== null && typeof value === "object" ? value : {};
   } catch {
-    return {}; // an event that is no JSON, or cut off
+    return {}; // an event that is not JSON, or cut off
   }
 }
 

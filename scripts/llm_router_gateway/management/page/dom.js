@@ -132,7 +132,7 @@ export function announce(text) {
   document.getElementById("announcer").replaceChildren(inert(text));
 }
 
-/** A word at the edge that goes by itself; an error stays until it is closed. */
+/** A word at the edge that goes by itself; an error ("error") and a warning ("warn") stay until they are closed. */
 export function toast(text, kind = "done") {
   const close = () => box.remove();
   const box = h(

@@ -1,5 +1,5 @@
 // The form of a key: its name, its models and its budget first, everything else in groups that open; and the key itself, once.
-import { button, copied, field, h, openDialog, toast } from "./dom.js";
+import { button, copied, field, foreign, h, openDialog, toast } from "./dom.js";
 import { shortened } from "./format.js";
 import { call } from "./api.js";
 import { Form, checkField, givenParts, limitFields, listField, numberField, textField, windowed } from "./forms.js";
@@ -16,7 +16,7 @@ const CAPPED = ["max_tokens", "max_completion_tokens", "temperature", "top_p", "
 const PATTERNS = "Names with commas between, * stands for anything. Empty: no restriction.";
 
 /** The only time that the key itself is shown. */
-export function showSecret({ key, item }) {
+export function showSecret({ key, item, warnings = [] }) {
   const shown = h("input", {
     type: "text",
     readonly: true,
@@ -31,6 +31,7 @@ export function showSecret({ key, item }) {
     [
       h("p", { class: "notice" }, "It is shown this once. Copy it now: only its hash is kept."),
       field("Key", shown),
+      warnings.length ? h("ul", { class: "notice" }, warnings.map((each) => h("li", {}, foreign(each)))) : null,
       h(
         "div",
         { class: "form-end" },
@@ -125,6 +126,11 @@ function keyGroups(given) {
       fields: [
         checkField("is_admin", "Administrator: may see this page, and change keys and models", given.is_admin),
         checkField("is_monitor", "Monitoring: may read statistics and metrics, and nothing else", given.is_monitor),
+        checkField(
+          "allow_batches",
+          "Batches: may upload files and start batches despite its limits, which do not reach into a batch",
+          given.allow_batches,
+        ),
       ],
     },
     {
@@ -139,6 +145,14 @@ function keyGroups(given) {
     },
     { title: "Caps on parameters", fields: [caps.field], content: caps.node },
     { title: "Rate limits", fields: limitFields(given.limits) },
+    {
+      title: "Cached answers",
+      fields: [
+        numberField("cache_ttl_s", "Same answer again for, seconds", given.cache_ttl_s, {
+          hint: "The same request gets the same answer for so long. Empty: as for all keys. 0: never.",
+        }),
+      ],
+    },
     { title: "More budgets", fields: budget("budget").filter((each) => each.path !== main.path) },
     {
       title: "Soft budgets",
@@ -169,9 +183,11 @@ export class KeyForm {
   async save() {
     const { form, key, view } = this;
     if (key) {
-      await call("PATCH", `api-keys/${encodeURIComponent(key.id)}`, { body: withTables(form.changed(), form.value()) });
+      const path = `api-keys/${encodeURIComponent(key.id)}`;
+      const saved = await call("PATCH", path, { body: withTables(form.changed(), form.value()) });
       form.dialog.close();
       toast(`${shortened(form.value().name, 60)} is saved.`);
+      for (const each of saved?.warnings ?? []) toast(each, "warn");
     } else {
       const given = Object.entries(withTables(form.value())).filter(([, value]) => value !== null && value !== "");
       const made = await call("POST", "api-keys", { body: Object.fromEntries(given) });

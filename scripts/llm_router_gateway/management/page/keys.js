@@ -1,5 +1,5 @@
-// Keys: their rights and budgets; create, change, rotate and delete.
-import { ago, bothTimes, compact, moment, money, percent, shortened } from "./format.js";
+// Keys: their rights and budgets; create, change, rotate, reset and delete.
+import { ago, bothTimes, compact, count, moment, money, percent, seconds, shortened } from "./format.js";
 import {
   badge,
   button,
@@ -52,7 +52,25 @@ function restrictions(key) {
     ([name, value]) => `${name} ≤ ${typeof value === "object" ? JSON.stringify(value) : value}`,
   );
   const limits = limitWords(key.limits);
-  return [...lists, ...parameterLimits, ...(limits ? [limits] : [])];
+  const batches = key.allow_batches ? "batches, despite its limits" : "";
+  return [...lists, ...parameterLimits, ...[limits, batches, cacheWords(key.cache_ttl_s)].filter(Boolean)];
+}
+
+/** cacheWords(60) -> "the same answer again for 60 s" */
+function cacheWords(ttl) {
+  if (ttl == null) return "";
+  return ttl ? `the same answer again for ${seconds(ttl)}` : "no cached answers";
+}
+
+/** spentWords({spent: {usd_day: 0.5, tokens_day: 10, ...}}) -> "$0.50 and 10 tokens today, $6.20 and 200 tokens this month" */
+function spentWords(key) {
+  const periods = [
+    ["day", "today"],
+    ["month", "this month"],
+  ];
+  const spent = (name) => key.spent?.[name] ?? 0;
+  const amount = (span) => `${money(spent(`usd_${span}`))} and ${count(spent(`tokens_${span}`))} tokens`;
+  return periods.map(([span, words]) => `${amount(span)} ${words}`).join(", ");
 }
 
 function budgetLines(key) {
@@ -184,13 +202,15 @@ export class KeysView {
   }
 
   actions(key) {
-    if (key.source === "config") return h("span", { class: "muted" }, "in the configuration");
     const act = (text, name, run, kind = "") =>
       button(text, run, {
         class: `small ${kind}`,
         "aria-label": `${text} ${shortened(key.name, 60)}`,
         "data-key": `${name}:${key.id}`,
       });
+    const reset = act("Reset spending", "reset", () => this.reset(key));
+    if (key.source === "config")
+      return [h("p", { class: "muted" }, "in the configuration"), h("div", { class: "row-actions" }, reset)];
     return h(
       "div",
       { class: "row-actions" },
@@ -199,13 +219,14 @@ export class KeysView {
         this.change(`${key.name} is ${key.is_active ? "disabled" : "enabled"}.`, "PATCH", key, { is_active: !key.is_active }),
       ),
       act("Rotate", "rotate", () => this.rotate(key)),
+      reset,
       act("Delete", "delete", () => this.remove(key), "danger-text"),
     );
   }
 
-  async change(words, method, key, body) {
+  async change(words, method, key, body, action = "") {
     try {
-      await call(method, `api-keys/${encodeURIComponent(key.id)}`, { body });
+      await call(method, `api-keys/${encodeURIComponent(key.id)}${action}`, { body });
       toast(shortened(words));
     } catch (error) {
       toast(`${error.message} ${error.step}`, "error");
@@ -228,6 +249,22 @@ export class KeysView {
       toast(`${error.message} ${error.step}`, "error");
     }
     this.app.refresh();
+  }
+
+  /** The question names what was spent up to now, which the table may not show yet. */
+  async reset(key) {
+    let current;
+    try {
+      current = await call("GET", `api-keys/${encodeURIComponent(key.id)}`);
+    } catch (error) {
+      toast(`${error.message} ${error.step}`, "error");
+      return;
+    }
+    const text =
+      `It has spent ${spentWords(current)}. All of it is set to zero, and its budgets begin anew at once. ` +
+      "The calls stay in the log. This cannot be undone.";
+    if (!(await confirmed(`Reset the spending of ${shortened(key.name, 60)}?`, text, "Reset spending"))) return;
+    await this.change(`The spending of ${key.name} is set to zero.`, "POST", key, {}, "/reset");
   }
 
   async remove(key) {

@@ -31,7 +31,7 @@ from ..recorder import Recorder, Result, StoreUnusable, Work
 from ..rollups import bodies_row
 from ..spilling import Spill, Spilled
 from . import migrations, partitions, retention, rows
-from .driver import Guard, Session, connect, is_away, psycopg, reason, unreadable
+from .driver import Guard, Session, connect, is_away, is_unfit, psycopg, reason, unreadable
 
 BATCH = 8_192  # calls in one transaction
 MAX_WAITING = 100_000  # calls in memory: some seconds of a server that does not answer, at full load
@@ -106,18 +106,20 @@ class PostgresStore(Recorder):
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, function)
 
     def health(self) -> dict[str, Any]:
-        spilled = self._spill.waiting if self._spill is not None else 0
         return {
-            "path": self.path, "broken": self.broken, "rows_waiting": self.waiting + spilled, "written": self.written,
-            "dropped": self.dropped, "last_error": self.last_error, "bytes": self._bytes, "spilled": spilled,
+            "path": self.path, "broken": self.broken, "rows_waiting": self.waiting + self._spilled, "written": self.written,
+            "dropped": self.dropped, "last_error": self.last_error, "bytes": self._bytes, "spilled": self._spilled,
             "bridged": bool(self.broken) and self._spill is not None and self._was_there,
         }  # fmt: skip
 
     @property
+    def _spilled(self) -> int:
+        return self._spill.waiting if self._spill is not None else 0
+
+    @property
     def is_current(self) -> bool:
         """False while calls of an outage may be in this gateway's file, or in another's."""
-        spilled = self._spill is not None and self._spill.waiting
-        return not self.broken and not spilled and self._clock() >= self._back_at + CARRY_S
+        return not self.broken and not self._spilled and self._clock() >= self._back_at + CARRY_S
 
     # -- reading, in threads of its own
 
@@ -177,7 +179,7 @@ class PostgresStore(Recorder):
             self._cannot(wrong)
             return False
         self._try_at, self._was_there = 0.0, True
-        if not self.waiting:  # else once they are written
+        if not self.waiting and not self._spilled:  # else once some of them are written
             self._recovered()
         return True
 
@@ -258,7 +260,7 @@ class PostgresStore(Recorder):
         try:
             self._store(db, self._writer, self._number, calls, texts)
         except Exception as wrong:
-            if is_away(wrong):
+            if is_unfit(wrong):
                 self._away_at = self._away_at or began  # a server that answers nothing has been away for that long
                 self._failed(wrong)
                 return False
@@ -342,17 +344,49 @@ class PostgresStore(Recorder):
             return
         while not self._waiting and not self._work and (batch := self._oldest()) is not None:
             try:
-                self._store(self._db, batch.writer, batch.number, batch.calls, batch.texts)
+                self._store_spilled(self._db, batch)
                 self._spill.forget(batch)
             except Exception as wrong:
-                if is_away(wrong):
+                if is_unfit(wrong):
                     self._failed(wrong)
                 else:
                     self._say_once(f"a batch in {self._spill.place} cannot be stored: {reason(wrong, self.address)}")
                 return
-            self.written += len(batch.calls)
+            self._recovered()
             if not self._spill.waiting:
                 self.notes.append(f"all calls of {self._spill.place} are stored in {self.path}")
+
+    def _store_spilled(self, db: Session, batch: Spilled) -> None:
+        """A batch of the file, but for calls that the server cannot hold: they must not keep all others waiting."""
+        try:
+            self._store(db, batch.writer, batch.number, batch.calls, batch.texts)
+            self.written += len(batch.calls)
+            return
+        except Exception as wrong:
+            if is_unfit(wrong):
+                raise
+        self._days.clear()  # a partition may have been removed by hand
+        texts = {text[0]: text for text in batch.texts}
+        held = [place for place, call in enumerate(batch.calls) if self._can_hold(db, call, texts.get(place))]
+        calls = [batch.calls[place] for place in held]
+        some = [(at, *texts[place][1:]) for at, place in enumerate(held) if place in texts]
+        self._store(db, batch.writer, batch.number, calls, some)
+        self.written += len(calls)
+        self.dropped += len(batch.calls) - len(calls)
+
+    def _can_hold(self, db: Session, call: Call, text: rows.Text | None) -> bool:
+        """Tried alone, and taken back."""
+        try:
+            with db.within(BATCH_S), db.raw.transaction():
+                partitions.ensure(db, rows.days_of([call]))
+            with db.within(BATCH_S), db.raw.transaction(force_rollback=True):
+                rows.put(db, self._ids, self._labels, [call], [(0, *text[1:])] if text else [])
+        except Exception as wrong:
+            if is_unfit(wrong):
+                raise
+            self.last_error = f"a call could not be stored: {type(wrong).__name__}"
+            return False
+        return True
 
     def _oldest(self) -> Spilled | None:
         if self._spill is None:
@@ -401,7 +435,7 @@ class PostgresStore(Recorder):
             if any(name.startswith("removed") for name in notes):
                 self._days.clear()
         except Exception as wrong:
-            if is_away(wrong) and getattr(wrong, "sqlstate", None) != "55P03":  # somebody reads what is to go
+            if is_away(wrong) and getattr(wrong, "sqlstate", None) != "55P03":  # it is being read
                 self._failed(wrong)
         self._care_at = self._clock() + (CARE_PAUSE_S if more else CARE_S)
 

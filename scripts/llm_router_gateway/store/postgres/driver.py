@@ -21,7 +21,7 @@ from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any
 
-from ...config.addresses import masked, without_password
+from ...config.addresses import mask_passwords, without_password
 from ...errors import Unavailable
 from ..histogram import COUNT_BITS, LAST_BIN, RATIO, number_of_counts
 from ..queries import MAX_ROWS, TIMED, Dialect, Summed, count_rows
@@ -29,7 +29,7 @@ from ..query import DAY_S, Page
 from ..recorder import StoreUnusable
 from ..rollups import ALL
 
-INSTALL = "pip install 'llm-router-client[cluster]'"
+INSTALL = "python3 -m pip install 'psycopg[binary]>=3.2'"
 CONNECT_S = 5  # for one host of the address
 LOOK_S = 0.25  # how exactly a limit is kept
 OLDEST = 130_000  # PostgreSQL 13
@@ -54,7 +54,7 @@ def options_of(address: str, role: str) -> Mapping[str, Any]:
         given = driver.conninfo.conninfo_to_dict(address)
     except driver.Error:  # its text repeats parts of the address
         raise StoreUnusable(
-            f"{without_password(address)} is no address of a PostgreSQL database: write "
+            f"{without_password(address)} is not the address of a PostgreSQL database: write "
             "postgresql://USER:PASSWORD@HOST:5432/NAME, with %40 for an @ in the password"
         ) from None
     ours = {"connect_timeout": CONNECT_S, "application_name": f"llm-router {role}", "keepalives_idle": 10,
@@ -63,8 +63,8 @@ def options_of(address: str, role: str) -> Mapping[str, Any]:
 
 
 @lru_cache(1_000)
-def translated(sql: str) -> str:
-    """translated("SELECT a % 2 FROM t WHERE b = ?") -> "SELECT a %% 2 FROM t WHERE b = %s" """
+def translate(sql: str) -> str:
+    """translate("SELECT a % 2 FROM t WHERE b = ?") -> "SELECT a %% 2 FROM t WHERE b = %s" """
     return sql.replace("%", "%%").replace("?", "%s")
 
 
@@ -73,7 +73,7 @@ def translated(sql: str) -> str:
 
 def reason(wrong: BaseException, address: str) -> str:
     """What went wrong, in one line without a password."""
-    text = " ".join(masked(str(wrong), address).split())
+    text = " ".join(mask_passwords(str(wrong), address).split())
     code = getattr(wrong, "sqlstate", None)
     return f"{text or type(wrong).__name__}{f' ({code})' if code else ''}"
 
@@ -90,6 +90,12 @@ def is_away(wrong: BaseException) -> bool:
         return False
     # Connections, resources, operators, system, serialization; 25006 is a standby, 28 and 3D are mended by an operator.
     return code[:2] in ("08", "53", "57", "58", "40") or code in ("25006", "55P03", "28P01", "28000", "3D000")
+
+
+def is_unfit(wrong: BaseException) -> bool:
+    """Whether no batch can be stored, whatever is in it: the server is away, or rights, tables or whole files are missing."""
+    code = getattr(wrong, "sqlstate", None) if isinstance(wrong, psycopg().Error) else None
+    return is_away(wrong) or (code or "")[:2] in ("42", "3F", "XX")
 
 
 # -------------------------------------------------------------------------------------------------------- connections
@@ -147,11 +153,11 @@ class Session:
         self.raw, self._guard = raw, guard
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
-        return self.raw.execute(translated(sql), values)
+        return self.raw.execute(translate(sql), values)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         with self.raw.cursor() as cursor:
-            cursor.executemany(translated(sql), rows)
+            cursor.executemany(translate(sql), rows)
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[Session]:

@@ -4,7 +4,7 @@
     await Elsewhere(store).news(now)      -> the same without what this process has spent since it began, where it has changed
 
 Gateways that share nothing but the database learn each other's spending by the second: no call waits for it, and budgets are
-exceeded at most by what calls in progress cost and by what the others spend until they are heard, a second or so.
+exceeded at most by what calls in progress cost and by what the others spend until that is stored, a second or so.
 
 A row for each key and day is written in the same transaction as the calls (`rows.add_sums`), so both are there or neither.
 As in SQLite there is no end: a call whose gateway's clock is ahead counts, too.

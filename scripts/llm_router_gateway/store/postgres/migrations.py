@@ -21,6 +21,8 @@ from .driver import Session
 
 LOCK = 0x4C4C4D52  # of the migrations: "LLMR"
 CHANNEL = "llm_router"  # NOTIFY: "keys" when a key changed, "overlay" when providers or models did
+TABLES = ("api_keys", "bodies", "calls", "copied", "label_sums", "ledgers", "meta", "migrations", "owned", "replicas",
+          "rollups", "totals", "turn_items", "turns", "writers")  # fmt: skip
 ID_BLOCK = 1_024  # ids that a writer takes at once
 
 # Of the tables of sums. A third of each page is left free, so that rows are changed in place.
@@ -170,6 +172,21 @@ def missing_steps(session: Session) -> list[str]:
 def unknown_steps(session: Session) -> list[str]:
     """Steps that this program does not know, in order: a newer one made them."""
     return sorted(applied_steps(session) - {name for name, _ in MIGRATIONS})
+
+
+def missing_rights(session: Session) -> str:
+    """What this user may not do and a gateway must, with what to do; "" where it may. Only an owner makes parts of a table."""
+    user, schema = session.execute("SELECT current_user, current_schema()").fetchone()
+    may_create = schema and session.execute("SELECT has_schema_privilege(?, 'CREATE')", (schema,)).fetchone()[0]
+    if not may_create:
+        return f"{user} may not create tables{f' in the schema {schema}' if schema else ''}: make it the database's owner"
+    others = session.execute("""SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relkind IN ('r', 'p')
+        AND relnamespace = current_schema()::regnamespace AND NOT pg_has_role(relowner, 'USAGE')
+        AND relname = ANY(?) ORDER BY relname""", (list(TABLES),)).fetchall()  # fmt: skip
+    if others:
+        names = ", ".join(name for name, _ in others)
+        return f"{user} does not own {names}: ALTER TABLE ... OWNER TO {user}, or connect as {others[0][1]}"
+    return ""
 
 
 def apply(session: Session) -> Applied:

@@ -42,7 +42,7 @@ class SharedOverlay:
             raise OSError(getattr(wrong, "message", "") or "the store does not answer") from None
 
     def push(self, data: bytes) -> None:
-        """Keeps it in the database and tells the others."""
+        """Keeps it in the database and notifies the others."""
         known = self._version or FIRST
 
         def change(db: Session) -> str:

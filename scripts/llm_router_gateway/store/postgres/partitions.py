@@ -53,7 +53,7 @@ def ensure(session: Session, days: Iterable[int]) -> None:
 
 
 def drop(session: Session, table: str, name: str) -> None:
-    """In a transaction of the caller's. Waits at most as long as `lock_timeout` says for those who read it."""
+    """In a transaction of the caller's. Waits at most as long as `lock_timeout` says for its readers."""
     session.execute("SELECT pg_advisory_xact_lock(?)", (LOCK,))
     session.execute(f"DROP TABLE IF EXISTS {name}")
 

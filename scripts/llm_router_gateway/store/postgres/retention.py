@@ -20,10 +20,10 @@ from ..turn_rows import forget_too_many, forget_turns
 from . import partitions
 from .driver import Session
 
-LOCK = 0x4C4C4D55  # of the one who cares
+LOCK = 0x4C4C4D55  # of the one gateway that removes
 ROWS = 5_000  # in one step
 TURNS = 20  # of conversations, when they are too many; each may hold a picture
-LOCK_S = 0.5  # to wait for those who read a day that is to go; then it goes the next time
+LOCK_S = 0.5  # to wait for readers of a day that is to go; then it goes the next time
 LEDGERS_KEPT_S = 400 * DAY_S
 WRITERS_KEPT = "30 days"  # a batch that waits in a file for longer than this would not be known again
 SILENT_KEPT = "1 day"  # a replica that says nothing any more

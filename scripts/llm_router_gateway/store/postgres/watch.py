@@ -24,10 +24,10 @@ from .. import key_rows
 from ..keys import KeyHolder
 from ..replicas import Replica, differences
 from . import ledgers
-from .driver import Guard, Session, connect
+from .driver import Guard, Session, connect, is_away, reason
 from .migrations import CHANNEL
 
-POLL_S = 0.4  # between two looks, when nothing is heard
+POLL_S = 0.4  # between two looks, when no notification comes
 LIMIT_S = 2.0  # of one look; a server that takes longer counts as away
 HEARTBEAT_S = 1.0
 AGAIN_S = 1.0  # between two attempts at a server that is away
@@ -66,9 +66,10 @@ class ReplicaWatch:
         self.on_overlay: Callable[[], None] = lambda: None
         self._seen: tuple[str, ...] = ()  # differences at the last heartbeat
         self._told: tuple[str, ...] = ()  # those that the log has
-        self.replicas: tuple[Replica, ...] = ()
+        self._found: tuple[Replica, ...] = ()  # as the database had them at `_beat_at`
         self._report: Mapping[str, Any] = {}
         self._session: Session | None = None
+        self._refused = ""  # the reason that the log has
         self._known = Known()
         self._began, self._beat_at = clock(), float("-inf")
         self._standing = ("", "")  # the last (unknown, expired) that the authenticator was given
@@ -95,8 +96,14 @@ class ReplicaWatch:
 
     @property
     def alive(self) -> int:
-        """Gateways that were heard lately, this one among them: limits that cannot be shared are divided by it."""
-        return max(1, sum(not each.is_silent for each in self.replicas))
+        """Gateways with a recent sign of life, this one among them: limits that cannot be shared are divided by it."""
+        return max(1, sum(not each.is_silent for each in self._found))
+
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        """As they are known now: while the database is away, no sign of life of the others arrives."""
+        late_s = max(0.0, self._clock() - self._beat_at - 2 * HEARTBEAT_S)
+        return tuple(each if each.is_self else each._replace(age_s=each.age_s + late_s) for each in self._found)
 
     def close(self) -> None:
         """The others need not wait until this one is silent."""
@@ -121,7 +128,7 @@ class ReplicaWatch:
                 self._stop.wait(AGAIN_S)
 
     def _listen(self) -> None:
-        """Until something is heard, or POLL_S."""
+        """Until a notification comes, or POLL_S."""
         session = self._session
         if session is None:
             return
@@ -149,10 +156,19 @@ class ReplicaWatch:
             self._take(state, found, deliver)
         except RuntimeError:  # the loop is closed
             return False
-        except Exception:
-            self._let_go()
+        except Exception as wrong:
+            self._cannot(wrong)
             return False
         return True
+
+    def _cannot(self, wrong: Exception) -> None:
+        """A server that is away is in the log already; one that answers and refuses this thread may take all else."""
+        self._let_go()
+        text = reason(wrong, self._address)
+        if text != self._refused and not is_away(wrong):
+            self._refused = text
+            with suppress(RuntimeError):
+                self._deliver(self._warn, f"keys and what other gateways say cannot be read from the database: {text}")
 
     def _is_news(self, state: Mapping[str, str], is_fresh: bool) -> bool:
         return is_fresh or state.get("keys_generation", "") != self._known.generation
@@ -188,18 +204,19 @@ class ReplicaWatch:
                 if self._report:
                     session.execute(BEAT, (self._id, json.dumps({**self._report, "config": self._fingerprint()})))
                 rows = session.execute(OTHERS).fetchall()
-        except Exception:
-            self._let_go()
+        except Exception as wrong:
+            self._cannot(wrong)
             return False
+        self._refused = ""
         found = [Replica(each, max(0.0, age), each == self._id, json.loads(report)) for each, age, report in rows]
-        self.replicas = tuple(sorted(found, key=lambda replica: (not replica.is_self, replica.id)))
+        self._found = tuple(sorted(found, key=lambda replica: (not replica.is_self, replica.id)))
         self._beat_at = self._clock()
-        self._tell_differences()
+        self._report_differences()
         return True
 
-    def _tell_differences(self) -> None:
+    def _report_differences(self) -> None:
         """Once each, when they have lasted from one heartbeat to the next: in a roll-out they pass."""
-        found = tuple(differences([each for each in self.replicas if not each.is_silent]))
+        found = tuple(differences([each for each in self._found if not each.is_silent]))
         for text in found:
             if text in self._seen and text not in self._told:
                 self._deliver(self._warn, text)

@@ -38,7 +38,7 @@ def check_ours(path: str) -> None:
     try:
         with open(path, "rb") as file:
             if file.read(16) != MAGIC:
-                raise StoreBroken(f"{path} is no SQLite file")
+                raise StoreBroken(f"{path} is not an SQLite file")
         with closing(connect(path, reads=True)) as db:
             if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 raise StoreBroken(f"{path} is another program's database")
@@ -60,7 +60,7 @@ def facts_of(path: str) -> Facts:
 
 
 @contextmanager
-def copied(source: str, target: str) -> Iterator[tuple[str, Facts]]:
+def temporary_copy(source: str, target: str) -> Iterator[tuple[str, Facts]]:
     """A checked copy under another name beside the target, on disk; it is removed unless it was renamed."""
     new = f"{target}.{token_hex(4)}.tmp"
     try:
@@ -97,7 +97,7 @@ def back_up(path: str, target: str, *, replaces: bool = False) -> Facts:
         raise StoreBroken(f"{target} is the store itself: name another file")
     check_ours(path)
     try:
-        with copied(path, target) as (new, facts):
+        with temporary_copy(path, target) as (new, facts):
             os.replace(new, target)
             sync(os.path.dirname(os.path.abspath(target)))
         return facts
@@ -116,7 +116,7 @@ def restore(copy: str, path: str, now_s: float) -> tuple[Facts, str]:
         if held is None:
             raise StoreBroken(f"{path} is in use by a gateway: stop it first")
         try:
-            with copied(copy, path) as (new, facts):
+            with temporary_copy(copy, path) as (new, facts):
                 aside = put_aside(path, now_s)
                 os.replace(new, path)
             open_writer(path, int(now_s * 1000)).close()  # brings one of an older version up to date

@@ -1,4 +1,4 @@
-"""The only memory that outlives a restart: one SQLite file, one thread that writes it, and what happens when a disk fails.
+"""The store in SQLite: one file, one thread that writes it, and what happens when a disk fails.
 
     store = Store.open("router.db", now=time.time())   never raises for what is wrong with a disk: store.broken says it
     store.add(call)                                    at once; a batch is committed within half a second
@@ -43,13 +43,13 @@ from .file import (
     move_aside,
     open_writer,
     reason,
-    taken_over,
+    rescue_rows,
 )
 from .retention import care
 from .rows import put
 
 BATCH = 512  # calls in one transaction
-AGAIN_S = 5.0  # between two attempts at a file that is not ours to write
+AGAIN_S = 5.0  # between two attempts at a file that another process writes
 ASIDE_S = 60.0  # between two files that are moved aside: more often, it is the disk that is broken
 CARE_S = 30.0  # between two looks at what is too old or too much
 CARE_PAUSE_S = 0.05  # between two small steps of that
@@ -220,7 +220,7 @@ class Store(Recorder):
         self._identity = identity(self.path) if self.path != MEMORY else None
         self._generation += 1
         if self.moved_to:
-            count, whole = taken_over(self._db, self.moved_to)
+            count, whole = rescue_rows(self._db, self.moved_to)
             self.keys_lost = not whole
             self.notes.append(f"{count} rows of keys and the like were recovered from it" + (
                 "" if whole else "; not all of it could be read: check your keys"))  # fmt: skip
@@ -239,7 +239,7 @@ class Store(Recorder):
                 self._cannot(f"{self.path} is damaged again: look at the disk", AGAIN_S)
                 return False
             if not may_be_moved(self.path):
-                self._cannot(f"{self.path} is no SQLite file and was not touched: name another file in store", AGAIN_S)
+                self._cannot(f"{self.path} is not an SQLite file and was not touched: name another file in store", AGAIN_S)
                 return False
             self.moved_to = move_aside(self.path, self._wall())
             self._aside_at = self._clock()

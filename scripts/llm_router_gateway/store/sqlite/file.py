@@ -124,8 +124,8 @@ def connect(path: str, *, reads: bool = False) -> Database:
     return db
 
 
-def begun(db: Database, path: str) -> None:
-    """Makes a new file ours; StoreBroken for one that is another program's."""
+def claim_file(db: Database, path: str) -> None:
+    """Marks a new file as a store; StoreBroken for one that is another program's."""
     mark = db.execute("PRAGMA application_id").fetchone()[0]
     if mark == APPLICATION_ID:
         return
@@ -154,7 +154,7 @@ def open_writer(path: str, now_ms: int) -> Database:
         make_private(path)
     db = connect(path)
     try:
-        begun(db, path)
+        claim_file(db, path)
         newer = unknown_steps(db)
         if newer:
             raise StoreBroken(f"{path} was written by a newer version ({newer[-1]}) and was not touched: use that version, "
@@ -187,12 +187,12 @@ def move_aside(path: str, now_s: float) -> str:
 
 
 def may_be_moved(path: str) -> bool:
-    """Whether a file that SQLite cannot read is one of ours, and no file that was named by mistake."""
+    """Whether a file that SQLite cannot read is a store, and no file that was named by mistake."""
     with open(path, "rb") as file:
         return file.read(16) == MAGIC or path.endswith(OWN_NAMES)
 
 
-def taken_over(db: Database, old_path: str) -> tuple[int, bool]:
+def rescue_rows(db: Database, old_path: str) -> tuple[int, bool]:
     """What can be read of a damaged file's small tables (keys and the like) comes along: (rows, whether all was readable)."""
     count, whole = 0, True
     try:

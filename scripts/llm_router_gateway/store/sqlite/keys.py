@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+from ..key_rows import IS_KEY
 from .file import MEMORY, Database, StoreBroken, connect, open_writer, reason
 
 
@@ -22,7 +23,7 @@ def count_keys(path: str) -> int | None:
         return 0
     try:
         with closing(connect(path, reads=True)) as db:
-            return int(db.execute("SELECT count(*) FROM api_keys").fetchone()[0])
+            return int(db.execute(f"SELECT count(*) FROM api_keys WHERE {IS_KEY}").fetchone()[0])  # nosec B608
     except (sqlite3.Error, OSError, StoreBroken):
         return None
 

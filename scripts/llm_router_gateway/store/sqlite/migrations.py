@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-APPLICATION_ID = 0x4C4C4D52  # "LLMR" in the file's header: it is ours
+APPLICATION_ID = 0x4C4C4D52  # "LLMR" in the file's header: it is a store
 
 # Of the tables of sums, in the steps that made them.
 SUMMED = """(

@@ -44,7 +44,7 @@ class SpillFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._locks: dict[int, int] = {}  # number of the file -> the mark that it is ours
+        self._locks: dict[int, int] = {}  # number of the file -> the lock that this process holds
         self._open: dict[int, Database] = {}
         self._counts: dict[int, int] = {}
         self._claim()

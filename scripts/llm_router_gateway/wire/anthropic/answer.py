@@ -10,7 +10,7 @@ from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..citations import Citation, gather, stretches
 from ..envelope import pack_envelope
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_part, name_lost
 from ..names import own_names, pack_id
 from .common import (
     SCHEMA_TOOL,
@@ -20,13 +20,14 @@ from .common import (
     Block,
     Lost,
     error_of,
-    mine,
     own,
+    own_fields,
     usage_in,
     write_tier,
     write_usage,
 )
 from .request_reader import PARTS, read_blocks
+from .shapes import ANSWER
 
 # ------------------------------------------------------------------------------------------------------- answer: wire -> ir
 
@@ -57,9 +58,6 @@ def answer_part(part: ir.Part) -> ir.Part:
     return replace(part, vendor=VENDOR) if isinstance(part, ir.Thinking) else part
 
 
-ANSWER_FIELDS = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage"})
-
-
 def tier_of(fields: Mapping[str, Any]) -> str:
     usage = fields.get("usage")
     return str(usage.get("service_tier") or "") if isinstance(usage, dict) else ""
@@ -79,7 +77,7 @@ def read_answer(fields: Mapping[str, Any]) -> ir.Answer:
     candidate = ir.Candidate(parts, stop)
     return ir.Answer(
         str(fields.get("id") or ""), str(fields.get("model") or ""), (candidate,), usage_in(fields),
-        service_tier=tier_of(fields), extras=own(fields, ANSWER_FIELDS),
+        service_tier=tier_of(fields), extras=own(fields, ANSWER),
     )  # fmt: skip
 
 
@@ -94,7 +92,7 @@ def write_stop(stop: ir.Stop, called: bool, lost: Lost) -> Block:
     if stop.reason == "other" and stop.native:
         name_lost(lost, f"stop_reason={stop.native}")
     out: Block = {"stop_reason": native, "stop_sequence": stop.sequence or None}
-    out.update(mine(stop.extras))
+    out.update(own_fields(stop.extras))
     return out
 
 
@@ -123,11 +121,12 @@ def write_whole_block(part: ir.Part, lost: Lost) -> Block | None:
 
 
 def answer_block(part: ir.Part, names: Mapping[str, str], lost: Lost) -> Block | None:
+    lose_part(part, VENDOR, lost)
     if isinstance(part, ir.Text):
         if part.signature:
             name_lost(lost, "signature")
         lose_extras(part.extras, VENDOR, lost)
-        return {"type": "text", "text": part.text, **mine(part.extras)} if part.text else None
+        return {"type": "text", "text": part.text, **own_fields(part.extras)} if part.text else None
     if isinstance(part, ir.Thinking):
         return thinking_block(part)
     if not isinstance(part, ir.ToolCall):
@@ -135,7 +134,7 @@ def answer_block(part: ir.Part, names: Mapping[str, str], lost: Lost) -> Block |
     if part.arguments is None:
         name_lost(lost, "tool_use.input")
     name, arguments = names.get(part.name, part.name), part.arguments or {}
-    return {"type": "tool_use", "id": pack_id(part), "name": name, "input": arguments, **mine(part.extras)}
+    return {"type": "tool_use", "id": pack_id(part), "name": name, "input": arguments, **own_fields(part.extras)}
 
 
 def citation_of(page: Citation) -> Block:
@@ -186,7 +185,7 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: Lost) -> Block:
     lose_extras(answer.extras, VENDOR, lost)
     return {
         "id": answer.id or request.answer_id, "type": "message", "role": "assistant", "model": answer.model or request.model,
-        "content": content, **write_stop(first.stop, called, lost), "usage": usage, **mine(answer.extras),
+        "content": content, **write_stop(first.stop, called, lost), "usage": usage, **own_fields(answer.extras),
     }  # fmt: skip
 
 

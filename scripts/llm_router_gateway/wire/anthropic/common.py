@@ -34,13 +34,15 @@ from ...errors import GatewayError, of_status
 from .. import ir
 from ..fields import compact
 from ..losses import name_lost
-from ..retry_after import retry_after_s  # fmt: skip
+from ..retry_after import retry_after_s
+from ..shapes import Shape, knows_below, with_unread
+from .shapes import USAGE
 
 VENDOR = "anthropic"
 
 SCHEMA_TOOL = "llm_router_answer"  # the answer's shape, where only a tool can demand one; its call is read as text
 MIN_BUDGET = 1024  # thinking.budget_tokens: the API refuses less
-MAX_ERROR_CHARS = 500  # of a body that is no JSON; the rest of an HTML page says nothing useful
+MAX_ERROR_CHARS = 500  # of a body that is not JSON; the rest of an HTML page says nothing useful
 NO_WORDS = "The tool failed and said nothing."
 GO_ON = "Go on from exactly where your last message ends. Write only what comes next and repeat nothing of it."
 EMPTY_TURN = "(The user said nothing.)"
@@ -65,25 +67,20 @@ ERROR_TYPE: Mapping[int, str] = {
 }  # fmt: skip
 
 
-def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
+def own(fields: Mapping[str, Any], known: Shape) -> ir.Extras:
     """What has no neutral place: {"type": "text", "text": "a", "x": 1} -> {"anthropic": {"x": 1}}; null says nothing."""
-    if fields.keys() <= known:
-        return ir.NOTHING
-    rest = {name: value for name, value in fields.items() if name not in known and value is not None}
-    return {VENDOR: rest} if rest else ir.NOTHING
+    if known.fields.issuperset(fields):
+        return ir.NOTHING if known.is_leaf or knows_below(known, fields) else with_unread(ir.NOTHING, fields, known)
+    rest = {name: value for name, value in fields.items() if name not in known.fields and value is not None}
+    return with_unread({VENDOR: rest} if rest else ir.NOTHING, fields, known)
 
 
-def mine(extras: ir.Extras) -> dict[str, Any]:
+def own_fields(extras: ir.Extras) -> dict[str, Any]:
     """The fields that go back to where they came from."""
     return {} if extras is ir.NOTHING else dict(extras.get(VENDOR, ir.NOTHING))
 
 
 # -------------------------------------------------------------------------------------------------------------------- usage
-
-USAGE_FIELDS = frozenset({
-    "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation",
-    "output_tokens_details", "service_tier",
-})  # fmt: skip
 
 
 def count(fields: Any, name: str) -> int:
@@ -101,7 +98,7 @@ def read_usage(fields: Mapping[str, Any]) -> ir.Usage:
     thought = min(output, count(fields.get("output_tokens_details"), "thinking_tokens"))
     return ir.Usage(
         count(fields, "input_tokens"), count(fields, "cache_read_input_tokens"), written - hour, hour, output - thought,
-        thought, extras=own(fields, USAGE_FIELDS),
+        thought, extras=own(fields, USAGE),
     )  # fmt: skip
 
 
@@ -142,7 +139,7 @@ def write_usage(usage: ir.Usage | None, estimate: int = 0) -> Block:
         }  # fmt: skip
     if usage.reasoning:
         out["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
-    return {**out, **mine(usage.extras)}
+    return {**out, **own_fields(usage.extras)}
 
 
 # ------------------------------------------------------------------------------------------------------------------- errors

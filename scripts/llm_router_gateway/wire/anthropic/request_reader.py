@@ -11,16 +11,25 @@ from .. import ir
 from ..envelope import is_envelope, open_envelope
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
 from ..names import mint_id, unpack_id
-from .common import BILLING, VENDOR, Block, mine, own
+from ..shapes import all_unread, both, unread
+from .common import BILLING, VENDOR, Block, own, own_fields
+from .shapes import (
+    CALL,
+    CONTENT_DOCUMENT,
+    DOCUMENT,
+    IMAGE,
+    MESSAGE,
+    REQUEST,
+    RESULT,
+    SEARCH,
+    TEXT,
+    THINKING,
+    TOOL,
+    TOOL_CHANGE,
+)
+from .shapes import TOLD as TOLD_BLOCKS
 
 # ------------------------------------------------------------------------------------------------------- blocks -> parts
-
-TEXT_FIELDS = frozenset({"type", "text", "cache_control"})
-IMAGE_FIELDS = frozenset({"type", "source", "cache_control"})
-DOCUMENT_FIELDS = IMAGE_FIELDS | {"title"}
-CALL_FIELDS = frozenset({"type", "id", "name", "input", "cache_control"})
-RESULT_FIELDS = frozenset({"type", "tool_use_id", "content", "is_error", "cache_control"})
-THINKING_FIELDS = frozenset({"type", "thinking", "signature", "data"})
 
 
 def cache_of(block: Mapping[str, Any]) -> ir.JSON | None:
@@ -33,7 +42,7 @@ def read_text(block: Block, path: str) -> ir.Text:
     if isinstance(cited, list):  # what stands for another vendor's pages came back, and means nothing to any upstream
         kept = [each for each in cited if not (isinstance(each, dict) and is_envelope(each.get("encrypted_index")))]
         block = {**block, "citations": kept or None}
-    return ir.Text(words, cache_control=cache_of(block), extras=own(block, TEXT_FIELDS))
+    return ir.Text(words, cache_control=cache_of(block), extras=own(block, TEXT))
 
 
 def url_fields(url: str) -> dict[str, Any]:
@@ -63,8 +72,9 @@ def source_fields(source: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def read_image(block: Block, path: str) -> ir.Media:
-    fields = source_fields(obj(block.get("source"), f"{path}.source"), f"{path}.source")
-    return ir.Media("image", cache_control=cache_of(block), extras=own(block, IMAGE_FIELDS), **fields)
+    where = f"{path}.source"
+    fields = source_fields(obj(block.get("source"), where), where)
+    return ir.Media("image", cache_control=cache_of(block), extras=own(block, IMAGE), **fields)
 
 
 def plain_text(content: Any) -> str:
@@ -79,10 +89,10 @@ def plain_text(content: Any) -> str:
 def read_document(block: Block, path: str) -> ir.Media | ir.Opaque:
     source = obj(block.get("source"), f"{path}.source")
     if source.get("type") == "content":  # a document of blocks: only Anthropic has that
-        return ir.Opaque(VENDOR, "document", block, plain_text(source.get("content")))
+        return ir.Opaque(VENDOR, "document", block, plain_text(source.get("content")), unread(block, CONTENT_DOCUMENT))
     fields = source_fields(source, f"{path}.source")
     name = text(block.get("title") or "", f"{path}.title")
-    return ir.Media("document", name=name, cache_control=cache_of(block), extras=own(block, DOCUMENT_FIELDS), **fields)
+    return ir.Media("document", name=name, cache_control=cache_of(block), extras=own(block, DOCUMENT), **fields)
 
 
 def search_hits(content: Any) -> str:
@@ -105,7 +115,9 @@ TOLD: Mapping[str, Callable[[Block], str]] = {
 def read_opaque(block: Block, path: str) -> ir.Opaque:
     kind = str(block.get("type"))
     stated = TOLD.get(kind)
-    return ir.Opaque(VENDOR, kind, block, stated(block) if stated is not None else "")
+    if stated is None:
+        return ir.Opaque(VENDOR, kind, block)
+    return ir.Opaque(VENDOR, kind, block, stated(block), unread(block, TOLD_BLOCKS[kind]))
 
 
 def read_call(block: Block, path: str) -> ir.ToolCall:
@@ -114,18 +126,18 @@ def read_call(block: Block, path: str) -> ir.ToolCall:
     call_id, vendor, signature = unpack_id(wire_id)
     return ir.ToolCall(
         call_id or mint_id(path, name), name, compact(arguments), arguments, vendor=vendor, signature=signature,
-        cache_control=cache_of(block), extras=own(block, CALL_FIELDS),
+        cache_control=cache_of(block), extras=own(block, CALL),
     )  # fmt: skip
 
 
 def read_thinking(block: Block, path: str) -> ir.Thinking:
     signature = text(block.get("signature") or "", f"{path}.signature")
     thought = text(block.get("thinking") or "", f"{path}.thinking")
-    return ir.Thinking(thought, signature, VENDOR if signature else "", extras=own(block, THINKING_FIELDS))
+    return ir.Thinking(thought, signature, VENDOR if signature else "", extras=unread(block, THINKING))
 
 
 def read_redacted(block: Block, path: str) -> ir.Thinking:
-    return ir.Thinking("", "", VENDOR, text(block.get("data"), f"{path}.data"), own(block, THINKING_FIELDS))
+    return ir.Thinking("", "", VENDOR, text(block.get("data"), f"{path}.data"), unread(block, THINKING))
 
 
 def open_thought(part: ir.Thinking) -> ir.Thinking:
@@ -158,7 +170,7 @@ def read_result(block: Block, path: str) -> ir.ToolResult:
     parts = tuple(read_blocks(block.get("content"), f"{path}.content", IN_RESULTS))
     return ir.ToolResult(
         call_id, parts, truth(block.get("is_error"), f"{path}.is_error") or False, vendor=vendor,
-        cache_control=cache_of(block), extras=own(block, RESULT_FIELDS),
+        cache_control=cache_of(block), extras=own(block, RESULT),
     )  # fmt: skip
 
 
@@ -170,13 +182,7 @@ PARTS: Mapping[str, ReadPart] = {
 
 # ---------------------------------------------------------------------------------------------------- request: wire -> ir
 
-MESSAGE_FIELDS = frozenset({"role", "content"})
 ROLES: Mapping[str, ir.Role] = {"user": "user", "assistant": "assistant", "system": "system"}
-TOOL_FIELDS = frozenset({"type", "name", "description", "input_schema", "strict", "cache_control"})
-REQUEST_FIELDS = frozenset({
-    "model", "messages", "system", "max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "stream", "tools",
-    "tool_choice", "thinking", "output_config", "output_format", "metadata", "service_tier",
-})  # fmt: skip
 CHOICES: Mapping[str, Any] = {"auto": "auto", "any": "required", "none": "none", "tool": "required"}
 
 
@@ -212,7 +218,7 @@ def read_messages(value: Any) -> list[ir.Message]:
                 parts[place] = open_thought(part)
             elif isinstance(part, ir.ToolResult):
                 parts[place] = replace(part, name=names.get(part.id, ""))
-        messages.append(ir.Message(role, tuple(parts), extras=own(fields, MESSAGE_FIELDS)))
+        messages.append(ir.Message(role, tuple(parts), extras=own(fields, MESSAGE)))
     return messages
 
 
@@ -242,7 +248,8 @@ def read_tool(item: Any, path: str) -> ir.Tool:
     kind = fields.get("type")
     if kind not in (None, "custom"):  # runs at Anthropic, or Anthropic knows its schema
         name, search = str(fields.get("name") or kind), read_search(fields)
-        return ir.Tool(name, vendor=VENDOR, value=fields, cache_control=cache_of(fields), search=search)
+        extras = unread(fields, SEARCH) if search is not None else ir.NOTHING
+        return ir.Tool(name, vendor=VENDOR, value=fields, cache_control=cache_of(fields), extras=extras, search=search)
     schema = fields.get("input_schema")
     return ir.Tool(
         text(fields.get("name"), f"{path}.name"),
@@ -250,7 +257,7 @@ def read_tool(item: Any, path: str) -> ir.Tool:
         None if schema is None else obj(schema, f"{path}.input_schema"),
         truth(fields.get("strict"), f"{path}.strict"),
         cache_control=cache_of(fields),
-        extras=own(fields, TOOL_FIELDS),
+        extras=own(fields, TOOL),
     )
 
 
@@ -307,6 +314,7 @@ class Loading:
 
     loaded: dict[str, bool]  # name -> whether it is there at the end
     defined: dict[str, ir.Tool]
+    unread: ir.Extras = ir.NOTHING
 
 
 def read_tool_change(block: Mapping[str, Any], path: str, found: Loading) -> None:
@@ -314,6 +322,7 @@ def read_tool_change(block: Mapping[str, Any], path: str, found: Loading) -> Non
     "name": "f"}; tool_removal alike.
     """
     tool = obj(block.get("tool"), f"{path}.tool")
+    found.unread = both(found.unread, unread(block, TOOL_CHANGE, f"{block.get('type')}."))
     definition = tool.get("definition")
     name = tool.get("name") or tool.get("tool_name")
     if block.get("type") == "tool_addition" and isinstance(definition, dict):
@@ -352,6 +361,8 @@ def without_changes(messages: list[ir.Message], found: Loading) -> list[ir.Messa
         rest = tuple(part for part in message.parts if not is_change(part)) if changes else message.parts
         if rest or not changes:
             kept.append(replace(message, parts=rest) if changes else message)
+        else:
+            found.unread = both(found.unread, all_unread(message.extras))
     return kept
 
 
@@ -362,15 +373,16 @@ def apply_tool_changes(tools: list[ir.Tool], found: Loading) -> tuple[ir.Tool, .
     searched = any(tool.value is not None and str(tool.value.get("type")).startswith(SEARCHES) for tool in tools)
 
     def is_deferred(tool: ir.Tool) -> bool:
-        later = mine(tool.extras).get("defer_loading") is True and not searched
+        later = own_fields(tool.extras).get("defer_loading") is True and not searched
         return not found.loaded.get(tool.name, not later)
 
     return tuple(replace(tool, deferred=True) if is_deferred(tool) else tool for tool in everything)
 
 
-def request_extras(fields: Mapping[str, Any], config: Mapping[str, Any], billing: str) -> ir.Extras:
+def request_extras(fields: Mapping[str, Any], config: Mapping[str, Any], billing: str, unread_: ir.Extras) -> ir.Extras:
     """What only Anthropic knows at the top: context_management, container, the rest of output_config."""
-    rest = mine(own(fields, REQUEST_FIELDS))
+    extras = both(own(fields, REQUEST), unread_)
+    rest = own_fields(extras)
     config_rest = {name: value for name, value in config.items() if name not in ("effort", "format") and value is not None}
     if config_rest:
         rest["output_config"] = config_rest
@@ -380,7 +392,7 @@ def request_extras(fields: Mapping[str, Any], config: Mapping[str, Any], billing
         rest["metadata"] = more
     if billing:
         rest[BILLING.rstrip(":")] = billing
-    return {VENDOR: rest} if rest else ir.NOTHING
+    return {**extras, VENDOR: rest} if rest else extras
 
 
 def refuse_thread(thread: Any) -> None:
@@ -403,6 +415,7 @@ def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream:
     first = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
     for message in messages[:first]:
         system.extend(message.parts)
+        changes.unread = both(changes.unread, all_unread(message.extras))
     config = obj(fields.get("output_config") or {}, "output_config")
     choice, parallel = read_choice(fields.get("tool_choice"))
     found_format = read_format(config.get("format"), "output_config.format")
@@ -424,5 +437,5 @@ def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream:
         response_format=found_format or read_format(fields.get("output_format"), "output_format"),
         user=text(metadata.get("user_id") or "", "metadata.user_id"),
         service_tier=text(fields.get("service_tier") or "", "service_tier"),
-        extras=request_extras(fields, config, billing),
+        extras=request_extras(fields, config, billing, changes.unread),
     )

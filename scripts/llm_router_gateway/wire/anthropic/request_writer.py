@@ -10,13 +10,13 @@ from typing import Any
 from .. import ir
 from ..efforts import OFF_LOST, ORDER, nearest_effort
 from ..fields import compact, refuse
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_unread, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import object_at_root, with_hashes
 from ..tools import FREE_TEXT, choice_among
 from .abilities import Abilities, abilities
-from .common import BILLING, EMPTY_TURN, GO_ON, MIN_BUDGET, NO_WORDS, SCHEMA_TOOL, VENDOR, Block, Lost, mine
+from .common import BILLING, EMPTY_TURN, GO_ON, MIN_BUDGET, NO_WORDS, SCHEMA_TOOL, VENDOR, Block, Lost, own_fields
 from .schema import fit_schema
 
 EFFORT_BUDGET: Mapping[str, int] = {  # tokens of thought, for models that take a budget and no word
@@ -42,7 +42,7 @@ class Target:
         if control is not None:
             block["cache_control"] = control
         if extras:
-            block.update(mine(extras))
+            block.update(own_fields(extras))
             lose_extras(extras, VENDOR, self.lost)
         return block
 
@@ -52,12 +52,14 @@ def write_text(part: ir.Text, to: Target) -> Block | None:
     if part.signature:
         to.lose("signature")
     if not part.text.strip():
+        lose_extras(part.extras, VENDOR, to.lost)
         return None
     return to.own({"type": "text", "text": part.text}, part.cache_control, part.extras)
 
 
 def write_thinking(part: ir.Thinking, to: Target) -> Block | None:
     """Only what Anthropic signed; with unsigned_thinking, all that can be read."""
+    lose_unread(part.extras, to.lost)
     if part.vendor == VENDOR and part.data:
         return {"type": "redacted_thinking", "data": part.data}
     if part.vendor == VENDOR and part.signature:  # with or without text: newer models keep theirs to themselves
@@ -75,7 +77,7 @@ def document_text(part: ir.Media) -> str:
     try:
         return base64.b64decode(part.data).decode("utf-8", "replace")
     except ValueError:
-        return refuse("document.data", "is no base64")
+        return refuse("document.data", "is not base64")
 
 
 def media_source(part: ir.Media) -> Block | None:
@@ -122,6 +124,7 @@ def write_call(part: ir.ToolCall, to: Target) -> Block | None:
 
 
 def write_refusal(part: ir.Refusal, to: Target) -> Block | None:
+    lose_unread(part.extras, to.lost)
     return {"type": "text", "text": part.text} if part.text.strip() else None
 
 
@@ -260,6 +263,7 @@ def write_tool(tool: ir.Tool, to: Target) -> Block | None:
         if tool.vendor == VENDOR and tool.value is not None:
             return dict(tool.value)
         if tool.search is not None and to.able.web_search:
+            lose_unread(tool.extras, to.lost)
             return write_search(tool.search)
         to.lose(f"tools={tool.name}")
         return None
@@ -493,10 +497,10 @@ def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any],
     limit = request.max_tokens if request.max_tokens is not None else able.max_tokens
     body: Block = {"model": model, "max_tokens": limit, **write_system(request, able, hint, lost)}
     body["messages"] = [{"role": turn.role, "content": turn.blocks} for turn in turns]
-    own_fields = {name: value for name, value in mine(request.extras).items() if name != BILLING.rstrip(":")}
+    extras = {name: value for name, value in own_fields(request.extras).items() if name != BILLING.rstrip(":")}
     for more in (
         write_tools(request, turns, able, lost), write_sampling(request, able, lost), write_reasoning(request, able, lost),
-        write_schema(wanted, way, lost) if wanted is not None else {}, write_rest(request, lost), own_fields,
+        write_schema(wanted, way, lost) if wanted is not None else {}, write_rest(request, lost), extras,
     ):  # fmt: skip
         merge_fields(body, more)
     if body.get("thinking", {}).get("type") == "enabled":

@@ -10,10 +10,12 @@ from ...errors import GatewayError, StreamCut, UpstreamFailed
 from .. import ir, verdict
 from ..fields import compact
 from ..names import mint_id
+from ..shapes import both, unread
 from ..sse import Event
-from .answer import ANSWER_FIELDS, answer_part, read_stop, tier_of
+from .answer import answer_part, read_stop, tier_of
 from .common import SCHEMA_TOOL, VENDOR, Block, error_of, own, read_usage
-from .request_reader import CALL_FIELDS, read_opaque
+from .request_reader import read_opaque
+from .shapes import ANSWER, CALL, LAST_DELTA, LAST_EVENT, STARTS, THINKING
 
 Events = Sequence[ir.StreamEvent]
 
@@ -22,6 +24,7 @@ DELTAS: Mapping[str, tuple[str, str]] = {
     "text_delta": ("text", "text"), "thinking_delta": ("thinking", "thinking"),
     "signature_delta": ("thinking", "signature"), "input_json_delta": ("tool_use", "partial_json"),
 }  # fmt: skip
+SIGNS_OF_LIFE = frozenset({"ping", "message"})  # the latter names events without a type
 GROWING: Mapping[str, ir.Part] = {"text": ir.Text(""), "thinking": ir.Thinking("", "", VENDOR)}
 
 
@@ -72,7 +75,7 @@ class StreamReader:
 
     __slots__ = (
         "_answer_id", "_block", "_called", "_citations", "_held", "_index", "_input", "_kind", "_late", "_open", "_over",
-        "_started", "_stopped", "_usage", "_waiting",
+        "_started", "_stopped", "_unread", "_usage", "_waiting",
     )  # fmt: skip
     done = False  # message_stop becomes Finished
 
@@ -88,6 +91,7 @@ class StreamReader:
         self._waiting: list[Block] = []  # events of blocks that began while a call was open
         self._usage: Block = {}
         self._late: dict[str, Any] = {}  # for Finished
+        self._unread: ir.Extras = ir.NOTHING  # the same
         self._answer_id = ""
 
     def feed(self, event: Event) -> Events:
@@ -106,10 +110,15 @@ class StreamReader:
             return self._delta(data)
         handle = self._HANDLERS.get(str(kind))
         if handle is None:
+            self._lose({} if kind in SIGNS_OF_LIFE else {str(kind): True})
             return ()
         if self._started or kind in ("message_start", "error"):
             return handle(self, data)
         return [*self._begin({}), *handle(self, data)]
+
+    def _lose(self, names: Mapping[str, Any]) -> None:
+        if names:
+            self._unread = both(self._unread, {ir.UNREAD: names})
 
     def close(self) -> Events:
         """Nothing when all came; else StreamCut."""
@@ -135,7 +144,7 @@ class StreamReader:
             return self._on_failure(verdict.second_start()) if is_other else usage
         self._started = True
         self._answer_id = str(fields.get("id") or "")
-        extras = own(fields, ANSWER_FIELDS)
+        extras = own(fields, ANSWER)
         start = ir.Started(self._answer_id, str(fields.get("model") or ""), 0, tier_of(fields), extras)
         return [start, *usage]
 
@@ -157,10 +166,12 @@ class StreamReader:
         events = [*self._end_part()]
         self._open, self._block, self._kind = True, data.get("index"), kind
         if kind in GROWING:
+            self._unread = both(self._unread, unread(block, STARTS[kind]))
             return [*events, *self._grow(block, kind)]
         if kind == "tool_use":
             return [*events, self._call(block)]
         if kind == "redacted_thinking":
+            self._unread = both(self._unread, unread(block, THINKING))
             return [*events, self._part(ir.Thinking("", "", VENDOR, str(block.get("data") or "")))]
         self._held = Held({**block, "type": kind})
         return events
@@ -185,7 +196,7 @@ class StreamReader:
             return self._part(ir.Text(""))
         self._called = True
         call_id = str(block.get("id") or "") or mint_id(self._answer_id, self._index, name)
-        return self._part(ir.ToolCall(call_id, name, extras=own(block, CALL_FIELDS)))
+        return self._part(ir.ToolCall(call_id, name, extras=own(block, CALL)))
 
     def _delta(self, data: Block) -> Events:
         delta = data.get("delta")
@@ -218,6 +229,8 @@ class StreamReader:
         elif delta.get("type") == "citations_delta" and self._open and self._kind == "text":
             self._citations.append(delta.get("citation"))
             return (ir.PartDelta(self._index, extras={VENDOR: {"citations": list(self._citations)}}),)
+        else:
+            self._lose({str(delta.get("type")): True})
         return ()
 
     def _end_part(self) -> list[ir.StreamEvent]:
@@ -266,6 +279,7 @@ class StreamReader:
             return events
         if fields.get("container"):
             self._late["container"] = fields["container"]
+        self._unread = both(self._unread, both(unread(fields, LAST_DELTA), unread(data, LAST_EVENT)))
         if data.get("context_management"):
             self._late["context_management"] = data["context_management"]
         if with_usage(self._usage, data):
@@ -287,7 +301,7 @@ class StreamReader:
         if self._over:
             return events
         self._over = True
-        return [*events, ir.Finished({VENDOR: self._late} if self._late else ir.NOTHING)]
+        return [*events, ir.Finished(both({VENDOR: self._late} if self._late else ir.NOTHING, self._unread))]
 
     _HANDLERS: ClassVar[Mapping[str, Callable[[Any, Block], Events]]] = {
         "message_start": _begin, "content_block_start": _block_start, "content_block_delta": lambda reader, data: (

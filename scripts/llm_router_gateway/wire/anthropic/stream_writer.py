@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from .. import ir
 from ..citations import Quoted
 from ..fields import compact
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_part, name_lost
 from ..names import own_names, pack_id
 from .answer import citation_of, enclose, thinking_block, write_stop, write_whole_block
-from .common import VENDOR, Block, Lost, error_event, event_bytes, mine, write_tier, write_usage
+from .common import VENDOR, Block, Lost, error_event, event_bytes, own_fields, write_tier, write_usage
 
 as_json = json.JSONEncoder(ensure_ascii=False).encode  # of a text: no parse of options each time
 
@@ -84,7 +84,7 @@ class StreamWriter:
         return event_bytes("message_start", {"type": "message_start", "message": {
             "id": start.id or self._request.answer_id, "type": "message", "role": "assistant",
             "model": start.model or self._request.model, "content": [], "stop_reason": None, "stop_sequence": None,
-            "usage": usage, **mine(start.extras),
+            "usage": usage, **own_fields(start.extras),
         }})  # fmt: skip
 
     def _open_block(self, block: Block, delta: str = "", field: str = "") -> bytes:
@@ -101,6 +101,7 @@ class StreamWriter:
     def _part_start(self, event: ir.PartStart) -> bytes:
         part = event.part
         self._part, self._cited = part, 0
+        lose_part(part, VENDOR, self._lost)
         if isinstance(part, ir.Text):
             self._quoted.say("")  # its words are not needed: pages are told at its end
             return self._more(part.text, "", part.extras)
@@ -124,7 +125,7 @@ class StreamWriter:
     def _call(self, part: ir.ToolCall) -> bytes:
         self._called = True
         name = self._names.get(part.name, part.name)
-        block = {"type": "tool_use", "id": pack_id(part), "name": name, "input": {}, **mine(part.extras)}
+        block = {"type": "tool_use", "id": pack_id(part), "name": name, "input": {}, **own_fields(part.extras)}
         head = self._open_block(block, "input_json_delta", "partial_json")
         return head + self._piece(part.arguments_text) if part.arguments_text else head
 
@@ -211,7 +212,7 @@ class StreamWriter:
         if self._usage is None:
             name_lost(self._lost, "usage")
         lose_extras(event.extras, VENDOR, self._lost)
-        delta = {**write_stop(self._stop, self._called, self._lost), **mine(event.extras)}
+        delta = {**write_stop(self._stop, self._called, self._lost), **own_fields(event.extras)}
         fields = {"type": "message_delta", "delta": delta, "usage": write_usage(self._usage, self._request.input_estimate)}
         return self._head() + event_bytes("message_delta", fields) + event_bytes("message_stop", {"type": "message_stop"})
 

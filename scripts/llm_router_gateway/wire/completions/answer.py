@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir
-from ..citations import lose_citations
+from ..citations import lose_all_extras
 from ..error_bodies import error_body
 from ..fields import compact
 from ..losses import only_text
@@ -64,8 +64,9 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
          "finish_reason": REASON[each.stop.reason]}
         for number, each in enumerate(answer.candidates)
     ]  # fmt: skip
+    lose_all_extras(answer, lost)
     for each in answer.candidates:
-        lose_citations(each, lost)
+        lose_all_extras(each, lost)
     body = head_of(answer.id, answer.model or request.model, answer.created) | {"choices": choices}
     return body | ({"usage": write_usage(answer.usage)} if answer.usage is not None else {})
 

@@ -9,12 +9,14 @@ from typing import Any
 from ...errors import BadRequest, GatewayError, UnknownModel
 from .. import ir
 from ..fields import integer, items, number, obj, refuse, text, truth
+from ..shapes import both, shape, unread
 
 OPENAI = "openai"
 FIELDS = frozenset({
     "model", "prompt", "stream", "stream_options", "max_tokens", "temperature", "top_p", "presence_penalty",
     "frequency_penalty", "seed", "stop", "n", "best_of", "user", "suffix", "echo", "logprobs",
 })  # fmt: skip
+STREAM_OPTIONS = shape("include_usage", "include_obfuscation")
 # What only a server that completes texts can do.
 UPSTREAMS_OWN = ("suffix", "echo", "logprobs")
 CHAT_WORDS = re.compile(r"chat model|chat[/ ]completions", re.IGNORECASE)
@@ -96,5 +98,5 @@ def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream:
         stop=read_stop(fields.get("stop")),
         n=integer(fields.get("n"), "n"),
         user=text(fields.get("user") or "", "user"),
-        extras={OPENAI: rest} if rest else ir.NOTHING,
+        extras=both({OPENAI: rest} if rest else ir.NOTHING, unread(options, STREAM_OPTIONS, "stream_options.")),
     )

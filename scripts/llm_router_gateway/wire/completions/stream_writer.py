@@ -8,7 +8,7 @@ from __future__ import annotations
 from json.encoder import encode_basestring as quoted
 
 from .. import ir
-from ..citations import lose_citations
+from ..citations import lose_all_extras
 from ..fields import compact
 from ..losses import only_text
 from .answer import REASON, head_of, write_usage
@@ -33,7 +33,7 @@ class StreamWriter:
 
     def _write_event(self, event: ir.StreamEvent) -> str:
         if not isinstance(event, ir.PartDelta) or event.extras:
-            lose_citations(event, self._lost)
+            lose_all_extras(event, self._lost)
         if isinstance(event, ir.PartDelta):
             return self._write_choice(event.candidate, event.text) if isinstance(self._parts[event.candidate], ir.Text) else ""
         if isinstance(event, ir.PartStart):

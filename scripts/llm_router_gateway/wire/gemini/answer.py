@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..citations import GROUNDING, gather, grounding
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_part, name_lost
 from ..names import own_names
+from ..shapes import EMPTY, Shape, knows_below
 from .common import FINISH, FINISH_OF, OMITTED_ZEROS, UNTOLD, VENDOR, Fields, error_in, fields_of, many, pack_signature
-from .request_reader import Calls, read_part
+from .request_reader import Calls, own, read_part
 from .request_writer import write_part
+from .shapes import ANSWER, CANDIDATE
 
 # ----------------------------------------------------------------------------------------------------------- answer, read
-
-CANDIDATE_EXTRAS = ("groundingMetadata", "citationMetadata", "urlContextMetadata", "safetyRatings", "logprobsResult",
-                    "avgLogprobs", "finishMessage")  # fmt: skip
-PLAIN_CANDIDATE = {"content", "index"}  # of a chunk on the way
-ANSWER_EXTRAS = ("promptFeedback", "modelStatus")
 
 
 def count(value: Any) -> int:
@@ -61,9 +58,12 @@ def stop_of(native: str, has_calls: bool, extras: ir.JSON = ir.NOTHING) -> ir.St
     return ir.Stop(reason, native)
 
 
-def extras_in(fields: Mapping[str, Any], names: Iterable[str]) -> ir.Extras:
-    found = {name: fields[name] for name in names if fields.get(name) not in (None, [], {})}
-    return {VENDOR: found} if found else ir.NOTHING
+def extras_in(fields: Fields, known: Shape) -> ir.Extras:
+    """What an answer or a candidate says beside what is read of it."""
+    if known.fields.issuperset(fields) and (known.is_leaf or knows_below(known, fields)):
+        return ir.NOTHING
+    found = {name: value for name, value in fields.items() if name in known.fields or value not in EMPTY}
+    return own(found, known)
 
 
 def created_at(value: Any) -> int:
@@ -92,7 +92,7 @@ def read_candidate(value: Any, path: str, calls: Calls) -> ir.Candidate:
     parts = tuple(read_part(part, f"{path}.content.parts[{index}]", calls) for index, part in where)
     has_calls = any(isinstance(part, ir.ToolCall) for part in parts)
     stop = stop_of(str(fields.get("finishReason", "")), has_calls)
-    return ir.Candidate(parts, stop, extras_in(fields, CANDIDATE_EXTRAS))
+    return ir.Candidate(parts, stop, extras_in(fields, CANDIDATE))
 
 
 def answer_in(body: Mapping[str, Any]) -> ir.Answer:
@@ -108,7 +108,7 @@ def answer_in(body: Mapping[str, Any]) -> ir.Answer:
     return ir.Answer(
         id=id, model=str(fields.get("modelVersion", "")), usage=usage_of(fields.get("usageMetadata")),
         candidates=read or (ir.Candidate((), ir.Stop("refusal", blocked)),),
-        created=created_at(fields.get("createTime")), extras=extras_in(fields, ANSWER_EXTRAS),
+        created=created_at(fields.get("createTime")), extras=extras_in(fields, ANSWER),
     )  # fmt: skip
 
 
@@ -166,6 +166,7 @@ def answer_call(part: ir.ToolCall, names: Mapping[str, str], lost: list[str]) ->
 
 def answer_part(part: ir.Part, names: Mapping[str, str], shown: bool, lost: list[str]) -> Fields | None:
     """One part for the caller; None where there is nothing to show."""
+    lose_part(part, VENDOR, lost)
     if isinstance(part, ir.ToolCall):
         return answer_call(part, names, lost)
     if isinstance(part, ir.Thinking):

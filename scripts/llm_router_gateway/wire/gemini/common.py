@@ -124,6 +124,11 @@ def fields_of(value: Any, path: str) -> Fields:
     return {camel(name) if "_" in name else name: each for name, each in obj(value, path).items() if each is not None}
 
 
+def normalize(fields: Mapping[str, Any]) -> Fields:
+    """The same of what is an object."""
+    return fields_of(fields, "")
+
+
 def many(value: Any, path: str) -> list[Any]:
     """A repeated field; as Google does, one object stands for a list of one."""
     return value if isinstance(value, list) else [] if value is None else [obj(value, path)]

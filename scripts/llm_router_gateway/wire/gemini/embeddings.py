@@ -25,7 +25,7 @@ def text_in(request: Mapping[str, Any], path: str) -> str:
         text = part.get("text") if isinstance(part, dict) else None
         if not isinstance(text, str):
             where = f"{path}content.parts[{number}]"
-            raise BadRequest(f"{where} is no text, and only texts become vectors here", details={"path": where})
+            raise BadRequest(f"{where} is not text, and only texts become vectors here", details={"path": where})
         texts.append(text)
     return "".join(texts)
 

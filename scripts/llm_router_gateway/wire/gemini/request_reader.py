@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -13,6 +13,7 @@ from ..fields import compact, integer, obj, refuse, text, truth
 from ..losses import with_extras
 from ..names import mint_id
 from ..open_calls import OpenCalls
+from ..shapes import Shape, all_unread, both, knows_below, unread, with_unread
 from .common import (
     FILE_ID,
     MEDIA_TYPES,
@@ -24,10 +25,12 @@ from .common import (
     Fields,
     fields_of,
     many,
+    normalize,
     standard_base64,
     unpack_signature,
 )
 from .schema import from_gemini
+from .shapes import CONFIG, CONTENT, PART, SEARCH
 
 # ------------------------------------------------------------------------------------------------------------ parts, read
 
@@ -54,15 +57,17 @@ class Calls:
 
 def read_signature(fields: Fields, path: str) -> tuple[str, str, str]:
     """(vendor, signature, data) of a part."""
+    if "thoughtSignature" not in fields:
+        return "", "", ""
     return unpack_signature(text(fields.get("thoughtSignature", ""), f"{path}.thoughtSignature"))
 
 
 def read_call(fields: Fields, path: str, calls: Calls) -> ir.ToolCall:
-    own = fields_of(fields["functionCall"], f"{path}.functionCall")
-    name = text(own.get("name", ""), f"{path}.functionCall.name")
-    arguments = obj(own.get("args", {}), f"{path}.functionCall.args")
+    where = f"{path}.functionCall"
+    own = fields_of(fields["functionCall"], where)
+    name, arguments = text(own.get("name", ""), f"{where}.name"), obj(own.get("args", {}), f"{where}.args")
     stated = compact(arguments)
-    id = calls.call_id(text(own.get("id", ""), f"{path}.functionCall.id"), name, path, stated)
+    id = calls.call_id(text(own.get("id", ""), f"{where}.id"), name, path, stated)
     vendor, signature, _ = read_signature(fields, path)
     return ir.ToolCall(id, name, stated, arguments, signature=signature, vendor=vendor or VENDOR)
 
@@ -126,11 +131,6 @@ def plain_result(response: ir.JSON) -> str | None:
     return None
 
 
-def result_text(response: ir.JSON) -> str:
-    plain = plain_result(response)
-    return plain if plain is not None else compact(response)
-
-
 def read_result(fields: Fields, path: str, calls: Calls) -> ir.ToolResult:
     """{"name": "f", "response": {"output": "42"}} -> ToolResult(its call's id, (Text("42"),), name="f")"""
     where = f"{path}.functionResponse"
@@ -138,12 +138,14 @@ def read_result(fields: Fields, path: str, calls: Calls) -> ir.ToolResult:
     name = text(own.get("name", ""), f"{where}.name")
     id = calls.result_id(text(own.get("id", ""), f"{where}.id"), name, path)
     response = obj(own.get("response", {}), f"{where}.response")
-    parts: list[ir.Text | ir.Media | ir.Opaque] = [ir.Text(result_text(response))]
-    parts += [read_result_part(each, f"{where}.parts[{index}]") for index, each in enumerate(many(own.get("parts"), where))]
+    plain = plain_result(response)
+    parts: list[ir.Text | ir.Media | ir.Opaque] = [ir.Text(plain if plain is not None else compact(response))]
+    if "parts" in own:
+        parts += [read_result_part(each, f"{where}.parts[{index}]") for index, each in enumerate(many(own["parts"], where))]
     extras: Fields = {key: own[key] for key in ("willContinue", "scheduling") if key in own}
     return ir.ToolResult(
         id, tuple(parts), is_error=response.keys() == {"error"}, name=name, vendor=VENDOR,
-        data=None if plain_result(response) is not None else response, extras={VENDOR: extras} if extras else ir.NOTHING,
+        data=None if plain is not None else response, extras={VENDOR: extras} if extras else ir.NOTHING,
     )  # fmt: skip
 
 
@@ -179,16 +181,11 @@ PART_READERS: Mapping[str, Callable[[Fields, str, Calls], ir.Part]] = {
 }
 
 
-PART_FIELDS = frozenset({*PART_READERS, "thought", "thoughtSignature", "videoMetadata", "mediaResolution"})
-CONTENT_FIELDS = frozenset({"role", "parts"})
-
-
-def own(value: Any, known: frozenset[str]) -> ir.Extras:
+def own(fields: Fields, known: Shape) -> ir.Extras:
     """The fields that have no neutral place; nulls say nothing."""
-    if known.issuperset(value):
-        return ir.NOTHING
-    rest = {name: each for name, each in fields_of(value, "").items() if name not in known}
-    return {VENDOR: rest} if rest else ir.NOTHING
+    if known.fields.issuperset(fields):
+        return ir.NOTHING if known.is_leaf or knows_below(known, fields) else with_unread(ir.NOTHING, fields, known, normalize)
+    return with_unread({VENDOR: {name: fields[name] for name in fields if name not in known.fields}}, fields, known, normalize)
 
 
 def read_part(value: Any, path: str, calls: Calls) -> ir.Part:
@@ -196,9 +193,9 @@ def read_part(value: Any, path: str, calls: Calls) -> ir.Part:
     fields = fields_of(value, path)
     for name, reader in PART_READERS.items():
         if name in fields:
-            return reader(fields, path, calls)
+            return with_extras(reader(fields, path, calls), own(fields, PART))
     if "thoughtSignature" in fields:
-        return read_text({"text": "", **fields}, path, calls)
+        return with_extras(read_text({"text": "", **fields}, path, calls), own(fields, PART))
     kind = next((name for name in fields if name not in ("thought", "videoMetadata", "mediaResolution")), "part")
     return ir.Opaque(VENDOR, kind, value)
 
@@ -224,8 +221,8 @@ def read_content(value: Any, path: str, calls: Calls) -> ir.Message:
     if role is None:
         refuse(f"{path}.role", "must be user or model")
     parts = enumerate(many(fields.get("parts"), f"{path}.parts"))
-    found = (with_extras(read_part(part, f"{path}.parts[{at}]", calls), own(part, PART_FIELDS)) for at, part in parts)
-    return ir.Message(role, tuple(found), extras=own(fields, CONTENT_FIELDS))
+    found = tuple(read_part(part, f"{path}.parts[{at}]", calls) for at, part in parts)
+    return ir.Message(role, found, extras=own(fields, CONTENT))
 
 
 def joins(one: ir.Part, other: ir.Part) -> bool:
@@ -241,11 +238,13 @@ def join_parts(run: Sequence[ir.Part]) -> ir.Part:
     join_parts([Thinking("Hm", "", "gemini"), Thinking("", "s", "anthropic")]) -> Thinking("Hm", "s", "anthropic")
     """
     said = "".join(part.text for part in run if isinstance(part, ir.Text | ir.Thinking))
-    last = run[-1]
-    return replace(last, text=said) if isinstance(last, ir.Text | ir.Thinking) else last
+    last, extras = run[-1], run[-1].extras
+    for part in run[:-1]:
+        extras = both(extras, all_unread(part.extras))
+    return replace(last, text=said, extras=extras) if isinstance(last, ir.Text | ir.Thinking) else last
 
 
-def model_turn(messages: Iterable[ir.Message]) -> ir.Message:
+def model_turn(messages: Sequence[ir.Message]) -> ir.Message:
     """The model's contents in a row as one: Google's SDKs keep every chunk of a stream as a content of its own."""
     runs: list[list[ir.Part]] = []
     for part in (part for message in messages for part in message.parts):
@@ -253,7 +252,10 @@ def model_turn(messages: Iterable[ir.Message]) -> ir.Message:
             runs[-1].append(part)
         else:
             runs.append([part])
-    return ir.Message("assistant", tuple(run[0] if len(run) == 1 else join_parts(run) for run in runs))
+    extras: ir.Extras = ir.NOTHING
+    for message in messages:
+        extras = both(extras, all_unread(message.extras))
+    return ir.Message("assistant", tuple(run[0] if len(run) == 1 else join_parts(run) for run in runs), extras=extras)
 
 
 def read_contents(value: Any) -> tuple[ir.Message, ...]:
@@ -270,10 +272,10 @@ def read_contents(value: Any) -> tuple[ir.Message, ...]:
     return tuple(messages)
 
 
-def read_system(value: Any) -> tuple[ir.Part, ...]:
+def read_system(value: Any) -> ir.Message:
     if isinstance(value, str):
-        return (ir.Text(value),)
-    return read_content(value, "systemInstruction", Calls()).parts if value is not None else ()
+        return ir.Message("system", (ir.Text(value),))
+    return read_content(value, "systemInstruction", Calls()) if value is not None else ir.Message("system", ())
 
 
 def read_declaration(value: Any, path: str) -> ir.Tool:
@@ -295,10 +297,10 @@ def read_tools(value: Any) -> tuple[ir.Tool, ...]:
         fields = fields_of(tool, path)
         for place, declared in enumerate(many(fields.pop("functionDeclarations", None), f"{path}.functionDeclarations")):
             found.append(read_declaration(declared, f"{path}.functionDeclarations[{place}]"))
-        found += [
-            ir.Tool(name, vendor=VENDOR, value={name: own}, search=ir.WebSearch() if name == "googleSearch" else None)
-            for name, own in fields.items()
-        ]
+        for name, own in fields.items():
+            search = ir.WebSearch() if name == "googleSearch" else None
+            unsaid = unread(own, SEARCH, f"{name}.", normalize) if search is not None and isinstance(own, dict) else ir.NOTHING
+            found.append(ir.Tool(name, vendor=VENDOR, value={name: own}, extras=unsaid, search=search))
     return tuple(found)
 
 
@@ -361,7 +363,7 @@ def read_extras(fields: Fields, config: Fields, tool_config: Fields) -> ir.Extra
     for name, value in calling.items():
         if name not in ("mode", "allowedFunctionNames") or value == "VALIDATED":
             found[f"toolConfig.functionCallingConfig.{name}"] = value
-    return {VENDOR: found} if found else ir.NOTHING
+    return both({VENDOR: found} if found else ir.NOTHING, unread(config, CONFIG, "generationConfig.", normalize))
 
 
 def read_request(body: Mapping[str, Any], *, model: str | None = None, stream: bool | None = None) -> ir.Request:
@@ -372,11 +374,12 @@ def read_request(body: Mapping[str, Any], *, model: str | None = None, stream: b
     fields = fields_of(body, "body")
     config = fields_of(fields.get("generationConfig", {}), "generationConfig")
     tool_config = fields_of(fields.get("toolConfig", {}), "toolConfig")
+    system = read_system(fields.get("systemInstruction"))
     sampling = {name: reader(config.get(wire), f"generationConfig.{wire}") for wire, (name, reader) in SAMPLING.items()}
     return ir.Request(
         model=model or text(fields.get("model", ""), "model").removeprefix("models/"),
         messages=read_contents(fields.get("contents")),
-        system=read_system(fields.get("systemInstruction")),
+        system=system.parts,
         tools=read_tools(fields.get("tools")),
         tool_choice=read_choice(tool_config),
         stream=bool(stream),
@@ -386,6 +389,6 @@ def read_request(body: Mapping[str, Any], *, model: str | None = None, stream: b
         response_format=read_format(config),
         metadata={key: str(value) for key, value in fields_of(fields.get("labels", {}), "labels").items()},
         service_tier=text(fields.get("serviceTier", ""), "serviceTier"),
-        extras=read_extras(fields, config, tool_config),
+        extras=both(read_extras(fields, config, tool_config), all_unread(system.extras)),
         **sampling,
     )

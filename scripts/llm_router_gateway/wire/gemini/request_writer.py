@@ -10,7 +10,7 @@ from typing import Any
 from .. import ir
 from ..efforts import OFF_LOST, ORDER, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_unread, name_lost
 from ..names import MINTED, safe_name
 from ..pairing import pair_results
 from ..schemas import object_at_root
@@ -120,6 +120,7 @@ def write_text(part: ir.Text, lost: list[str]) -> list[Fields]:
 
 def write_thinking(part: ir.Thinking, lost: list[str]) -> list[Fields]:
     """Only Gemini's own thoughts go back; whose they are shows the signature's vendor."""
+    lose_unread(part.extras, lost)
     if part.vendor != VENDOR:
         if part.text or part.signature or part.data:
             name_lost(lost, "thinking")
@@ -160,6 +161,7 @@ def id_of(call: ir.ToolCall) -> Fields:
 def write_call(part: ir.ToolCall, lost: list[str]) -> list[Fields]:
     if part.cache_control is not None:
         name_lost(lost, "cache_control")
+    lose_extras(part.extras, VENDOR, lost)
     arguments = dict(part.arguments) if part.arguments is not None else {"input": part.arguments_text}
     if part.arguments is None and not part.custom:
         name_lost(lost, "tool_call.arguments=text")  # not an object: Gemini has no place for another text
@@ -178,7 +180,8 @@ def words_of(result: ir.ToolResult, lost: list[str]) -> str:
         if isinstance(part, ir.Text):
             note_text(part, lost)
             words.append(part.text)
-        elif isinstance(part, ir.Media | ir.Opaque) and part.text:
+        elif part.text:
+            lose_extras(part.extras, VENDOR, lost)
             words.append(part.text)
         elif isinstance(part, ir.Opaque):
             name_lost(lost, part.kind)
@@ -187,11 +190,13 @@ def words_of(result: ir.ToolResult, lost: list[str]) -> str:
 
 def write_lone_result(part: ir.ToolResult, lost: list[str]) -> list[Fields]:
     """A result where none can be: in the model's own turn."""
+    lose_extras(part.extras, VENDOR, lost)
     name_lost(lost, "tool_result=orphan")
     return [{"text": words_of(part, lost)}]
 
 
 def write_refusal(part: ir.Refusal, lost: list[str]) -> list[Fields]:
+    lose_unread(part.extras, lost)
     return [{"text": part.text}] if part.text else []
 
 
@@ -346,6 +351,7 @@ def write_tools(body: Fields, request: ir.Request, target: Target, lost: list[st
         if tool.vendor == VENDOR:
             others.append(dict(tool.value or {}))
         elif tool.search is not None and not functions:
+            lose_unread(tool.extras, lost)
             others.append(write_search(tool.search, lost))
         elif tool.vendor:
             name_lost(lost, f"{path}={tool.name}")

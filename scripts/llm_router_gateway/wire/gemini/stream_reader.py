@@ -9,11 +9,9 @@ from typing import Any
 from ...errors import BadRequest, GatewayError, StreamCut, UpstreamFailed
 from .. import ir, verdict
 from ..fields import compact
+from ..shapes import all_unread, both, unread
 from ..sse import Event
 from .answer import (
-    ANSWER_EXTRAS,
-    CANDIDATE_EXTRAS,
-    PLAIN_CANDIDATE,
     block_reason,
     count,
     created_at,
@@ -22,8 +20,11 @@ from .answer import (
     stop_of,
     usage_of,
 )
-from .common import MAX_ARGUMENT_ITEMS, STEP, VENDOR, Fields, dicts, error_in, fields_of
+from .common import MAX_ARGUMENT_ITEMS, STEP, VENDOR, Fields, dicts, error_in, fields_of, normalize
 from .request_reader import Calls, read_call, read_part
+from .shapes import ANSWER, CANDIDATE, CONTENT, STREAMED_CALL
+
+PLAIN_CANDIDATE = frozenset({"content", "index"})  # of a chunk on the way
 
 
 class ArgumentPieces:
@@ -78,7 +79,7 @@ class ArgumentPieces:
 class Side:
     """One candidate of a stream: its parts so far, the one that is open, and why it ended."""
 
-    __slots__ = ("arguments", "extras", "has_calls", "index", "native", "number", "open", "signed")
+    __slots__ = ("arguments", "extras", "has_calls", "index", "native", "number", "open", "signed", "unread")
 
     def __init__(self, candidate: int) -> None:
         self.number = candidate
@@ -89,6 +90,7 @@ class Side:
         self.has_calls = False
         self.native: str | None = None
         self.extras: Fields = {}
+        self.unread: ir.Extras = ir.NOTHING
 
     def close_part(self) -> list[ir.StreamEvent]:
         if self.open is None:
@@ -138,7 +140,9 @@ class Side:
 
     def _start_call(self, part: Fields, calls: Calls) -> tuple[list[ir.StreamEvent], str]:
         """(the events that begin a call, the arguments that came with it)."""
-        found = read_call(fields_of(part, "part"), f"parts[{self.index + 1}]", calls)
+        fields = fields_of(part, "part")
+        found = read_call(fields, f"parts[{self.index + 1}]", calls)
+        self.unread = both(self.unread, unread(fields, STREAMED_CALL, spell=normalize))
         self.has_calls = True
         begun = ir.ToolCall(found.id, found.name, signature=found.signature, vendor=found.vendor)
         return self.start(begun), found.arguments_text
@@ -148,7 +152,7 @@ class Side:
         return [*events, ir.PartDelta(self.index, arguments, "", self.number), *self.close_part()]
 
     def finish(self) -> list[ir.StreamEvent]:
-        extras = {VENDOR: self.extras} if self.extras else ir.NOTHING
+        extras = both({VENDOR: self.extras} if self.extras else ir.NOTHING, self.unread)
         return [*self.close_part(), ir.Stopped(stop_of(self.native or "", self.has_calls), self.number, extras)]
 
 
@@ -159,13 +163,14 @@ class StreamReader:
     Some models repeat finishReason on every chunk, so it ends nothing by itself; `done` says that nothing more is needed.
     """
 
-    __slots__ = ("_blocked", "_calls", "_over", "_sides", "_started", "_usage")
+    __slots__ = ("_blocked", "_calls", "_extras", "_over", "_sides", "_started", "_usage")
 
     def __init__(self) -> None:
         self._started = self._over = False
         self._sides: dict[int, Side] = {}
         self._calls = Calls()
         self._usage: Any = None
+        self._extras: Fields = {}  # of the answer; what came last counts
         self._blocked = ""
 
     @property
@@ -185,7 +190,7 @@ class StreamReader:
             # OpenAI's last word, which some proxies add to every protocol.
             return [] if event.data.strip() == "[DONE]" else self._fail(UpstreamFailed("the upstream's stream is not JSON"))
         if not isinstance(chunk, dict):
-            return self._fail(UpstreamFailed("the upstream's stream holds what is no object"))
+            return self._fail(UpstreamFailed("the upstream's stream holds what is not an object"))
         if "error" in chunk:
             return self._fail(error_in(chunk["error"], 502))
         try:
@@ -199,8 +204,9 @@ class StreamReader:
         events: list[ir.StreamEvent] = [] if self._started else self._start(chunk)
         for candidate in dicts(chunk.get("candidates")):
             events += self._candidate(candidate)
-        if "promptFeedback" in chunk:
-            self._blocked = block_reason(chunk)
+        if not ANSWER.fields.issuperset(chunk):
+            self._blocked = block_reason(chunk) or self._blocked
+            self._extras.update(extras_in(chunk, ANSWER).get(VENDOR, {}))
         usage = chunk.get("usageMetadata")
         if usage is not None and usage != self._usage:
             self._usage = usage
@@ -213,7 +219,7 @@ class StreamReader:
         self._started = True
         self._calls.seed = seed_of(chunk)
         model, created = str(chunk.get("modelVersion", "")), created_at(chunk.get("createTime"))
-        return [ir.Started(str(chunk.get("responseId", "")), model, created, extras=extras_in(chunk, ANSWER_EXTRAS))]
+        return [ir.Started(str(chunk.get("responseId", "")), model, created)]
 
     def _candidate(self, candidate: Fields) -> list[ir.StreamEvent]:
         place = count(candidate.get("index"))
@@ -221,12 +227,17 @@ class StreamReader:
         if side is None:
             side = self._sides[place] = Side(place)
         content = candidate.get("content")
+        content = content if isinstance(content, dict) else {}
         events: list[ir.StreamEvent] = []
-        for part in dicts(content.get("parts")) if isinstance(content, dict) else ():
+        for part in dicts(content.get("parts")):
             events += self._part(part, side)
-        if not candidate.keys() <= PLAIN_CANDIDATE:
-            side.native = str(candidate.get("finishReason") or "") or side.native
-            side.extras.update(extras_in(candidate, CANDIDATE_EXTRAS).get(VENDOR, {}))
+        if PLAIN_CANDIDATE.issuperset(candidate) and CONTENT.fields.issuperset(content):  # as nearly all
+            return events
+        side.native = str(candidate.get("finishReason") or "") or side.native
+        found = extras_in(candidate, CANDIDATE)
+        if found is not ir.NOTHING:
+            side.extras.update(found.get(VENDOR, {}))
+            side.unread = both(side.unread, {ir.UNREAD: found.get(ir.UNREAD, {})})
         return events
 
     def _part(self, part: Fields, side: Side) -> list[ir.StreamEvent]:
@@ -237,6 +248,7 @@ class StreamReader:
             return side.call(part, self._calls)
         found = read_part(part, "part", self._calls)
         if isinstance(found, ir.Text | ir.Thinking):
+            side.unread = both(side.unread, all_unread(found.extras))
             return side.grow(type(found), found.text, found.signature)
         return side.whole(found)
 
@@ -253,7 +265,7 @@ class StreamReader:
             events += side.finish()
         if not self._sides:
             events.append(ir.Stopped(ir.Stop("refusal", self._blocked)))
-        return [*events, ir.Finished()]
+        return [*events, ir.Finished({VENDOR: self._extras} if self._extras else ir.NOTHING)]
 
     def _fail(self, error: GatewayError) -> list[ir.StreamEvent]:
         self._over = True

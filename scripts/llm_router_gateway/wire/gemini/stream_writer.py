@@ -9,7 +9,7 @@ from ...errors import GatewayError
 from .. import ir
 from ..citations import GROUNDING, Quoted, grounding
 from ..fields import compact
-from ..losses import lose_extras
+from ..losses import lose_extras, lose_part
 from ..names import own_names
 from .answer import answer_call, answer_part, shows_thoughts, write_stop, write_usage
 from .common import VENDOR, Fields, frame, pack_signature, write_error
@@ -94,6 +94,7 @@ class StreamWriter:
     def _part_start(self, event: ir.PartStart) -> bytes:
         part = event.part
         self._open[event.candidate] = Waiting(part)
+        lose_part(part, VENDOR, self._lost)
         if isinstance(part, ir.Text):
             quoted = self._quoted.setdefault(event.candidate, Quoted(VENDOR))
             lose_extras(quoted.begin(part.extras), VENDOR, self._lost)

@@ -15,9 +15,9 @@ from typing import Any
 
 from ...errors import GatewayError
 from .. import ir
-from ..citations import lose_citations
+from ..citations import lose_all_extras
 from ..fields import compact
-from ..losses import name_lost
+from ..losses import lose_part, name_lost
 from ..names import own_names, pack_id
 
 REASON: Mapping[str, str] = {
@@ -78,6 +78,7 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
     said = thought = ""
     calls = []
     for part in first.parts:
+        lose_part(part, "", lost)
         if isinstance(part, ir.Text):
             said += part.text
         elif isinstance(part, ir.Thinking):
@@ -86,7 +87,8 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
             calls.append(call_of(part, names, lost))
         else:
             said += text_of(part, lost)
-    lose_citations(first, lost)
+    lose_all_extras(first, lost)
+    lose_all_extras(answer, lost)
     head = {"model": answer.model or request.model, "created_at": date_of(answer.created)}
     if calls and request.reply.echo.get("generates"):
         name_lost(lost, "tool_calls")

@@ -15,6 +15,7 @@ from typing import Any
 from .. import ir
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
 from ..names import mint_id, unpack_id
+from ..shapes import both, shape, unread
 
 OWN = "ollama"
 FIELDS = frozenset({
@@ -29,6 +30,10 @@ LOADING = frozenset({
     "num_ctx", "num_batch", "num_gpu", "main_gpu", "low_vram", "use_mmap", "use_mlock", "num_thread", "num_keep", "numa",
     "f16_kv", "logits_all", "vocab_only", "embedding_only",
 })  # fmt: skip
+# Messages and tools, as github.com/ollama/ollama, docs/api.md has them (2026-11), and what its clients add.
+CALL = shape("id", "type", "index", function=shape("index", "name", "arguments"))
+MESSAGE = shape("role", "content", "thinking", "images", "tool_name", "name", "tool_call_id", tool_calls=CALL)
+TOOL = shape("type", function=shape("name", "description", "parameters"))
 MAGIC = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
 ROLES: Mapping[str, ir.Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 
@@ -61,6 +66,7 @@ class Conversation:
     def __init__(self) -> None:
         self.system: list[ir.Part] = []
         self.messages: list[ir.Message] = []
+        self.unread: ir.Extras = ir.NOTHING  # of what stands before the conversation
         self._open: list[ir.ToolCall] = []
 
     def add(self, message: Mapping[str, Any], path: str) -> None:
@@ -82,10 +88,12 @@ class Conversation:
         parts += [
             self._call(obj(call, f"{path}.tool_calls[{at}]"), f"{path}.tool_calls[{at}]") for at, call in enumerate(calls)
         ]
+        extras = unread(message, MESSAGE)
         if known == "system" and not self.messages:
             self.system += parts
+            self.unread = both(self.unread, extras)
         else:
-            self.messages.append(ir.Message(known, tuple(parts)))
+            self.messages.append(ir.Message(known, tuple(parts), extras=extras))
 
     def _call(self, call: Mapping[str, Any], path: str) -> ir.ToolCall:
         inner = obj(call.get("function"), f"{path}.function")
@@ -101,7 +109,7 @@ class Conversation:
     def _result(self, message: Mapping[str, Any], path: str) -> None:
         call = self._match_call(message)
         parts = [ir.Text(text(message.get("content") or "", f"{path}.content"))]
-        result = ir.ToolResult(call.id, tuple(parts), name=call.name, vendor=call.vendor)
+        result = ir.ToolResult(call.id, tuple(parts), name=call.name, vendor=call.vendor, extras=unread(message, MESSAGE))
         last = self.messages[-1] if self.messages else None
         if last is not None and last.role == "user" and last.parts and isinstance(last.parts[-1], ir.ToolResult):
             self.messages[-1] = replace(last, parts=(*last.parts, result))
@@ -146,7 +154,7 @@ def read_tools(value: Any) -> tuple[ir.Tool, ...]:
         schema = given.get("parameters")
         made.append(ir.Tool(
             text(given.get("name"), f"{path}.name"), text(given.get("description") or "", f"{path}.description"),
-            None if schema in (None, []) else obj(schema, f"{path}.parameters"),
+            None if schema in (None, []) else obj(schema, f"{path}.parameters"), extras=unread(tool, TOOL),
         ))  # fmt: skip
     return tuple(made)
 
@@ -189,11 +197,11 @@ def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream:
         made.add(obj(message, f"messages[{at}]"), f"messages[{at}]")
     settings, rest = read_options(fields.get("options"))
     rest |= {name: value for name, value in fields.items() if name not in FIELDS and value not in (None, [], {}, "", False)}
-    wanted = truth(fields.get("stream"), "stream")
+    wanted, extras = truth(fields.get("stream"), "stream"), both({OWN: rest} if rest else ir.NOTHING, made.unread)
     return ir.Request(
         model=model if model is not None else text(fields.get("model"), "model"),
         messages=tuple(made.messages), system=tuple(made.system), tools=read_tools(fields.get("tools")),
         stream=stream if stream is not None else wanted is not False, include_usage=True,
         reasoning=read_think(fields.get("think")), response_format=read_format(fields.get("format")),
-        extras={OWN: rest} if rest else ir.NOTHING, reply=ir.Reply(echo={"generates": generates}), **settings,
+        extras=extras, reply=ir.Reply(echo={"generates": generates}), **settings,
     )  # fmt: skip

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ir
-from ..citations import lose_citations
+from ..citations import lose_all_extras
 from ..fields import compact
-from ..losses import name_lost
+from ..losses import lose_part, name_lost
 from ..names import own_names
 from .answer import call_of, date_of, end_of, message_of, text_of
 
@@ -40,7 +40,7 @@ class StreamWriter:
 
     def _write_event(self, event: ir.StreamEvent) -> str:
         if not isinstance(event, ir.PartDelta) or event.extras:
-            lose_citations(event, self._lost)
+            lose_all_extras(event, self._lost)
         if isinstance(event, ir.PartDelta):
             return self._delta(event.text)
         if isinstance(event, ir.PartStart):
@@ -62,6 +62,7 @@ class StreamWriter:
 
     def _begun(self, part: ir.Part) -> str:
         self._part, self._texts = part, []
+        lose_part(part, "", self._lost)
         if isinstance(part, ir.Text | ir.Thinking):
             return self._delta(part.text)
         if isinstance(part, ir.ToolCall):

@@ -12,25 +12,24 @@ from ..chat_parts import data_url
 from ..citations import ANNOTATIONS, gather, write_annotations
 from ..error_bodies import error_in, error_of
 from ..fields import compact
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_part, name_lost
 from ..names import mint_id, own_names, pack_id
+from ..shapes import both
 from ..tools import custom_names, free_text
 from .common import (
-    ANSWER_FIELDS,
     ANSWER_TIERS,
-    CHOICE_FIELDS,
     FINISH,
-    MESSAGE_FIELDS,
     OWN,
     REASON,
     count,
-    mine,
     own,
+    own_fields,
     read_usage,
     write_usage,
 )
 from .request_reader import message_parts
 from .request_writer import details_of
+from .shapes import ANSWER, CHOICE, MESSAGE
 from .stream_scanner import says
 
 # -------------------------------------------------------------------------------------------------------- reading answers
@@ -57,8 +56,7 @@ def stop_of(native: Any, parts_called: bool, refused: bool, matched: Any = None)
 
 def choice_extras(choice: Mapping[str, Any], message: Mapping[str, Any]) -> ir.Extras:
     """logprobs, annotations, audio and the like."""
-    rest = mine(own(choice, CHOICE_FIELDS)) | mine(own(message, MESSAGE_FIELDS))
-    return {OWN: rest} if rest else ir.NOTHING
+    return both(own(choice, CHOICE), own(message, MESSAGE))
 
 
 def read_candidate(choice: Any, answer_id: str, number: int) -> ir.Candidate:
@@ -93,7 +91,7 @@ def read_answer(body: Mapping[str, Any]) -> ir.Answer:
         raise UpstreamFailed(f"the upstream's answer cannot be read: {wrong.message}") from None
     return ir.Answer(
         answer_id, str(body.get("model") or ""), candidates, read_usage(body.get("usage")), count(body, "created"),
-        str(body.get("service_tier") or ""), own(body, ANSWER_FIELDS),
+        str(body.get("service_tier") or ""), own(body, ANSWER),
     )  # fmt: skip
 
 
@@ -152,6 +150,7 @@ class Message:
         self._more: dict[str, Any] = {}
 
     def add(self, part: ir.Part) -> None:
+        lose_part(part, OWN, self._lost)
         if isinstance(part, ir.Text):
             self._text(part)
         elif isinstance(part, ir.Thinking):
@@ -204,7 +203,7 @@ def write_candidate(candidate: ir.Candidate, number: int, callers: Callers, lost
     for part in candidate.parts:
         message.add(part)
     lose_extras(candidate.extras, OWN, lost)
-    extras = mine(candidate.extras)
+    extras = own_fields(candidate.extras)
     made = {"index": number, "message": message.finish(candidate.stop), "logprobs": extras.pop("logprobs", None)}
     if cited:
         extras[ANNOTATIONS] = [*(extras.get(ANNOTATIONS) or ()), *write_annotations(cited)]
@@ -224,7 +223,7 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
         body["usage"] = write_usage(answer.usage)
     body |= write_tier(answer.service_tier, lost)
     lose_extras(answer.extras, OWN, lost)
-    return body | mine(answer.extras)
+    return body | own_fields(answer.extras)
 
 
 def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:

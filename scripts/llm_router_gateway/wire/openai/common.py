@@ -38,9 +38,12 @@ from ...errors import GatewayError
 from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
+from ..shapes import EMPTY, Shape, knows_below, with_unread
 from ..sound import cost_in, is_count
+from .shapes import USAGE
 
 OWN = "openai"
+SEARCH = "web_search_options"  # a field of the request that says what other vendors have a tool for
 DONE = b"data: [DONE]\n\n"
 
 THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|gpt-oss|o[1-9]|codex|grok-3-mini|gemini-(?:2\.5|[3-9]))")
@@ -68,52 +71,23 @@ VENDORS = {name: vendor for vendor, name in FORMATS.items()}
 
 NEXT_NOTE = "[The {} that the tool returned {} in the next message.]"
 
-REQUEST_FIELDS = frozenset({
-    "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k",
-    "presence_penalty", "frequency_penalty", "seed", "logprobs", "top_logprobs", "stop", "n", "tools", "tool_choice",
-    "functions", "function_call", "parallel_tool_calls", "response_format", "reasoning_effort", "reasoning", "thinking",
-    "enable_thinking", "thinking_budget", "user", "safety_identifier", "metadata", "service_tier", "prompt_cache_key",
-})  # fmt: skip
-SWITCHES = frozenset({"web_search_options"})  # {} turns the search of the web on
-MESSAGE_FIELDS = frozenset({
-    "role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "reasoning_content", "reasoning",
-    "reasoning_details", "thinking_blocks", "extra_content", "thought_signature", "images", "index",
-})  # fmt: skip
-# Of an answer: read, or of no use outside this upstream.
-ANSWER_FIELDS = frozenset({
-    "id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation", "x_groq",
-    "request_id", "time_info", "usage_breakdown", "sla_metrics", "prompt_filter_results", "error", "nvext",
-})  # fmt: skip
-CHOICE_FIELDS = frozenset({
-    "index", "message", "delta", "finish_reason", "native_finish_reason", "stop_reason", "seed", "usage", "text",
-    "content_filter_results", "content_filter_result", "matched_stop", "token_ids",
-})  # fmt: skip
-USAGE_FIELDS = frozenset({
-    "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details", "cost",
-    "cached_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "prompt_time", "completion_time", "queue_time",
-    "total_time", "is_byok",
-})  # fmt: skip
-
 
 # ------------------------------------------------------------------------------------------------------- reading requests
 
 
-def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
-    """The fields that have no neutral place, under our name; nulls say nothing, and nor do empties that switch nothing on.
+def own(fields: Mapping[str, Any], known: Shape) -> ir.Extras:
+    """The fields that have no neutral place, under our name; nulls and empties say nothing.
 
-    own({"model": "m", "logit_bias": {"5": 1}, "store": None}, REQUEST_FIELDS) -> {"openai": {"logit_bias": {"5": 1}}}
+    own({"model": "m", "logit_bias": {"5": 1}, "store": None}, REQUEST) -> {"openai": {"logit_bias": {"5": 1}}}
     """
-    if known.issuperset(fields):
-        return ir.NOTHING
-    rest = {
-        name: value for name, value in fields.items()
-        if name not in known and (value not in (None, [], {}, "") or (name in SWITCHES and value is not None))
-    }  # fmt: skip
-    return {OWN: rest} if rest else ir.NOTHING
+    if known.fields.issuperset(fields):
+        return ir.NOTHING if known.is_leaf or knows_below(known, fields) else with_unread(ir.NOTHING, fields, known)
+    rest = {name: value for name, value in fields.items() if name not in known.fields and value not in EMPTY}
+    return with_unread({OWN: rest} if rest else ir.NOTHING, fields, known)
 
 
-def mine(extras: ir.Extras) -> dict[str, Any]:
-    """Our own vendor's fields of extras, to be put back: mine({"openai": {"store": True}}) -> {"store": True}"""
+def own_fields(extras: ir.Extras) -> dict[str, Any]:
+    """Our own vendor's fields of extras, to be put back: own_fields({"openai": {"store": True}}) -> {"store": True}"""
     return {} if extras is ir.NOTHING else dict(extras.get(OWN, ir.NOTHING))
 
 
@@ -163,7 +137,7 @@ def read_usage(usage: Any) -> ir.Usage | None:
     reasoning = min(output, max(thought, output - completion))
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        cost_in(usage) if "cost" in usage else None, own(usage, USAGE_FIELDS),
+        cost_in(usage) if "cost" in usage else None, own(usage, USAGE),
     )  # fmt: skip
 
 
@@ -196,7 +170,7 @@ def write_usage(usage: ir.Usage) -> dict[str, Any]:
         "prompt_tokens_details": before | ({"cache_write_tokens": written} if written else {}),
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }  # fmt: skip
-    return made | ({"cost": usage.cost} if usage.cost is not None else {}) | mine(usage.extras)
+    return made | ({"cost": usage.cost} if usage.cost is not None else {}) | own_fields(usage.extras)
 
 
 def write_count(tokens: int) -> dict[str, Any]:

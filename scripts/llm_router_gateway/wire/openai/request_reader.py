@@ -12,7 +12,9 @@ from ..fields import compact, integer, items, number, obj, refuse, text, truth
 from ..losses import with_extras
 from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
-from .common import MESSAGE_FIELDS, OWN, REQUEST_FIELDS, VENDORS, own
+from ..shapes import all_unread, both, unread
+from .common import OWN, SEARCH, VENDORS, own
+from .shapes import MESSAGE, PARTS, REQUEST, RESULT_MESSAGE, SEARCH_OPTIONS, SYSTEM_MESSAGE
 
 NUMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 
@@ -99,7 +101,18 @@ def read_tool(tool: Any, path: str) -> ir.Tool:
 def read_tools(fields: Mapping[str, Any]) -> tuple[ir.Tool, ...]:
     tools = [read_tool(tool, f"tools[{at}]") for at, tool in enumerate(items(fields.get("tools"), "tools"))]
     old = enumerate(items(fields.get("functions"), "functions"))  # before 2023-12; some clients never changed
-    return (*tools, *(read_tool({"type": "function", "function": each}, f"functions[{at}]") for at, each in old))
+    tools += [read_tool({"type": "function", "function": each}, f"functions[{at}]") for at, each in old]
+    search = fields.get(SEARCH)
+    return (*tools, read_search(obj(search, SEARCH))) if search is not None else tuple(tools)
+
+
+def read_search(options: Mapping[str, Any]) -> ir.Tool:
+    """web_search_options: a search of the web, which {} turns on."""
+    location = options.get("user_location")
+    place = location.get("approximate") if isinstance(location, dict) else None
+    found = {name: each for name, each in place.items() if each} if isinstance(place, dict) else None
+    search = ir.WebSearch(location=found or None)
+    return ir.Tool(SEARCH, vendor=OWN, value=options, search=search, extras=unread(options, SEARCH_OPTIONS, f"{SEARCH}."))
 
 
 MODES = {"auto": ir.ToolChoice("auto"), "none": ir.ToolChoice("none"), "required": ir.ToolChoice("required"),
@@ -140,6 +153,7 @@ class Conversation:
     def __init__(self) -> None:
         self.system: list[ir.Part] = []
         self.messages: list[ir.Message] = []
+        self.unread: ir.Extras = ir.NOTHING  # of what stands before the conversation
         self._open: OpenCalls[ir.ToolCall] = OpenCalls()  # by their ids as they came
         self._taken: set[str] = set()  # the ids that they became
         self._results: list[ir.ToolResult] = []  # the run of results that goes on
@@ -162,7 +176,8 @@ class Conversation:
         came, id_, vendor, signature = call.id, *unpack_id(call.id)
         if not id_ or id_ in self._taken:
             id_ = mint_id(place, call.name, call.arguments_text)
-        call = replace(call, id=id_, vendor=vendor or call.vendor, signature=call.signature or signature)
+        if vendor or id_ != came:
+            call = replace(call, id=id_, vendor=vendor or call.vendor, signature=call.signature or signature)
         self._open.add(call, [came])
         self._taken.add(id_)
         return call
@@ -214,8 +229,8 @@ def read_image(part: Mapping[str, Any], path: str) -> ir.Part:
     """{"image_url": {"url": "data:image/png;base64,AA=="}} -> Media("image", "image/png", "AA==")"""
     given = part.get("image_url")
     given = {"url": given} if isinstance(given, str) else obj(given, f"{path}.image_url")
-    made = read_url("image", text(given.get("url"), f"{path}.image_url.url"), f"{path}.image_url.url")
-    return replace(made, detail=str(given.get("detail") or ""), cache_control=part.get("cache_control"))
+    where, detail = f"{path}.image_url.url", str(given.get("detail") or "")
+    return read_url("image", text(given.get("url"), where), where, detail=detail, cache_control=part.get("cache_control"))
 
 
 def read_video(part: Mapping[str, Any], path: str) -> ir.Part:
@@ -241,19 +256,14 @@ def read_file(part: Mapping[str, Any], path: str) -> ir.Part:
     data = text(given.get("file_data"), f"{path}.file.file_data")
     if not data.startswith(("data:", "http:", "https:")):
         data = f"data:application/pdf;base64,{data}"
-    return replace(read_url("document", data, f"{path}.file.file_data"), name=name, cache_control=cached)
+    return read_url("document", data, f"{path}.file.file_data", name=name, cache_control=cached)
 
 
-PARTS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
+PART_READERS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
     "text": read_text, "input_text": read_text, "output_text": read_text, "refusal": read_refusal,
     "thinking": read_thinking, "image_url": read_image, "video_url": read_video, "input_audio": read_sound,
     "file": read_file,
 }  # fmt: skip
-
-
-PART_FIELDS = frozenset({
-    "type", "text", "refusal", "thinking", "image_url", "video_url", "input_audio", "file", "cache_control",
-})  # fmt: skip
 
 
 def read_content(content: Any, path: str) -> list[ir.Part]:
@@ -269,22 +279,24 @@ def read_content(content: Any, path: str) -> list[ir.Part]:
             parts.append(ir.Text(part))
             continue
         kind = text(obj(part, place).get("type"), f"{place}.type")
-        reader = PARTS.get(kind)
-        parts.append(with_extras(reader(part, place), own(part, PART_FIELDS)) if reader else ir.Opaque(OWN, kind, part))
+        reader = PART_READERS.get(kind)
+        parts.append(with_extras(reader(part, place), own(part, PARTS[kind])) if reader else ir.Opaque(OWN, kind, part))
     return parts
 
 
 def read_system(message: Mapping[str, Any], path: str, made: Conversation) -> None:
-    parts = read_content(message.get("content"), path)
+    parts, extras = read_content(message.get("content"), path), all_unread(own(message, SYSTEM_MESSAGE))
     if made.messages:
-        made.messages.append(ir.Message("developer" if message["role"] == "developer" else "system", tuple(parts)))
+        role: ir.Role = "developer" if message["role"] == "developer" else "system"
+        made.messages.append(ir.Message(role, tuple(parts), extras=extras))
     else:
         made.system += parts
+        made.unread = both(made.unread, extras)
 
 
 def read_user_message(message: Mapping[str, Any], path: str, made: Conversation) -> None:
     parts, name = read_content(message.get("content"), path), message.get("name")
-    made.messages.append(ir.Message("user", tuple(parts), str(name or ""), own(message, MESSAGE_FIELDS)))
+    made.messages.append(ir.Message("user", tuple(parts), str(name or ""), own(message, MESSAGE)))
 
 
 def google_signature(value: Mapping[str, Any]) -> str:
@@ -347,10 +359,15 @@ def blocks_in(blocks: Any) -> list[ir.Thinking]:
     return found
 
 
+THOUGHTS = frozenset({"reasoning_details", "thinking_blocks", "reasoning_content", "reasoning"})
+
+
 def thoughts_in(message: Mapping[str, Any]) -> list[ir.Thinking]:
     """The thoughts of a message or delta, from the first place that has any: OpenRouter's details with their signatures,
     LiteLLM's blocks, DeepSeek's reasoning_content, Groq's and vLLM's reasoning. The places repeat each other.
     """
+    if THOUGHTS.isdisjoint(message):  # as most
+        return []
     for found in (details_in(message.get("reasoning_details")), blocks_in(message.get("thinking_blocks"))):
         if found:
             return found
@@ -380,7 +397,7 @@ def read_assistant(message: Mapping[str, Any], path: str, made: Conversation) ->
         made.forget()
     parts = message_parts(message, path)
     parts = [made.call(part, f"{path}.{at}") if isinstance(part, ir.ToolCall) else part for at, part in enumerate(parts)]
-    made.messages.append(ir.Message("assistant", tuple(parts), str(message.get("name") or ""), own(message, MESSAGE_FIELDS)))
+    made.messages.append(ir.Message("assistant", tuple(parts), str(message.get("name") or ""), own(message, MESSAGE)))
 
 
 def read_result(message: Mapping[str, Any], path: str, made: Conversation) -> None:
@@ -389,8 +406,10 @@ def read_result(message: Mapping[str, Any], path: str, made: Conversation) -> No
     content = read_content(message.get("content"), path)
     parts = tuple(part for part in content if isinstance(part, ir.Text | ir.Media | ir.Opaque))
     name = call.name or str(message.get("name") or "")
-    result = ir.ToolResult(call.id, parts, name=name, vendor=call.vendor, cache_control=message.get("cache_control"))
-    made.add_result(result)
+    made.add_result(ir.ToolResult(
+        call.id, parts, name=name, vendor=call.vendor, cache_control=message.get("cache_control"),
+        extras=unread(message, RESULT_MESSAGE),
+    ))  # fmt: skip
 
 
 ROLES: Mapping[str, Callable[[Mapping[str, Any], str, Conversation], None]] = {
@@ -402,8 +421,7 @@ ROLES: Mapping[str, Callable[[Mapping[str, Any], str, Conversation], None]] = {
 RESULTS = frozenset({"tool", "function"})  # the roles of results
 
 
-def read_messages(messages: Sequence[Any]) -> tuple[tuple[ir.Part, ...], tuple[ir.Message, ...]]:
-    """(what stands before the conversation, the conversation)"""
+def read_messages(messages: Sequence[Any]) -> Conversation:
     if not messages:
         refuse("messages", "must hold at least one message")
     made = Conversation()
@@ -417,18 +435,18 @@ def read_messages(messages: Sequence[Any]) -> tuple[tuple[ir.Part, ...], tuple[i
         reader = ROLES.get(role) or refuse(f"{path}.role", "must be system, developer, user, assistant or tool")
         reader(message, path, made)
     made.end_results()
-    return tuple(made.system), tuple(made.messages)
+    return made
 
 
 def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream: bool | None = None) -> ir.Request:
     """A caller's body -> ir.Request; BadRequest says which field is wrong. `model` and `stream` win over the body's."""
-    system, messages = read_messages(items(fields.get("messages"), "messages"))
+    made = read_messages(items(fields.get("messages"), "messages"))
     options = obj(fields.get("stream_options") or {}, "stream_options")
     longest = fields.get("max_completion_tokens")
     return ir.Request(
         model=model if model is not None else text(fields.get("model"), "model"),
-        messages=messages,
-        system=system,
+        messages=tuple(made.messages),
+        system=tuple(made.system),
         tools=read_tools(fields),
         tool_choice=read_tool_choice(fields),
         parallel_tool_calls=truth(fields.get("parallel_tool_calls"), "parallel_tool_calls"),
@@ -447,7 +465,7 @@ def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream:
         metadata=obj(fields.get("metadata") or {}, "metadata"),
         service_tier=text(fields.get("service_tier") or "", "service_tier"),
         cache_key=text(fields.get("prompt_cache_key") or "", "prompt_cache_key"),
-        extras=own(fields, REQUEST_FIELDS),
+        extras=both(own(fields, REQUEST), made.unread),
         temperature=number(fields.get("temperature"), "temperature"),
         top_p=number(fields.get("top_p"), "top_p"),
         presence_penalty=number(fields.get("presence_penalty"), "presence_penalty"),

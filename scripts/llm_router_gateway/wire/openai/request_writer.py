@@ -12,7 +12,7 @@ from .. import ir
 from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
 from ..efforts import can_be_off, effort_of, efforts_of, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_unread, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict, object_at_root, with_hashes
@@ -23,11 +23,14 @@ from .common import (
     NEXT_NOTE,
     OWN,
     REPLAYING_MODELS,
+    SEARCH,
     THINKING_MODELS,
-    mine,
+    own_fields,
 )
 from .request_reader import NUMBERS
 from .spec import MODERN_MODELS, OWN_MODELS, UNSTEERED_MODELS
+
+SEARCH_MODELS = re.compile(r"\bgpt-[\w.-]+-search\b")  # gpt-4o-search-preview, gpt-5-search-api: the chats that search the web
 
 PLAIN_ROLES = frozenset({"user", "assistant"})
 
@@ -124,7 +127,7 @@ def write_rest(to: Writing) -> dict[str, Any]:
     if wanted.cache_key:
         body["prompt_cache_key"] = wanted.cache_key
     if wanted.metadata:
-        if mine(wanted.extras).get("store"):
+        if own_fields(wanted.extras).get("store"):
             body["metadata"] = dict(wanted.metadata)
         else:
             to.lose("metadata")  # refused without `store`
@@ -228,13 +231,13 @@ def write_tool(to: Writing, tool: ir.Tool) -> list[dict[str, Any]]:
     if tool.description:
         inner["description"] = tool.description
     if tool.custom and kind == "function":
-        for name in mine(tool.extras):
+        for name in own_fields(tool.extras):
             to.lose(f"tools.{name}")
         return [to.with_cache_control(tool, {"type": kind, kind: inner | {"parameters": FREE_TEXT}})]
     if not tool.custom:
         inner["parameters"] = parameters = parameters_of(to, tool)
         inner |= strictness(to, tool.strict, parameters, "tools.strict")
-    return [to.with_cache_control(tool, {"type": kind, kind: inner | mine(tool.extras)})]
+    return [to.with_cache_control(tool, {"type": kind, kind: inner | own_fields(tool.extras)})]
 
 
 def write_choice(to: Writing, choice: ir.ToolChoice) -> Any:
@@ -251,19 +254,39 @@ def write_choice(to: Writing, choice: ir.ToolChoice) -> Any:
     return {"type": kind, kind: {"name": safe_name(choice.names[0])}}
 
 
+def search_of(to: Writing, tool: ir.Tool) -> ir.JSON | None:
+    """web_search_options for a search of the web: the caller's own, or another vendor's where the model has one."""
+    if tool.vendor == OWN and tool.name == SEARCH:
+        return tool.value
+    if tool.search is None or not SEARCH_MODELS.search(to.model.lower()):
+        return None
+    lose_unread(tool.extras, to.lost)
+    for name in ("allowed_domains", "blocked_domains", "max_uses"):
+        if getattr(tool.search, name):
+            to.lose(f"web_search.{name}")
+    place = tool.search.location
+    return {"user_location": {"type": "approximate", "approximate": dict(place)}} if place else {}
+
+
 def write_tools(to: Writing) -> dict[str, Any]:
-    """tools, tool_choice, parallel_tool_calls: the last two only where there are tools, else they are refused."""
+    """tools, web_search_options; tool_choice and parallel_tool_calls only where there are tools, else they are refused."""
     choice = to.request.tool_choice
     names = set(choice.names) if choice is not None else set()
     only = names if choice is not None and (len(names) > 1 or (names and choice.mode == "auto")) else set()
     offered = [tool for tool in visible_tools(to.request) if not only or tool.name in only]
-    sent = [(tool.name, made) for tool in offered for made in write_tool(to, tool)]
+    sent, search = [], {}
+    for tool in offered:
+        options = search_of(to, tool)
+        if options is not None:
+            search = {SEARCH: options}
+        else:
+            sent += [(tool.name, made) for made in write_tool(to, tool)]
     tools = [made for _, made in sent]
     if not tools:
         if choice is not None and choice.mode == "required":
             to.lose("tool_choice")
-        return {}
-    body: dict[str, Any] = {"tools": tools}
+        return search
+    body: dict[str, Any] = {"tools": tools, **search}
     choice = choice_among(choice, {name for name, _ in sent}, to.lost)
     if choice is not None:
         body["tool_choice"] = write_choice(to, choice)
@@ -330,11 +353,14 @@ def write_part(to: Writing, part: ir.Part) -> list[dict[str, Any]]:
         if part.vendor == OWN:
             return [dict(part.value)]
         if part.text:
+            lose_unread(part.extras, to.lost)
             return [{"type": "text", "text": part.text}]
         to.lose(part.kind)
     elif isinstance(part, ir.Refusal):
+        lose_unread(part.extras, to.lost)
         return [{"type": "text", "text": part.text}]
     elif isinstance(part, ir.Thinking):
+        lose_unread(part.extras, to.lost)
         to.lose("thinking")
     return []
 
@@ -409,7 +435,7 @@ def write_user(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
             said += write_part(to, part)
     if said or not out:
         made: dict[str, Any] = {"role": "user", "content": content_of(said)}
-        out.append(made | ({"name": message.name} if message.name else {}) | mine(message.extras))
+        out.append(made | ({"name": message.name} if message.name else {}) | own_fields(message.extras))
     return out
 
 
@@ -429,6 +455,7 @@ def write_call(to: Writing, call: ir.ToolCall) -> dict[str, Any]:
     if call.custom and kind == "function":
         given = compact({"input": given})
     inner = {"name": safe_name(call.name), "input" if kind == "custom" else "arguments": given}
+    to.lose_extras(call.extras)
     made: dict[str, Any] = {"id": to.id(call), "type": kind, kind: inner}
     if call.signature and "gemini" in to.model.lower():
         made["extra_content"] = {"google": {"thought_signature": call.signature}}
@@ -444,11 +471,13 @@ def details_of(thought: ir.Thinking, index: int) -> list[dict[str, Any]]:
     made: dict[str, Any] = {"type": "reasoning.encrypted" if thought.data else "reasoning.text"}
     made |= {"data": thought.data} if thought.data else {"text": thought.text}
     made |= {"signature": thought.signature} if thought.signature else {}
-    return [made | {"format": FORMATS.get(thought.vendor, "unknown"), "index": index} | mine(thought.extras)]
+    return [made | {"format": FORMATS.get(thought.vendor, "unknown"), "index": index} | own_fields(thought.extras)]
 
 
 def write_thoughts(to: Writing, thoughts: Sequence[ir.Thinking], with_calls: bool) -> dict[str, Any]:
     """Thoughts go back to upstreams that want them: signed ones as details, plain ones on tool turns."""
+    for thought in thoughts:
+        lose_unread(thought.extras, to.lost)
     if not thoughts:
         return {}
     if to.thought_field == "reasoning_details":
@@ -469,6 +498,7 @@ def write_assistant(to: Writing, message: ir.Message) -> dict[str, Any]:
     told_apart = False
     for part in message.parts:
         if isinstance(part, ir.Refusal):
+            lose_unread(part.extras, to.lost)
             made["refusal"] = made.get("refusal", "") + part.text
         elif not isinstance(part, ir.ToolCall | ir.Thinking):
             said = assistant_texts(to, part)
@@ -496,7 +526,7 @@ def write_messages(to: Writing, messages: Iterable[ir.Message]) -> list[dict[str
             continue
         to.lose_extras(message.extras)
         if message.role == "assistant":
-            out.append(write_assistant(to, message) | mine(message.extras))
+            out.append(write_assistant(to, message) | own_fields(message.extras))
         elif message.role == "user":
             out += write_user(to, message)
         else:
@@ -515,7 +545,7 @@ def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any],
         body["stream"] = True
         if quirks.get("stream_usage", True):
             body["stream_options"] = {"include_usage": True}  # always: the caller's own wish is the writer's business
-    body |= mine(request.extras)
+    body |= own_fields(request.extras)
     to.lose_extras(request.extras)
     for name in [name for name in quirks.get("drop", ()) if name in body]:
         del body[name]

@@ -12,10 +12,12 @@ from .. import ir, verdict
 from ..error_bodies import error_in, error_of
 from ..fields import compact
 from ..names import mint_id
+from ..shapes import both, unread
 from ..sse import Event
 from .answer import stop_of
-from .common import ANSWER_FIELDS, MESSAGE_FIELDS, OWN, chunk_usage, count, mine, own
+from .common import OWN, chunk_usage, count, own
 from .request_reader import google_signature, read_content, read_image, thoughts_in
+from .shapes import ANSWER, CALL, MESSAGE, STREAMED_CHOICE
 from .stream_scanner import place_of
 
 # The common fields: where a delta has no other, there are no thoughts to look for.
@@ -80,8 +82,7 @@ class Turn:
         content = delta.get("content")
         if delta.keys() - PLAIN_DELTA:
             self._thoughts(delta, out)
-            rest = own(delta, MESSAGE_FIELDS)
-            self.extras = ir.merge_extras(self.extras, rest) if rest else self.extras
+            self.extras = both(self.extras, own(delta, MESSAGE))
         if content:
             self._content(content, out)
         if delta.get("refusal"):
@@ -99,6 +100,7 @@ class Turn:
             return
         for part in read_content(content, "delta"):  # Mistral's list
             if isinstance(part, ir.Text | ir.Thinking):
+                self.extras = both(self.extras, part.extras)
                 self._grow("text" if isinstance(part, ir.Text) else "thinking", part.text, "", out)
             else:
                 self._whole(part, out)
@@ -119,6 +121,8 @@ class Turn:
         inner = call.get("function") or call.get("custom") or {}
         given = inner.get("arguments", inner.get("input"))
         given = "" if given is None else given if isinstance(given, str) else compact(given)
+        if len(call) > 2 or len(inner) > 1:  # more than index and arguments
+            self.extras = both(self.extras, unread(call, CALL, "tool_calls."))
         slot = self._slot_of(call, inner, given)
         if slot is None:
             slot = self._begin(call, inner, given)
@@ -242,7 +246,7 @@ class StreamReader:
         self._turns: dict[int, Turn] = {}
         self._started: ir.Started | None = None
         self._usage: ir.Usage | None = None
-        self._extras: dict[str, Any] = {}
+        self._extras: ir.Extras = ir.NOTHING
         self._over = False
 
     def feed(self, event: Event) -> list[ir.StreamEvent]:
@@ -274,15 +278,15 @@ class StreamReader:
             if error:
                 return self._on_failure(error_of(error, 0))
         if not isinstance(chunk, dict):
-            return self._on_failure(UpstreamFailed("the upstream sent an event that is no object"))
+            return self._on_failure(UpstreamFailed("the upstream sent an event that is not an object"))
         out: list[ir.StreamEvent] = []
         for choice in choices or ():
             try:
                 self._choice(choice, chunk, out)
             except UpstreamFailed as error:
                 return [*out, *self._on_failure(error)]
-        if chunk.keys() - ANSWER_FIELDS:
-            self._extras |= mine(own(chunk, ANSWER_FIELDS))
+        if not ANSWER.fields.issuperset(chunk):
+            self._extras = both(self._extras, own(chunk, ANSWER))
         usage = chunk_usage(chunk)
         if usage is not None and usage != self._usage:  # the last one counts, wherever it comes; it never ends anything
             self._usage = usage
@@ -307,6 +311,8 @@ class StreamReader:
                 raise flaw
         if choice.get("logprobs"):
             turn.add_logprobs(choice["logprobs"])
+        if not STREAMED_CHOICE.fields.issuperset(choice):
+            turn.extras = both(turn.extras, own(choice, STREAMED_CHOICE))
 
     def _start(self, chunk: Mapping[str, Any], out: list[ir.StreamEvent]) -> None:
         id_, model, tier = (str(chunk.get(name) or "") for name in ("id", "model", "service_tier"))
@@ -322,7 +328,7 @@ class StreamReader:
         for _, turn in sorted(self._turns.items()):
             turn.finish(out)
         self._over = True
-        return [*out, ir.Finished({OWN: self._extras} if self._extras else ir.NOTHING)]
+        return [*out, ir.Finished(self._extras)]
 
     def close(self) -> list[ir.StreamEvent]:
         """The connection has ended. Without [DONE] it is an answer only if every choice said why it ended."""

@@ -10,11 +10,11 @@ from typing import Any
 from .. import ir
 from ..citations import ANNOTATIONS, Quoted, write_annotations
 from ..fields import compact
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_part, name_lost
 from ..names import mint_id
 from ..tools import free_text
 from .answer import Callers, image_of, native_reason, outgoing_call, refusal_text, write_tier
-from .common import DONE, OWN, REASON, mine, write_usage
+from .common import DONE, OWN, REASON, own_fields, write_usage
 from .request_writer import details_of
 
 
@@ -91,6 +91,7 @@ class StreamWriter:
         part = event.part
         voice.kind, voice.part, voice.sent = type(part), part, False
         voice.texts, voice.signatures = [], []
+        lose_part(part, OWN, self._lost)
         if isinstance(part, ir.ToolCall):
             return out + self._call(voice, part)
         if isinstance(part, ir.Text):
@@ -189,7 +190,7 @@ class StreamWriter:
         voice, out = self._voice(event.candidate)
         cited, rest = voice.quoted.close(event.extras)
         lose_extras(rest, OWN, self._lost)
-        extras = mine(rest)
+        extras = own_fields(rest)
         if cited:
             extras[ANNOTATIONS] = [*(extras.get(ANNOTATIONS) or ()), *write_annotations(cited)]
         logprobs = extras.pop("logprobs", None)

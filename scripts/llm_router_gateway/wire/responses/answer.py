@@ -14,19 +14,13 @@ from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..error_bodies import error_in, error_of
 from ..names import mint_id
+from ..shapes import both, unread
 from .common import OPENAI, OWN, count, own, read_usage
 from .items import read_call, read_content, read_thoughts
-from .outputs import chat_annotations
+from .outputs import chat_annotations, other_quotations
+from .shapes import ANSWER, OUTPUTS
 from .stream_writer import StreamWriter
 
-# Of an answer: read, or what it only repeats of the request.
-ANSWER_FIELDS = frozenset({
-    "id", "object", "created_at", "completed_at", "status", "error", "incomplete_details", "model", "output", "usage",
-    "service_tier", "instructions", "metadata", "parallel_tool_calls", "temperature", "tool_choice", "tools", "top_p",
-    "background", "conversation", "max_output_tokens", "max_tool_calls", "previous_response_id", "prompt", "prompt_cache_key",
-    "prompt_cache_retention", "prompt_cache_options", "reasoning", "safety_identifier", "text", "top_logprobs", "truncation",
-    "user", "store", "billing", "frequency_penalty", "presence_penalty", "output_text", "moderation", "access_programs",
-})  # fmt: skip
 REASONS: Mapping[str, ir.Reason] = {"max_output_tokens": "length", "content_filter": "refusal", "max_messages": "pause"}
 ENDS = ("completed", "incomplete")
 
@@ -56,7 +50,7 @@ def read_message(item: Mapping[str, Any], path: str) -> list[ir.Part]:
 def read_item(item: Any, path: str) -> list[ir.Part]:
     """The parts of an output item. Pictures come as media; what runs at OpenAI stays as it is."""
     if not isinstance(item, dict):
-        raise UpstreamFailed("the upstream's answer holds an item that is no object")
+        raise UpstreamFailed("the upstream's answer holds an item that is not an object")
     kind = item.get("type")
     if kind == "message":
         return read_message(item, path)
@@ -77,20 +71,25 @@ def texts_of(item: Any) -> list[Mapping[str, Any]]:
 
 
 def candidate_extras(output: Iterable[Any]) -> ir.Extras:
-    """Quotations and logprobs of all texts, as chat completions have them: places counted from the answer's beginning."""
+    """Quotations and logprobs of all texts, as chat completions have them: places counted from the answer's beginning; and what
+    nothing reads of the items."""
+    unsaid: ir.Extras = ir.NOTHING
     notes: list[Any] = []
     logprobs: list[Any] = []
     offset = 0
     for item in output:
+        known = OUTPUTS.get(str(item.get("type"))) if isinstance(item, dict) else None
+        unsaid = both(unsaid, unread(item, known)) if known is not None else unsaid
         for part in texts_of(item):
             notes += chat_annotations(part.get("annotations"), offset)
+            unsaid = both(unsaid, other_quotations(part.get("annotations")))
             found = part.get("logprobs")
             logprobs += found if isinstance(found, list) else []
             offset += len(part["text"]) if isinstance(part.get("text"), str) else 0
     made: dict[str, Any] = {"annotations": notes} if notes else {}
     if logprobs:
         made["logprobs"] = {"content": logprobs, "refusal": None}
-    return {OPENAI: made} if made else ir.NOTHING
+    return both({OPENAI: made} if made else ir.NOTHING, unsaid)
 
 
 def with_ids(parts: list[ir.Part], answer_id: str) -> tuple[ir.Part, ...]:
@@ -123,7 +122,7 @@ def read_answer(body: Mapping[str, Any]) -> ir.Answer:
     candidate = ir.Candidate(made, stop_of(body, made), candidate_extras(output))
     return ir.Answer(
         answer_id, str(body.get("model") or ""), (candidate,), read_usage(body.get("usage")), count(body, "created_at"),
-        str(body.get("service_tier") or ""), own(body, ANSWER_FIELDS),
+        str(body.get("service_tier") or ""), own(body, ANSWER),
     )  # fmt: skip
 
 

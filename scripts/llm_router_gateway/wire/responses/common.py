@@ -17,6 +17,8 @@ from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
 from ..names import mint_id, short_hash
+from ..shapes import EMPTY, Shape, knows_below, with_unread
+from .shapes import USAGE
 
 OWN = "responses"
 OPENAI = "openai"  # whose files, signatures and fields are the same in chat completions
@@ -30,19 +32,19 @@ TIERS = {"auto": "auto", "default": "default", "standard_only": "default", "stan
 # ------------------------------------------------------------------------------------------------------------------- fields
 
 
-def own(fields: Mapping[str, Any], known: frozenset[str]) -> ir.Extras:
+def own(fields: Mapping[str, Any], known: Shape) -> ir.Extras:
     """The fields that have no neutral place, under our name; null, false and empties say nothing.
 
-    own({"type": "function", "name": "f", "defer_loading": True}, TOOL_FIELDS) -> {"responses": {"defer_loading": True}}
+    own({"type": "function", "name": "f", "defer_loading": True}, TOOL) -> {"responses": {"defer_loading": True}}
     """
-    if known.issuperset(fields):
-        return ir.NOTHING
-    said = {name: value for name, value in fields.items() if name not in known and value is not False}
-    rest = {name: value for name, value in said.items() if value not in (None, [], {}, "")}
-    return {OWN: rest} if rest else ir.NOTHING
+    if known.fields.issuperset(fields):
+        return ir.NOTHING if known.is_leaf or knows_below(known, fields) else with_unread(ir.NOTHING, fields, known)
+    stated = {name: value for name, value in fields.items() if name not in known.fields and value is not False}
+    rest = {name: value for name, value in stated.items() if value not in EMPTY}
+    return with_unread({OWN: rest} if rest else ir.NOTHING, fields, known)
 
 
-def mine(extras: ir.Extras) -> dict[str, Any]:
+def own_fields(extras: ir.Extras) -> dict[str, Any]:
     """Our own fields of extras, to be put back."""
     return dict(extras.get(OWN, ir.NOTHING))
 
@@ -81,10 +83,6 @@ def item_id(of_response: str, kind: str, index: int) -> str:
 
 # ------------------------------------------------------------------------------------------------------------------- usage
 
-USAGE_FIELDS = frozenset({
-    "input_tokens", "input_tokens_details", "output_tokens", "output_tokens_details", "total_tokens", "cost",
-})  # fmt: skip
-
 
 def read_usage(usage: Any) -> ir.Usage | None:
     """A usage object -> disjoint classes; None where it says nothing.
@@ -102,7 +100,7 @@ def read_usage(usage: Any) -> ir.Usage | None:
     cost = usage.get("cost")
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None, own(usage, USAGE_FIELDS),
+        float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None, own(usage, USAGE),
     )  # fmt: skip
 
 
@@ -120,7 +118,7 @@ def write_usage(usage: ir.Usage) -> dict[str, Any]:
         "output_tokens": usage.output, "output_tokens_details": {"reasoning_tokens": usage.reasoning},
         "total_tokens": usage.total,
     }  # fmt: skip
-    return made | ({"cost": usage.cost} if usage.cost is not None else {}) | mine(usage.extras)
+    return made | ({"cost": usage.cost} if usage.cost is not None else {}) | own_fields(usage.extras)
 
 
 def write_count(tokens: int) -> dict[str, Any]:

@@ -16,9 +16,11 @@ from ..fields import compact, items, obj, refuse, text
 from ..losses import with_extras
 from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
+from ..shapes import all_unread, both, unread
 from .common import OPENAI, OWN, own
 from .compaction import SUMMARY_HEAD, summary_in
 from .seal import is_sealed
+from .shapes import CALL, COMPACTION, MESSAGE, PARTS, REASONING, RESULT, TOOLS_ITEM
 from .tools import Found, flat_name, read_tools
 
 ROLES: Mapping[str, ir.Role] = {
@@ -29,7 +31,6 @@ FROM_CALLER = frozenset({
     "computer_call_output", "local_shell_call_output", "shell_call_output", "apply_patch_call_output", "tool_search_output",
     "mcp_approval_response", "configuration_update", "program_output",
 })  # fmt: skip
-MESSAGE_FIELDS = frozenset({"type", "role", "content", "id", "status", "internal_chat_message_metadata_passthrough"})
 
 # ------------------------------------------------------------------------------------------------------------------- parts
 
@@ -60,8 +61,8 @@ def read_image(part: Mapping[str, Any], path: str) -> ir.Part:
     if not given:
         found = text(part.get("file_id") or None, f"{path}.image_url")
         return ir.Media("image", file_id=found, detail=detail, vendor=OPENAI, cache_control=cache_breakpoint(part))
-    made = read_url("image", text(given, f"{path}.image_url"), f"{path}.image_url")
-    return replace(made, detail=detail, cache_control=cache_breakpoint(part))
+    where = f"{path}.image_url"
+    return read_url("image", text(given, where), where, detail=detail, cache_control=cache_breakpoint(part))
 
 
 def read_file(part: Mapping[str, Any], path: str) -> ir.Part:
@@ -71,28 +72,22 @@ def read_file(part: Mapping[str, Any], path: str) -> ir.Part:
         found = text(part["file_id"], f"{path}.file_id")
         return ir.Media("document", file_id=found, name=name, vendor=OPENAI, cache_control=mark)
     if part.get("file_url"):
-        made = read_url("document", text(part["file_url"], f"{path}.file_url"), f"{path}.file_url")
-        return replace(made, name=name, cache_control=mark)
+        where = f"{path}.file_url"
+        return read_url("document", text(part["file_url"], where), where, name=name, cache_control=mark)
     data = text(part.get("file_data"), f"{path}.file_data")
     if not data.startswith(("data:", "http:", "https:")):
         data = f"data:application/pdf;base64,{data}"
-    return replace(read_url("document", data, f"{path}.file_data"), name=name, cache_control=mark)
+    return read_url("document", data, f"{path}.file_data", name=name, cache_control=mark)
 
 
 def read_sound(part: Mapping[str, Any], path: str) -> ir.Part:
     return read_audio(part, path, cache_breakpoint(part))
 
 
-PARTS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
+PART_READERS: Mapping[str, Callable[[Mapping[str, Any], str], ir.Part]] = {
     "input_text": read_text, "output_text": read_text, "text": read_text, "summary_text": read_text, "refusal": read_refusal,
     "input_image": read_image, "image_url": read_image, "input_file": read_file, "input_audio": read_sound,
 }  # fmt: skip
-
-
-PART_FIELDS = frozenset({
-    "type", "text", "annotations", "refusal", "image_url", "detail", "file_id", "filename", "file_url", "file_data",
-    "input_audio", "prompt_cache_breakpoint", "logprobs",
-})  # fmt: skip
 
 
 def read_content(content: Any, path: str) -> list[ir.Part]:
@@ -105,8 +100,8 @@ def read_content(content: Any, path: str) -> list[ir.Part]:
     for at, part in enumerate(items(content, path)):
         place = f"{path}[{at}]"
         kind = text(obj(part, place).get("type"), f"{place}.type")
-        reader = PARTS.get(kind)
-        parts.append(with_extras(reader(part, place), own(part, PART_FIELDS)) if reader else ir.Opaque(OWN, kind, part))
+        reader = PART_READERS.get(kind)
+        parts.append(with_extras(reader(part, place), own(part, PARTS[kind])) if reader else ir.Opaque(OWN, kind, part))
     return parts
 
 
@@ -165,7 +160,8 @@ def read_call(item: Mapping[str, Any], path: str) -> ir.ToolCall:
     custom = item.get("type") == "custom_tool_call"
     given = item.get("input" if custom else "arguments")
     given = "" if given is None else given if isinstance(given, str) else compact(given)
-    name = flat_name(text(item.get("namespace") or "", f"{path}.namespace"), text(item.get("name"), f"{path}.name"))
+    name, namespace = text(item.get("name"), f"{path}.name"), item.get("namespace")
+    name = flat_name(text(namespace, f"{path}.namespace"), name) if namespace else name
     came = text(item.get("call_id") or item.get("id") or "", f"{path}.call_id")
     id_, vendor, signature = unpack_id(came)
     return ir.ToolCall(id_, name, given, None if custom else ir.object_in(given), custom, signature, vendor)
@@ -181,6 +177,7 @@ class Conversation:
         self.tools: list[ir.Tool] = []
         self.namespaces: dict[str, tuple[str, str]] = {}
         self.compacting = False
+        self.unread: ir.Extras = ir.NOTHING  # of what became no message
         self._places: dict[str, int] = {}  # name of a tool of the caller's -> where it stands
         self._calls: OpenCalls[ir.ToolCall] = OpenCalls()  # by the ids that a result may call them by
         self._taken: set[str] = set()  # the ids of those
@@ -208,10 +205,15 @@ class Conversation:
 
     # -- messages
 
+    def lose(self, extras: ir.Extras) -> None:
+        """What is unknown of an object that becomes no part and no message."""
+        self.unread = both(self.unread, all_unread(extras))
+
     def say(self, role: ir.Role, parts: list[ir.Part], extras: ir.Extras = ir.NOTHING) -> None:
         """A message of the user or the system; the system's first ones stand before the conversation."""
         if role in ("system", "developer") and not self.messages and self._growing is None:
             self.system += parts
+            self.lose(extras)
         else:
             self.end()
             self.messages.append(ir.Message(role, tuple(parts), extras=extras))
@@ -221,7 +223,7 @@ class Conversation:
         if self._growing != "assistant" or (speaks and self._has_spoken):
             self._begin("assistant", extras)
         elif extras:
-            self._extras = ir.merge_extras(self._extras, extras)
+            self._extras = both(self._extras, extras)
         self._has_spoken = self._has_spoken or any(isinstance(part, ir.Text | ir.Refusal) for part in parts)
         self._parts += parts
 
@@ -238,19 +240,19 @@ class Conversation:
 
     def call(self, item: Mapping[str, Any], path: str) -> None:
         call = read_call(item, path)
-        known = {item[name] for name in ("call_id", "id") if isinstance(item.get(name), str) and item[name]}
+        known = [name for name in (item.get("call_id"), item.get("id")) if name and isinstance(name, str)]
         if not call.id or call.id in self._taken:
             call = replace(call, id=mint_id(path, call.name, call.arguments_text))
         self._calls.add(call, known)
         self._taken.add(call.id)
-        self.assistant([call])
+        self.assistant([call], unread(item, CALL))
 
     def result(self, item: Mapping[str, Any], path: str) -> None:
         """A result joins the results before it; its call is the one of that call_id, or of that item id (as chatlas sends)."""
         came = text(item.get("call_id") or item.get("id") or "", f"{path}.call_id")
         call = self._match_call(came)
         output = read_output(item.get("output"), f"{path}.output")
-        result = ir.ToolResult(call.id, output, name=call.name, vendor=call.vendor)
+        result = ir.ToolResult(call.id, output, name=call.name, vendor=call.vendor, extras=unread(item, RESULT))
         if not (self._parts and isinstance(self._parts[-1], ir.ToolResult)):
             self._begin("user")
         self._parts.append(result)
@@ -305,7 +307,7 @@ def read_message(item: Mapping[str, Any], path: str, made: Conversation) -> None
     )  # fmt: skip
     content = item.get("content")
     parts: list[ir.Part] = [ir.Text("")] if content == "" else read_content(content, f"{path}.content")
-    extras = own(item, MESSAGE_FIELDS)
+    extras = own(item, MESSAGE)
     if role == "assistant":
         made.assistant(parts, extras, speaks=True)
     else:
@@ -313,9 +315,11 @@ def read_message(item: Mapping[str, Any], path: str, made: Conversation) -> None
 
 
 def read_reasoning(item: Mapping[str, Any], path: str, made: Conversation) -> None:
-    thoughts = read_thoughts(item, path, made.seal)
+    thoughts, extras = read_thoughts(item, path, made.seal), unread(item, REASONING)
     if thoughts:
-        made.assistant(thoughts)
+        made.assistant(thoughts, extras)
+    else:
+        made.lose(extras)
 
 
 def read_compaction(item: Mapping[str, Any], path: str, made: Conversation) -> None:
@@ -328,16 +332,17 @@ def read_compaction(item: Mapping[str, Any], path: str, made: Conversation) -> N
             f"{path}: this compaction can be read only by the provider that made it: go on with its models, or start anew",
             code="invalid_encrypted_content", details={"path": path},
         )  # fmt: skip
-    made.say("user", [ir.Text(f"{SUMMARY_HEAD}\n\n{summary}")])
+    made.say("user", [ir.Text(f"{SUMMARY_HEAD}\n\n{summary}", extras=unread(item, COMPACTION))])
 
 
 def read_additional(item: Mapping[str, Any], path: str, made: Conversation) -> None:
     """Tools that came with the conversation (Codex's newest models) or that a search for tools found."""
     made.add_tools(read_tools(item.get("tools"), f"{path}.tools"))
+    made.lose(unread(item, TOOLS_ITEM))
 
 
 def read_tool_search(item: Mapping[str, Any], path: str, made: Conversation) -> None:
-    read_additional(item, path, made)
+    made.add_tools(read_tools(item.get("tools"), f"{path}.tools"))
     made.opaque(item)
 
 

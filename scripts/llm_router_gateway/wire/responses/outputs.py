@@ -69,6 +69,13 @@ def chat_annotations(notes: Any, offset: int) -> list[dict[str, Any]]:
     return made
 
 
+def other_quotations(notes: Any) -> ir.Extras:
+    """The kinds of quotations that chat completions do not have: of files, of a container's files."""
+    kinds = [note.get("type") for note in notes if isinstance(note, dict)] if isinstance(notes, list) else []
+    others = {f"annotations={kind}": True for kind in kinds if kind != "url_citation"}
+    return {ir.UNREAD: others} if others else ir.NOTHING
+
+
 def grounding_annotations(metadata: Any, said: str) -> list[dict[str, Any]]:
     """Gemini's grounding of a text as annotations. It counts in bytes of UTF-8, OpenAI in characters.
 

@@ -22,7 +22,7 @@ PACKED = "__gemini"  # in an id that carries a signature
 
 
 def is_marked(text: str) -> bool:
-    """Whether a body may hold something of ours; a text that only speaks of it does no harm."""
+    """Whether a body may hold something that the gateway wrote; a text that only mentions it does no harm."""
     return f'"{MAGIC}.' in text or PACKED in text
 
 

@@ -16,20 +16,13 @@ from typing import Any
 from ...errors import BadRequest
 from .. import ir
 from ..fields import integer, items, number, obj, refuse, text, truth
+from ..shapes import both
 from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, own
 from .compaction import summary_request
 from .items import ITEMS, Conversation, read_content, say_plain
+from .shapes import REQUEST, SHARED
 from .tools import flat_name, read_choice, read_tools
 
-REQUEST_FIELDS = frozenset({
-    "model", "input", "instructions", "stream", "stream_options", "max_output_tokens", "temperature", "top_p", "top_logprobs",
-    "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning", "user", "safety_identifier", "metadata", "service_tier",
-    "prompt_cache_key", "include", "store", "background", "truncation",
-    # Taken by some servers beside OpenAI's own.
-    "frequency_penalty", "presence_penalty", "top_k", "seed", "stop",
-})  # fmt: skip
-# Of these the neutral place is chat completions' own field of the same name.
-SHARED = frozenset({"prompt_cache_retention", "moderation"})
 # What an answer repeats of its request.
 ECHOED = (
     "background", "instructions", "max_output_tokens", "max_tool_calls", "metadata", "parallel_tool_calls",
@@ -95,7 +88,8 @@ def read_include(fields: Mapping[str, Any]) -> tuple[bool, list[str]]:
 
 def read_extras(fields: Mapping[str, Any], include: list[str], choice: Any) -> ir.Extras:
     """What has no neutral place; what is inside `text` and `reasoning` under "reasoning.context" and the like."""
-    rest = dict(own(fields, REQUEST_FIELDS | SHARED).get(OWN, {}))
+    known = own(fields, REQUEST)
+    rest = dict(known.get(OWN, {}))
     shared = {name: fields[name] for name in sorted(SHARED) if fields.get(name)}
     shown = obj(fields.get("text") or {}, "text")
     if shown.get("verbosity") not in (None, "medium"):
@@ -111,7 +105,8 @@ def read_extras(fields: Mapping[str, Any], include: list[str], choice: Any) -> i
         rest["tool_choice"] = choice
     if fields.get("truncation") not in (None, "disabled"):
         rest["truncation"] = fields["truncation"]
-    made = {vendor: value for vendor, value in ((OWN, rest), (OPENAI, shared)) if value}
+    found = {name: True for name in known.get(ir.UNREAD, ()) if choice is None or not name.startswith("tool_choice.")}
+    made = {vendor: value for vendor, value in ((OWN, rest), (OPENAI, shared), (ir.UNREAD, found)) if value}
     return made or ir.NOTHING
 
 
@@ -181,7 +176,7 @@ def read_request(
         metadata=obj(fields.get("metadata") or {}, "metadata"),
         service_tier=text(fields.get("service_tier") or "", "service_tier"),
         cache_key=text(fields.get("prompt_cache_key") or "", "prompt_cache_key"),
-        extras=read_extras(fields, include, foreign),
+        extras=both(read_extras(fields, include, foreign), made.unread),
         reply=ir.Reply(reply_id, echo_of(fields, echo), made.namespaces, made.compacting, seal),
         temperature=number(fields.get("temperature"), "temperature"),
         top_p=number(fields.get("top_p"), "top_p"),

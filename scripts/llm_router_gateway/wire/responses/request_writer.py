@@ -25,12 +25,12 @@ from .. import ir
 from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
 from ..efforts import LOW_TO_HIGH, can_be_off, effort_of, efforts_of, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_unread, name_lost
 from ..names import mint_id, safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict
 from ..tools import choice_among, visible_tools
-from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, TIERS, mine
+from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, TIERS, own_fields
 from .items import FROM_CALLER
 from .tools import write_choice, write_tool
 
@@ -74,6 +74,9 @@ class Writing:
         if chat and shared:
             extras = {**extras, OPENAI: {name: value for name, value in chat.items() if name not in shared}}
         lose_extras(extras, OWN, self._lost, where)
+
+    def lose_unread(self, part: ir.Refusal | ir.Thinking | ir.Opaque) -> None:
+        lose_unread(part.extras, self._lost)
 
     def lose_cache_control(self, part: ir.Text | ir.Media | ir.ToolResult) -> None:
         if part.cache_control is not None:
@@ -143,11 +146,14 @@ def write_part(to: Writing, part: ir.Part) -> list[Item]:
         if part.vendor == OWN:
             return [dict(part.value)]
         if part.text:
+            to.lose_unread(part)
             return [{"type": "input_text", "text": part.text}]
         to.lose(part.kind)
     elif isinstance(part, ir.Refusal):
+        to.lose_unread(part)
         return [{"type": "input_text", "text": part.text}]
     elif isinstance(part, ir.Thinking):
+        to.lose_unread(part)
         to.lose("thinking")
     return []
 
@@ -198,6 +204,7 @@ def write_user(to: Writing, message: ir.Message) -> list[Item]:
 
 
 def write_call(to: Writing, call: ir.ToolCall) -> Item:
+    to.lose_extras(call.extras)
     if call.signature:
         to.lose("signature")
     if call.custom:
@@ -216,6 +223,7 @@ class Thoughts:
         self._summaries: list[str] = []
 
     def add(self, thought: ir.Thinking) -> list[Item]:
+        self._to.lose_unread(thought)
         if thought.vendor == OPENAI and thought.data:
             id_ = self._to.item_id("rs", thought.data, known=thought.extras.get(OPENAI, {}).get("id") or "")
             summary = [{"type": "summary_text", "text": each} for each in self._summaries]
@@ -255,7 +263,7 @@ def write_assistant(to: Writing, message: ir.Message) -> list[Item]:
 
     def speak() -> None:
         if said:
-            out.append(spoken(to, list(said), len(out)) | mine(message.extras))
+            out.append(spoken(to, list(said), len(out)) | own_fields(message.extras))
             said.clear()
 
     for part in message.parts:
@@ -282,13 +290,14 @@ def write_assistant(to: Writing, message: ir.Message) -> list[Item]:
 def assistant_content(to: Writing, part: ir.Part) -> list[Item]:
     """What the assistant said, as output parts. Pictures only users may send."""
     if isinstance(part, ir.Refusal):
+        to.lose_unread(part)
         return [{"type": "refusal", "refusal": part.text}]
     if isinstance(part, ir.Text):
         to.lose_cache_control(part)
         if part.signature:
             to.lose("signature")
         to.lose_extras(part.extras)
-        notes = mine(part.extras).get("annotations")
+        notes = own_fields(part.extras).get("annotations")
         return [{"type": "output_text", "text": part.text} | ({"annotations": notes} if notes else {})] if part.text else []
     made = write_part(to, part)
     if any(each["type"] != "input_text" for each in made):
@@ -427,7 +436,7 @@ def write_rest(to: Writing) -> Item:
 
 def write_extras(to: Writing, body: Item) -> None:
     """Our own fields go back to where they were; chat's that have no place here are named."""
-    for name, value in mine(to.request.extras).items():
+    for name, value in own_fields(to.request.extras).items():
         outer, dot, inner = name.partition(".")
         if dot:
             body.setdefault(outer, {}).setdefault(inner, value)

@@ -42,7 +42,7 @@ def refusal() -> BadRequest:
 
 
 def is_sealed(text: Any) -> bool:
-    """Whether a text is one of ours, by its look: is_sealed("llmr1.e30.AA") -> True"""
+    """Whether a text looks sealed: is_sealed("llmr1.e30.AA") -> True"""
     return isinstance(text, str) and text.startswith(MAGIC + ".")
 
 

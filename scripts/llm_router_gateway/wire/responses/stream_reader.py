@@ -17,8 +17,9 @@ from ..error_bodies import error_in, error_of
 from ..names import mint_id
 from ..sse import Event
 from .answer import candidate_extras, read_item, stop_of
-from .common import count, read_usage
+from .common import count, own, read_usage
 from .items import read_call
+from .shapes import ANSWER
 
 Fields = Mapping[str, Any]
 
@@ -134,7 +135,7 @@ class StreamReader:
         try:
             fields = json.loads(event.data)
             if not isinstance(fields, dict):
-                raise UpstreamFailed("the upstream sent an event that is no object")
+                raise UpstreamFailed("the upstream sent an event that is not an object")
             self._take(str(fields.get("type") or event.event), fields, out)
             return out
         except GatewayError as error:  # BadRequest: a reader of requests met it; it is the upstream's all the same
@@ -357,7 +358,7 @@ class StreamReader:
         usage = read_usage(response.get("usage"))
         if usage is not None:
             out.append(ir.UsageSeen(usage))
-        out.append(ir.Finished())
+        out.append(ir.Finished(own(response, ANSWER)))
         self._over = True
 
     _HANDLERS: Mapping[str, Callable[[StreamReader, Fields, list[ir.StreamEvent]], None]] = {

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir
 from ..fields import compact
-from ..losses import lose_extras, name_lost
+from ..losses import lose_extras, lose_part, name_lost
 from ..names import own_names, pack_id
 from .common import (
     CALL,
@@ -239,6 +239,7 @@ class StreamWriter:
     def _part_start(self, event: ir.PartStart) -> str:
         part = self._part = event.part
         self._signatures, self._quotes, self._prefix = [], [], ""
+        lose_part(part, OWN, self._lost)
         if self._summary is not None:
             if isinstance(part, ir.Text):
                 self._summary.append(part.text)

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from .. import ir
 from ..fields import items, obj, refuse, text, truth
-from ..losses import name_lost
+from ..losses import lose_unread, name_lost
 from ..names import safe_name
 from ..schemas import fits_strict, object_at_root
-from .common import OPENAI, OWN, mine, own
+from ..shapes import both, unread
+from .common import OPENAI, OWN, own, own_fields
+from .shapes import NAMESPACE, OUTER_TOOL, SEARCH, TOOL
 
-TOOL_FIELDS = frozenset({"type", "name", "description", "parameters", "strict", "format", "cache_control"})
 MODES = {"auto": ir.ToolChoice("auto"), "none": ir.ToolChoice("none"), "required": ir.ToolChoice("required")}
 CALLER_TOOLS = ("function", "custom")
 
@@ -35,6 +36,14 @@ def read_search(tool: Mapping[str, Any]) -> ir.WebSearch | None:
     given = filters if isinstance(filters, dict) else {}
     place = {name: each for name, each in location.items() if name != "type" and each} if isinstance(location, dict) else None
     return ir.WebSearch(domains(given.get("allowed_domains")), domains(given.get("blocked_domains")), place or None)
+
+
+def search_extras(tool: Mapping[str, Any], search: ir.WebSearch | None) -> ir.Extras:
+    """What another vendor's search does not say of this one."""
+    if search is None:
+        return ir.NOTHING
+    offline: ir.Extras = {ir.UNREAD: {"external_web_access=false": True}}
+    return both(unread(tool, SEARCH), offline if tool.get("external_web_access") is False else ir.NOTHING)
 
 
 def write_search(search: ir.WebSearch, lost: list[str]) -> dict[str, Any]:
@@ -67,7 +76,7 @@ def chat_format(value: Any) -> Any:
 def own_format(value: Any) -> Any:
     """The same as Responses have it: {"type": "grammar", "syntax": "lark", "definition": "..."}"""
     if isinstance(value, dict) and isinstance(value.get("grammar"), dict):
-        return {"type": "grammar", **value["grammar"]}
+        return {**{name: each for name, each in value.items() if name != "grammar"}, **value["grammar"]}
     return value
 
 
@@ -76,7 +85,7 @@ def read_own_tool(tool: Mapping[str, Any], kind: str, path: str) -> ir.Tool:
     inner = tool.get(kind)
     given = inner if isinstance(inner, dict) else tool
     schema = given.get("parameters")
-    extras = own(given, TOOL_FIELDS)
+    extras = own(given, TOOL) if given is tool else both(own(given, TOOL), own(tool, OUTER_TOOL))
     if given.get("format") is not None:
         extras = {**extras, OPENAI: {"format": chat_format(given["format"])}}
     return ir.Tool(
@@ -95,10 +104,10 @@ def read_namespace(tool: Mapping[str, Any], path: str) -> list[Found]:
     name = text(tool.get("name"), f"{path}.name")
     stated = text(tool.get("description") or "", f"{path}.description")
     found = [Found(each.tool, name) for each in read_tools(tool.get("tools"), f"{path}.tools")]
-    if found and stated:
+    if found:
         first = found[0].tool
-        words = "\n\n".join(each for each in (first.description, f"[{name}: {stated}]") if each)
-        found[0] = Found(replace(first, description=words), name)
+        words = "\n\n".join(each for each in (first.description, stated and f"[{name}: {stated}]") if each)
+        found[0] = Found(replace(first, description=words, extras=both(first.extras, unread(tool, NAMESPACE))), name)
     return found
 
 
@@ -112,7 +121,8 @@ def read_tools(value: Any, path: str) -> list[Found]:
         elif kind in CALLER_TOOLS:
             found.append(Found(read_own_tool(tool, kind, where)))
         else:
-            found.append(Found(ir.Tool(kind, vendor=OWN, value=tool, search=read_search(tool))))
+            search = read_search(tool)
+            found.append(Found(ir.Tool(kind, vendor=OWN, value=tool, extras=search_extras(tool, search), search=search)))
     return found
 
 
@@ -173,6 +183,7 @@ def write_tool(tool: ir.Tool, lost: list[str], lose_extras: Any) -> list[dict[st
         if tool.vendor == OWN:
             return [dict(tool.value)]
         if tool.search is not None:
+            lose_unread(tool.extras, lost)
             return [write_search(tool.search, lost)]
         name_lost(lost, f"tools={tool.name}")
         return []
@@ -184,13 +195,13 @@ def write_tool(tool: ir.Tool, lost: list[str], lose_extras: Any) -> list[dict[st
         made["description"] = tool.description
     if tool.custom:
         found = tool.extras.get(OPENAI, {}).get("format")
-        return [made | ({"format": own_format(found)} if found is not None else {}) | mine(tool.extras)]
+        return [made | ({"format": own_format(found)} if found is not None else {}) | own_fields(tool.extras)]
     parameters: Any = {"type": "object", "properties": {}} if tool.parameters is None else object_at_root(tool.parameters, lost)
     is_strict = tool.strict is True and fits_strict(parameters)
     if tool.strict and not is_strict:
         name_lost(lost, "tools.strict")
     made |= {"parameters": parameters, "strict": is_strict}  # left out, the API takes it for true
-    return [made | mine(tool.extras)]
+    return [made | own_fields(tool.extras)]
 
 
 def write_choice(choice: ir.ToolChoice, tools: tuple[ir.Tool, ...]) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ if missing():
 from llm_router_gateway.store.postgres import database, driver, ledgers, migrations, partitions, retention, rows
 from llm_router_gateway.store.postgres.database import PostgresStore
 from llm_router_gateway.store.postgres.ledgers import Elsewhere
+from llm_router_gateway.store.postgres.session import CommandSession
 
 AT_S = AT_MS / 1_000
 Opened = Callable[..., PostgresStore]
@@ -239,6 +241,110 @@ def test_a_file_that_fails_while_the_server_is_away_costs_no_batch_that_it_has(
     sums_are_those_of_the_calls(store.address)
 
 
+# A full disk, a lost right and a lost table, as the server reports them; each with what ends it.
+FULL = """CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
+    CREATE TRIGGER full_disk BEFORE INSERT ON writers FOR EACH ROW EXECUTE FUNCTION full_disk()"""
+UNFIT = {
+    "no space left": (FULL, "DROP TRIGGER full_disk ON writers", "53100"),
+    "no table": ("ALTER TABLE ledgers RENAME TO gone", "ALTER TABLE gone RENAME TO ledgers", "42P01"),
+    "no rights": ("REVOKE ALL ON ledgers FROM gateway", "GRANT ALL ON ledgers TO gateway", "42501"),
+}
+
+
+def as_gateway(address: str) -> str:
+    """A user without special rights, that owns what it makes in a database; its address."""
+    run(address, "DROP OWNED BY gateway CASCADE" if run(address, "SELECT 1 FROM pg_roles WHERE rolname = 'gateway'")
+        else "CREATE ROLE gateway LOGIN PASSWORD 'gate-way'")  # fmt: skip
+    run(address, f"ALTER DATABASE {address.rpartition('/')[2]} OWNER TO gateway")
+    return f"postgresql://gateway:gate-way@{address.rpartition('@')[2]}"  # pragma: allowlist secret
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_what_a_database_cannot_take_as_it_is_waits_in_the_file_and_is_said_once(
+    what: str, own_server: PostgresServer, opened: Opened
+) -> None:
+    breaks, mends, code = UNFIT[what]
+    owner = own_server.database()
+    store = opened(as_gateway(owner), "spill.db")
+    add(store, 2)
+    assert store.flush(30)
+    store.take_notes()
+    run(owner, breaks)
+    add(store, 3, 2)
+    until(lambda: store.health()["spilled"] == 3)
+    for number in range(3):  # each comes when nothing waits in memory: that is not the end of it
+        add(store, 1, 5 + number)
+        until(lambda number=number: store.health()["spilled"] == 4 + number)
+    assert store.broken and code in store.broken and store.dropped == 0
+    assert [note.partition(" in ")[0] for note in store.take_notes()] == ["calls cannot be stored"]
+    run(owner, mends)
+    until(lambda: not store.health()["rows_waiting"] and not store.broken)
+    assert sorted(ids(owner)) == names(0, 8) and store.dropped == 0
+    sums_are_those_of_the_calls(owner)
+    assert [note.partition(" in ")[0].partition(" of ")[0] for note in store.take_notes()] == [
+        "calls are stored again",
+        "all calls",
+    ]
+
+
+def test_a_call_that_the_server_cannot_hold_keeps_no_other_in_the_file(own_server: PostgresServer, opened: Opened) -> None:
+    store = opened(own_server.database(), "spill.db")
+    add(store, 1)
+    assert store.flush(30)
+    own_server.kill()
+    add(store, 2, 1)
+    store.add(call(request_id=token_hex(6_000)))  # more than an index takes
+    store.add(call(request_id="with-text"), Bodies(b"request", b"response", 100))
+    until(lambda: store.health()["spilled"] == 4)
+    own_server.start()
+    until(lambda: not store.health()["rows_waiting"] and not store.broken)
+    assert sorted(ids(store.address)) == [*names(0, 3), "with-text"] and store.dropped == 1
+    assert run(store.address, "SELECT c.request_id FROM bodies b JOIN calls c ON c.id = b.call_id") == [("with-text",)]
+    sums_are_those_of_the_calls(store.address)
+
+
+def test_without_a_file_calls_wait_in_memory_and_what_is_too_much_is_counted(
+    own_server: PostgresServer, opened: Opened
+) -> None:
+    store = opened(own_server.database())
+    assert store.most_waiting == 100_000
+    own_server.kill()
+    add(store, 1)
+    until(lambda: store.broken)
+    store.most_waiting = 5
+    add(store, 7, 1)
+    kept = store.health()["rows_waiting"]
+    assert kept in (5, 6), "one of them may be on its way already"
+    assert store.dropped == 8 - kept and not store.health()["bridged"]
+    own_server.start()
+    until(lambda: not store.health()["rows_waiting"] and not store.broken)
+    assert sorted(ids(store.address)) == names(0, kept)
+    assert f"{8 - kept} were dropped" in " ".join(store.take_notes())
+    sums_are_those_of_the_calls(store.address)
+
+
+def test_rights_that_are_missing_are_known_beforehand(own_server: PostgresServer, opened: Opened) -> None:
+    def lacking(address: str) -> str:
+        with CommandSession(address, creates=False, is_new=True) as found:
+            return migrations.missing_rights(found.session)
+
+    owner = own_server.database()
+    plain = as_gateway(owner)
+    assert lacking(owner) == lacking(plain) == ""
+    store = opened(plain)
+    store.close()
+    made = run(owner, "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
+                      "AND relnamespace = 'public'::regnamespace")  # fmt: skip
+    assert {name for (name,) in made} == {*migrations.TABLES, "totals_spread"}  # the last is not used any more
+    assert lacking(plain) == ""
+    run(owner, "ALTER TABLE ledgers OWNER TO CURRENT_USER")
+    assert lacking(plain).startswith("gateway does not own ledgers: ALTER TABLE ... OWNER TO gateway, or connect as ")
+    run(owner, f"ALTER DATABASE {owner.rpartition('/')[2]} OWNER TO CURRENT_USER")
+    run(owner, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    assert lacking(plain).startswith("gateway may not create tables in the schema public")
+
+
 def test_calls_of_an_outage_may_be_with_another_gateway_for_some_seconds(
     own_server: PostgresServer, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +363,26 @@ def test_calls_of_an_outage_may_be_with_another_gateway_for_some_seconds(
     assert not store.is_current, "another gateway may have a file, too"
     until(lambda: store.is_current)
     asyncio.run(store.settle())
+
+
+def test_calls_are_on_the_servers_disk_whatever_its_default_is(postgres: PostgresServer, opened: Opened) -> None:
+    address = postgres.database()
+    run(address, f"ALTER DATABASE {address.rpartition('/')[2]} SET synchronous_commit = off")
+    store = opened(address)
+    assert store.write(lambda db: db.execute("SHOW synchronous_commit").fetchone()[0]).result(30) == "on"
+
+
+def test_calls_of_a_quarter_second_are_one_batch_and_one_commit(
+    postgres: PostgresServer, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert recorder.GATHER_S < 0.25, "what the fixture made of it"
+    monkeypatch.setattr(recorder, "GATHER_S", 15.0)  # reached only by a failure: small work does not wait for it
+    store = opened(postgres.database())
+    add(store, 500)
+    store.write(lambda db: None).result(30)
+    assert run(store.address, "SELECT last FROM writers") == [(1,)]
+    assert run(store.address, "SELECT count(DISTINCT xmin::text) FROM calls") == [(1,)]
+    assert run(store.address, "SELECT count(*) FROM calls, totals WHERE calls.xmin::text <> totals.xmin::text") == [(0,)]
 
 
 def test_two_gateways_with_one_configuration_have_a_file_each(tmp_path: Path) -> None:

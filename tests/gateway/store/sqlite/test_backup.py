@@ -103,13 +103,13 @@ def newer(path: Path) -> Path:
 @pytest.mark.parametrize(
     "make, why",
     [
-        (rubbish, "no SQLite file"),
+        (rubbish, "not an SQLite file"),
         (foreign, "another program's"),
         (newer, "newer version"),
         (lambda path: path, "No such file"),
     ],
 )
-def test_what_is_no_copy_of_ours_changes_nothing(tmp_path: Path, make: Callable[[Path], Path], why: str) -> None:
+def test_what_is_no_copy_of_a_store_changes_nothing(tmp_path: Path, make: Callable[[Path], Path], why: str) -> None:
     path = filled(tmp_path / "router.db")
     with pytest.raises(StoreBroken, match=why):
         restore(str(make(tmp_path / "copy.db")), str(path), NOW_S)
@@ -128,7 +128,7 @@ def test_a_store_in_use_is_not_replaced(tmp_path: Path) -> None:
     assert len(kept(path)) == 3
 
 
-def test_a_copy_replaces_nothing_unless_that_is_wished(tmp_path: Path) -> None:
+def test_a_copy_replaces_nothing_without_the_option(tmp_path: Path) -> None:
     path, copy = filled(tmp_path / "router.db"), tmp_path / "copy.db"
     copy.write_text("older")
     with pytest.raises(StoreBroken, match="--force"):

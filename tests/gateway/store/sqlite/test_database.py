@@ -245,7 +245,7 @@ def text(path: Path) -> None:
 @pytest.mark.parametrize("make, name, said", [
     (gone, "x/calls.db", "No such file"), (directory, "x/calls.db", "is a directory"),
     (foreign, "x/calls.db", "another program's"), (newer, "x/calls.db", "newer version (m999_more)"),
-    (text, "x/router.toml", "no SQLite file and was not touched"),
+    (text, "x/router.toml", "not an SQLite file and was not touched"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_used_is_not_touched_and_said_once(
     opened: Opened, tmp_path: Path, make: Callable[[Path], None], name: str, said: str

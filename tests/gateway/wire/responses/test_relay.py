@@ -21,12 +21,12 @@ OUTPUT = {"type": "function_call_output", "call_id": "x__gemini_c2ln", "output":
 
 
 @pytest.mark.parametrize(("item", "marked"), [(SEALED, True), (CALL, True), (THEIRS, False), (USER, False)])
-def test_one_look_tells_whether_anything_is_ours(item: dict[str, Any], marked: bool) -> None:
+def test_one_look_finds_whether_the_gateway_wrote_anything(item: dict[str, Any], marked: bool) -> None:
     assert relay.is_marked(json.dumps({"model": "m", "input": [item]}, separators=(",", ":"))) is marked
     assert relay.is_marked(json.dumps({"model": "m", "input": [item]}, indent=1)) is marked
 
 
-def test_ours_is_taken_out_and_theirs_stays() -> None:
+def test_what_the_gateway_wrote_is_taken_out_and_the_rest_stays() -> None:
     lost: list[str] = []
     body = relay.fit({"model": "m", "input": [USER, SEALED, THEIRS, CALL, OUTPUT]}, SEAL, lost)
     assert body == {"model": "m", "input": [USER, THEIRS, {**CALL, "call_id": "x"}, {**OUTPUT, "call_id": "x"}]}

@@ -25,7 +25,7 @@ def test_the_text_survives_json_and_a_query_string() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "gAAAAABowf2_AHOX", "llmr", "llmr2.a.b", "x.llmr1.a.b"])
-def test_another_vendors_text_is_not_ours(text: str) -> None:
+def test_another_vendors_text_is_not_sealed(text: str) -> None:
     assert seal().open(text) is None
 
 
