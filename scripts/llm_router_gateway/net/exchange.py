@@ -183,7 +183,8 @@ class Exchange:
     @property
     def is_free(self) -> bool:
         """Whether everything written was sent."""
-        return not self._connection.has_unsent
+        connection = self._connection
+        return not (connection.is_paused or connection.transport.get_write_buffer_size())
 
     def write(self, data: bytes) -> None:
         """A piece of the body without waiting: only while `is_free`, for what a caller does not read stays in memory."""
