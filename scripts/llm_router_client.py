@@ -122,7 +122,7 @@ ERRORS = {
     "missing_key": (3, "Set AISA_API_KEY, or LLM_ROUTER_BASE_URL with LLM_ROUTER_API_KEY; `doctor` shows what is set."),
     "key_malformed": (3, "Set the key again: printable ASCII without spaces."),
     "key_refused": (3, "Check that the key belongs to this endpoint and may use this model; see `doctor`."),
-    "no_credit": (4, "Add credit or raise the quota at the provider; waiting does not help."),
+    "no_credit": (4, "Add credit, or have quota or budget raised; waiting helps only if the message says until when."),
     "model_not_found": (5, "See `models --search` for the names this endpoint knows; check --base-url."),
     "rate_limited": (6, "Wait for retry_after_s, or add --fallback with other models."),
     "overloaded": (6, "Try again later, or add --fallback with other models."),
@@ -196,7 +196,7 @@ class AuthenticationError(LLMRouterError, code="key_refused"):
 
 
 class CreditsError(LLMRouterError, code="no_credit"):
-    """No credit or quota is left: waiting does not help."""
+    """No credit, quota or budget is left."""
 
 
 class UnknownModelError(LLMRouterError, code="model_not_found"):
@@ -2762,7 +2762,9 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
         console.note(f"built-in list, not the endpoint's own: {listed.reason}")
     if len(shown) < len(found) or not found:
         match = f" match {args.search!r}" if args.search else ""
-        console.note(f"{len(found)} models{match}, {len(shown)} shown; --limit 0 shows all, --search TEXT narrows")
+        console.note(
+            f"{len(found)} of {len(listed)} models{match}, {len(shown)} shown; --limit 0 shows all, --search TEXT narrows"
+        )
     return 0
 
 

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llm_router_client import COMMANDS, UsageError, parser_of
 
+from .routing import PREFER, TASKS
+from .skill import AGENTS
+from .usage import GROUPS
+
 if TYPE_CHECKING:
     from llm_router_client import Console
 
 PROGRAM = "llm-router"
 FILES, FOLDERS = ("FILE",), ("DIR",)  # values that are paths, by their metavars
+CHOICES = {"--agent": tuple(AGENTS), "--task": tuple(TASKS), "--prefer": tuple(PREFER), "--by": GROUPS}  # of a few words each
 
 
 class Flag(NamedTuple):
@@ -25,6 +30,11 @@ class Flag(NamedTuple):
 def flags_of(command: str) -> list[Flag]:
     options = dict.fromkeys(parser_of(command).options.values())
     return [Flag(tuple(o.option_strings), "" if o.nargs == 0 else str(o.metavar), o.help or "") for o in options]
+
+
+def choices_of(flag: Flag) -> str:
+    """The values of an option that takes one of a few words, "" of another."""
+    return " ".join(word for name in flag.spelled for word in CHOICES.get(name, ()))
 
 
 def words_of(command: str) -> dict[str, str]:
@@ -50,7 +60,11 @@ def bash() -> str:
         valued.update({name: flag.value for flag in flags if flag.value for name in flag.spelled})
         rows.append(f"        {command}) words={quote(' '.join([*words_of(command), *names, '--help']))} ;;")
     files, folders = ("|".join(name for name, value in valued.items() if value in kind) for kind in (FILES, FOLDERS))
-    others = "|".join(name for name, value in valued.items() if value not in FILES + FOLDERS)
+    others = "|".join(name for name, value in valued.items() if value not in FILES + FOLDERS and name not in CHOICES)
+    choices = "\n".join(
+        f'        {name}) COMPREPLY=($(compgen -W {quote(" ".join(words))} -- "$current")); return ;;'
+        for name, words in CHOICES.items()
+    )
     commands = " ".join([*COMMANDS, "help", "--version", "--help"])
     table = "\n".join(rows)
     return f"""# bash completion for {PROGRAM}: source <({PROGRAM} completion bash)
@@ -65,6 +79,7 @@ _llm_router() {{
     case "$previous" in
         {files}) paths=-f ;;
         {folders}) paths=-d ;;
+{choices}
         {others}) return ;;
     esac
     if [ -n "$paths" ]; then
@@ -87,14 +102,14 @@ def zsh() -> str:
     def plain(text: str) -> str:
         return re.sub(r"([\[\]:\\])", r"\\\1", text)
 
-    def action(value: str) -> str:
-        return ":file:_files" if value in FILES else ":folder:_files -/" if value in FOLDERS else f":{plain(value)}:()"
+    def action(value: str, choices: str = "") -> str:
+        return ":file:_files" if value in FILES else ":folder:_files -/" if value in FOLDERS else f":{plain(value)}:({choices})"
 
     rows = []
     for command in COMMANDS:
         specs = []
         for flag in flags_of(command):
-            value = action(flag.value) if flag.value else ""
+            value = action(flag.value, choices_of(flag)) if flag.value else ""
             specs += [quote(f"*{name}[{plain(flag.help)}]{value}") for name in flag.spelled]
         words = " ".join(f"{word}\\:{quote(plain(text))}" for word, text in words_of(command).items())
         specs += [quote(f"1:action:(({words}))")] if words else []
@@ -143,6 +158,7 @@ def fish() -> str:
         for flag in flags_of(command):
             names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in flag.spelled)
             value = "" if not flag.value else " -r -F" if flag.value in FILES + FOLDERS else " -x"
+            value += f" -a {quote(choices)}" if (choices := choices_of(flag)) else ""
             lines.append(f"{seen} {names}{value} -d {quote(flag.help)}")
     return "\n".join(lines) + "\n"
 

@@ -118,7 +118,8 @@ def price_of(client: LLMRouterClient, model: str) -> JSON | None:
     """What the configuration says that a model costs. SafetyError under max_cost_usd where it says nothing."""
     prices = prices_of(client)
     if client.budget and model not in prices:
-        step = f'Set its price in the configuration: {{"prices": {{"{model}": {{"input": 1.0, "output": 2.0}}}}}}.'
+        price = f'{{"prices": {{"{model}": {{"input": 1.0, "output": 2.0}}}}}}'
+        step = f"Set its price in the configuration, as {price}, or take it from a list: `prices import FILE`."
         raise SafetyError(f"{model} has no price, so --max-cost cannot be kept", next_step=step)
     return prices.get(model)
 

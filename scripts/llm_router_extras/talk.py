@@ -146,7 +146,7 @@ class Talk:
 
     def set_system(self, text: str) -> None:
         self.system = text or None
-        self.console.note("instruction set" if text else "no instruction")
+        self.console.note("system prompt set" if text else "no system prompt")
 
     def add_image(self, path: str) -> None:
         if not path:
@@ -155,7 +155,7 @@ class Talk:
             path = path[1:-1]
         part, note = image_part(os.path.expanduser(path), None, self.args.allow_path or ())
         self.images.append(part)
-        self.console.note(f"with the next question goes {note or path}")
+        self.console.note(f"{note or path} goes with the next question")
 
     def save(self, path: str) -> None:
         if not path:

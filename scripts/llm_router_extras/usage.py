@@ -27,6 +27,7 @@ from .pricing import attempt_usd, price_of, token_counts
 if TYPE_CHECKING:
     from llm_router_client import Attempt, Call, Console, Turns
 
+GROUPS = ("model", "day", "session")  # what `usage --by` sums up by
 USAGE_PUT = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 USAGE_GET = (  # by what, since when; "total" sums up all
     "SELECT CASE ? WHEN 'model' THEN model WHEN 'day' THEN date(at, 'unixepoch') WHEN 'session' THEN session ELSE 'total' END "
@@ -152,7 +153,7 @@ def add_arguments(parser: Any) -> None:
 def run(args: Any, console: Console) -> int:
     """The command `usage`: sums of the log by model, day or session, as a table, CSV or JSON."""
     by, path = args.by or "model", usage_file()
-    if by not in ("model", "day", "session") or (args.json and args.csv):
+    if by not in GROUPS or (args.json and args.csv):
         raise UsageError("usage takes --by model, day or session, and --json or --csv, not both")
     rows = sums_of(path, by, 0.0 if args.since is None else time.time() - seconds_in(args.since, "--since"))
     if args.json:

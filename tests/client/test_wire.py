@@ -461,6 +461,12 @@ def test_an_input_that_is_too_long_is_known_in_every_dialect(status: int, name: 
     assert "context_too_long" in c.FALLBACK_CODES
 
 
+def test_a_budget_that_starts_again_is_not_tried_again_at_once() -> None:
+    failure = c.response_error(402, {"retry-after": "55127"}, b'{"error":{"message":"no room","code":"budget_used_up"}}', 0.0)
+    assert (failure.code, failure.retryable, failure.retry_after_s) == ("no_credit", False, 55127.0)
+    assert "waiting helps only if the message says until when" in failure.next_step
+
+
 @pytest.mark.parametrize("text", ["Too many tokens per minute, slow down", "Rate limit reached: 30000 tokens per min"])
 def test_a_limit_of_tokens_per_minute_is_not_taken_for_an_input_that_is_too_long(text: str) -> None:
     failure = c.response_error(429, {}, json.dumps({"error": {"message": text}}).encode(), 0.0)

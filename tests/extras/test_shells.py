@@ -80,7 +80,7 @@ def pressed(home: Path, shell: List[str], *lines: str) -> List[str]:
 
 TYPED = {  # with its Tabs -> what the program gets
     "cha\t--body\tmy\t": "<chat><--body-file><my question.txt>",
-    "skill inst\t--ag\tcodex": "<skill><install><--agent><codex>",
+    "skill inst\t--ag\tcod\t": "<skill><install><--agent><codex>",
     "help tal\t": "<help><talk>",
     "chat models --dry\t": "<chat><models><--dry-run>",
 }
@@ -116,6 +116,6 @@ def test_fish_completes_what_is_typed(home: Path) -> None:
         return sorted(row.partition("\t")[0] for row in done.stdout.splitlines())
 
     assert offered("cha") == ["chat"] and offered("help tal") == ["talk"] and offered("doct") == ["doctor"]
-    assert offered("skill ") == ["check", "export", "install"]
+    assert offered("skill ") == ["check", "export", "install"] and offered("skill install --agent co") == ["codex"]
     assert offered("chat --message-f") == ["--message-file"] and offered("chat --message-file my") == ["my question.txt"]
     assert offered("chat models --dry") == ["--dry-run"] and offered("chat models --off") == []

@@ -120,6 +120,8 @@ def test_talk_keeps_nothing_but_with_continue(cli: Any, state: Path) -> None:
         (["/image missing.png", "hi"], b"You said: hi", b"missing.png"),
         (["/save", "hi"], b"You said: hi", b"Write /save FILE"),
         (["/help"], b"/system TEXT", b""),
+        (["/system Be brief."], b"", b"system prompt set"),
+        (["/system"], b"", b"no system prompt"),
         (["/quit", "hi"], b"", b""),
         (["/model fail-429", "/model fail-402", "hi", "/model demo", "then"], b"You said: then", b"[no_credit]"),
         (["/model fail-cut", "one", "/model demo", "two"], b"You said: two", b"stream_cut"),
@@ -321,6 +323,8 @@ def test_bash_completes_commands_options_and_words() -> None:
     assert completed("skill", "inst") == ["install"]
     assert set(completed("help", "")) == set(c.COMMANDS)
     assert completed("chat", "--model", "") == []
+    assert completed("skill", "install", "--agent", "c") == ["claude", "codex"] == completed("skill", "--agent", "=", "c")
+    assert completed("chat", "--prefer", "") == ["cost", "speed", "quality"] and completed("usage", "--by", "d") == ["day"]
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not on this machine")

@@ -17,6 +17,7 @@ WIDTH, HEIGHT = 12, 8  # of a panel, on Grafana's grid of 24 columns
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 CHOSEN = 'model=~"$model"'
 FAILED = 'cause!="success",cause!="client_gone"'
+LEFT_OUT = 'state=~"open|cooling|probe|probing"'  # a trial request changes the state for a moment, and nothing else
 ERRORS, STAYED = 'outcome="error"', 'outcome!="client_gone"'
 
 
@@ -161,7 +162,7 @@ ALERTS = (
                                             f"{by_provider('attempts_total')} - {SENT_BACK}") + " > 0.5", "10m", "warning",
           "{{ $labels.provider }} fails {{ $value | humanizePercentage }} of its requests.",
           "Other models of its groups answer; see its key, its credit and its status page."),
-    Alert("LLMRouterModelLeftOut", "max by (model) (llm_router_member_health_factor) == 0", "15m", "warning",
+    Alert("LLMRouterModelLeftOut", f"max by (model) (llm_router_member_state{{{LEFT_OUT}}}) == 1", "15m", "warning",
           "{{ $labels.model }} has been left out for 15 minutes.", "GET /health/models says why."),
     Alert("LLMRouterSlowFirstOutput", "histogram_quantile(0.95, sum by (le, model) "
           "(rate(llm_router_first_output_seconds_bucket[10m]))) > 20", "10m", "warning",

@@ -186,7 +186,9 @@ def run(arguments: Sequence[str]) -> int:
         known = {name for model in config.models if model.provider == provider.name for name in (model.name, model.remote_id)}
         new = proposals(provider, answer, known, prices, options)
         count = len(entries_of(answer))
-        sys.stderr.write(f"{provider.name}: lists {count}, {len(new)} proposed\n")
+        unpriced = sum("input_usd_per_mtok" not in each.get("config", {}) for each in new)
+        more = f", {unpriced} of them without a price" if unpriced else ""
+        sys.stderr.write(f"{provider.name}: lists {count}, {len(new)} proposed{more}\n")
         found += new
     sys.stdout.write(toml_text({"models": found}) if found else "")
     return 1 if any(isinstance(answer, Exception) for answer in answers.values()) else 0

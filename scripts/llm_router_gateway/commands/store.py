@@ -72,7 +72,8 @@ def place_of(options: argparse.Namespace) -> str:
 
 
 def summary(facts: Facts) -> str:
-    return f"{facts.calls} calls, {facts.keys} keys, {facts.bytes} bytes"
+    counts = ((facts.calls, "call"), (facts.keys, "key"))
+    return ", ".join((*(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts), f"{facts.bytes} bytes"))
 
 
 def run(argv: Sequence[str]) -> int:

@@ -95,6 +95,12 @@ class Builder:
             self.providers[key] = {"name": free, **settings}
         return str(self.providers[key]["name"])
 
+    def take_any_model(self, name: str, wanted: str) -> None:
+        """The provider of this name takes models that no entry lists, as WANTED/* did."""
+        next(made for made in self.providers.values() if made["name"] == name)["any_model"] = True
+        if name != wanted:
+            self.notes.append(f"what was {wanted}/MODEL is {name}/MODEL here, as another provider has that name")
+
     def model(self, provider: str, asked: str, remote: str, member: Table, **settings: Any) -> None:
         """One model of a provider's, which answers to `asked`; the same again adds its weight."""
         settings = {key: value for key, value in settings.items() if value not in (None, "", {}, [])}
@@ -197,10 +203,8 @@ def jq_groups(settings: Table, names: Mapping[str, str], made: Builder) -> Itera
 
 
 LITELLM_STRATEGIES = {"simple-shuffle": "random", "least-busy": "leastconn"}
-LITELLM_PARAMS = {
-    "model", "api_key", "api_base", "base_url", "rpm", "tpm", "weight", "order", "timeout", "max_parallel_requests",
-    "extra_headers", "custom_llm_provider",
-}  # fmt: skip
+LITELLM_PROVIDER_PARAMS = {"model", "api_key", "api_base", "base_url", "timeout", "extra_headers", "custom_llm_provider"}
+LITELLM_PARAMS = LITELLM_PROVIDER_PARAMS | {"rpm", "tpm", "weight", "order", "max_parallel_requests"}
 SENT_PARAMS = {"temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop", "presence_penalty",
                "frequency_penalty", "reasoning_effort", "extra_body"}  # fmt: skip
 LITELLM_INFO = {"id", "mode", "base_model"}  # what says nothing that a configuration of ours could
@@ -270,6 +274,13 @@ def litellm_cloud(where: str, word: str, params: Table, base: Any, made: Builder
     return {"type": kind, **parts, **own}
 
 
+def litellm_provider(word: str, place: Table, params: Table, made: Builder) -> str:
+    """The name of the provider at that place with the key and the settings of a deployment."""
+    timeout = {"timeout": params["timeout"]} if isinstance(params.get("timeout"), (int, float)) else {}
+    settings = {**timeout, **({"headers": params["extra_headers"]} if params.get("extra_headers") else {})}
+    return made.provider(word, **place, **secret(params.get("api_key")), settings=settings)
+
+
 def litellm_model(where: str, entry: Table, made: Builder) -> None:
     asked, params = str(entry.get("model_name")), table(entry.get("litellm_params"), f"{where}.litellm_params")
     info = table(entry.get("model_info"), f"{where}.model_info")
@@ -281,20 +292,22 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
     if word not in LITELLM_PRESETS and not base and cloud is None:
         made.lost.append(f"{where}: {asked}, as {word} has no address that is known here")
         return
-    if "*" in asked or "*" in remote:
-        made.lost.append(f"{where}: {asked}, a pattern; a provider without [[models]] takes every name")
-        return
     kind: Table = {"type": LITELLM_PRESETS[word]} if word in LITELLM_PRESETS else {"api": COMMON_API}
+    if "*" in asked or "*" in remote:
+        if cloud is not None or (asked, remote) != (f"{word}/*", "*"):
+            made.lost.append(f"{where}: {asked}, a pattern; only PROVIDER/* of the provider's own name can be carried")
+            return
+        made.take_any_model(litellm_provider(word, {"base_url": base, **kind}, params, made), word)
+        made.drop(where, entry, {"model_name", "litellm_params", "model_info"})
+        made.drop(f"{where} {asked}", params, LITELLM_PROVIDER_PARAMS)
+        return
     if cloud is not None:
         names = [found.expand(to) for pattern, to in cloud[2] if (found := re.fullmatch(pattern, remote))]
         if not names:
             made.lost.append(f"{where}: {asked}, as {word} does not serve {remote} in a protocol that is known here")
             return
         kind, base, remote = litellm_cloud(f"{where} {asked}", word, params, base, made), None, names[0]
-    timeout = {"timeout": params["timeout"]} if isinstance(params.get("timeout"), (int, float)) else {}
-    settings = {**timeout, **({"headers": params["extra_headers"]} if params.get("extra_headers") else {})}
-    key = secret(params.get("api_key"))
-    provider = made.provider(word, **{"base_url": base, **kind}, **key, settings=settings)
+    provider = litellm_provider(word, {"base_url": base, **kind}, params, made)
     limits = {"max_requests": params.get("rpm"), "per_seconds": 60 if params.get("rpm") else None,
               "tokens_per_minute": params.get("tpm"), "max_concurrent": params.get("max_parallel_requests")}  # fmt: skip
     limits = {key: value for key, value in limits.items() if value}

@@ -38,7 +38,9 @@ def read_tokens(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
         named = any(place.get(name) for name in ("token", "token_env", "token_file"))
         tokens = read_secret(place, "token", path or f"{prefix}token", reading) if named else ()
         if named and not tokens and not reading.problems:
-            reading.bad(path or f"{prefix}token", "is set but holds no token")
+            variable = str(place.get("token_env") or "")
+            unset = f"the variable {variable} that it names is not set" if variable and not reading.env.get(variable) else ""
+            reading.bad(path or f"{prefix}{'token_env' if unset else 'token'}", unset or "is set but holds no token")
         if named:
             return tokens
     return ()

@@ -47,13 +47,14 @@ def body_of(key: Key, kind: str, crossing: Crossing, now: float) -> dict[str, An
     again = f":{key.reset.at:.0f}" if key.reset is not None else ""  # after a reset each part is news once more
     soft = " (soft budget)" if kind == "soft_budget" else ""
     used = f"{100 * crossing.spent / crossing.most:.0f} %"
+    refused = ", and a call had no room in the rest" if crossing.share >= WHOLE and crossing.spent < crossing.most else ""
     return {
         "event": "budget.threshold",
         "id": f"{key.id}:{kind}:{crossing.limit}:{period}:{crossing.share * 100:g}{again}",
         "at": utc_text(now), "key": {"id": key.id, "name": key.name, "owner": key.owner}, "kind": kind,
         "limit": crossing.limit, "most": crossing.most, "share": crossing.share, "spent": round(crossing.spent, 9),
         "resets_at": utc_text(next_start(span, now)),
-        "text": f"{key.name} has used {used} of {crossing.most:.12g} {WORDS[unit]} a {span}{soft}",
+        "text": f"{key.name} has used {used} of {crossing.most:.12g} {WORDS[unit]} a {span}{soft}{refused}",
     }  # fmt: skip
 
 

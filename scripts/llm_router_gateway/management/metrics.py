@@ -6,7 +6,8 @@
         -> '# HELP llm_router_requests_total Calls ...\\n...llm_router_requests_total{kind="chat",...} 1\\n'
 
 Counters only grow. Names that callers make up get no series of their own: a model has one once it has answered, or when the
-configuration lists it, and of each label there are only so many; what is left is summed up as "other".
+configuration lists it, and of each label there are only so many; what is left is summed up as "other". Callers make up no
+provider: each comes from the configuration, and keeps its name where its model is "other".
 The text format: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
@@ -23,6 +24,7 @@ from typing import Any, Protocol
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OTHER = "other"
 MAX_MODELS = 200  # with series of their own; a dozen families times twenty buckets each
+MAX_PROVIDERS = 200
 MAX_KEYS = 500
 MAX_CODES = 100  # including upstreams' own codes
 MAX_MEMBERS = 500  # of the report on health
@@ -31,8 +33,10 @@ DURATION_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 FIRST_OUTPUT_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60)
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 GONE = "client_gone"
+UNPAID = "count"  # the kind of calls that only count tokens
 FROM_CACHE = "cache"  # the `cost_source` of a call that the cache answered
 SUCCESS = "success"
+LEFT_OUT = frozenset({"open", "cooling"})  # states of a model that gets no request now
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -224,7 +228,7 @@ class Spent:
 def outcome_of(call: CallRecord) -> str:
     if call.ended == GONE or call.error == GONE:
         return GONE
-    return "error" if call.error else "success"
+    return "error" if call.error else SUCCESS
 
 
 def buckets(which: Labels, histogram: Histogram) -> Iterator[Sample]:
@@ -245,7 +249,7 @@ TOKENS: tuple[tuple[str, str, Callable[[Series], float]], ...] = (
     ("cached_tokens_total", "Input tokens that were read from a cache.", lambda one: one.cached),
     ("reasoning_tokens_total", "Output tokens that were reasoning.", lambda one: one.reasoning),
     ("cost_usd_total", "Known cost in US dollars.", lambda one: one.cost_usd),
-    ("unpriced_requests_total", "Calls of unknown cost.", lambda one: one.unpriced),
+    ("unpriced_requests_total", "Calls that succeeded, of unknown cost.", lambda one: one.unpriced),
 )
 STORE = (
     ("store_rows_written_total", "written", "counter", "Rows of the call log that are on disk."),
@@ -272,7 +276,7 @@ WORKERS = (
     ("workers_ended_total", "ended", "counter", "Worker processes that ended and were replaced, restarts not counted."),
 )
 MEMBER = (
-    ("member_health_factor", "factor", "The part of its weight that a model has for its health, 0 to 1."),
+    ("member_health_factor", "factor", "The part of its weight that a model has for its health, 0 while it is left out."),
     ("member_active_requests", "active", "Requests under way at a model."),
     ("member_consecutive_failures", "consecutive_failures", "Failures in a row of a model."),
     ("member_back_in_seconds", "back_in_s", "How long a model is still left out."),
@@ -281,6 +285,12 @@ MEMBER = (
 
 def as_number(value: object) -> float:
     return value if isinstance(value, (int, float)) else 0
+
+
+def gauge_of(line: Mapping[str, Any], name: str) -> float:
+    """A figure of a model's health. What is left of its weight counts only while it gets requests."""
+    is_left_out = name == "factor" and line.get("state") in LEFT_OUT
+    return 0 if is_left_out else as_number(line.get(name))
 
 
 def member_families(lines: Iterable[Mapping[str, Any]]) -> Iterator[Family]:
@@ -295,7 +305,7 @@ def member_families(lines: Iterable[Mapping[str, Any]]) -> Iterator[Family]:
             shown[name] = line
     for name, field_name, text in MEMBER:
         yield Family(
-            name, "gauge", text, [("", labels(model=model), as_number(line.get(field_name))) for model, line in shown.items()]
+            name, "gauge", text, [("", labels(model=model), gauge_of(line, field_name)) for model, line in shown.items()]
         )
     yield Family(
         "member_state",
@@ -358,7 +368,8 @@ class Metrics:
 
     def __init__(self, is_listed: Callable[[str], bool] | None = None) -> None:
         self._is_listed = is_listed or (lambda _: False)
-        self._models, self._keys, self._codes = Names(MAX_MODELS), Names(MAX_KEYS), Names(MAX_CODES)
+        self._models, self._providers = Names(MAX_MODELS), Names(MAX_PROVIDERS)
+        self._keys, self._codes = Names(MAX_KEYS), Names(MAX_CODES)
         self._series: dict[tuple[str, str, str, str], Series] = {}  # kind, protocol, provider, model
         self._spent: dict[str, Spent] = {}
         self._errors: dict[tuple[str, str], int] = {}  # model, code
@@ -370,9 +381,8 @@ class Metrics:
     def observe(self, call: CallRecord) -> None:
         """One call, at its end."""
         outcome, cost_usd = outcome_of(call), call.cost_usd
-        model = self._models.of(call.served, outcome == "success" or self._is_listed(call.served))
-        provider = OTHER if model == OTHER else clean(call.provider)
-        name = (call.kind, call.protocol, provider, model)
+        model = self._models.of(call.served, outcome == SUCCESS or self._is_listed(call.served))
+        name = (call.kind, call.protocol, self._providers.of(call.provider), model)
         series = self._series.get(name)
         if series is None:
             series = self._series[name] = Series()
@@ -386,7 +396,7 @@ class Metrics:
         if call.reasoning_tokens:
             series.reasoning += call.reasoning_tokens
         if cost_usd is None:
-            series.unpriced += 1
+            series.unpriced += outcome == SUCCESS and call.kind != UNPAID  # as in the statistics of the store
         elif 0 < cost_usd < math.inf:
             series.cost_usd += cost_usd
         series.duration.add(call.duration_ms / 1_000)
@@ -412,7 +422,7 @@ class Metrics:
 
     def _add_attempts(self, name: str, provider: str, cause: str, is_callers: bool, count: int) -> None:
         model = self._models.of(name, not cause or self._is_listed(name))
-        place = (OTHER if model == OTHER else clean(provider), model)
+        place = (self._providers.of(provider), model)
         key = (*place, self._codes.of(cause) if cause else SUCCESS)
         self._tried[key] = self._tried.get(key, 0) + count
         self._sent_back[place] = self._sent_back.get(place, 0) + (count if is_callers else 0)

@@ -46,6 +46,7 @@ MAX_SESSION_CHARS = 256  # of a conversation's name
 MAX_NAMED = 24  # tags or names in one error text
 NO_VARIABLES: Mapping[str, Any] = {}
 SELECTABLE = frozenset({"ok", "probe"})
+LOWER, FALLBACK = "another candidate ranked higher or was next in turn", "a fallback: it answers only when the others do not"
 
 
 def no_tokens() -> float:
@@ -374,12 +375,15 @@ class Plan:
         state, forecast = self._state(target, now), self._forecast(target, now)
         known = self._routing_state.health(target.name)
         factor = circuit_breaker.factor(known, self._table.routing.health, now) if state in SELECTABLE else 0.0
+        is_reserve = pool is not self._pools[0] or is_fallback(pool, target)
         why = self._why(target, state, forecast, selected, wrong, chosen)
+        if why == LOWER and is_reserve:
+            why = FALLBACK
         return {
             "model": target.name, "provider": target.name.partition("/")[0],
             "group": pool.group.name if pool.group else None, "weight": target.weight, "priority": target.priority,
             "effective_weight": round(target.weight * factor, 3),
-            "share": round(share, 4), "is_fallback": pool is not self._pools[0] or is_fallback(pool, target),
+            "share": round(share, 4), "is_fallback": is_reserve,
             "state": "not_allowed" if self._denial(target)
             else {"wait": "limited", "queue": "full", "refuse": "limited"}.get(forecast.state, state)
             if state in SELECTABLE else state,
@@ -406,7 +410,7 @@ class Plan:
             return f"limited: {forecast.why}"
         if self._is_small(target):
             return "the prompt is longer than its context window"
-        return "another candidate ranked higher or was next in turn"
+        return LOWER
 
 
 STATES: Mapping[str, str] = {

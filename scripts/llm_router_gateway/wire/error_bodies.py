@@ -99,7 +99,7 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> GatewayE
         error = {}
     if not error:
         plain = " ".join(body[: 4 * MAX_MESSAGE_CHARS].decode("utf-8", "replace").split())
-        error = {"message": plain[:300] or "the upstream gave no reason"}
+        error = {"message": plain[:300] or f"the provider answered {status} and gave no reason"}
     return error_of(error, status, retry_after_s(headers))
 
 

@@ -16,6 +16,7 @@ from running import command
 from llm_router_gateway.commands.dashboards import ALERTS, alerts, dashboard
 from llm_router_gateway.management import metrics
 from llm_router_gateway.management.metrics import Gauges, Metrics
+from llm_router_gateway.routing.plan import STATES
 
 REFERENCES = Path(__file__).parents[3] / "references"
 NAME = re.compile(r"\bllm_router_\w+")
@@ -45,6 +46,11 @@ def known() -> set[str]:
 def test_every_metric_exists(made: Any) -> None:
     named = set(NAME.findall(made()))
     assert len(named) > 5 and not named - known()
+
+
+def test_the_states_in_which_a_model_is_left_out_are_those_that_it_can_have() -> None:
+    [named] = re.findall(r'state=~"([\w|]+)"', alerts().replace("\\", ""))
+    assert set(named.split("|")) == STATES.keys() - {"ok", "no_key", "off"} and metrics.LEFT_OUT.issubset(STATES)
 
 
 def test_every_metric_has_its_line_on_the_page_about_monitoring() -> None:
@@ -115,7 +121,9 @@ SERIES = {
     'llm_router_attempts_total{provider="a",cause="success"}': "0+1x60",
     'llm_router_attempts_total{provider="b",cause="success"}': "0+9x60",
     **{f'llm_router_attempt_caller_errors_total{{provider="{name}"}}': "0+0x60" for name in "ab"},
-    'llm_router_member_health_factor{model="a/m"}': "0+0x60", 'llm_router_store_ok': "0+0x60",
+    'llm_router_member_state{model="a/m",state="open"}': "1x20 stale _x19 1x20",  # by turns: its trial fails, too
+    'llm_router_member_state{model="a/m",state="probe"}': "_x20 1x20 stale",
+    'llm_router_member_state{model="b/m",state="ok"}': "1x60", 'llm_router_store_ok': "0+0x60",
     'llm_router_build_info{version="1"}': "1+0x60",
 }  # fmt: skip
 FIRING = {"LLMRouterErrors": "10%", "LLMRouterProviderFailing": "90%", "LLMRouterModelLeftOut": "", "LLMRouterStoreFailing": ""}

@@ -102,7 +102,7 @@ def test_tokens_come_from_the_first_place_that_names_any() -> None:
 
 
 def test_a_token_that_is_named_and_empty_stops_the_start() -> None:
-    assert problems('[server]\ntoken_env = "MINE"') == {"server.token": "is set but holds no token"}
+    assert problems('[server]\ntoken_env = "MINE"') == {"server.token_env": "the variable MINE that it names is not set"}
 
 
 def test_secrets_are_read_from_files_by_the_given_reader() -> None:

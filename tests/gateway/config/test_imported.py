@@ -122,6 +122,31 @@ def test_what_litellm_has_and_we_do_not_is_listed() -> None:
     assert any("cloud, as bedrock does not serve claude in a protocol" in line for line in lost)
 
 
+def pattern(name: str, key: str, **params: Any) -> dict[str, Any]:
+    return {"model_name": name, "litellm_params": {"model": name, "api_key": from_env(key), **params}}
+
+
+def test_litellms_pattern_for_all_models_of_a_provider_is_one_that_takes_any() -> None:
+    listed = {"model_name": "gpt", "litellm_params": {"model": "openai/gpt-big", "api_key": from_env("A")}}
+    made = from_litellm({"model_list": [listed, pattern("openai/*", "A"), pattern("openrouter/*", "B", rpm=9)]})
+    assert [(each["name"], each["any_model"]) for each in made.document["providers"]] == [
+        ("openai", True),
+        ("openrouter", True),
+    ]
+    assert [each["name"] for each in made.document["models"]] == ["gpt"] and made.lost == ["model_list[2] openrouter/*: rpm"]
+    made = from_litellm({"model_list": [listed, pattern("openai/*", "B")]})
+    assert [each.get("any_model") for each in made.document["providers"]] == [None, True]
+    assert made.notes == ["what was openai/MODEL is openai-2/MODEL here, as another provider has that name"]
+
+
+@pytest.mark.parametrize("asked, model", [("*", "openai/*"), ("mine/*", "openai/*"), ("openai/gpt-*", "openai/gpt-*"),
+                                          ("azure/*", "azure/*")])  # fmt: skip
+def test_litellms_other_patterns_are_listed_as_lost(asked: str, model: str) -> None:
+    row = {"model_name": asked, "litellm_params": {"model": model, "api_key": KEY, "api_base": "https://x.example.com/v1"}}
+    made = from_litellm({"model_list": [row]})
+    assert made.document == {} and "a pattern" in made.lost[0]
+
+
 CLOUDS = {
     "azure/mine": ({"api_base": "https://my-resource.openai.azure.com/", "api_version": "2024-10-21"},
                    {"type": "azure", "resource": "my-resource"}, "mine"),

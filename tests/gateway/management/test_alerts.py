@@ -22,8 +22,8 @@ from llm_router_gateway.config.keys import Key, read_json, terms_json
 from llm_router_gateway.config.settings import Secret
 from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.limiter.budgets import LocalBudgets
-from llm_router_gateway.management.alerts import SpendAlerts
-from llm_router_gateway.policy.budgets import Amount, Budget, crossings
+from llm_router_gateway.management.alerts import SpendAlerts, body_of
+from llm_router_gateway.policy.budgets import Amount, Budget, Crossing, crossings
 
 NOW = 1_795_946_400.0  # 2026-11-29T10:00:00Z
 SECRET = "T0/hook" * 3  # pragma: allowlist secret
@@ -104,6 +104,15 @@ def test_the_body_says_all_and_holds_no_secret() -> None:
         assert (sent["method"], sent["url"], sent["headers"]["x-key"]) == ("POST", f"https://hooks.example/{SECRET}", "k")
 
     run(story)
+
+
+def test_a_refusal_short_of_the_whole_budget_is_named_as_such() -> None:
+    crossing = Crossing("usd_per_day", 5.0, 1.0, 4.9)
+    body = body_of(key_with(Budget(usd_per_day=5.0)), "budget", crossing, 0.0)
+    assert body["text"] == "ci has used 98 % of 5 USD a day, and a call had no room in the rest"
+    assert (
+        body_of(key_with(Budget()), "budget", crossing._replace(spent=5.1), 0.0)["text"] == "ci has used 102 % of 5 USD a day"
+    )
 
 
 def test_soft_budgets_tokens_months_and_other_parts() -> None:

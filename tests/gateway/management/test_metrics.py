@@ -94,12 +94,20 @@ def test_calls_are_counted_by_what_they_were_and_what_came_of_them() -> None:
     assert of(found, "requests_total", protocol="gemini", provider="up", kind="chat", model="up/n") == 1
     assert (of(found, "input_tokens_total"), of(found, "output_tokens_total")) == (50, 25)
     assert of(found, "cached_tokens_total") == 4
-    assert (of(found, "cost_usd_total"), of(found, "unpriced_requests_total")) == (1.0, 1)
+    assert (of(found, "cost_usd_total"), of(found, "unpriced_requests_total")) == (1.0, 0)
     assert of(found, "errors_total", code="rate_limited", model="up/m") == 1
     assert of(found, "errors_total") == 1
     assert of(found, "upstream_attempts_total") == 7
     assert of(found, "key_requests_total", key="team") == 5
     assert (of(found, "key_tokens_total", key="team"), of(found, "key_cost_usd_total", key="team")) == (75, 1.0)
+
+
+def test_only_calls_that_succeeded_and_could_cost_something_lack_a_price() -> None:
+    made = Metrics()
+    failed = {"error": "internal", "ended": "error"}
+    for more in ({}, failed, {"kind": "count"}, {"error": "client_gone", "ended": "client_gone"}, {"cost_usd": 0.0}):
+        made.observe(call(**{"cost_usd": None, **more}))
+    assert of(shown(made), "unpriced_requests_total", model="up/m") == 1
 
 
 def test_errors_of_callers_are_a_part_of_the_errors_and_a_series_from_the_first_call_on() -> None:
@@ -192,7 +200,7 @@ def test_made_up_names_have_no_series_of_their_own_and_are_counted_all_the_same(
     made.observe(call(served="up/answered"))
     made.observe(call(served="up/answered", error="rate_limited", ended="error"))
     found = shown(made)
-    assert of(found, "requests_total", model="other") == 5_000
+    assert of(found, "requests_total", model="other", provider="up") == 5_000, "callers make up models, not providers"
     assert of(found, "requests_total", model="up/listed") == 1
     assert of(found, "requests_total", model="up/answered") == 2
     assert len(found) < 200
@@ -204,7 +212,7 @@ def test_every_label_is_bounded() -> None:
         made.observe(call(served=f"up/{number}", provider=f"p{number}", key_name=f"k{number}"))
         made.observe(call(served="up/1", error=f"e{number}", ended="error"))
     found = shown(made, members=[{"model": f"m{number}"} for number in range(2_000)])
-    for label, most in (("model", metrics.MAX_MODELS + metrics.MAX_MEMBERS), ("provider", metrics.MAX_MODELS),
+    for label, most in (("model", metrics.MAX_MODELS + metrics.MAX_MEMBERS), ("provider", metrics.MAX_PROVIDERS),
                         ("key", metrics.MAX_KEYS), ("code", metrics.MAX_CODES)):  # fmt: skip
         assert len({value for _, have in found for name, value in have if name == label}) <= most + 2, label
     assert of(found, "requests_total") == of(found, "key_requests_total") == 4_000
@@ -230,7 +238,8 @@ def test_the_moment_is_reported_as_it_is() -> None:
     store = {"path": "x", "rows_waiting": 3, "written": 10, "dropped": 1, "broken": "disk full", "bytes": 4096}
     found = shown(Metrics(), open_requests=4, members=members, store=store, version="1.2", started_at=1000.5)
     assert of(found, "open_requests") == 4
-    assert of(found, "member_health_factor", model="up/m") == 0.5
+    assert of(found, "member_health_factor", model="up/m") == 0, "it is left out"
+    assert of(shown(Metrics(), members=[{**members[0], "state": "probe"}]), "member_health_factor", model="up/m") == 0.5
     assert of(found, "member_state", model="up/m", state="open") == 1
     assert of(found, "member_active_requests") == 2 and of(found, "member_consecutive_failures") == 3
     assert of(found, "store_rows_written_total") == 10 and of(found, "store_rows_dropped_total") == 1
@@ -261,13 +270,13 @@ def attempt(name: str, cause: str = "") -> Any:
 def test_attempts_are_counted_by_provider_model_and_cause() -> None:
     made = Metrics(lambda name: name == "down/m")
     made.observe_attempts([attempt("down/m", "rate_limited"), attempt("up/m")])
-    made.observe_attempts([attempt("down/m", "rate_limited"), attempt("made-up/x", "model_not_found")])
+    made.observe_attempts([attempt("down/m", "rate_limited"), attempt("listed/made-up", "model_not_found")])
     made.add_attempts([("up/m", "up", "", False, 3), ("down/m", "down", "upstream_timeout", False, 1)])
     found = shown(made)
     assert of(found, "attempts_total", provider="down", model="down/m", cause="rate_limited") == 2
     assert of(found, "attempts_total", provider="down", cause="upstream_timeout") == 1
     assert of(found, "attempts_total", provider="up", cause="success") == 4
-    assert of(found, "attempts_total", provider="other", model="other", cause="model_not_found") == 1
+    assert of(found, "attempts_total", provider="listed", model="other", cause="model_not_found") == 1
 
 
 def test_the_spans_of_a_collector_are_counted_where_there_is_one() -> None:

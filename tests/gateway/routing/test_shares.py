@@ -22,6 +22,11 @@ def test_shares_are_of_those_that_are_tried_first_and_the_others_are_called_fall
         made.routing_state.healths[name] = circuit_breaker.Health(open_until=made.now + 5, in_a_row=37)
     assert parts(made) == {"p/a": (0.0, False), "p/b": (0.0, False), "p/c": (1.0, True)}
     made = world("a priority=1", "b", "c weight=0")
+    assert [row["why"] for row in made.plan("g").explain(made.now)["candidates"]] == [
+        "chosen",
+        groups.FALLBACK,
+        groups.FALLBACK,
+    ]
     assert parts(made) == {"p/a": (1.0, False), "p/b": (0.0, True), "p/c": (0.0, True)}
     made = world("a", "b weight=0")
     assert parts(made) == {"p/a": (1.0, False), "p/b": (0.0, True)}

@@ -868,7 +868,7 @@ BAD_KEY = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_K
     (404, {}, b'[{"error":{"code":404,"message":"no such model"}}]', (404, "no such model", None)),
     (503, {}, b"<html>", (503, "the upstream answered with status 503", None)),
     (500, {}, b'{"error":"boom"}', (500, "boom", None)),
-    (502, {}, b'{"error":{"details":[3,{"retryDelay":"soon"}]}}', (502, "the upstream gave no reason", None)),
+    (502, {}, b'{"error":{"details":[3,{"retryDelay":"soon"}]}}', (502, "the provider answered 502 and gave no reason", None)),
 ])  # fmt: skip
 def test_an_upstreams_refusal_is_read(status: int, headers: dict[str, str], body: bytes, expected: tuple[Any, ...]) -> None:
     error = gemini.read_error(status, headers, body)

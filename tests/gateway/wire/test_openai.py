@@ -467,7 +467,7 @@ def test_signed_thoughts_come_back_from_a_caller_that_returns_the_message() -> N
         (429, {}, b'{"error":{"message":"Provider returned error","metadata":{"raw":"busy"}}}', "rate_limited",
          "Provider returned error: busy", None),
         (502, {}, b"<html>\n<b>Bad gateway</b></html>", "upstream_failed", "<html> <b>Bad gateway</b></html>", None),
-        (500, {}, b"", "internal", "the upstream gave no reason", None),
+        (500, {}, b"", "internal", "the provider answered 500 and gave no reason", None),
         (422, {}, b'{"detail":[{"loc":["body"],"msg":"field required"}]}', "bad_request",
          '[{"loc":["body"],"msg":"field required"}]', None),
     ],

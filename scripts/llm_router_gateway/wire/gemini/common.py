@@ -190,7 +190,7 @@ def error_in(value: Any, status: int, wait_s: float | None = None) -> GatewayErr
     delays = [delay for each in details if (delay := seconds(each.get("retryDelay"))) is not None]
     if any(each.get("reason") == "API_KEY_INVALID" for each in details):
         in_body = 401  # Google says 400
-    message = str(stated.get("message") or name or "the upstream gave no reason")
+    message = str(stated.get("message") or name or f"the provider answered {in_body or status} and gave no reason")
     return of_status(
         in_body or status, message, retry_after_s=delays[0] if delays else wait_s,
         details={"status": name} if name else None,
