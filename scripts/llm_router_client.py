@@ -2150,7 +2150,7 @@ class Once(argparse.Action):
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
         if getattr(namespace, self.dest) is not None:
-            raise UsageError(f"{option_string} would replace what was given before", next_step="Give it once.")
+            raise UsageError(f"{option_string} would replace what was given before", next_step="Give it once, in quotes.")
         setattr(namespace, self.dest, values)
 
 
@@ -2907,7 +2907,7 @@ def run(words: list[str], console: Console) -> int:
     elif command not in COMMANDS:
         flag = command.partition("=")[0][:40]  # without a value, which may be a prompt or a key
         hint = f"Options follow the command: `chat {flag}`. " if flag[:1] == "-" else near(command, list(COMMANDS))
-        step = f"{hint}A question goes after `chat`. Commands: {', '.join(COMMANDS)}; see --help."
+        step = f"{hint}A question goes after `chat`. Put several words in quotes. Commands: {', '.join(COMMANDS)}; see --help."
         raise UsageError(f"unknown command {flag!r}" if command else "no command given", next_step=step)
     elif "--help" in words or "-h" in words:
         console.out(parser_of(command).format_help())

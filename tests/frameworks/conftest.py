@@ -111,7 +111,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedGateway
             yield gateway
         finally:
             gateway.close()
-    assert [line for line in gateway.lines if "an internal error" in line or "Traceback" in line] == []
+    assert [line for line in gateway.lines if "Please report this line" in line or "Traceback" in line] == []
 
 
 @pytest.fixture

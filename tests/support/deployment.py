@@ -206,7 +206,7 @@ class Place:
     def faults(self) -> list[str]:
         """What its logs say of faults of its own."""
         logs = [*self.logs, self.process.log if self.process is not None else ""]
-        marks = ("an internal error", "Traceback", "never retrieved", "was not handled")
+        marks = ("Please report this line", "Traceback", "never retrieved", "was not handled")
         return [line for log in logs for line in log.splitlines() if any(mark in line for mark in marks)]
 
 

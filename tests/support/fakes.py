@@ -81,9 +81,8 @@ class Exchange:
 
     is_free = True
 
-    def write_now(self, data: bytes) -> bool:
+    def write(self, data: bytes) -> None:
         self.out += data
-        return True
 
     async def end(self) -> None:
         self.ended = True

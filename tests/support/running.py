@@ -252,7 +252,11 @@ class Process:
         return self._out.read_text("utf-8", "replace")
 
     def faults(self) -> list[str]:
-        return [line for line in self.log.splitlines() if re.search("an internal error|Traceback|never retrieved|Error:", line)]
+        return [
+            line
+            for line in self.log.splitlines()
+            if re.search("Please report this line|Traceback|never retrieved|Error:", line)
+        ]
 
     def logged(self, text: str) -> None:
         until(lambda: text in self.log, f"{text!r} in the log:\n{self.log}")

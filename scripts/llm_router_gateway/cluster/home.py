@@ -26,6 +26,7 @@ from ..access.authenticate import Authenticator
 from ..access.sessions import Sessions
 from ..errors import Conflict, Unavailable
 from ..net.link import Link, LinkLost
+from ..proxy.faults import fault_line
 from ..proxy.log import Log
 from ..routing.notes import Notes, keys_by_mark
 from ..routing.state import RoutingState
@@ -196,7 +197,7 @@ class Home:
         self._start(self.parts.leases.leave(worker.name))
 
     def _fault(self, name: str, error: Exception) -> None:
-        self.parts.log.error(f"a message between the processes was not handled: {name}: {type(error).__name__}: {error}")
+        self.parts.log.error(fault_line(f"the message {name} between the processes", error, "it was not handled"))
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -36,6 +36,7 @@ from ..limiter.membership import BEAT_S, Membership
 from ..limiter.memory import DistantEngine, MemoryEngine, answer
 from ..limiter.participant import Participant, clock_s
 from ..net.link import Link
+from ..proxy.faults import fault_line
 from ..store.call import Call
 from ..store.keys import KeyRepository
 from ..store.recorder import Recorder
@@ -171,7 +172,7 @@ class WorkerLeases:
             except EngineAway:
                 pass  # the link says the same
             except Exception as error:
-                self._warn(f"an internal error in what is shared: {type(error).__name__}: {error}")
+                self._warn(fault_line("what the processes share", error, f"it is tried again in {every_s:g} s"))
 
     def leased(self) -> dict[str, float]:
         return self._part.leased()

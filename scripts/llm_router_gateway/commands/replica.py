@@ -26,6 +26,7 @@ from ..limiter.leases import EngineAway
 from ..limiter.membership import BEAT_S, Ledger, Membership, NoLedger
 from ..limiter.participant import Participant, clock_s
 from ..limiter.redis import RedisEngine
+from ..proxy.faults import fault_line
 from ..proxy.log import Log
 from ..routing.notes import Notes, keys_by_mark
 from ..routing.state import RoutingState
@@ -130,7 +131,7 @@ class Replica:
                 if failures == REFUSALS:
                     self._log.warn(f"{away}. Not shared with other gateways: {what}")
             except Exception as error:
-                self._log.error(f"an internal error beside the engine of [state]: {type(error).__name__}")
+                self._log.error(fault_line("what is shared by [state]", error, f"it is tried again in {every_s:g} s"))
             await asyncio.sleep(every_s)
 
     # -- periodic work

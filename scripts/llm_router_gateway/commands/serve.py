@@ -38,6 +38,7 @@ from ..net.router import Route, Router
 from ..net.server import Server, listeners
 from ..policy.budgets import Budgets, day_of, utc_text
 from ..policy.rate_limits import Limiter
+from ..proxy.faults import fault_line, to_log
 from ..proxy.gateway import Gateway, prepare
 from ..proxy.log import Log, event_line
 from ..store import key_rows
@@ -217,7 +218,8 @@ class Backends:
             except GatewayError:
                 pass  # the database is away: the store says so, and goes on
             except Exception as error:
-                self._log.error(f"an internal error in what other gateways have spent: {type(error).__name__}")
+                where, effect = "reading what other gateways have spent", f"it is tried again in {SPENDING_S:g} s"
+                self._log.error(fault_line(where, error, effect))
             await asyncio.sleep(SPENDING_S)
 
     def close(self, limit_s: float = CLOSE_S) -> None:
@@ -462,6 +464,7 @@ async def serve(config: Config, source: Source, *, demo: bool = False) -> int:
     port = int(sockets[0].getsockname()[1])
     gc.freeze()  # what is here now stays: the collector need not look at it again
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(to_log(process.log))
     on_signals(loop, {
         **dict.fromkeys(STOPS, process.stop.set), "SIGHUP": process.reload, "SIGUSR2": lambda: process.log.warn(NO_RESTART)
     })  # fmt: skip

@@ -38,6 +38,7 @@ from ..net.link import Link
 from ..net.server import Server
 from ..net.shares import Shares
 from ..proxy.attempts import AttemptRecord
+from ..proxy.faults import to_log
 from ..proxy.gateway import Gateway, prepare
 from ..routing.notes import Notes, keys_by_mark
 from .process import new_id, on_signals, raise_file_limit, say
@@ -81,6 +82,7 @@ class WorkerProcess:
         self.take_sessions(welcome["sessions"])
         self.outbox = Outbox(link, self.authenticator.take_all_used)
         self.log = RemoteLog(self.config.server, self.outbox)
+        asyncio.get_running_loop().set_exception_handler(to_log(self.log))
         self.pool = Pool()
         self.leases = WorkerLeases(
             link, start.name, welcome["ledger"], self.log.warn, self.outbox.flush, welcome["processes"]
@@ -95,7 +97,7 @@ class WorkerProcess:
         )  # fmt: skip
         self.gateway.on_call = self.outbox.add
         self.gateway.on_attempts = self.count
-        self._tried: Counter[tuple[str, str, str, bool]] = Counter()  # model, provider, cause: not yet reported
+        self._tried: Counter[tuple[str, str, str, bool]] = Counter()  # as add_attempts takes them: not yet reported
         self._sent_health: Mapping[str, int] = {}
         self.sending = Sending(self.config, self.gateway, self.pool, self.log)
         self.forward = Forward(start.http, new_id)
@@ -227,6 +229,7 @@ class WorkerProcess:
         limit.cancel()
 
     async def end(self) -> int:
+        asyncio.get_running_loop().set_exception_handler(None)  # the home takes no more lines
         await self.sending.close()
         await self.gateway.offload.close()
         await self.gateway.key_commands.close()

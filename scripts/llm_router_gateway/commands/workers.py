@@ -56,6 +56,7 @@ from ..limiter.budgets import LocalBudgets
 from ..net.server import Server, listeners
 from ..net.shares import PLACES, Shares, shared_memory
 from ..policy.budgets import Budgets
+from ..proxy.faults import to_log
 from ..store.call import Call
 from ..store.redaction import Bodies
 from .process import doing_of, inherited_sockets, notify, on_signals, raise_file_limit, say
@@ -530,6 +531,7 @@ async def serve_with_workers(config: Config, source: Source, *, demo: bool = Fal
 async def serve_from(process: HomeProcess, sockets: list[list[socket.socket]], folder: str, *, demo: bool) -> int:
     """The same, once everything is open."""
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(to_log(process.log))
     process.server.listen([unix_listener(f"{folder}/http")])
     links = await loop.create_unix_server(process.home.accept, sock=unix_listener(f"{folder}/link"))
     workers = process.workers = Workers(process, sockets, folder)

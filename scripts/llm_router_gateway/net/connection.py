@@ -291,10 +291,6 @@ class Connection(asyncio.Protocol):
 
     # -- flow control
 
-    @property
-    def has_unsent(self) -> bool:
-        return self.is_paused or self.transport.get_write_buffer_size() > 0
-
     async def wait_until_drained(self) -> None:
         """Waits until the caller has read most of what waits for it."""
         while self.is_paused:

@@ -183,14 +183,12 @@ class Exchange:
     @property
     def is_free(self) -> bool:
         """Whether everything written was sent."""
-        return not self._connection.has_unsent
+        connection = self._connection
+        return not (connection.is_paused or connection.transport.get_write_buffer_size())
 
-    def write_now(self, data: bytes) -> bool:
-        """Without waiting; False, and nothing written, when the caller is not reading."""
-        if self._connection.has_unsent:
-            return False
+    def write(self, data: bytes) -> None:
+        """A piece of the body without waiting: only while `is_free`, for what a caller does not read stays in memory."""
         self._connection.transport.write(self._bytes_of(data))
-        return True
 
     def abort(self) -> None:
         """Ends the connection in the middle of the answer, so that the caller sees that something is missing."""

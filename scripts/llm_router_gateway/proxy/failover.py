@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import TypeVar
 
+from ..config.settings import Secret
 from ..errors import CONTEXT, GatewayError, RateLimited, Unavailable
 from ..limiter.local import FREE
 from ..policy.budgets import Amount
@@ -138,6 +139,7 @@ class Failover:
 
     def choose(self, context: RequestContext) -> Plan:
         """The plan of the members that may answer; the first is chosen when the request is sent."""
+        files = context.named_files
         request = RoutingRequest(
             name="" if context.tags else context.record.asked, body=context.fields, protocol=context.call.protocol,
             stream=context.record.stream, headers=context.headers, key_name=context.key_name,
@@ -146,10 +148,13 @@ class Failover:
             size=len(context.large.data) if context.large is not None else 0,
             verdicts=context.verdicts, session_names=context.session_names,
             home=context.conversation.home if context.conversation is not None else "",
+            provider=files.provider if files is not None else "",
         )  # fmt: skip
         context.plan = chosen = plan(
             context.state.table, self._routing_state, request, self._clock(), self._services.rng, self._limiter.forecast
         )
+        if files is not None:
+            files.check(request.name or str(request.query), chosen.providers)
         if self._routing_state.notes:
             for note in self._routing_state.take_notes():
                 self._services.log.warn(note)
@@ -162,6 +167,8 @@ class Failover:
             return None
         if context.rights is not None:
             context.rights.check_named(target.candidate)
+        if context.named_files is not None:
+            context.named_files.check(target.candidate.name, (target.candidate.provider.name,))
         return SingleAttempt(Attempt(target, self._routing_state, context.state.table.routing.health, self._clock()))
 
     # -- acquire and settle
@@ -222,10 +229,13 @@ class Failover:
     async def _with_keys(self, context: RequestContext, attempt: Attempt, send: Send[Answer], idle: Idle) -> Answer:
         """A member's answer, with the first of its provider's keys that is accepted; the one that has the conversation before
         the others."""
+        home_key: Secret | None = None
         if context.conversation is not None:
             home_key = context.conversation.home_key(attempt.candidate)
-            if home_key is not None:
-                attempt.prefer_key(home_key, self._clock())
+        if context.named_files is not None:  # another account's key does not reach them
+            home_key = context.named_files.key_of(attempt.candidate) or home_key
+        if home_key is not None:
+            attempt.prefer_key(home_key, self._clock())
         while True:
             context.begin_attempt(attempt.candidate)
             started_at = self._clock()
@@ -348,4 +358,4 @@ def no_healthy_member(context: RequestContext, error: GatewayError) -> GatewayEr
     """The error of a query for which no healthy model was there at its start."""
     if context.answering or error.status in (429, 503) or not allows_failover(error):
         return error
-    return Unavailable(f"{context.record.asked}: no model that fits is well: {error.message}", code="no_member")
+    return Unavailable(f"{context.record.asked}: no model that fits is healthy: {error.message}", code="no_member")

@@ -2,7 +2,8 @@
 
     files = OwnedFiles(services, upstream, failover, owned, receive)
     files.handlers      -> {"files": upload, "list_files": ..., "batch": ..., ...}     by the kind of a Line
-    await files.check_names(context, files.names_in(context))    NotFound where a request to a model names a file of another key
+    await files.look_up(context, files.names_in(context))    where the files are that a request to a model names; NotFound for
+                                                             another key's
 
 Requests go to providers that speak the caller's protocol, unchanged. A new file goes to the provider that the caller names in
 the header x-llm-router-provider, else to [server] files_provider, else to the only one there is; a batch goes to where its file
@@ -36,6 +37,7 @@ from .conversations import mark_of
 from .failover import KEY_REFUSALS, Failover
 from .headers import caller_headers, mask_secrets, upstream_headers
 from .mask import mask_of
+from .named_files import PATH, NamedFiles, together
 from .outgoing import Outgoing
 from .refusals import for_caller
 from .request import JSON_TYPE, RequestContext, dump_json
@@ -103,13 +105,20 @@ class OwnedFiles:
         found: list[str] = wire(DEFAULT).files.names_in(text) if self._kept is not None else []
         return found
 
-    async def check_names(self, context: RequestContext, names: list[str]) -> None:
-        """A file that another key uploaded here is unknown to this one. Of others the gateway knows nothing: they pass."""
+    async def look_up(self, context: RequestContext, names: list[str]) -> None:
+        """A file that another key uploaded here is unknown to this one; the caller's own bind the request to their provider. Of
+        others the gateway knows nothing: they pass.
+        """
         words = wire(DEFAULT).files
+        found: list[tuple[str, NamedFiles]] = []
         for name in names:
             owners = await self._owned.owners(words.FILE, name)
             if owners and context.caller.key_id not in owners:
-                raise words.not_found(words.FILE, name, "file_id")
+                raise words.not_found(words.FILE, name, PATH)
+            own = await self._owned.find(context.caller.key_id, words.FILE, name) if owners else None
+            if own is not None:
+                found.append((name, NamedFiles(own.provider, own.key, name)))
+        context.named_files = together(found)
 
     # -- make
 

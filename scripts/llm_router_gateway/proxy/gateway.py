@@ -55,6 +55,7 @@ from .answer_cache import AnswerCache, is_on
 from .attempts import AttemptRecord
 from .conversations import Conversations
 from .failover import Failover
+from .faults import fault_line
 from .files import OwnedFiles
 from .headers import is_request_id
 from .in_flight import BytesInFlight
@@ -70,7 +71,7 @@ from .refusals import for_caller
 from .relays import RelayedCalls
 from .request import JSON_TYPE, NO_STORE, Exchange, Record, RequestContext, dump_json
 from .request_budget import allowance_of
-from .services import Services, fault_location
+from .services import Services
 from .stream_answer import StreamAnswers
 from .streaming import Headers, Watch
 from .tracing import Tracing
@@ -137,7 +138,7 @@ class Gateway:
         self._files = OwnedFiles(services, upstream, failover, owned, self._receive)
         self._own = own = OwnApi(services, self._lists)
         self._conversations = talks = Conversations(services, upstream, kept)
-        routes = route_api.RouteCalls(services, failover, self._plain, self._streams)
+        routes = route_api.RouteCalls(services, failover, self._plain, self._streams, self._files)
         self._handlers: Mapping[str, Callable[[RequestContext], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
@@ -292,7 +293,7 @@ class Gateway:
         name_model(context)
         names = self._files.names_in(context)
         if names:
-            await self._files.check_names(context, names)
+            await self._files.look_up(context, names)
         if SPECS[context.call.protocol].keeps_answers:
             context.conversation = await self._conversations.begin(context)
         if context.large is not None:
@@ -384,7 +385,11 @@ class Gateway:
                 self.tracing.finish(context, call)
             return call
         except Exception as error:
-            self._log.error(f"an internal error in the record of {context.record.request_id}: {fault_location(error)}")
+            where, effect = (
+                f"the record of request {context.record.request_id}",
+                "the log of calls may lack it, its caller has the answer",
+            )
+            self._log.error(fault_line(where, error, effect))
             return None
 
 

@@ -45,11 +45,9 @@ class HeardExchange:
         self.hear(data)
         await self._exchange.send(data)
 
-    def write_now(self, data: bytes) -> bool:
-        written = self._exchange.write_now(data)
-        if written:
-            self.hear(data)
-        return written
+    def write(self, data: bytes) -> None:
+        self._exchange.write(data)
+        self.hear(data)
 
     async def end(self) -> None:
         await self._exchange.end()

@@ -28,6 +28,7 @@ from ..json_body import Body
 from ..wire import ir
 from ..wire.conversion import Wish
 from ..wire.losses import name_lost
+from .faults import WorkerFault
 from .offload_worker import LENGTHS, pack
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Offload:
             _, kind, message, facts = reply
             raise kind(message, **facts)
         if reply[0] != "ok":
-            raise RuntimeError(f"a worker failed: {reply[-1]}")
+            raise WorkerFault(reply[-1])
         return reply[1], data
 
     async def _exchange(self, worker: Worker, large: LargeBody, job: str, arguments: tuple[Any, ...]) -> tuple[Any, bytes]:

@@ -59,7 +59,7 @@ def answer(bodies: Bodies, job: str, key: int, arguments: tuple[Any, ...]) -> li
     """("ok", value), ("missing",): send the body again, ("error", class, message, facts), or ("fault", where)."""
     from ..errors import GatewayError
     from . import large_answers, large_conversations, large_jobs
-    from .services import fault_location
+    from .faults import fault_location
 
     cached = bodies.get(key)
     if cached is None:

@@ -37,6 +37,7 @@ from .streaming import Headers
 
 if TYPE_CHECKING:
     from .conversations import Conversation
+    from .named_files import NamedFiles
     from .offload import LargeBody
 
 NOSNIFF = ("x-content-type-options", "nosniff")
@@ -129,6 +130,7 @@ class RequestContext:
     rights: Rights | None = None  # what the caller's key may use; None: everything
     allowance: Allowance | None = None  # what bounds and budgets leave of it; None: there are none
     conversation: Conversation | None = None  # what an earlier answer is to be built on, and how this one is kept
+    named_files: NamedFiles | None = None  # at the one provider that may answer
     outputs: int = 0  # pieces of an answer that a stream has brought
     answer_tokens: float = 0.0  # of a plain answer, estimated where it has no usage
     wordless: Collection[str] = ()  # models whose upstream rejects the parameter for a stream's usage

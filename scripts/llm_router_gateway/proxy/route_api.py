@@ -22,6 +22,7 @@ from . import paths
 from .answers import parse_answer
 from .charges import Charge, sum_charges
 from .failover import Failover
+from .files import OwnedFiles
 from .plain_answer import PlainAnswers
 from .refusals import for_caller
 from .request import RequestContext, dump_json
@@ -135,12 +136,17 @@ def decision(explained: Mapping[str, Any]) -> dict[str, Any]:
 class RouteCalls:
     """The two calls, answered."""
 
-    def __init__(self, services: Services, failover: Failover, plain: PlainAnswers, streams: StreamAnswers) -> None:
+    def __init__(
+        self, services: Services, failover: Failover, plain: PlainAnswers, streams: StreamAnswers,
+        files: OwnedFiles,
+    ) -> None:  # fmt: skip
         self._clock, self._failover, self._plain, self._streams = services.clock, failover, plain, streams
+        self._files = files
 
     async def route(self, context: RequestContext) -> None:
         """Decides as a request would, and sends nothing."""
         await read_call(context, needs_request=False)
+        await self._files.look_up(context, self._files.names_in(context))
         context.call = replace(context.call, protocol=paths.protocol_of(context.exchange.path, context.headers))
         plan = self._failover.choose(context)
         answer = decision(plan.explain(self._clock()))
@@ -155,6 +161,7 @@ class RouteCalls:
     async def invoke(self, context: RequestContext) -> None:
         """As a chat request with the same query would be answered; plain answers in a shape of their own."""
         await read_call(context, needs_request=True)
+        await self._files.look_up(context, self._files.names_in(context))
         if context.record.stream:
             await self._streams.answer(context)
             return

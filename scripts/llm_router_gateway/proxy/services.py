@@ -19,6 +19,7 @@ from ..policy.budgets import Budgets
 from ..policy.rate_limits import Limiter
 from ..routing.plan import RoutingState
 from ..routing.resolve import Candidate
+from .faults import fault_line
 from .key_commands import KeyCommands
 from .log import Log
 from .offload import Offload
@@ -26,7 +27,6 @@ from .streaming import Watch
 
 MAX_KNOWN_NAMES = 1_024  # pairs of names that are remembered
 WORD = re.compile(r"[a-z]{3,}")
-MAX_PLACES = 8  # of a fault's way through the code, in the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class Services:
 
     def internal_error(self, request_id: str, error: Exception) -> GatewayError:
         """The answer to a caller after a fault of the gateway's own; the log says where it is."""
-        self.log.error(f"an internal error in request {request_id}: {fault_location(error)}")
-        return GatewayError("the gateway failed; its log has the reason")
+        self.log.error(fault_line(f"request {request_id}", error, "its caller was answered with an error"))
+        return GatewayError(f"internal error of the gateway; its log says more under the request id {request_id}")
 
 
 @lru_cache(maxsize=MAX_KNOWN_NAMES)
@@ -75,13 +75,3 @@ def is_other_model(wanted: str, said: str) -> bool:
     """
     one, two = (set(WORD.findall(name.lower())) for name in (wanted, said))
     return bool(one and two) and one.isdisjoint(two)
-
-
-def fault_location(error: BaseException) -> str:
-    """The type and traceback of a fault; no message, which may hold a prompt."""
-    places, at = [], error.__traceback__
-    while at is not None:
-        code = at.tb_frame.f_code
-        places.append(f"{code.co_filename.rpartition('/')[2]}:{at.tb_lineno} {code.co_name}")
-        at = at.tb_next
-    return f"{type(error).__name__} at {' < '.join(reversed(places[-MAX_PLACES:]))}"

@@ -61,10 +61,14 @@ class StreamMask:
         self._others = 0
 
     def __call__(self, data: bytes) -> bytes:
-        data = self._mask(data)
         if not self._secrets or not data:
             return data
-        if self._tails or self._begin.search(data) or self._first.search(data) or has_escaped_key_character(data):
+        is_escaped = has_escaped_key_character(data)
+        for secret in self._secrets:  # no generator: this is done for every piece
+            if is_escaped or secret in data:
+                data = self._mask(data)
+                break
+        if is_escaped or self._tails or self._begin.search(data) or self._first.search(data):
             return self._look(data)
         return data
 

@@ -37,8 +37,8 @@ class Exchange(Protocol):
     def is_free(self) -> bool: ...
     def start(self, status: int, headers: Headers) -> None: ...
     async def send(self, data: bytes) -> None: ...
-    def write_now(self, data: bytes) -> bool:
-        """Without waiting; False, and nothing written, when the caller is not reading."""
+    def write(self, data: bytes) -> None:
+        """Without waiting: only while `is_free`, that is while the caller reads."""
 
 
 class Pipe(Protocol):
@@ -173,7 +173,7 @@ class StreamedAnswer:
         if pipe.outputs != seen:
             self.last_output_at = now
         if data:
-            exchange.write_now(data)
+            exchange.write(data)
             self.last_sent_at = now
         if pipe.error is not None:
             raise pipe.error
@@ -224,7 +224,8 @@ class StreamedAnswer:
         self._check_content(now)
         if self.cut is None and now - self.last_sent_at >= self.limits.keepalive_s:
             self.begin()
-            if self._exchange.write_now(self._keepalive):
+            if self._exchange.is_free:
+                self._exchange.write(self._keepalive)
                 self.last_sent_at = now
 
     def _check_content(self, now: float) -> None:

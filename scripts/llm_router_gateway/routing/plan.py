@@ -71,6 +71,7 @@ class RoutingRequest:
     verdicts: Mapping[str, tuple[bool, str]] = field(default_factory=dict)  # selectors that were evaluated elsewhere
     session_names: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # and affinity expressions; by their texts
     home: str = ""  # the member that holds the conversation so far
+    provider: str = ""  # the only one that may answer: it has the files that the body names
     _spelled: Any = None
 
     def variables(self) -> dict[str, Any]:
@@ -155,7 +156,7 @@ class Plan:
             chosen = self._selections[pool.name] = [
                 target for target in pool.targets
                 if target.candidate is not None and (target.selector is None or self._verdict(target.selector)[0])
-                and not self._denial(target)
+                and not self._denial(target) and not self._is_elsewhere(target)
             ]  # fmt: skip
         return chosen
 
@@ -163,6 +164,18 @@ class Plan:
         """Why the caller may not use it; "" when it may."""
         rights = self._request.rights
         return rights.denial(target.candidate) if rights is not None and target.candidate is not None else ""
+
+    def _is_elsewhere(self, target: Target) -> bool:
+        """Whether it is another provider's than the one that has the files of the request."""
+        wanted = self._request.provider
+        return bool(wanted) and target.candidate is not None and target.candidate.provider.name != wanted
+
+    @property
+    def providers(self) -> set[str]:
+        """Of all candidates, whether they may be chosen or not."""
+        return {
+            target.candidate.provider.name for pool in self._pools for target in pool.targets if target.candidate is not None
+        }
 
     # -- context windows
 
@@ -385,6 +398,8 @@ class Plan:
             return "already tried"
         if denial := self._denial(target):
             return denial
+        if self._is_elsewhere(target):
+            return f"the file that the request names is at {self._request.provider}"
         if chosen is not None and target.name == chosen.name:
             return "chosen" if state in SELECTABLE else f"chosen: no better candidate left ({STATES[state]})"
         if not selected:

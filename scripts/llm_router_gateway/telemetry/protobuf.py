@@ -4,7 +4,7 @@
     fields(b"\\x08\\x05")                         -> [(1, 5)]
 
 A message is a dict in the JSON form of OTLP: ids in hex, 64-bit integers as text, enums as numbers. SCHEMA says which number
-and which type each name has; a name that is not in it is an internal error and raises KeyError.
+and which type each name has; a name that is not in it is a mistake in this package and raises KeyError.
 https://protobuf.dev/programming-guides/encoding/, https://github.com/open-telemetry/opentelemetry-proto (1.x)
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fakes import Exchange, Upstream
-from routed import Hosts, Ways, model, ok, play, provider, refusal
+from routed import Hosts, Ways, group, model, ok, play, provider, refusal
 from vendor import Vendor, form
 
 from llm_router_gateway.errors import NotSaved, StreamCut, UpstreamFailed
@@ -165,6 +165,86 @@ def test_a_request_to_a_model_names_no_file_of_another(path: str, body: dict[str
         assert asked.status == 200
 
     assert run(tmp_path, deeds, a=answer).lines.count(f"No such File object: {name}") == 1
+
+
+def naming(path: str, name: str, file: str) -> bytes:
+    part = {"type": "input_file", "file_id": file} if path == "/v1/responses" else {"type": "file", "file": {"file_id": file}}
+    turns = [{"role": "user", "content": [part]}]
+    return json.dumps({"model": name, "input" if path == "/v1/responses" else "messages": turns}).encode()
+
+
+def of_two(**more: Any) -> dict[str, Any]:
+    """Two providers, a group that tries a first, another of a alone whose fallback is b, and a third of a alone."""
+    groups = [group({"model": "a/m", "priority": 2}, "b/m"), {**group("a/m"), "name": "back", "fallbacks": ["b/m"]},
+              {**group("a/m"), "name": "only-a"}]  # fmt: skip
+    providers = [provider("a"), provider("b", api_key="key-b1,key-b2")]
+    return {"providers": providers, "models": [model("a"), model("b")], "groups": groups, "keys": KEYS, **more}
+
+
+def answering(vendor: Vendor) -> Callable[[dict[str, Any]], Upstream]:
+    def answer(sent: dict[str, Any]) -> Upstream:
+        return ok() if sent["url"].endswith("/chat/completions") else as_upstream(vendor)(sent)
+
+    return answer
+
+
+AT_B = ("x-llm-router-provider", "b")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+@pytest.mark.parametrize("name", ["g", "back", "b/m"])
+def test_a_request_goes_to_the_provider_that_has_its_file_with_the_key_that_uploaded_it(
+    path: str, name: str, tmp_path: Path
+) -> None:
+    refuses = [refusal(401), answering(Vendor())]  # the first key does not upload: the second one's account has the file
+
+    async def deeds(desk: Desk) -> None:
+        file = (await desk.upload("ann", LINES, AT_B)).json["id"]
+        for _ in range(3):
+            answer = await desk.do("POST", path, "ann", naming(path, name, file))
+            assert (answer.status, answer.out_headers["x-llm-router-model"]) == (200, "b/m"), answer.out
+
+    hosts = run(tmp_path, deeds, of_two(), a=ok(), b=refuses).hosts
+    assert hosts.hosts == ["b"] * 5 and hosts.keys == ["key-b1"] + ["key-b2"] * 4
+
+
+def test_where_no_member_is_the_providers_the_request_is_refused_and_says_what_to_do(tmp_path: Path) -> None:
+    async def deeds(desk: Desk) -> None:
+        file = (await desk.upload("ann", LINES, AT_B)).json["id"]
+        for name in ("only-a", "a/m"):
+            answer = await desk.do("POST", "/v1/chat/completions", "ann", naming("", name, file))
+            error = answer.json["error"]
+            assert (answer.status, error["param"]) == (400, "file_id") and file in error["message"], error
+            assert f"{name} has no model of b" in error["message"] and "x-llm-router-provider" in error["message"]
+        other = await desk.do("POST", "/v1/chat/completions", "ann", naming("", "only-a", "file-of-elsewhere"))
+        assert other.status == 200, "of what was uploaded past the gateway nothing is known"
+
+    run(tmp_path, deeds, of_two(), a=ok(), b=answering(Vendor()))
+
+
+def test_files_of_two_providers_are_not_in_one_request(tmp_path: Path) -> None:
+    async def deeds(desk: Desk) -> None:
+        names = [(await desk.upload("ann", LINES, ("x-llm-router-provider", where))).json["id"] for where in "ab"]
+        body = json.dumps({"model": "g", "messages": [{"role": "user", "content": "hi"}], "file_ids": names}).encode()
+        answer = await desk.do("POST", "/v1/chat/completions", "ann", body)
+        message = answer.json["error"]["message"]
+        assert answer.status == 400 and f"{names[0]} is at a and {names[1]} at b" in message
+
+    run(tmp_path, deeds, of_two(), a=answering(Vendor("one")), b=answering(Vendor("two")))
+
+
+@pytest.mark.parametrize("path", ["/route", "/route/invoke"])
+def test_routing_calls_know_files_too(path: str, tmp_path: Path) -> None:
+    async def deeds(desk: Desk) -> None:
+        file = (await desk.upload("ann", LINES, AT_B)).json["id"]
+        body = json.dumps({"model": "g", "request": {"messages": json.loads(naming("", "g", file))["messages"]}}).encode()
+        answer = await desk.do("POST", path, "ann", body)
+        assert (answer.status, answer.json["model"]) == (200, "b/m"), answer.out
+        if path == "/route":
+            assert answer.json["explain"]["candidates"][0]["why"] == "the file that the request names is at b"
+        assert (await desk.do("POST", path, "ben", body)).status == 404, "another key's"
+
+    run(tmp_path, deeds, of_two(), a=ok(), b=answering(Vendor()))
 
 
 LIMITS = [

@@ -37,10 +37,9 @@ class Caller:
     def is_free(self) -> bool:
         return self.reading
 
-    def write_now(self, data: bytes) -> bool:
-        if self.reading:
-            self.seen.append(data.decode())
-        return self.reading
+    def write(self, data: bytes) -> None:
+        assert self.reading
+        self.seen.append(data.decode())
 
 
 class Letters:

@@ -105,12 +105,12 @@ class StreamReader:
         return self._take(data, event.event)
 
     def _take(self, data: Block, name: str) -> Events:
-        kind = "error" if isinstance(data.get("error"), dict) else data.get("type") or name
+        kind = "error" if isinstance(data.get("error"), dict) else str(data.get("type") or name)
         if kind == "content_block_delta" and self._started and not self._stopped:
             return self._delta(data)
-        handle = self._HANDLERS.get(str(kind))
+        handle = self._HANDLERS.get(kind)
         if handle is None:
-            self._lose({} if kind in SIGNS_OF_LIFE else {str(kind): True})
+            self._lose({} if kind in SIGNS_OF_LIFE else {kind: True})
             return ()
         if self._started or kind in ("message_start", "error"):
             return handle(self, data)
