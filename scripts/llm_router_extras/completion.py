@@ -67,7 +67,6 @@ def bash() -> str:
         rows.append(f"        {command}) words={quote(' '.join([*words_of(command), *names, '--help']))} ;;")
     files, folders = ("|".join(name for name, value in valued.items() if value in kind) for kind in (FILES, FOLDERS))
     others = "|".join(name for name, value in valued.items() if value not in FILES + FOLDERS and name not in CHOICES)
-    commands = " ".join([*COMMANDS, "help", "--version", "--help"])
     table = "\n".join(rows)
     return f"""# bash completion for {PROGRAM}: source <({PROGRAM} completion bash)
 _llm_router() {{
@@ -75,7 +74,7 @@ _llm_router() {{
     if [ "$current" = "=" ]; then current=""; fi
     if [ "$previous" = "=" ]; then previous="${{COMP_WORDS[COMP_CWORD-2]}}"; fi
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W {quote(commands)} -- "$current"))
+        COMPREPLY=($(compgen -W {quote(" ".join([*COMMANDS, "help", "--version", "--help"]))} -- "$current"))
         return
     fi
     case "$previous" in
