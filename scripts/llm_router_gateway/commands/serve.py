@@ -99,7 +99,7 @@ def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[st
     ]
     if is_open:
         lines.append("  no token is set: every program on this machine may call; any key will do for the clients")
-    return [*lines, "  --demo: ask for the model `demo`"] if demo else lines
+    return [*lines, "  --demo: ask for the model `demo`, or for any gpt, claude or gemini"] if demo else lines
 
 
 def listed_names(config: Config) -> frozenset[str]:

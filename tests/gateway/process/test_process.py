@@ -245,10 +245,11 @@ def test_without_a_file_the_keys_in_the_environment_are_the_providers(start: Sta
 @pytest.mark.slow
 def test_the_demo_answers_every_protocol_without_a_key(start: Start) -> None:
     gateway = start("", "--demo")
-    assert "--demo: ask for the model `demo`" in gateway.log
+    assert "--demo: ask for the model `demo`, or for any gpt, claude or gemini" in gateway.log
     for protocol in PROTOCOLS:
-        for model in ("demo", "demo-anthropic/demo", "demo-gemini/demo"):
+        for model in ("demo", "demo-anthropic/demo", "demo-gemini/demo", "gpt-5.4", "claude-sonnet-5-5", "gemini-4-argon"):
             assert "You said: hi" in text_of(protocol, gateway.chat(protocol, model).json)
+    assert gateway.chat("openai", "demo/fail-429").status == 429
 
 
 @pytest.mark.slow
