@@ -52,6 +52,17 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
+def bash_values(valued: dict[str, str]) -> str:
+    """The cases of the option before the word: what its value is."""
+    files, folders = ("|".join(name for name, value in valued.items() if value in kind) for kind in (FILES, FOLDERS))
+    rows = [f"{files}) paths=-f ;;", f"{folders}) paths=-d ;;"]
+    for name, words in CHOICES.items():
+        rows.append(f'{name}) COMPREPLY=($(compgen -W {quote(" ".join(words))} -- "$current")); return ;;')
+    others = [name for name, value in valued.items() if value not in FILES + FOLDERS and name not in CHOICES]
+    rows.append(f"{'|'.join(others)}) return ;;")
+    return "\n".join(f"        {row}" for row in rows)
+
+
 def bash() -> str:
     rows, valued = [], {}
     for command in COMMANDS:
@@ -59,12 +70,6 @@ def bash() -> str:
         names = [name for flag in flags for name in flag.spelled]
         valued.update({name: flag.value for flag in flags if flag.value for name in flag.spelled})
         rows.append(f"        {command}) words={quote(' '.join([*words_of(command), *names, '--help']))} ;;")
-    files, folders = ("|".join(name for name, value in valued.items() if value in kind) for kind in (FILES, FOLDERS))
-    others = "|".join(name for name, value in valued.items() if value not in FILES + FOLDERS and name not in CHOICES)
-    choices = "\n".join(
-        f'        {name}) COMPREPLY=($(compgen -W {quote(" ".join(words))} -- "$current")); return ;;'
-        for name, words in CHOICES.items()
-    )
     commands = " ".join([*COMMANDS, "help", "--version", "--help"])
     table = "\n".join(rows)
     return f"""# bash completion for {PROGRAM}: source <({PROGRAM} completion bash)
@@ -77,10 +82,7 @@ _llm_router() {{
         return
     fi
     case "$previous" in
-        {files}) paths=-f ;;
-        {folders}) paths=-d ;;
-{choices}
-        {others}) return ;;
+{bash_values(valued)}
     esac
     if [ -n "$paths" ]; then
         local IFS=$'\\n'  # a name may have spaces
