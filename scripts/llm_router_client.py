@@ -2762,9 +2762,7 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
         console.note(f"built-in list, not the endpoint's own: {listed.reason}")
     if len(shown) < len(found) or not found:
         match = f" match {args.search!r}" if args.search else ""
-        console.note(
-            f"{len(found)} of {len(listed)} models{match}, {len(shown)} shown; --limit 0 shows all, --search TEXT narrows"
-        )
+        console.note(f"{len(found)} of {len(listed)} models{match}, {len(shown)} shown; --limit 0 shows all, --search narrows")
     return 0
 
 

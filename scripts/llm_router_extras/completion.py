@@ -52,15 +52,10 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def bash_values(valued: dict[str, str]) -> str:
-    """The cases of the option before the word: what its value is."""
-    files, folders = ("|".join(name for name, value in valued.items() if value in kind) for kind in (FILES, FOLDERS))
-    rows = [f"{files}) paths=-f ;;", f"{folders}) paths=-d ;;"]
-    for name, words in CHOICES.items():
-        rows.append(f'{name}) COMPREPLY=($(compgen -W {quote(" ".join(words))} -- "$current")); return ;;')
-    others = [name for name, value in valued.items() if value not in FILES + FOLDERS and name not in CHOICES]
-    rows.append(f"{'|'.join(others)}) return ;;")
-    return "\n".join(f"        {row}" for row in rows)
+def bash_choices() -> str:
+    """The cases of options that take one of a few words."""
+    rows = ((name, quote(" ".join(words))) for name, words in CHOICES.items())
+    return "\n".join(f'        {name}) COMPREPLY=($(compgen -W {words} -- "$current")); return ;;' for name, words in rows)
 
 
 def bash() -> str:
@@ -70,7 +65,8 @@ def bash() -> str:
         names = [name for flag in flags for name in flag.spelled]
         valued.update({name: flag.value for flag in flags if flag.value for name in flag.spelled})
         rows.append(f"        {command}) words={quote(' '.join([*words_of(command), *names, '--help']))} ;;")
-    commands = " ".join([*COMMANDS, "help", "--version", "--help"])
+    files, folders = ("|".join(name for name, value in valued.items() if value in kind) for kind in (FILES, FOLDERS))
+    others = "|".join(name for name, value in valued.items() if value not in FILES + FOLDERS and name not in CHOICES)
     table = "\n".join(rows)
     return f"""# bash completion for {PROGRAM}: source <({PROGRAM} completion bash)
 _llm_router() {{
@@ -78,11 +74,14 @@ _llm_router() {{
     if [ "$current" = "=" ]; then current=""; fi
     if [ "$previous" = "=" ]; then previous="${{COMP_WORDS[COMP_CWORD-2]}}"; fi
     if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W {quote(commands)} -- "$current"))
+        COMPREPLY=($(compgen -W {quote(" ".join([*COMMANDS, "help", "--version", "--help"]))} -- "$current"))
         return
     fi
     case "$previous" in
-{bash_values(valued)}
+        {files}) paths=-f ;;
+        {folders}) paths=-d ;;
+{bash_choices()}
+        {others}) return ;;
     esac
     if [ -n "$paths" ]; then
         local IFS=$'\\n'  # a name may have spaces

@@ -533,6 +533,12 @@ def test_batches_and_the_cache_of_a_key_are_edited_and_shown(page: Any, gateway:
     assert gateway.came("PATCH", "api-keys/id-team-search") == [{"allow_batches": False, "cache_ttl_s": None}]
 
 
+def test_a_key_for_monitoring_is_shown_with_what_it_may_read(page: Any, gateway: Any) -> None:
+    gateway.keys[1] |= {"is_admin": False, "is_monitor": True}
+    open_view(page, gateway, "view=keys")
+    shows(page, "statistics only")
+
+
 def test_spending_is_reset_after_a_question_that_names_key_and_amount_by_keyboard_too(page: Any, gateway: Any) -> None:
     open_view(page, gateway, "view=keys")
     page.labelled("Reset spending team-search").click()

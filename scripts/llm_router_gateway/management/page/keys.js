@@ -187,7 +187,7 @@ export class KeysView {
               { class: "rules" },
               rules.map((rule) => h("li", {}, foreign(shortened(rule, 160)))),
             )
-          : h("span", { class: "muted" }, "everything"),
+          : h("span", { class: "muted" }, key.is_monitor ? "statistics only" : "everything"),
       ),
       h(
         "td",

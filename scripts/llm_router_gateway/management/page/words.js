@@ -18,7 +18,7 @@ const ERRORS = {
   bad_answer: "The answer is not the gateway's",
   bad_request: "Invalid request",
   broken_answer: "Unusable answer of the provider",
-  budget_used_up: "Budget of the key used up",
+  budget_used_up: "Too little left of the key's budget",
   changed_meanwhile: "Changed by another request meanwhile",
   client_gone: "The caller left",
   conflict: "Conflicts with what is there",
