@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 PROVIDER = '[[providers]]\nname = "o"\napi = "openai"\nbase_url = "{url}/v1"\napi_key = "x"\nany_model = true\n'
 STATE = '[state]\nurl = "redis://127.0.0.1:1/0"\n'
-STORE = '[server]\nstore = "postgresql://u:pass-word@127.0.0.1:1/llm"\n'
+STORE = '[server]\nstore = "postgresql://u:pass-word@127.0.0.1:1/llm"\n'  # pragma: allowlist secret
 
 
 def packages(folder: Path, text: str) -> str:

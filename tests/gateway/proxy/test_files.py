@@ -177,7 +177,7 @@ def of_two(**more: Any) -> dict[str, Any]:
     """Two providers, a group that tries a first, another of a alone whose fallback is b, and a third of a alone."""
     groups = [group({"model": "a/m", "priority": 2}, "b/m"), {**group("a/m"), "name": "back", "fallbacks": ["b/m"]},
               {**group("a/m"), "name": "only-a"}]  # fmt: skip
-    providers = [provider("a"), provider("b", api_key="key-b1,key-b2")]
+    providers = [provider("a"), provider("b", api_key="key-b1,key-b2")]  # pragma: allowlist secret
     return {"providers": providers, "models": [model("a"), model("b")], "groups": groups, "keys": KEYS, **more}
 
 
