@@ -19,6 +19,7 @@ from typing import Any
 
 from .. import PROGRAM, __version__
 from ..config.config import Config, ConfigError
+from ..config.presets import USUAL_MODELS
 from ..config.settings import SERVER
 from ..config.sources import Source
 from ..proxy.log import event_line
@@ -155,13 +156,16 @@ def with_demo(options: argparse.Namespace) -> int:
         return run_config(options, Source("", flags=flags_of(options), env=os.environ, document=demo_document(demo.url)))
 
 
-USUAL = ("gpt*", "claude*", "gemini*", "qwen*", "deepseek*", "grok*", "kimi*", "glm*", "llama*", "auto*")  # names of models
-
-
 def demo_document(url: str) -> dict[str, Any]:
     """One provider for each protocol of the mock server; the first answers to `demo` and to the names that clients ask for."""
     providers: list[dict[str, Any]] = [
-        {"name": "demo", "api": "openai", "base_url": f"{url}/v1", "any_model": True, "rename": dict.fromkeys(USUAL, "demo")},
+        {
+            "name": "demo",
+            "api": "openai",
+            "base_url": f"{url}/v1",
+            "any_model": True,
+            "rename": dict.fromkeys(USUAL_MODELS, "demo"),
+        },
         {"name": "demo-anthropic", "api": "anthropic", "base_url": url, "any_model": True},
         {"name": "demo-gemini", "api": "gemini", "base_url": f"{url}/v1beta", "any_model": True},
     ]

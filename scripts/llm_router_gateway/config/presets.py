@@ -52,6 +52,8 @@ PARTS: Mapping[str, str] = {
 }
 VERTEX_HOST = "{region}-aiplatform.googleapis.com"
 CUSTOM = "custom_http"  # what a provider is that names no preset, only its protocol and address
+# What clients ask for by themselves, as far as their vendors' names go.
+USUAL_MODELS = ("gpt*", "claude*", "gemini*", "qwen*", "deepseek*", "grok*", "kimi*", "glm*", "llama*", "auto*")
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
         "openai", "https://api.openai.com/v1", ("OPENAI_API_KEY",),
