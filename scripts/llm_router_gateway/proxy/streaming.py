@@ -151,6 +151,11 @@ class StreamedAnswer:
         """Whether held bytes were sent: then no other member can answer."""
         return self._released
 
+    @property
+    def is_in_tail(self) -> bool:
+        """Whether the caller has the last event, and only the upstream's own end is waited for."""
+        return self.pipe is not None and self.pipe.done and not self._sending
+
     def _had_output(self) -> None:
         self.last_output_at = self._clock()
         if self.first_output_at is None:
@@ -215,8 +220,7 @@ class StreamedAnswer:
         """Reacts to silence: a keep-alive, or the end."""
         if self._sending or self.cut is not None or self.tail_over:
             return
-        pipe = self.pipe
-        if pipe is not None and pipe.done:
+        if self.is_in_tail:
             if now - self.last_sent_at >= TAIL_S:
                 self.tail_over = True
                 self._stop()
@@ -276,9 +280,13 @@ class Watch:
         self._timer = self._call_later(self._interval, self._tick) if again else None
 
     def end_all(self, error: GatewayError) -> set[asyncio.Task[Any] | None]:
-        """Ends every stream with an error event: the drain's limit is over. The tasks of those that it watches."""
+        """Ends every stream: the drain's limit is over. The tasks of those that it watches.
+
+        It ends with an error event, unless its last event is out already and only HTTP's own end is missing.
+        """
         for answer in tuple(self._answers):
             if answer.cut is None and not answer.tail_over:
-                answer.cut = error
+                answer.tail_over = answer.is_in_tail
+                answer.cut = None if answer.tail_over else error
                 answer._stop()
         return {answer._task for answer in self._answers}

@@ -739,7 +739,7 @@ def test_what_is_open_at_the_limit_ends_with_its_protocols_error(model: str, sta
 
     def read_to_its_end(kind: tuple[str, str, bool]) -> None:
         caller, target, array = kind
-        with gateway.streaming(caller, f"to-{target}/{model}", text="some words " * 5, array=array) as response:
+        with gateway.streaming(caller, f"to-{target}/{model}", text="some words " * 200, array=array) as response:
             found[kind] = b""
             found[kind] = response.read(1) + response.read()  # IncompleteRead without HTTP's own end
 

@@ -227,6 +227,14 @@ def test_the_drain_ends_open_streams_with_an_error() -> None:
     assert play(story) == ["head", "A", "unavailable"]
 
 
+def test_the_drain_leaves_a_stream_that_has_its_last_event_with_one_end() -> None:
+    async def story(world: World, task: asyncio.Task[None]) -> None:
+        await world.put(b"A", b".")  # and the upstream does not close yet
+        world.watch.end_all(Unavailable("going down"))
+
+    assert play(story) == ["head", "A", ".", "$", "ok"]
+
+
 def test_the_clocks_run_before_the_upstream_answers_at_all() -> None:
     async def run() -> None:
         world = World()
