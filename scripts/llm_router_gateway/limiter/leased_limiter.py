@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -379,6 +379,3 @@ class LeasedLimiter:
         for slot in self._slots.values():
             slot.is_tight = True
         await self.report()
-
-
-Clock = Callable[[], float]

@@ -365,7 +365,6 @@ class Book:
     reported_at: float = -math.inf
     refused_until: float = -math.inf
     refused: Pair = NOTHING  # what did not fit
-    decided: int = -1  # the part that the last refusal was about
     is_tight: bool = False  # the last lease was for one call: what is left over goes back at once
 
     def turn(self, periods: Periods) -> None:
@@ -459,7 +458,7 @@ class Book:
                 purse.confirm(part, reply.states[place] if place < len(reply.states) else None)
             self.reported_at = now_s
         if reply.status == REFUSED:
-            self.refused_until, self.refused, self.decided = now_s + REFUSAL_S, need, reply.at
+            self.refused_until, self.refused = now_s + REFUSAL_S, need
         if reply.status != GRANTED:
             return False
         for purse in purses:

@@ -102,6 +102,8 @@ def write_media(part: ir.Media, to: Target) -> Block | None:
     block: Block = {"type": part.kind, "source": source}
     if part.name and part.kind == "document":
         block["title"] = part.name
+    elif part.name:
+        to.lose(f"{part.kind}.name")
     if part.detail not in ("", "auto"):
         to.lose("detail")
     return to.own(block, part.cache_control, part.extras)

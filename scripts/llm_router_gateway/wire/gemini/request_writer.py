@@ -140,6 +140,8 @@ def write_media(part: ir.Media, lost: list[str]) -> list[Fields]:
     lose_extras(part.extras, VENDOR, lost)
     if part.text is not None:
         return [{"text": f"{part.name}\n{part.text}" if part.name else part.text}] if part.text else []
+    if part.name:
+        name_lost(lost, f"{part.kind}.name")
     media_type = part.media_type or type_of_url(part.url) or USUAL_TYPES[part.kind]
     own = dict(part.extras.get(VENDOR, {}))
     if part.signature and part.vendor == VENDOR:

@@ -301,9 +301,16 @@ def cannot_send(to: Writing, part: ir.Media, why: str) -> list[dict[str, Any]]:
     return [{"type": "text", "text": f"[{part.kind} that could not be passed on: {part.url or part.name or part.media_type}]"}]
 
 
+def lose_name(to: Writing, part: ir.Media) -> None:
+    """A name is only a document's here."""
+    if part.name:
+        to.lose(f"{part.kind}.name")
+
+
 def write_image(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     if part.file_id or not (part.data or part.url.startswith(("http:", "https:"))):
         return cannot_send(to, part, "file_id" if part.file_id else "url")
+    lose_name(to, part)
     made = {"url": data_url(part, "image/png") if part.data else part.url}
     return [{"type": "image_url", "image_url": made | ({"detail": part.detail} if part.detail else {})}]
 
@@ -312,11 +319,13 @@ def write_audio(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     kind = AUDIO_FORMATS.get(part.media_type.partition(";")[0])
     if not part.data or kind is None:
         return cannot_send(to, part, "url" if part.url else part.media_type or "file_id")
+    lose_name(to, part)
     return [{"type": "input_audio", "input_audio": {"data": part.data, "format": kind}}]
 
 
 def write_video(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     if to.quirks.get("video") is True and (part.data or part.url):
+        lose_name(to, part)
         return [{"type": "video_url", "video_url": {"url": part.url or data_url(part, "video/mp4")}}]
     return cannot_send(to, part, "video")
 
