@@ -50,7 +50,7 @@ def hostile_files(cwd: Path, outside: Path, content: bytes) -> Dict[str, str]:
     os.mkfifo(cwd / "pipe")
     (cwd / "folder").mkdir()
     far = dict.fromkeys((str(private), "link", "/dev/zero", f"../{outside.name}/private"), "outside")
-    return {**far, "pipe": "regular", "folder": "regular"}
+    return {**far, "pipe": "regular", "folder": "directory"}
 
 
 @pytest.mark.slow
