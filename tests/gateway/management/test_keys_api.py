@@ -282,12 +282,11 @@ def test_only_an_administrators_key_logs_in_and_wrong_ones_are_slowed(start: Cal
 class Direct:
     """The routes of keys over a store in a file, at the time that a test says; as an administrator."""
 
-    def __init__(self, folder: Path, config: Any = None) -> None:
-        self.now, self.budgets = 1_800_000_000.0, LocalBudgets()
-        self.authenticator = Authenticator(parse(config or {"providers": [{"name": "ollama"}]}))
-        self._file = KeyFile(str(folder / "router.db"), creates=True)
-        keys = SqlKeys(self._file.transact, "router.db")
-        self._router = Router(KeysApi(self.authenticator, keys, self.budgets, lambda: self.now).routes())
+    def __init__(self, file: KeyFile) -> None:
+        self.now = 1_800_000_000.0
+        authenticator = Authenticator(parse({"providers": [{"name": "ollama"}]}))
+        keys = SqlKeys(file.transact, "router.db")
+        self._router = Router(KeysApi(authenticator, keys, LocalBudgets(), lambda: self.now).routes())
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         route, args = self._router.find(method, path)
@@ -295,8 +294,13 @@ class Direct:
         return asyncio.run(route.handler(request)).body
 
 
-def test_a_key_that_has_expired_is_edited_and_does_not_expire_in_another_past(tmp_path: Path) -> None:
-    direct = Direct(tmp_path)
+@pytest.fixture
+def direct(tmp_path: Path) -> Iterator[Direct]:
+    with KeyFile(str(tmp_path / "router.db"), creates=True) as file:
+        yield Direct(file)
+
+
+def test_a_key_that_has_expired_is_edited_and_does_not_expire_in_another_past(direct: Direct) -> None:
     terms = {"name": "ci", "is_admin": True, "expires_at": "2027-01-31"}
     path = f"/api-keys/{direct.send('POST', '/api-keys', terms)['item']['id']}"
     direct.now += 365 * 86_400
