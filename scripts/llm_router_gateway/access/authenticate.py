@@ -147,6 +147,11 @@ class Authenticator:
         """While the store is out of reach: the messages for callers with an unknown key, and with one of the store (503)."""
         self._unknown, self._expired = unknown, expired
 
+    @property
+    def judgement(self) -> tuple[str, str]:
+        """As `judge` takes it."""
+        return self._unknown, self._expired
+
     def _merge(self) -> None:
         """All entries: those of the configuration before those of the store, each as lately used as it was."""
         if self.resets:

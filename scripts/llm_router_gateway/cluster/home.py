@@ -8,9 +8,9 @@
     home.look()                                            every second: a worker that hangs is ended
     home.tend()                                            several times a second, where other gateways share with this one
 
-The welcome of a worker: {"config": text, "keys": [rows, generation, sealed], "sessions": [...], "routing": {...},
-"ledger": [name of the call log, whether it is common], "processes": how many share the limits, "secret": text or null,
-"is_kept": whether conversations are}.
+The welcome of a worker: {"config": text, "keys": [rows, generation, sealed, unknown, expired], "sessions": [...],
+"routing": {...}, "ledger": [name of the call log, whether it is common], "processes": how many share the limits,
+"secret": text or null, "is_kept": whether conversations are}.
 """
 
 from __future__ import annotations
@@ -64,12 +64,17 @@ class SharedSessions(Sessions):
 
 
 class SharedAuthenticator(Authenticator):
-    """The home's: `on_keys` is called whenever the keys of the store changed."""
+    """The home's: `on_keys` is called whenever the keys of the store changed, or whether they can be read."""
 
     on_keys: Callable[[], None] | None = None
 
     def take(self, rows: Iterable[Row], generation: int, is_new: bool = False, lost: str = "") -> None:
         super().take(rows, generation, is_new, lost)
+        if self.on_keys is not None:
+            self.on_keys()
+
+    def judge(self, unknown: str, expired: str) -> None:
+        super().judge(unknown, expired)
         if self.on_keys is not None:
             self.on_keys()
 
@@ -285,8 +290,8 @@ class Home:
     # -- what all workers must know
 
     def _keys(self) -> list[Any]:
-        authenticator = self.parts.authenticator
-        return [[pack_row(row) for row in authenticator.all_rows], authenticator.generation, authenticator.sealed]
+        found = self.parts.authenticator
+        return [[pack_row(row) for row in found.all_rows], found.generation, found.sealed, *found.judgement]
 
     def push_keys(self) -> None:
         self._push("keys", *self._keys())

@@ -17,7 +17,7 @@ From a worker to the home:
 From the home to each worker:
 
     call  config(text)                       -> true once the new Config is in force; `config.sources.from_portable`
-    call  keys(rows, generation, sealed)     -> true; all keys of the store
+    call  keys(rows, generation, sealed, unknown, expired)    -> true; all keys of the store, and whether it is out of reach
     call  sessions(logins)                   -> true; all logins of the page
     send  routing(changes)                   what other workers found
     send  notes(list)                        what other gateways found, see `routing.notes`

@@ -131,7 +131,7 @@ def test_keys_and_logins_are_in_force_everywhere_once_in_force_returns() -> None
     async def body(house: House) -> None:
         heard: list[Any] = []
 
-        async def take_keys(rows: list[Any], generation: int, sealed: str) -> bool:
+        async def take_keys(rows: list[Any], generation: int, *_: str) -> bool:
             await asyncio.sleep(0)
             heard.append((len(rows), generation))
             return True
@@ -146,6 +146,26 @@ def test_keys_and_logins_are_in_force_everywhere_once_in_force_returns() -> None
         house.authenticator.sessions.begin(b"d", "token", 0.0)
         await house.home.in_force()
         assert sorted(map(str, heard)) == ["(1, 7)", "(1, 7)", "1", "1"]
+
+    in_a_house(body)
+
+
+def test_workers_know_when_the_keys_cannot_be_read_those_that_begin_then_too() -> None:
+    async def body(house: House) -> None:
+        heard: list[tuple[str, str]] = []
+
+        def take_keys(rows: list[Any], generation: int, sealed: str, unknown: str, expired: str) -> bool:
+            heard.append((unknown, expired))
+            return True
+
+        await house.worker("worker-1", keys=take_keys)
+        house.authenticator.judge("try again", "")
+        await house.home.in_force()
+        _, welcome = await house.worker("worker-2", keys=take_keys)
+        assert heard == [("try again", "")] and welcome["keys"][3:] == ["try again", ""]
+        house.authenticator.judge("", "")
+        await house.home.in_force()
+        assert heard[1:] == [("", "")] * 2
 
     in_a_house(body)
 
