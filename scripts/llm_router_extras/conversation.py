@@ -130,12 +130,17 @@ def own_conversation() -> Path:
     return path
 
 
+def check_new(args: Any) -> None:
+    """UsageError for --new without the conversation that it begins anew."""
+    if args.new and not args.go_on:
+        raise UsageError("--new goes with --continue", next_step="Add --continue, or leave --new out.")
+
+
 def open_for(args: Any, console: Console) -> None:
     """Open the conversation of --continue, the user's own, or of --append; it is the command's until that ends."""
     if args.go_on and (args.messages is not None or args.messages_file or args.append):
         raise UsageError("--continue has a file of its own", next_step="Leave --messages, --messages-file and --append out.")
-    if args.new and not args.go_on:
-        raise UsageError("--new goes with --continue", next_step="Add --continue, or leave --new out.")
+    check_new(args)
     if args.append and (args.messages is not None or not args.messages_file):
         raise UsageError("--append adds to a file", next_step="Name it with --messages-file; it may not exist yet.")
     args.talk = Conversation(own_conversation()) if args.go_on else Conversation(args.messages_file, args.allow_path or ())

@@ -26,7 +26,7 @@ from llm_router_client import (
     with_system,
 )
 
-from .conversation import Conversation, own_conversation
+from .conversation import Conversation, check_new, own_conversation
 from .files import private_file
 
 if TYPE_CHECKING:
@@ -241,8 +241,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Any, console: Console) -> int:
     """The command `talk`: until /quit or the end of the input; errors of a turn end that turn and nothing else."""
-    if args.new and not args.go_on:
-        raise UsageError("--new goes with --continue", next_step="Add --continue, or leave --new out.")
+    check_new(args)
     client = open_client(args, console)
     with contextlib.suppress(ValueError):  # another thread than the main one: signals are its caller's
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ctrl-C stops an answer; this ends the program

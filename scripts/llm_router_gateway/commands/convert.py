@@ -28,7 +28,7 @@ from ..proxy.request import Exchange, Record, RequestContext
 from ..routing.resolve import Candidate, candidates
 from ..routing.snapshot import snapshot_of
 from ..wire.registry import SPECS, UPSTREAMS
-from .program import Parser, as_typed, program_name, read_request, unusable
+from .program import Parser, as_typed, program_name, read_request, report_unusable
 
 MASK = "***"
 # Whose address a bare protocol stands for: its first preset's.
@@ -123,7 +123,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         out, record = outgoing(options, read_request())
     except ConfigError as error:
-        sys.stderr.write("".join(f"{line}\n" for line in unusable(error)))
+        report_unusable(error)
         return 2
     except GatewayError as error:
         sys.stderr.write(f"{error.status} {error.code}: {error.message}\n")

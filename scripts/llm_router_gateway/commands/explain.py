@@ -28,7 +28,7 @@ from ..routing.plan import RoutingRequest, RoutingState, plan
 from ..routing.snapshot import snapshot_of
 from ..wire.registry import DEFAULT, SPECS
 from ..wire.token_estimate import input_tokens
-from .program import Parser, as_typed, program_name, read_request, unusable
+from .program import Parser, as_typed, program_name, read_request, report_unusable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,7 +103,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         decision = explain(options, read_request())
     except ConfigError as error:
-        sys.stderr.write("".join(f"{line}\n" for line in unusable(error)))
+        report_unusable(error)
         return 2
     except GatewayError as error:
         sys.stderr.write(escape(f"{error.status} {error.code}: {error.message}") + "\n")

@@ -35,7 +35,7 @@ from ..store.recorder import StoreUnusable
 from ..store.sql_keys import SqlKeys
 from ..store.sqlite.file import StoreBroken, store_path
 from ..store.sqlite.keys import KeyFile
-from .program import Parser, as_typed, program_name, unusable
+from .program import Parser, as_typed, program_name, report_unusable
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -375,8 +375,7 @@ def run(argv: Sequence[str]) -> int:
         with open_keys(place, creates=options.command == "create") as keys:
             return asyncio.run(COMMANDS[options.command](options, Opened(keys, config), time.time()))
     except ConfigError as error:
-        for line in unusable(error):
-            say(line)
+        report_unusable(error)
         return USAGE
     except CommandFailed as error:
         say(str(error))

@@ -26,7 +26,7 @@ from ..proxy.answers import parse_answer
 from ..proxy.key_commands import KeyCommands
 from ..routing.resolve import Candidate
 from .check import LIMIT_S, fetch
-from .program import Parser, as_typed, program_name, unusable
+from .program import Parser, as_typed, program_name, report_unusable
 
 NO_CHAT = ("embed", "rerank", "moderation", "whisper", "tts", "dall-e", "image-1", "realtime", "transcribe", "sora")
 MAX_USD = 10_000.0  # a million tokens; OpenRouter writes -1 where a price is not fixed
@@ -165,7 +165,7 @@ def run(arguments: Sequence[str]) -> int:
         config = Source(options.config, flags={}, env=os.environ).load()
         prices = read_data_file(Path(options.prices)) if options.prices else {}
     except ConfigError as error:
-        sys.stderr.write("".join(f"{line}\n" for line in unusable(error)))
+        report_unusable(error)
         return 2
     chosen = [each for each in config.providers if each.is_active and options.provider in ("", each.name)]
     if not chosen or not isinstance(prices, dict):

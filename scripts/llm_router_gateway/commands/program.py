@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import PROGRAM
 from ..config.reader import ConfigError
+from ..proxy.log import escape
 
 AS_A_FOLDER = "python3 scripts/llm_router_gateway"  # how examples are written
 INSTALLED = (PROGRAM, "llm-router", "llm_router.py")  # the last: `python3 -m llm_router`
@@ -63,11 +64,11 @@ class Parser(argparse.ArgumentParser):
         super().error(f"{message}{' See' if message.endswith('?') else '; see'} {self.prog} --help.")
 
 
-def unusable(error: ConfigError) -> list[str]:
-    """Lines on a configuration that cannot be used: every problem has its own."""
-    if len(error.problems) == 1:
-        return [f"the configuration cannot be used: {error}"]
-    return ["the configuration cannot be used:", *(f"  {problem}" for problem in error.problems)]
+def report_unusable(error: ConfigError) -> None:
+    """Says on standard error that a configuration cannot be used: every problem has a line of its own."""
+    head = "the configuration cannot be used:"
+    lines = [f"{head} {error}"] if len(error.problems) == 1 else [head, *(f"  {problem}" for problem in error.problems)]
+    sys.stderr.write("".join(f"{escape(line)}\n" for line in lines))
 
 
 def read_request() -> bytes:

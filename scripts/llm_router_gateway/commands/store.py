@@ -19,7 +19,7 @@ from ..config.sources import Source
 from ..proxy.log import escape
 from ..store.sqlite.backup import Facts, back_up, restore
 from ..store.sqlite.file import MEMORY, StoreBroken, store_path
-from .program import Parser, as_typed, program_name, unusable
+from .program import Parser, as_typed, program_name, report_unusable
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -93,8 +93,7 @@ def run(argv: Sequence[str]) -> int:
             kept = f"; the store that was there is kept as {aside}" if aside else ""
             say(f"{place} is restored from {options.file}: {summary(facts)}{kept}")
     except ConfigError as error:
-        for line in unusable(error):
-            say(line)
+        report_unusable(error)
         return USAGE
     except StoreBroken as error:
         say(str(error))

@@ -21,7 +21,7 @@ from ..config.sources import Source
 from ..store.recorder import StoreUnusable
 from ..store.sqlite.file import StoreBroken
 from ..store.sqlite.source import StoreSource
-from .program import Parser, as_typed, program_name, unusable
+from .program import Parser, as_typed, program_name, report_unusable
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 SUMS_AT_ONCE, TURNS_AT_ONCE = 2_000, 50
@@ -137,8 +137,7 @@ def run(argv: Sequence[str]) -> int:
         run_copy(options)
         return DONE
     except ConfigError as error:
-        for line in unusable(error):
-            say(line)
+        report_unusable(error)
         return USAGE
     except KeyboardInterrupt:
         say("interrupted: run the same command again to continue")

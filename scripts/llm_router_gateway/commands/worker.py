@@ -125,9 +125,7 @@ class WorkerProcess:
             self.gateway.swap(await asyncio.to_thread(prepare, self.config))
         return True
 
-    def take_keys(
-        self, rows: Sequence[Sequence[Any]], generation: int, sealed: str, unknown: str = "", expired: str = ""
-    ) -> bool:  # fmt: skip
+    def take_keys(self, rows: Sequence[Sequence[Any]], generation: int, sealed: str, unknown: str, expired: str) -> bool:
         self.authenticator.sealed, self.authenticator.is_unread = sealed, False
         self.authenticator.take([unpack_row(row) for row in rows], generation, True)
         self.authenticator.judge(unknown, expired)

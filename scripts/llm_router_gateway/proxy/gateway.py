@@ -385,11 +385,8 @@ class Gateway:
                 self.tracing.finish(context, call)
             return call
         except Exception as error:
-            where, effect = (
-                f"the record of request {context.record.request_id}",
-                "the log of calls may lack it, its caller has the answer",
-            )
-            self._log.error(fault_line(where, error, effect))
+            where = f"the record of request {context.record.request_id}"
+            self._log.error(fault_line(where, error, "the log of calls may lack it, its caller has the answer"))
             return None
 
 

@@ -98,11 +98,11 @@ def answer(data: bytes, how: Reading) -> tuple[Said, bytes]:
     usage = own.usage_in(fields)
     tokens = weight(fields.get(spec.answer_field)) if usage is None else 0.0
     model, finish = fields.get(SPECS[how.api].model_field), own.finish_in(fields)
+    kept: Mapping[str, Any] = fields
     made = mask_of(how.secrets)(data.removeprefix(MARK))
-    if not how.alias:
-        return Said("answer", None, 0, model, usage, finish, tokens, lost, fields, True), made
-    kept = with_alias_name(fields, how.alias, spec.model_field)
-    made = Renaming(how.alias, ((spec.model_field,),)).whole(made)
+    if how.alias:
+        kept = with_alias_name(fields, how.alias, spec.model_field)
+        made = Renaming(how.alias, ((spec.model_field,),)).whole(made)
     return Said("answer", None, 0, model, usage, finish, tokens, lost, kept, True), made
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from configs import parse
+from lines import Lines
 
 from llm_router_gateway.access.authenticate import Authenticator
 from llm_router_gateway.commands import replica as module
@@ -42,20 +43,10 @@ class Engine:
         return [note["kind"] for note in self.taken]
 
 
-class Log:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def warn(self, text: str) -> None:
-        self.lines.append(text)
-
-    info = error = warn
-
-
 def with_replica(body: Callable[[Any, Any, Any], Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RedisEngine", Engine)
     state: Any = SimpleNamespace(url=SimpleNamespace(reveal=str), prefix="p", timeout_s=0.05)
-    log: Any = Log()
+    log: Any = Lines()
 
     async def run() -> None:
         made = Replica(state, ledger=None, log=log)
@@ -67,7 +58,7 @@ def with_replica(body: Callable[[Any, Any, Any], Awaitable[None]], monkeypatch: 
 
 
 def test_a_breaker_and_a_logout_that_were_not_taken_are_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def body(made: Any, engine: Engine, log: Log) -> None:
+    async def body(made: Any, engine: Engine, log: Lines) -> None:
         state, sessions = made._routing_state, made._authenticator.sessions
         sessions.secret = b"s" * 32
         sessions.begin(b"d", "token", 0.0)
@@ -93,7 +84,7 @@ def test_a_breaker_and_a_logout_that_were_not_taken_are_sent_again(monkeypatch: 
 
 
 def test_what_an_engine_that_answers_does_not_take_is_in_the_log_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def body(made: Any, engine: Engine, log: Log) -> None:
+    async def body(made: Any, engine: Engine, log: Lines) -> None:
         calls = []
 
         async def work() -> None:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from lines import Lines
 
 from llm_router_gateway.cluster.silence import STOPPED, WAITING
 from llm_router_gateway.commands import workers as module
@@ -26,23 +27,11 @@ LIMIT_S = 60.0
 IDLE, BROKEN, DEAF = "import time; time.sleep(600)", "raise SystemExit(3)", "import signal; signal.pause()"
 
 
-class Notes:
-    """A log."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def info(self, text: str) -> None:
-        self.lines.append(text)
-
-    error = warn = info
-
-
 class Crew(Workers):
     """Workers of a home without anything else."""
 
     def __init__(self, count: int) -> None:
-        self.notes = Notes()
+        self.notes = Lines()
         config = SimpleNamespace(server=SimpleNamespace(workers=count, drain_s=1.0))
         home: Any = SimpleNamespace(log=self.notes, config=config, home=SimpleNamespace(workers={}))
         super().__init__(home, [[]], "")

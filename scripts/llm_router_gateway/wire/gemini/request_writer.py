@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .. import ir
 from ..efforts import OFF_LOST, ORDER, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, lose_unread, name_lost
+from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost
 from ..names import MINTED, safe_name
 from ..pairing import pair_results
 from ..schemas import object_at_root
@@ -140,8 +141,7 @@ def write_media(part: ir.Media, lost: list[str]) -> list[Fields]:
     lose_extras(part.extras, VENDOR, lost)
     if part.text is not None:
         return [{"text": f"{part.name}\n{part.text}" if part.name else part.text}] if part.text else []
-    if part.name:
-        name_lost(lost, f"{part.kind}.name")
+    lose_name(part, partial(name_lost, lost))
     media_type = part.media_type or type_of_url(part.url) or USUAL_TYPES[part.kind]
     own = dict(part.extras.get(VENDOR, {}))
     if part.signature and part.vendor == VENDOR:
@@ -334,9 +334,7 @@ def write_declaration(tool: ir.Tool, path: str, target: Target, lost: list[str])
 
 def write_search(search: ir.WebSearch, lost: list[str]) -> Fields:
     """Google's search in place of another vendor's; it has no setting for where to look."""
-    for name in ("allowed_domains", "blocked_domains", "location", "max_uses"):
-        if getattr(search, name):
-            name_lost(lost, f"web_search.{name}")
+    lose_settings(search, ("allowed_domains", "blocked_domains", "location", "max_uses"), partial(name_lost, lost))
     return {"googleSearch": {}}
 
 

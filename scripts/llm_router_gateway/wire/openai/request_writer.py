@@ -12,7 +12,7 @@ from .. import ir
 from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
 from ..efforts import can_be_off, effort_of, efforts_of, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, lose_unread, name_lost
+from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict, object_at_root, with_hashes
@@ -261,9 +261,7 @@ def search_of(to: Writing, tool: ir.Tool) -> ir.JSON | None:
     if tool.search is None or not SEARCH_MODELS.search(to.model.lower()):
         return None
     lose_unread(tool.extras, to.lost)
-    for name in ("allowed_domains", "blocked_domains", "max_uses"):
-        if getattr(tool.search, name):
-            to.lose(f"web_search.{name}")
+    lose_settings(tool.search, ("allowed_domains", "blocked_domains", "max_uses"), to.lose)
     place = tool.search.location
     return {"user_location": {"type": "approximate", "approximate": dict(place)}} if place else {}
 
@@ -301,16 +299,10 @@ def cannot_send(to: Writing, part: ir.Media, why: str) -> list[dict[str, Any]]:
     return [{"type": "text", "text": f"[{part.kind} that could not be passed on: {part.url or part.name or part.media_type}]"}]
 
 
-def lose_name(to: Writing, part: ir.Media) -> None:
-    """A name is only a document's here."""
-    if part.name:
-        to.lose(f"{part.kind}.name")
-
-
 def write_image(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     if part.file_id or not (part.data or part.url.startswith(("http:", "https:"))):
         return cannot_send(to, part, "file_id" if part.file_id else "url")
-    lose_name(to, part)
+    lose_name(part, to.lose)
     made = {"url": data_url(part, "image/png") if part.data else part.url}
     return [{"type": "image_url", "image_url": made | ({"detail": part.detail} if part.detail else {})}]
 
@@ -319,13 +311,13 @@ def write_audio(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     kind = AUDIO_FORMATS.get(part.media_type.partition(";")[0])
     if not part.data or kind is None:
         return cannot_send(to, part, "url" if part.url else part.media_type or "file_id")
-    lose_name(to, part)
+    lose_name(part, to.lose)
     return [{"type": "input_audio", "input_audio": {"data": part.data, "format": kind}}]
 
 
 def write_video(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     if to.quirks.get("video") is True and (part.data or part.url):
-        lose_name(to, part)
+        lose_name(part, to.lose)
         return [{"type": "video_url", "video_url": {"url": part.url or data_url(part, "video/mp4")}}]
     return cannot_send(to, part, "video")
 

@@ -25,7 +25,7 @@ from .. import ir
 from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
 from ..efforts import LOW_TO_HIGH, can_be_off, effort_of, efforts_of, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, lose_unread, name_lost
+from ..losses import lose_extras, lose_name, lose_unread, name_lost
 from ..names import mint_id, safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict
@@ -93,17 +93,11 @@ def cannot_send(to: Writing, part: ir.Media, why: str) -> list[Item]:
     return [{"type": "input_text", "text": f"[{part.kind} that could not be passed on: {what}]"}]
 
 
-def lose_name(to: Writing, part: ir.Media) -> None:
-    """Only a document that comes as data has one here."""
-    if part.name:
-        to.lose(f"{part.kind}.name")
-
-
 def write_image(to: Writing, part: ir.Media) -> list[Item]:
     is_ours = bool(part.file_id) and part.vendor == OPENAI
     if not is_ours and (part.file_id or not (part.data or part.url.startswith(("http:", "https:")))):
         return cannot_send(to, part, "file_id" if part.file_id else "url")
-    lose_name(to, part)
+    lose_name(part, to.lose)
     source = {"file_id": part.file_id} if is_ours else {"image_url": data_url(part, "image/png") if part.data else part.url}
     return [{"type": "input_image", **source, "detail": part.detail or "auto"}]
 
@@ -116,7 +110,7 @@ def write_document(to: Writing, part: ir.Media) -> list[Item]:
     if part.file_id and part.vendor == OPENAI:
         return [{"type": "input_file", "file_id": part.file_id}]
     if part.url.startswith(("http:", "https:")):
-        lose_name(to, part)
+        lose_name(part, to.lose)
         return [{"type": "input_file", "file_url": part.url}]
     if not part.data:
         return cannot_send(to, part, "url" if part.url else "file_id")
@@ -130,7 +124,7 @@ def write_audio(to: Writing, part: ir.Media) -> list[Item]:
     kind = AUDIO_FORMATS.get(part.media_type.partition(";")[0])
     if not part.data or kind is None:
         return cannot_send(to, part, "url" if part.url else part.media_type or "file_id")
-    lose_name(to, part)
+    lose_name(part, to.lose)
     return [{"type": "input_audio", "input_audio": {"data": part.data, "format": kind}}]
 
 

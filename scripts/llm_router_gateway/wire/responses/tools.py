@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from .. import ir
 from ..fields import items, obj, refuse, text, truth
-from ..losses import lose_unread, name_lost
+from ..losses import lose_settings, lose_unread, name_lost
 from ..names import safe_name
 from ..schemas import fits_strict, object_at_root
 from ..shapes import both, unread
@@ -53,9 +54,7 @@ def write_search(search: ir.WebSearch, lost: list[str]) -> dict[str, Any]:
         made["filters"] = {"allowed_domains": list(search.allowed_domains)}
     if search.location:
         made["user_location"] = {"type": "approximate", **search.location}
-    for name in ("blocked_domains", "max_uses"):
-        if getattr(search, name):
-            name_lost(lost, f"web_search.{name}")
+    lose_settings(search, ("blocked_domains", "max_uses"), partial(name_lost, lost))
     return made
 
 
