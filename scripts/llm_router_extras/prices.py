@@ -21,9 +21,8 @@ NAMES = {  # ours, USD a million tokens -> LiteLLM's, USD a token
     "cache_write": "cache_creation_input_token_cost",
     "cache_write_1h": "cache_creation_input_token_cost_above_1hr",
 }
-ABOVE = re.compile(
-    r"(?:input|output)_cost_per_token(_above_([0-9]{1,9})k_tokens)"
-)  # the price over so many thousand tokens of input
+# The price over so many thousand tokens of input.
+ABOVE = re.compile(r"(?:input|output)_cost_per_token(_above_([0-9]{1,9})k_tokens)")
 
 
 def per_million(value: Any) -> float | None:
@@ -45,12 +44,12 @@ def tiers_of(entry: JSON) -> dict[int, JSON]:
     Names that end in `_above_200k_tokens` change some of the entry's prices. A table `tiered_pricing` replaces them: its
     ranges are (more than, up to), and what a range does not say of caches costs what its input does.
     """
-    table = entry.get("tiered_pricing")
+    flat, table = rates(entry), entry.get("tiered_pricing")
     if isinstance(table, list):
-        own = rates({"output_cost_per_token": entry.get("output_cost_per_token")})
+        own = {name: value for name, value in flat.items() if name == "output"}
         steps = [step for step in table if isinstance(step, dict) and is_range(step.get("range"))]
-        return {int(step["range"][0]): {**own, **rates(step)} for step in steps}
-    flat, endings = rates(entry), filter(None, map(ABOVE.fullmatch, entry))
+        return {int(step["range"][0]): {**own, **rates(step)} for step in steps} or {0: flat}
+    endings = filter(None, map(ABOVE.fullmatch, entry))
     return {0: flat, **{int(found[2]) * 1_000: {**flat, **rates(entry, found[1])} for found in endings}}
 
 
