@@ -2,8 +2,8 @@
 
     explain --model gpt_models < body.json
         gpt_models (roundrobin): openai/gpt-4.1 would be tried first
-        take  openai/gpt-4.1   weight 100 of 100  ok   ...
-        -     claude/claude-x  weight 100 of 100  ok   its selector gave false
+        take  openai/gpt-4.1   weight 70, 70 % of requests  ok  chosen
+        -     claude/claude-x  weight 30, 30 % of requests  ok  another candidate ranked higher ...
 
 It reads the configuration and knows no running gateway's health; `POST /route` of a running one does.
 """
@@ -75,22 +75,20 @@ def explain(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
     return plan(state.table, RoutingState(), ask, 0.0, Random(0)).explain(0.0)  # nosec B311  # one choice to show, the same each time
 
 
-def number(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def row(candidate: Mapping[str, Any], chosen: object) -> list[str]:
-    """One candidate: taken or not, its name, weight, state, and the reason."""
-    weight = f"weight {number(candidate.get('effective_weight'))} of {number(candidate.get('weight'))}"
+def row(candidate: Mapping[str, Any], chosen: object, *, is_alone: bool) -> list[str]:
+    """One candidate: taken or not, its name, weight and share of such requests, state, and the reason."""
+    weight = f"weight {candidate['weight']:.9g}, {candidate['share'] * 100:.3g} % of requests"
     mark = "take" if candidate["model"] == chosen else "-"
-    return [mark, str(candidate["model"]), weight, str(candidate.get("state", "")), str(candidate.get("why") or "")]
+    shown = () if is_alone else (weight,)  # of one alone the weight decides nothing
+    return [mark, str(candidate["model"]), *shown, str(candidate.get("state", "")), str(candidate.get("why") or "")]
 
 
 def text_of(decision: Mapping[str, Any]) -> str:
     """The decision as text: a line with the chosen member, then a line for each candidate."""
     chosen, group = decision.get("chosen"), decision.get("group")
     what = f"{decision['model']} ({decision.get('strategy')})" if group else str(decision["model"])
-    rows = [row(candidate, chosen) for candidate in decision["candidates"]]
+    candidates = decision["candidates"]
+    rows = [row(candidate, chosen, is_alone=len(candidates) == 1) for candidate in candidates]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
     lines = [f"{what}: {f'{chosen} would be tried first' if chosen else 'no member would be tried'}"]
     for cells in rows:

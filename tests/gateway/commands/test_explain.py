@@ -75,7 +75,8 @@ def test_every_candidate_has_its_line(run: Run) -> None:
     lines = out.splitlines()
     assert (code, lines[0]) == (0, "g (roundrobin): a/m would be tried first")
     assert [line.split()[:2] for line in lines[1:]] == [["take", "a/m"], ["-", "b/x"], ["-", "a/n"]]
-    assert "weight 30 of 30" in lines[1]
+    assert "weight 30, 100 % of requests" in lines[1]
+    assert "weight 70, 0 % of requests" in lines[2]
     assert "no key" in lines[2]
     assert "off" in lines[3]
 
@@ -94,8 +95,8 @@ def test_as_json_it_is_what_route_tells(run: Run) -> None:
     assert told["candidates"][0]["state"] == "ok"
 
 
-def test_the_request_may_name_its_model(run: Run) -> None:
-    assert run(body={"model": "a/m"})[1].startswith("a/m: a/m would be tried first\n")
+def test_the_request_may_name_its_model_whose_weight_decides_nothing(run: Run) -> None:
+    assert run(body={"model": "a/m"})[1] == "a/m: a/m would be tried first\ntake  a/m  ok  chosen\n"
     code, _, err = run(body={})
     assert code == 1
     assert "model is missing" in err
