@@ -12,13 +12,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
 from ..wire.registry import SPECS, UPSTREAMS
 from .key_command import read_command, read_label
-from .numbers import read_number, read_whole
+from .numbers import read_number, read_size, read_time, read_whole
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
@@ -174,28 +173,6 @@ def read_names(value: object) -> Mapping[str, str]:
         if not isinstance(text, str) or not MODEL_NAME.fullmatch(name) or not MODEL_NAME.fullmatch(text):
             raise ValueError(f"has no model name for {name!r}")
     return dict(read_table(value))
-
-
-def read_size(value: object) -> int:
-    """Tokens: 128000 or "128k" or "1M"."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmM]?)", value) if isinstance(value, str) else None
-    if match:
-        return int(float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()])
-    return read_whole(value)
-
-
-def read_time(value: object) -> float:
-    """Unix seconds of an ISO 8601 time, in UTC unless it names a zone; a date without a time means the end of that day."""
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        raise ValueError('is not a time such as "2027-01-31" or "2027-01-31T18:00:00Z"') from None
-    if not isinstance(found, date):
-        raise ValueError('is not a time such as "2027-01-31" or "2027-01-31T18:00:00Z"')
-    is_day = not isinstance(found, datetime) or (isinstance(value, str) and len(value) <= 10)
-    at = found if isinstance(found, datetime) else datetime(found.year, found.month, found.day)
-    at = at.replace(tzinfo=at.tzinfo or UTC)
-    return (at + timedelta(days=1) if is_day else at).timestamp()
 
 
 def read_patterns(value: object) -> tuple[str, ...] | None:

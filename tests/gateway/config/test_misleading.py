@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -100,3 +101,36 @@ def test_one_is_not_said_in_the_plural() -> None:
     assert (count_text(1, "listed model"), count_text(0, "provider"), count_text(2, "provider")) == (
         "1 listed model", "0 providers", "2 providers",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["1.5", "0.0005k", "1GB", "1e6", "9" * 400, "\u0663", "-1k", "k", "1.0005k"])
+def test_a_size_that_is_no_whole_number_is_refused(value: str) -> None:
+    [problem] = problems({"providers": [UP], "models": [{"name": "m", "provider": "up", "config": {"context_window": value}}]})
+    assert 'is not a whole number, alone or with k or M behind it, as in "128k"' in problem
+
+
+@pytest.mark.parametrize(
+    ("value", "size"), [("1.5k", 1_500), ("1.001k", 1_001), ("1.1M", 1_100_000), ("12 k", 12_000), ("7", 7), ("2.0", 2)]
+)
+def test_a_size_is_counted_exactly(value: str, size: int) -> None:
+    model = {"name": "m", "provider": "up", "config": {"context_window": value}}
+    assert config.parse({"providers": [UP], "models": [model]}).models[0].context_window == size
+
+
+def test_a_size_beyond_what_can_be_counted_is_refused() -> None:
+    [problem] = problems(
+        {"providers": [UP], "models": [{"name": "m", "provider": "up", "limits": {"tokens_per_minute": "99999999999999M"}}]}
+    )
+    assert "tokens_per_minute" in problem and "is too large; where it is a limit, leave it out to have none" in problem
+
+
+@pytest.mark.parametrize("value", ["9999-12-31", date(9999, 12, 31), "9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59Z"])
+def test_the_end_of_time_is_the_last_second_that_can_be_written(value: object) -> None:
+    [(key, _)] = config.parse({"providers": [UP], "keys": [{**KEY, "expires_at": value}]}).keys
+    assert keys.terms_json(key)["expires_at"] == "9999-12-31T23:59:59Z"
+    assert read_json({"name": "ci", "expires_at": str(value)}).expires == key.expires
+
+
+def test_a_time_before_1970_is_refused() -> None:
+    [problem] = problems({"providers": [UP], "keys": [{**KEY, "expires_at": "0001-01-01T00:00:00+14:00"}]})
+    assert problem == 'keys[0].expires_at: "0001-01-01T00:00:00+14:00" is before 1970'
