@@ -82,14 +82,16 @@ def closest(name: str, names: Iterable[str]) -> str:
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
+# Kinds whose values are not repeated: they are secrets, or a secret may stand there by mistake.
+QUIET = frozenset({"secret", "variable", "secret path", "headers", "header patch", "state url", "webhook", "command"})
+
+
 def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
     """The checked value, or the default with the problem noted. Secrets are not repeated."""
     try:
         return setting.read(value)
     except ValueError as wrong:
-        quiet = setting.kind in ("secret", "headers", "header patch", "state url", "webhook", "command") or (
-            setting.kind in ("url", "proxy") and "@" in str(value)  # it may hold a password
-        )
+        quiet = setting.kind in QUIET or (setting.kind in ("url", "proxy") and "@" in str(value))  # it may hold a password
         text = str(wrong) if quiet else f"{value_text(value)} {wrong}"
         reading.bad(path, text)
         return setting.default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from typing import Any
 
@@ -134,3 +135,76 @@ def test_the_end_of_time_is_the_last_second_that_can_be_written(value: object) -
 def test_a_time_before_1970_is_refused() -> None:
     [problem] = problems({"providers": [UP], "keys": [{**KEY, "expires_at": "0001-01-01T00:00:00+14:00"}]})
     assert problem == 'keys[0].expires_at: "0001-01-01T00:00:00+14:00" is before 1970'
+
+
+CANARIES = ["sk-canary-" + "x" * 20, "gsk_canary" + "x" * 20, "llmr_" + "canaRy12345" * 4, "0123456789abcdef" * 2]
+NAMED = [  # a table, the setting in it that names where a key is, and its path
+    ({"server": {"token_env": ""}, "providers": [UP]}, "server.token_env"),
+    ({"server": {"admin_token_file": ""}, "providers": [UP]}, "server.admin_token_file"),
+    ({"providers": [{**UP, "api_key_env": ""}]}, "providers[0].api_key_env"),
+    ({"providers": [{**UP, "api_key_file": ""}]}, "providers[0].api_key_file"),
+    ({"providers": [{**UP, "api_key_command": ""}]}, "providers[0].api_key_command"),
+    ({"providers": [UP], "keys": [{"name": "ci", "key_env": ""}]}, "keys[0].key_env"),
+]
+
+
+@pytest.mark.parametrize("canary", CANARIES)
+@pytest.mark.parametrize(("document", "path"), NAMED, ids=[path for _, path in NAMED])
+def test_a_key_in_place_of_its_variable_file_or_program_is_refused_and_not_repeated(
+    document: dict[str, Any], path: str, canary: str
+) -> None:
+    def gone(name: str) -> str:
+        raise FileNotFoundError(2, "No such file or directory", name)
+
+    text = json.dumps(document).replace('""', json.dumps(canary))
+    with pytest.raises(config.ConfigError) as told:
+        config.parse(json.loads(text), read_secret=gone)
+    assert [problem.path for problem in told.value.problems if problem.path != "keys[0].key"] == [path]
+    assert "is a key, as it seems: " in str(told.value) and canary not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "openai_key", "team-2.key", "_K", "OpenAI_Key_For_The_Second_Team_2026"])
+def test_names_of_variables_and_files_of_any_habit_are_taken(name: str) -> None:
+    made = config.parse({"providers": [{**UP, "api_key_env": name}]}, env={name: "a-key"})
+    assert made.providers[0].keys
+    files = {"providers": [{**UP, "api_key_file": f"/run/secrets/{name}"}]}
+    assert config.parse(files, read_secret=lambda path: "a-key\r\n").providers[0].keys
+
+
+@pytest.mark.parametrize(
+    "text", ["${OPENAI_API_KEY}", "${KEY:-none}", "$OPENAI_API_KEY", "os.environ/KEY", "{{ env.KEY }}", "{env:KEY}", "env:KEY"]
+)
+def test_the_name_of_a_variable_in_place_of_a_value_is_refused(text: str) -> None:
+    [of_key] = problems({"providers": [{**UP, "api_key": text}]})
+    assert of_key == ("providers[0].api_key: holds the name of a variable, which is not looked up there: "
+                      "give it as the setting that ends in _env")  # fmt: skip
+    [of_header] = problems({"providers": [{**UP, "settings": {"headers": {"authorization": f"Bearer {text}"}}}]})
+    assert "holds the name of a variable for the header 'authorization'" in of_header
+    [of_address] = problems({"providers": [{**UP, "base_url": text}]})
+    assert of_address.startswith("providers[0].base_url: ") and "holds the name of a variable" in of_address
+    with pytest.raises(config.ConfigError, match="LLM_ROUTER_TOKEN: holds the name of a variable"):
+        config.parse({"providers": [UP]}, env={"LLM_ROUTER_TOKEN": text})
+
+
+def test_a_secret_is_one_problem_wherever_it_is() -> None:
+    for table, path in (({"server": {"token": 5}}, "server.token"), ({"server": {"admin_token": "a b"}}, "server.admin_token"),
+                        ({"providers": [{**UP, "api_key": ["a", 1]}]}, "providers[0].api_key")):  # fmt: skip
+        [problem] = problems({"providers": [UP], **table})
+        assert problem.startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("where", "given"), [("--token-file", {"flags": {"token_file": "gone"}}),
+                         ("LLM_ROUTER_TOKEN_FILE", {"env": {"LLM_ROUTER_TOKEN_FILE": "gone"}})])  # fmt: skip
+def test_a_secrets_file_is_reported_by_the_name_that_was_typed(where: str, given: dict[str, Any]) -> None:
+    def gone(name: str) -> str:
+        raise FileNotFoundError(2, "No such file or directory", name)
+
+    with pytest.raises(config.ConfigError, match=f"^{where}: cannot be read: .*'gone'$"):
+        config.parse({"providers": [UP]}, read_secret=gone, **given)
+
+
+def test_an_empty_file_of_a_key_is_named_and_not_some_variable() -> None:
+    document = {"providers": [{"name": "openai", "api_key_file": "key"}]}
+    with pytest.raises(config.ConfigError, match=r"^providers\[0\]\.api_key_file: holds no key: the file is empty$"):
+        config.parse(document, read_secret=lambda path: " \n")
