@@ -211,6 +211,7 @@ class Source:
         self.merged: Merged = merge({}, NOTHING)  # the current document
         self.unfit: Mapping[str, str] = {}  # entries of the overlay that are not, and why
         self.fault = ""  # why the overlay cannot be changed now
+        self.is_refused = False  # the files could not be used at the last load: what was read before them is in effect
         self._damage = ""  # what is wrong with the overlay's file
         self._is_keeper = False
         self._read_at: tuple[int, int, int] | None = None  # the stamp of the overlay that was read
@@ -232,15 +233,16 @@ class Source:
         return str(self.path) if self.path else "the environment"
 
     def load(self) -> Config:
+        self.is_refused = True
         self._secrets.clear()
-        try:
-            env = {**self._dotenv(), **self._env}
-            self._document_read = self._read(env)
-            base = Base(self._document_read, env)
-            config = self._take(base, self._read_overlay())
-            return replace(config, notes=(*config.notes, *self._readable_secrets(base)))
-        finally:
-            self._stamps = {path: stamp(path) for path in self._files()}
+        # Of before they are read: what is written meanwhile, be it the rest of a file, is a change.
+        self._stamps = {path: stamp(path) for path in self._files()}
+        env = {**self._dotenv(), **self._env}
+        self._document_read = self._read(env)
+        base = Base(self._document_read, env)
+        config = self._take(base, self._read_overlay())
+        self.is_refused = False
+        return replace(config, notes=(*config.notes, *self._readable_secrets(base)))
 
     def _readable_secrets(self, base: Base) -> Iterator[str]:
         """What to say of each file that holds keys and that every user of this machine can read."""
@@ -289,6 +291,8 @@ class Source:
             raise ConfigError([unreadable(self.path, wrong)]) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
             raise ConfigError([Problem(str(self.path), f"is not TOML: {wrong}")]) from None
+        except RecursionError:
+            raise ConfigError([Problem(str(self.path), "is nested too deeply")]) from None
 
     def _read_yaml(self, path: Path) -> Mapping[str, Any]:
         """The jq server's file as a document like router.toml's; what differs here, or is lost, waits to be reported."""
@@ -304,6 +308,7 @@ class Source:
         path = (self.path.parent if self.path else Path()) / Path(name).expanduser()
         self._secrets.add(path)
         if path not in base.secrets:
+            self._stamps[path] = stamp(path)
             base.secrets[path] = path.read_text("utf-8-sig")  # a key that is not ASCII is refused later
         return base.secrets[path]
 

@@ -376,9 +376,13 @@ class ProvidersApi:
         self, source: Source, *, state: Callable[[], Snapshot], routing_state: RoutingState,
         take_over: Callable[[Config], Awaitable[None]],
         clock: Callable[[], float], new_id: Callable[[], str], warn: Callable[[str], None],
-        info: Callable[[str], None] = lambda line: None,
+        info: Callable[[str], None] = lambda line: None, refuse: Callable[[ConfigError], None] = lambda error: None,
     ) -> None:  # fmt: skip
-        """`take_over` swaps the Config in as a reload does; `info` and `warn` are the log's; `source` has been loaded."""
+        """`take_over` and `refuse` do what a reload does with a Config or without; `info` and `warn` are the log's.
+
+        `source` has been loaded.
+        """
+        self._refuse = refuse
         self._source, self._state, self._routing_state = source, state, routing_state
         self._take_over, self._clock, self._warn, self._info = take_over, clock, warn, info
         self.lock = asyncio.Lock()  # a reload takes it, too
@@ -584,6 +588,7 @@ class ProvidersApi:
             try:
                 config = await asyncio.to_thread(self._source.load)
             except ConfigError as error:
+                self._refuse(error)
                 count = len(error.problems)
                 message = f"not reloaded: {count} problem{'s' * (count != 1)}; the previous configuration stays in effect"
                 return ManagementResponse({"success": False, "message": message, "config_file": file,
