@@ -42,6 +42,7 @@ FILE_VARIABLE = "LLM_ROUTER_MODEL_CONFIG"
 OVERLAY_VARIABLE = "LLM_ROUTER_OVERLAY"  # where the folder of the file cannot be written
 PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
 YAML_SUFFIXES = (".yaml", ".yml")  # the jq server's configuration, read as it stands
+MERGE_TAG = "tag:yaml.org,2002:merge"  # <<, which takes keys over from another table
 NO_YAML = "is YAML, which needs PyYAML: python3 -m pip install PyYAML"
 LACKING = "the file no longer has what it changes"
 INLINE = {setting.name for setting in (*SERVER, *PROVIDER, *CALLER_KEY, *KEY_SECRET) if setting.kind == "secret"}
@@ -73,12 +74,15 @@ def unreadable(path: Path | None, wrong: OSError) -> Problem:
     return Problem(str(path), f"cannot be read: {wrong.strerror}{step}")
 
 
-def read_data_file(path: Path) -> Any:
-    """What a JSON or YAML file holds; ConfigError with what is wrong with it. PyYAML is imported for YAML alone."""
+def read_data_file(path: Path, *, last_wins: bool = False) -> Any:
+    """What a JSON or YAML file holds; ConfigError with what is wrong with it. PyYAML is imported for YAML alone.
+
+    A key that stands twice in one table is wrong, but for a JSON file that somebody else keeps: `last_wins`.
+    """
     try:
         text = path.read_text("utf-8-sig")
         if path.suffix == ".json":
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=None if last_wins else once_each)
     except OSError as wrong:
         raise ConfigError([unreadable(path, wrong)]) from None
     except UnicodeDecodeError as wrong:
@@ -90,9 +94,36 @@ def read_data_file(path: Path) -> Any:
     except ImportError:
         raise ConfigError([Problem(str(path), NO_YAML)]) from None
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, loader_of(yaml))  # nosec B506  # it is the safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as wrong:
         raise ConfigError([Problem(str(path), f"is not YAML: {yaml_fault(wrong)}")]) from None
+
+
+def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError where a key stands in it twice, of which the last would win and the rest be lost."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:60]!r} stands twice in one object")
+    return made
+
+
+def loader_of(yaml: Any) -> Any:
+    """PyYAML's safe loader, but for keys that stand twice in one table: they are an error."""
+
+    class OnceEach(yaml.SafeLoader):  # type: ignore[misc]  # a class of a module that is there at run time
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            """Before << takes keys over from other tables, which the table's own replace."""
+            node, seen = super().compose_mapping_node(anchor), set()
+            for key, _ in node.value:
+                name = (key.tag, str(key.value))
+                if name in seen and key.tag != MERGE_TAG:
+                    fault = f"the key {name[1][:60]!r} stands twice in one table"
+                    raise yaml.MarkedYAMLError(problem=fault, problem_mark=key.start_mark)
+                seen.add(name)
+            return node
+
+    return OnceEach
 
 
 def yaml_fault(wrong: Exception) -> str:
