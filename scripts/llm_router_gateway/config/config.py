@@ -299,6 +299,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         return None
     preset = read_preset(values, path, reading)
     if preset is None:
+        reading.broken.add(name)
         return None
     keys = read_secret(table, "api_key", f"{path}.api_key", reading)
     hints = [values["api_key_env"]] if values["api_key_env"] else list(preset.key_env)
@@ -478,13 +479,29 @@ def price(per_mtok: float | None, per_1k: float | None) -> float | None:
 # -- the whole
 
 
+TABLE_NAMES = (
+    "server",
+    "providers",
+    "models",
+    "groups",
+    "routing",
+    "health",
+    "tasks",
+    "keys",
+    "state",
+    "alerts",
+    "frontend",
+    "telemetry",
+)
+
+
 def read_models(document: Mapping[str, Any], providers: Mapping[str, Provider], reading: Reading) -> tuple[Model, ...]:
     """[[models]] and [[PROVIDER.models]], each with a provider that exists, none twice."""
     found = [
         (f"models[{index}]", read_model(table, f"models[{index}]", reading))
         for index, table in enumerate(list_of(document, "models", "", reading))
     ]
-    for name in filter(providers.__contains__, document):
+    for name in (name for name in document if name in {*providers, *reading.broken}.difference(TABLE_NAMES)):
         tables = list_of(sub_table(document, name, "", reading), "models", name, reading)
         for index, table in enumerate(tables):
             path = f"{name}.models[{index}]"
@@ -493,7 +510,7 @@ def read_models(document: Mapping[str, Any], providers: Mapping[str, Provider], 
     for path, model in found:
         if model is None:
             continue
-        if model.provider not in providers:
+        if model.provider not in {*providers, *reading.broken}:
             near = closest(model.provider, providers)
             reading.bad(f"{path}.provider", f'there is no provider "{model.provider}"{near}')
         elif (model.provider, model.name) in models:
@@ -554,13 +571,16 @@ def accepting_providers(providers: Iterable[Provider], name: str) -> tuple[Provi
 
 
 def resolver(providers: Mapping[str, Provider], models: Iterable[Model], reading: Reading) -> Callable[[str, str], str | None]:
-    """What turns the name of a group's member into a full one; None, and a problem noted, when it cannot be."""
+    """What turns the name of a group's member into a full one; None, and a problem noted there or before, when it cannot be."""
     full = {f"{model.provider}/{model.name}": model.is_active and providers[model.provider].is_active
             for model in models if model.provider in providers}  # fmt: skip
     opened = [provider for provider in providers.values() if provider.any_model]
+    broken = {model.name for model in models if model.provider in reading.broken}
 
     def resolve(name: str, path: str) -> str | None:
         owner, _, rest = name.partition("/")
+        if name in broken or owner in reading.broken:
+            return None  # what is wrong with its provider is noted
         known = name in full or (rest and any(owner == provider.name for provider in opened))
         ways = [name] if known else [each for each in full if each.partition("/")[2] == name]
         ways = [each for each in ways if full.get(each, True)] or ways
@@ -586,22 +606,6 @@ def with_default(routing: Routing, groups: Iterable[Group], resolve: Callable[[s
     return replace(routing, default_model=resolve(name, "routing.default_model") or "")
 
 
-TABLE_NAMES = (
-    "server",
-    "providers",
-    "models",
-    "groups",
-    "routing",
-    "health",
-    "tasks",
-    "keys",
-    "state",
-    "alerts",
-    "frontend",
-    "telemetry",
-)
-
-
 def parse(
     document: Mapping[str, Any],
     *,
@@ -621,7 +625,7 @@ def parse(
     groups = read_groups(document, resolve, reading)
     routing = with_default(read_routing(document, reading), groups, resolve)
     check_groups(groups, models, reading)
-    if server.files_provider and server.files_provider not in providers:
+    if server.files_provider and server.files_provider not in {*providers, *reading.broken}:
         reading.bad("server.files_provider", f'there is no provider "{server.files_provider}"'
                     + closest(server.files_provider, providers))  # fmt: skip
     keys, state = read_file_keys(document, reading), read_state(document, reading)
@@ -629,7 +633,7 @@ def parse(
     check_secrets(server, keys, reading)
     alerts = read_alerts(sub_table(document, "alerts", "", reading), reading.env, reading)
     telemetry = read_telemetry(sub_table(document, "telemetry", "", reading), reading.env, reading)
-    known = {*TABLE_NAMES, *providers}
+    known = {*TABLE_NAMES, *providers, *reading.broken}
     for name in sorted(document.keys() - known):
         reading.bad(name, "unknown table" + closest(name, known))
     if "frontend" in document:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .settings import Setting, read_tables
@@ -44,6 +44,7 @@ class Reading:
     notes: list[str]
     sources: list[tuple[str, str]]
     listed: frozenset[str]  # providers that some [[models]] entry names
+    broken: set[str] = field(default_factory=set)  # providers that are there and cannot be used: what names them is no problem
 
     def bad(self, path: str, text: str) -> None:
         self.problems.append(Problem(path, text))

@@ -44,6 +44,28 @@ def test_a_misspelt_protocol_is_one_problem() -> None:
     assert len(problems({"providers": [{**UP, "api": "opnai", "type": "wrong"}]})) == 2
 
 
+def test_a_provider_of_a_misspelt_type_is_one_problem_whatever_names_it() -> None:
+    document: dict[str, Any] = {
+        "providers": [UP, {"name": "off", "type": "opnai"}],
+        "models": [{"name": "m", "provider": "off"}, {"name": "n", "provider": "up"}],
+        "off": {"models": [{"name": "o"}]},
+        "groups": [{"name": "g", "members": [{"model": "m"}, {"model": "off/o"}, {"model": "n"}], "fallbacks": ["off/any"]}],
+        "server": {"files_provider": "off"},
+        "routing": {"default_model": "m"},
+    }
+    [problem] = problems(document)
+    assert problem.startswith('providers[1].type: "opnai" is not a type of provider; did you mean "openai"?')
+    document["models"].append({"name": "p", "provider": "of"})
+    assert problems(document)[1] == 'models[2].provider: there is no provider "of"'
+
+
+@pytest.mark.parametrize("name", config.TABLE_NAMES)
+def test_a_provider_may_be_named_as_a_table_is(name: str) -> None:
+    made = config.parse({"providers": [{**UP, "name": name}], "models": [{"name": "m", "provider": name}], "keys": [KEY],
+                         "groups": [{"name": "g", "members": [{"model": "m"}]}]})  # fmt: skip
+    assert made.groups[0].members[0].model == f"{name}/m"
+
+
 @pytest.mark.parametrize("name", [None, "", " ", " x", "a\nb", 5])
 def test_a_name_that_cannot_be_is_one_problem(name: object) -> None:
     given = {} if name is None else {"name": name}
