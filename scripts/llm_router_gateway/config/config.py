@@ -23,6 +23,7 @@ from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_l
 from .key_command import KeyCommand
 from .keys import Key, read_keys_of_file, unmatched_patterns
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
+from .quirks import read_quirks
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
 from .reader import Reading, check, closest, list_of, read_settings, sub_table
@@ -308,6 +309,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         keys = first_key(preset.key_env, path, reading)
     api = values["api"] or preset.api
     any_model = name not in reading.listed if values["any_model"] is None else values["any_model"]
+    spoken = (api, *(each for each in special["also"] or preset.also if each in UPSTREAMS))
     header, scheme = (preset.auth_header, preset.auth_scheme) if api == preset.api else auth_of(api)
     made = Provider(
         name=name, type=values["type"] or (name if preset_of(name) else CUSTOM), api=api,
@@ -323,7 +325,8 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         timeout_s=special["timeout"] or server.timeout_s,
         first_output_timeout_s=special["first_output_timeout_s"] or server.first_output_timeout_s,
         output_gap_timeout_s=special["output_gap_timeout_s"] or server.output_gap_timeout_s,
-        quirks={**preset.quirks, **special["quirks"]}, rename=values["rename"],
+        quirks={**preset.quirks, **read_quirks(special["quirks"], spoken, f"{path}.settings.quirks", reading)},
+        rename=values["rename"],
         overrides=read_overrides(values, path, reading), limit=read_limit(values["limits"], f"{path}.limits", reading),
         key_command=command,
     )  # fmt: skip

@@ -21,6 +21,7 @@ from .config import Config, Model, Provider
 from .groups import Group, Routing, Selector
 from .keys import Key, terms_json
 from .presets import ALIASES, PRESETS, Preset
+from .quirks import quirks_reference
 from .settings import KINDS, LOOPBACK, MODEL_CONFIG, TABLES, Setting
 from .telemetry import Telemetry
 
@@ -305,4 +306,5 @@ def reference() -> str:
     """The configuration tables and the presets, as references/gateway-configuration.md holds them."""
     presets = "\n".join(preset_row(name, preset) for name, preset in PRESETS.items())
     head = "### Presets\n\n| Type | Protocol | Address | Key from |\n| --- | --- | --- | --- |\n"
-    return "\n".join([*(table_of(title, settings) for title, settings in TABLES.items()), head + presets + "\n"])
+    tables = [*(table_of(title, settings) for title, settings in TABLES.items()), quirks_reference(), head + presets + "\n"]
+    return "\n".join(tables)

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.commands.serve import count_text
-from llm_router_gateway.config import config, keys
+from llm_router_gateway.config import config, keys, presets
 from llm_router_gateway.config.keys import read_json
+from llm_router_gateway.config.quirks import fault_of
 from llm_router_gateway.errors import BadRequest
+from llm_router_gateway.wire.registry import UPSTREAMS
 
 UP = {"name": "up", "api": "openai", "base_url": "http://127.0.0.1:1", "any_model": False}
 KEY = {"name": "ci", "key": "k" + "ey-" * 8}
@@ -230,3 +232,42 @@ def test_an_empty_file_of_a_key_is_named_and_not_some_variable() -> None:
     document = {"providers": [{"name": "openai", "api_key_file": "key"}]}
     with pytest.raises(config.ConfigError, match=r"^providers\[0\]\.api_key_file: holds no key: the file is empty$"):
         config.parse(document, read_secret=lambda path: " \n")
+
+
+@pytest.mark.parametrize(
+    ("api", "quirks", "fault"),
+    [
+        ("openai", {"max_stop": "x"}, '.max_stop: "x" is not a whole number'),
+        ("openai", {"max_stop": -1}, ".max_stop: -1 is below 0"),
+        ("openai", {"drop": "seed"}, '.drop: "seed" is not a list of texts'),
+        ("openai", {"resoning": "thinking"}, '.resoning: unknown quirk; did you mean "reasoning"?'),
+        (
+            "openai",
+            {"reasoning": "deep"},
+            '.reasoning: "deep" is not one of effort, openrouter, thinking, enable_thinking, none',
+        ),
+        ("openai", {"stream_usage": 0}, ".stream_usage: 0 is not true or false"),
+        ("openai", {"sampling": "none"}, '.sampling: "none" is not true or false'),
+        ("anthropic", {"sampling": True}, ".sampling: true is not one of both, one, none"),
+        ("anthropic", {"effort": "high"}, '.effort: "high" is not a list of texts'),
+        ("responses", {"min_output_tokens": "16"}, '.min_output_tokens: "16" is not a whole number'),
+        ("gemini", {"thinking": "always"}, '.thinking: "always" is not one of budget, level, none'),
+    ],
+)
+def test_a_quirk_that_is_none_is_refused_and_fails_no_request_later(api: str, quirks: dict[str, Any], fault: str) -> None:
+    assert problems({"providers": [{**UP, "api": api, "settings": {"quirks": quirks}}]}) == [
+        f"providers[0].settings.quirks{fault}"
+    ]
+
+
+def test_quirks_of_every_protocol_that_a_provider_speaks_are_taken() -> None:
+    settings = {"also": ["anthropic"], "quirks": {"sampling": "none", "summary": "", "reasoning_field": "", "effort": []}}
+    made = config.parse({"providers": [{**UP, "settings": settings}]}).providers[0]
+    assert made.quirks == settings["quirks"] == made.also["anthropic"].quirks
+
+
+def test_what_is_known_of_each_type_is_made_of_quirks() -> None:
+    for name, preset in presets.PRESETS.items():
+        for quirk, value in preset.quirks.items():
+            given = list(value) if isinstance(value, tuple) else value
+            assert not fault_of(UPSTREAMS[preset.api].quirks[quirk], given), (name, quirk)
