@@ -22,6 +22,7 @@ from .base_urls import base_url_of, has_parts
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .key_command import KeyCommand
 from .keys import Key, read_keys_of_file, unmatched_patterns
+from .numbers import plain_value
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .quirks import read_quirks
 from .reader import ConfigError as ConfigError
@@ -421,12 +422,16 @@ def secrets_of(provider: Provider, models: Iterable[Model]) -> tuple[Secret, ...
 
 # -- [[models]]
 
+VERY_NEAR = 0.85  # of what may have any other key: a price with a letter wrong is no price
+
 
 def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: str = "") -> Model | None:
     values = read_settings(table, MODEL, path, reading)
     known = {setting.name for setting in MODEL_CONFIG}
     raw = sub_table(table, "config", path, reading)
     info = read_settings(raw, MODEL_CONFIG, f"{path}.config", reading, closed=False)
+    reading.notes += [f"{path}.config.{name} is only shown{closest(name, known, VERY_NEAR)}" for name in raw
+                      if name not in known and closest(name, known, VERY_NEAR)]  # fmt: skip
     name, owner = values["name"], values["provider"] or provider
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
         reading.bad_once(f"{path}.name", "is missing, or has a space at an end or a control character inside")
@@ -443,7 +448,7 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
         input_usd_per_mtok=price(info["input_usd_per_mtok"], info["cost_per_1k_tokens"]),
         output_usd_per_mtok=price(info["output_usd_per_mtok"], info["cost_per_1k_completion_tokens"]),
         cached_input_usd_per_mtok=info["cached_input_usd_per_mtok"],
-        extra={key: value for key, value in raw.items() if key not in known}, priority=info["priority"],
+        extra={key: plain_value(value) for key, value in raw.items() if key not in known}, priority=info["priority"],
         overrides=read_overrides(values, path, reading), limit=read_model_limit(table, path, reading),
         cache_write_usd_per_mtok=info["cache_write_usd_per_mtok"],
         cache_write_1h_usd_per_mtok=info["cache_write_1h_usd_per_mtok"],

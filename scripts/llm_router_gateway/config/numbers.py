@@ -6,9 +6,11 @@ read_size("128k") -> 128000     read_time("2027-01-31") -> 1801526400.0
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 MAX_WHOLE = 2**53  # what a double, and with it JSON and Redis, counts exactly
 MAX_NUMBER = 1e12  # in millionths, as budgets are counted, still within 64 bits
@@ -69,3 +71,14 @@ def read_time(value: object) -> float:
     if seconds < 0:
         raise ValueError("is before 1970")
     return min(seconds, LAST_TIME)
+
+
+def plain_value(value: object) -> Any:
+    """As JSON has it: TOML's dates and times are texts, infinities are not there."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_value(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

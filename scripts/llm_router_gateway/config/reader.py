@@ -71,15 +71,15 @@ OTHER_NAMES = {  # names that other tools use, and that resemble another setting
 }
 
 
-def closest(name: str, names: Iterable[str]) -> str:
-    """ "; did you mean ...?", or "" when nothing is near."""
+def closest(name: str, names: Iterable[str], near_from: float = 0.6) -> str:
+    """ "; did you mean ...?", or "" when nothing is near, from 0 to 1."""
     names = list(names)
     other = OTHER_NAMES.get(name, "")
     if other.partition(" ")[0] in names:
         return f"; write {other}"
     from difflib import get_close_matches  # 8 ms, only when something is wrong
 
-    near = get_close_matches(name, names, n=1)
+    near = get_close_matches(name, names, n=1, cutoff=near_from)
     return f'; did you mean "{near[0]}"?' if near else ""
 
 

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from ..config.config import Config, ConfigError, Model, Problem, Provider
 from ..config.describe import MASK, mask_proxy
 from ..config.groups import Group
+from ..config.numbers import plain_value
 from ..config.overlay import ADDED, MERGED, Entry, Overlay, add_entry, change_entry, forget_entry, kind_of, remove_entry
 from ..config.presets import ALIASES, PRESETS, preset_of
 from ..config.settings import MODEL_NAME, NAME
@@ -64,17 +65,6 @@ def problems_json(problems: Iterable[Problem]) -> list[dict[str, str]]:
 
 
 # ------------------------------------------------------------------------------------------------------- what is shown
-
-
-def plain_value(value: object) -> Any:
-    """As JSON has it: TOML's dates and times are texts, infinities are not there."""
-    if isinstance(value, Mapping):
-        return {str(key): plain_value(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain_value(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
 
 
 def visible_fields(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -271,3 +271,10 @@ def test_what_is_known_of_each_type_is_made_of_quirks() -> None:
         for quirk, value in preset.quirks.items():
             given = list(value) if isinstance(value, tuple) else value
             assert not fault_of(UPSTREAMS[preset.api].quirks[quirk], given), (name, quirk)
+
+
+def test_a_misspelt_price_is_a_note_and_what_is_only_shown_is_none() -> None:
+    info = {"input_usd_per_mtk": 3, "contxt_window": "128k", "owner": "team", "supports_streaming": True, "released": "2026"}
+    [one, two] = config.parse({"providers": [UP], "models": [{"name": "m", "provider": "up", "config": info}]}).notes
+    assert one == 'models[0].config.input_usd_per_mtk is only shown; did you mean "input_usd_per_mtok"?'
+    assert two == 'models[0].config.contxt_window is only shown; did you mean "context_window"?'
