@@ -25,9 +25,9 @@ from .keys import Key, read_keys_of_file, unmatched_patterns
 from .numbers import plain_value
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .quirks import read_quirks
+from .reader import VERY_NEAR, Reading, check, closest, list_of, read_settings, sub_table
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
-from .reader import Reading, check, closest, list_of, read_settings, sub_table
 from .settings import (  # fmt: skip
     LONG_CONTEXT,
     LOOPBACK,
@@ -421,8 +421,6 @@ def secrets_of(provider: Provider, models: Iterable[Model]) -> tuple[Secret, ...
 
 
 # -- [[models]]
-
-VERY_NEAR = 0.85  # of what may have any other key: a price with a letter wrong is no price
 
 
 def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: str = "") -> Model | None:

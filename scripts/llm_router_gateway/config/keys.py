@@ -20,10 +20,10 @@ from typing import Any
 
 from ..errors import BadRequest, Forbidden
 from ..policy.budgets import Budget, Reset, since_reset, utc_text
-from ..policy.parameter_limits import Bound, ParameterLimits, parameter_limits_json, read_limits
+from ..policy.parameter_limits import DEFAULTS, Bound, ParameterLimits, parameter_limits_json, read_limits
 from ..policy.rate_limits import Limit
 from .groups import read_limit
-from .reader import Problem, Reading, closest, list_of, read_settings, sub_table, value_text
+from .reader import VERY_NEAR, Problem, Reading, closest, list_of, read_settings, sub_table, value_text
 from .settings import BUDGET, CALLER_KEY, KEY_SECRET, RESET, Secret
 
 PREFIX = "llmr_"  # how keys that this gateway makes begin
@@ -217,7 +217,7 @@ def client_of(peer: str, headers: Mapping[str, str], proxies: Sequence[Any]) -> 
 def unmatched_patterns(
     keys: Iterable[Key], models: Mapping[str, Iterable[str]], opened: Iterable[str], groups: Iterable[str]
 ) -> Iterator[str]:
-    """A note for each pattern of a key that nothing fits now: it is misspelt, or for what comes later.
+    """A note for each pattern of a key that nothing fits now: it is misspelt, or for what comes later; and misspelt bounds.
 
     `models` are full names with their tags, `opened` the providers that take any name.
     """
@@ -242,6 +242,10 @@ def unmatched_patterns(
             for pattern in patterns or ():
                 if not found(pattern):
                     yield f'the key "{key.name}": {setting} has "{pattern}", which nothing here fits'
+        for name in key.parameter_limits:
+            near = "" if name in DEFAULTS else closest(name, DEFAULTS, VERY_NEAR)
+            if near:
+                yield f'the key "{key.name}": parameter_limits has "{name}"{near}'
 
 
 def past_expiry(key: Key, now: float, before: Key | None = None) -> str:

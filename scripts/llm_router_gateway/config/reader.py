@@ -61,6 +61,8 @@ def value_text(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+NEAR = 0.6  # from 0 to 1, of a name where only a few can be
+VERY_NEAR = 0.85  # of one where any other may be: a price with a letter wrong is no price
 OTHER_NAMES = {  # names that other tools use, and that resemble another setting here
     "requests_per_second": "max_requests with per_seconds = 1",
     **dict.fromkeys(("requests_per_minute", "rpm", "rpm_limit", "max_rpm"), "max_requests with per_seconds = 60"),
@@ -71,8 +73,8 @@ OTHER_NAMES = {  # names that other tools use, and that resemble another setting
 }
 
 
-def closest(name: str, names: Iterable[str], near_from: float = 0.6) -> str:
-    """ "; did you mean ...?", or "" when nothing is near, from 0 to 1."""
+def closest(name: str, names: Iterable[str], near_from: float = NEAR) -> str:
+    """ "; did you mean ...?", or "" when nothing is near."""
     names = list(names)
     other = OTHER_NAMES.get(name, "")
     if other.partition(" ")[0] in names:

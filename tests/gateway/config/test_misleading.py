@@ -278,3 +278,12 @@ def test_a_misspelt_price_is_a_note_and_what_is_only_shown_is_none() -> None:
     [one, two] = config.parse({"providers": [UP], "models": [{"name": "m", "provider": "up", "config": info}]}).notes
     assert one == 'models[0].config.input_usd_per_mtk is only shown; did you mean "input_usd_per_mtok"?'
     assert two == 'models[0].config.contxt_window is only shown; did you mean "context_window"?'
+
+
+def test_a_misspelt_parameter_in_a_bound_is_a_note_and_any_other_field_is_none() -> None:
+    bounds = {"tempratur": 1, "max_token": 5, "thinking.budget_tokens": 9, "seed": 3, "temperature": 1}
+    notes = config.parse({"providers": [UP], "keys": [{**KEY, "parameter_limits": bounds}]}).notes
+    assert notes == (
+        'the key "ci": parameter_limits has "tempratur"; did you mean "temperature"?',
+        'the key "ci": parameter_limits has "max_token"; did you mean "max_tokens"?',
+    )
