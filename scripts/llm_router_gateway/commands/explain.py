@@ -19,6 +19,7 @@ from random import Random
 from typing import Any
 
 from ..config.config import ConfigError
+from ..config.settings import HEADER_NAME
 from ..config.sources import Source
 from ..errors import BadRequest, GatewayError
 from ..json_body import read_body
@@ -29,6 +30,14 @@ from ..routing.snapshot import snapshot_of
 from ..wire.registry import DEFAULT, SPECS
 from ..wire.token_estimate import input_tokens
 from .program import Parser, as_typed, program_name, read_request, report_unusable
+
+
+def header(text: str) -> str:
+    """The text, where it is a header; its value, which may be a credential, is not repeated."""
+    name, colon, _ = text.partition(":")
+    if not colon or not HEADER_NAME.fullmatch(name.strip()):
+        raise argparse.ArgumentTypeError("it is not NAME:VALUE")
+    return text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-m", "--model", default="", help="a model, a group, tag:a,b or task:NAME; else the request's")
     made.add_argument("--from", dest="source", default=DEFAULT, choices=tuple(SPECS), help="the protocol of the request")
     made.add_argument("--stream", action="store_true", help="treat it as a stream, where the request does not say (Gemini)")
-    made.add_argument("-H", "--header", action="append", default=[], metavar="NAME:VALUE", help="a header of the request")
+    made.add_argument(
+        "-H", "--header", action="append", default=[], metavar="NAME:VALUE", type=header, help="a header of the request"
+    )
     made.add_argument("--key", default="", metavar="NAME", help="as a caller with this key of [[keys]]")
     made.add_argument("-c", "--config", default="", metavar="FILE", help="configuration (default: router.toml here)")
     made.add_argument("--json", action="store_true", help="everything, for programs")

@@ -118,6 +118,25 @@ def test_headers_of_the_request_are_seen(run: Run) -> None:
     assert run("--model", "g", "-H", "X-Team: red", body={})[0] == 0
 
 
+@pytest.mark.parametrize("header", ["canary", ":canary", "a b: canary"])
+def test_a_header_that_is_none_is_a_usage_error_that_does_not_repeat_it(
+    run: Run, header: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("--model", "g", "-H", header, body={})
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and "argument -H/--header: it is not NAME:VALUE" in err and "canary" not in err
+
+
+def test_a_group_cannot_be_converted_to_and_its_members_are_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = b'{"model": "x", "messages": []}'
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: False))
+    assert main.main(["convert", "--from", "openai", "--to", "g", "-c", str(run._folder / "router.toml")]) == 1
+    assert "g is a group: give one of its members as --to: a/m, b/x, a/n; explain says" in capsys.readouterr().err
+
+
 def test_terminal_codes_in_a_name_are_printed_as_text(run: Run) -> None:
     _, out, err = run("--model", "tag:\x1b[31mred")
     assert "\x1b" not in out + err
