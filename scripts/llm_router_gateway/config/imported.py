@@ -138,6 +138,16 @@ def patch(value: Any, where: str) -> Any:
     return table(value, where)
 
 
+def without_nulls(value: Any, path: str, lost: list[str]) -> Any:
+    """The value without what TOML cannot say, which is noted."""
+    if isinstance(value, list):
+        return [without_nulls(item, f"{path}[{at}]", lost) for at, item in enumerate(value) if item is not None]
+    if not isinstance(value, dict):
+        return value
+    lost += [f"{path}.{name}, which is null" for name, item in value.items() if item is None]
+    return {name: without_nulls(item, f"{path}.{name}", lost) for name, item in value.items() if item is not None}
+
+
 def toml_value(value: Table) -> Table | str:
     """A patch as TOML can write it: with a null in it as JSON text."""
     text = json.dumps(value, ensure_ascii=False)
@@ -192,11 +202,12 @@ def jq_groups(settings: Table, names: Mapping[str, str], made: Builder) -> Itera
         members = []
         for number, member in enumerate(tables(group.get("models"), f"{where}.models")):
             made.drop(f"{where}.models[{number}]", member, {"name", "weight", "selector"})
-            if member.get("name") not in names:
-                raise Wrong(f"{where}.models[{number}].name {member.get('name')!r} is not in model_list")
+            name = str(member.get("name"))  # YAML takes 4.1 for a number
+            if name not in names:
+                raise Wrong(f"{where}.models[{number}].name {name!r} is not in model_list")
             said = {"weight": member.get("weight"), "selector": member.get("selector")}
             filled = {key: value for key, value in said.items() if value not in (None, "")}
-            members.append({"model": names[str(member["name"])], **filled})
+            members.append({"model": names[name], **filled})
         yield {"name": group.get("name"), "strategy": settings.get("strategy", "roundrobin"), "members": members}
 
 
@@ -240,10 +251,10 @@ def from_litellm(given: Any) -> Imported:
 
 
 def litellm_strategy(router: Table, made: Builder) -> str:
-    said = router.get("routing_strategy")
+    said = str(router.get("routing_strategy") or "")
     if said and said not in litellm.STRATEGIES:
         made.lost.append(f"router_settings: routing_strategy {said} (random in its place)")
-    found = litellm.STRATEGIES.get(str(said), "random")
+    found = litellm.STRATEGIES.get(said, "random")
     if found == "cost":
         made.notes.append("the cheapest member is found by the prices of [models.config], and those without come last: "
                           "prices import or models refresh --prices has LiteLLM's")  # fmt: skip
@@ -302,7 +313,7 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
         return
     said = str(params.get("model"))
     word, _, remote = said.rpartition("/") if "/" not in said else said.partition("/")
-    word = params.get("custom_llm_provider") or word or COMMON_API
+    word = str(params.get("custom_llm_provider") or word or COMMON_API)
     base = params.get("api_base") or params.get("base_url") or LITELLM_ADDRESSES.get(word)
     cloud = LITELLM_CLOUDS.get(word)
     if word not in LITELLM_PRESETS and not base and cloud is None:
@@ -327,8 +338,10 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
     limits = {"max_requests": params.get("rpm"), "per_seconds": 60 if params.get("rpm") else None,
               "tokens_per_minute": params.get("tpm"), "max_concurrent": params.get("max_parallel_requests")}  # fmt: skip
     limits = {key: value for key, value in limits.items() if value}
-    defaults = {key: params[key] for key in sorted(SENT_PARAMS & params.keys()) if key != "extra_body"}
+    sent = sorted(SENT_PARAMS & params.keys() - {"extra_body"})
+    defaults = {key: params[key] for key in sent if params[key] is not None}
     defaults.update(table(params.get("extra_body"), f"{where}.extra_body"))
+    defaults = without_nulls(defaults, f"{where} {asked}", made.lost)
     weight = params.get("weight") or params.get("rpm")
     order = litellm.number_at(f"{where} {asked}: order", params.get("order"), made.lost) or 0
     member = {key: value for key, value in {"weight": weight, "priority": -order}.items() if value}
@@ -397,11 +410,22 @@ def from_one_api(given: Any) -> Imported:
     made = Builder()
     for place, channel in enumerate(tables(rows, "the list of channels")):
         one_api_channel(f"channel {channel.get('name') or place}", channel, made)
+    for members in made.answers.values():
+        weigh_channels(members)
     return Imported(made.document(groups_of(made.answers, "random", {})), made.lost, made.notes)
 
 
+def weigh_channels(members: list[Table]) -> None:
+    """Without any weight among those of one priority all are equal; with one, those without are only for its failures."""
+    weighed = [member.get("priority") for member in members if member.get("weight")]
+    for member in members:
+        if member.get("priority") in weighed:
+            member.setdefault("weight", 0)
+
+
 def one_api_channel(where: str, channel: Table, made: Builder) -> None:
-    kind, base = ONE_API_KINDS.get(channel.get("type", 0)), str(channel.get("base_url") or "").rstrip("/")
+    number = channel.get("type")
+    kind, base = ONE_API_KINDS.get(number) if isinstance(number, int) else None, str(channel.get("base_url") or "").rstrip("/")
     if kind is None and not base:
         made.lost.append(f"{where}: type {channel.get('type')} has no address that is known here")
         return

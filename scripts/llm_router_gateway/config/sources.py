@@ -94,7 +94,7 @@ def read_data_file(path: Path, *, last_wins: bool = False) -> Any:
     except ImportError:
         raise ConfigError([Problem(str(path), NO_YAML)]) from None
     try:
-        return yaml.load(text, loader_of(yaml))  # nosec B506  # it is the safe loader
+        return with_text_keys(yaml.load(text, loader_of(yaml)), {})  # nosec B506  # it is the safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as wrong:
         raise ConfigError([Problem(str(path), f"is not YAML: {yaml_fault(wrong)}")]) from None
 
@@ -124,6 +124,14 @@ def loader_of(yaml: Any) -> Any:
             return node
 
     return OnceEach
+
+
+def with_text_keys(value: Any, made: dict[int, Any]) -> Any:
+    """Tables with texts for keys, which YAML takes for numbers, dates or truth too; `made` is what was converted, by its id."""
+    if isinstance(value, (dict, list)) and id(value) not in made:
+        pairs = ((str(key), with_text_keys(item, made)) for key, item in value.items()) if isinstance(value, dict) else ()
+        made[id(value)] = dict(pairs) if isinstance(value, dict) else [with_text_keys(item, made) for item in value]
+    return made.get(id(value), value) if isinstance(value, (dict, list)) else value
 
 
 def yaml_fault(wrong: Exception) -> str:

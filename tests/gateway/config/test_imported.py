@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,57 @@ def test_one_apis_groups_and_unknown_channels_are_listed() -> None:
     assert found.notes == ["channel proxy: its key is not in the file; set PROXY_API_KEY"]
 
 
+def test_channels_without_a_weight_beside_some_with_one_are_for_failures_alone() -> None:
+    def members(*channels: tuple[int, int]) -> list[Any]:
+        rows = [{"type": 1, "name": f"c{at}", "key": KEY, "models": "m", "weight": weight, "priority": priority}
+                for at, (weight, priority) in enumerate(channels)]  # fmt: skip
+        [group] = from_one_api(rows).document["groups"]
+        return [member.get("weight") for member in group["members"]]
+
+    assert members((0, 0), (0, 0)) == [None, None]
+    assert members((3, 0), (0, 0), (0, 5)) == [3, 0, None]
+
+
+BAD = (None, 0, -1, 1.5, "x", "", [], [1], {}, {"a": 1}, True, float("nan"), ["a", "b"])
+ENTRY = {"model_name": "m", "litellm_params": {"model": "openai/x", "api_key": KEY}, "model_info": {"max_tokens": 5}}
+
+
+def spoilt(file: Any) -> Iterator[Any]:
+    """The file with each of its values replaced by each that cannot stand there."""
+    yield from BAD
+    inner = file.items() if isinstance(file, dict) else enumerate(file) if isinstance(file, list) else ()
+    for place, value in inner:
+        for other in spoilt(value):
+            made = dict(file) if isinstance(file, dict) else list(file)
+            made[place] = other
+            yield made
+
+
+@pytest.mark.parametrize(
+    ("read", "file"),
+    [
+        (from_jq_server, jq_file()),
+        (from_one_api, [{"type": 1, "key": KEY, "name": "n", "status": 1, "models": "a", "weight": 1, "model_mapping": "{}"}]),
+        (from_litellm, {"model_list": [ENTRY], "router_settings": {"routing_strategy": "x", "fallbacks": [{"m": ["n"]}]}}),
+        (from_litellm, {"model_list": [{"model_name": "m", "litellm_params": {
+            "model": "x", "custom_llm_provider": "openai", "rpm": 1, "order": 1, "temperature": 1, "extra_body": {"a": 1}}}]}),
+    ],
+)  # fmt: skip
+def test_a_file_of_any_shape_becomes_toml_or_an_error_in_words(read: Any, file: Any) -> None:
+    for given in spoilt(file):
+        try:
+            document = read(given).document
+        except Wrong:
+            continue
+        tomllib.loads(toml_text(document))
+
+
+def test_names_that_yaml_takes_for_numbers_are_those_of_the_models() -> None:
+    file = jq_file()
+    file["model_list"][0]["model_name"] = file["router_settings"]["model_groups"][0]["models"][0]["name"] = 4.1
+    assert from_jq_server(file).document["groups"][0]["members"][0]["model"].endswith("/4.1")
+
+
 @pytest.mark.parametrize(("read", "file"), [(from_jq_server, jq_file()), (from_litellm, LITELLM), (from_one_api, ONE_API)])
 def test_what_is_generated_is_a_configuration_and_its_text_says_the_same(read: Any, file: Any) -> None:
     document = read(file).document
@@ -364,6 +416,17 @@ def test_tables_of_a_yaml_file_may_replace_what_they_take_from_others(tmp_path: 
     )
     found = read_data_file(path)
     assert (found["made"], found["x"]["deep"]["er"]) == ({"a": 1, "b": 4, "c": 5}, {"a": 1, "b": 3})
+
+
+def test_keys_of_yaml_are_texts_and_a_table_that_holds_itself_is_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    path = tmp_path / "config.yaml"
+    path.write_text("a: &a [{2: x, true: y, 2026-01-01: z, ~: n}]\nb: *a\n", encoding="utf-8")
+    rows = [{"2": "x", "True": "y", "2026-01-01": "z", "None": "n"}]
+    assert read_data_file(path) == {"a": rows, "b": rows}
+    path.write_text("a: &a [*a]", encoding="utf-8")
+    with pytest.raises(config.ConfigError, match="is not YAML: RecursionError"):
+        read_data_file(path)
 
 
 def test_a_key_that_stands_twice_in_json_is_an_error(tmp_path: Path) -> None:
