@@ -194,7 +194,7 @@ def test_print_config_counts_the_keys_of_the_store(folder: Path) -> None:
 
     assert "without a key" in said()
     keys(folder, "create", "--name", "laptop")
-    assert said().endswith("whoever shows a key: 1 key of the store")
+    assert said().endswith("callers with a key: 1 key of the store")
     (folder / "router.db").write_bytes(b"no database" * 100)
     assert said().endswith("keys of a store that cannot be read here")
 
