@@ -453,7 +453,7 @@ def image_type(data: bytes) -> str:
 def data_url(data: bytes, name: str) -> str:
     """Image bytes -> data URL. SafetyError for anything but an image, or too many bytes."""
     if not image_type(data):
-        raise SafetyError(f"{name} is no PNG, JPEG, GIF or WebP image by its first bytes")
+        raise SafetyError(f"{name} is not a PNG, JPEG, GIF or WebP image by its first bytes")
     if len(data) > MAX_IMAGE_BYTES:
         raise SafetyError(f"{name} has {len(data)} bytes, over the limit of {MAX_IMAGE_BYTES}")
     return f"data:{image_type(data)};base64,{binascii.b2a_base64(data, newline=False).decode('ascii')}"
@@ -567,7 +567,7 @@ def code_of(status: int, said: JSON) -> str:
 
 
 # What OpenAI says of such models: "This model is only supported in v1/responses and not in v1/chat/completions."
-RESPONSES_STEP = "This client does not speak /v1/responses: name another model, or ask through the gateway, which converts."
+RESPONSES_STEP = "This client does not speak /v1/responses: name another model, or use the gateway, which converts."
 
 
 def error_of(code: str, message: str, next_step: str = "", **facts: Any) -> LLMRouterError:
@@ -631,7 +631,7 @@ class Reader:
 
     def take(self, chunk: Any) -> Turns:
         if not isinstance(chunk, dict):
-            raise BadUpstreamError("the answer is JSON, but no object")
+            raise BadUpstreamError("the answer is JSON, but not an object")
         self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object", "candidates"))
         if self.gemini:
             self._take_candidate(first_dict(chunk.get("candidates")))
@@ -841,11 +841,11 @@ def parse_answer(data: bytes) -> Any:
 def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
     if not reader.choices:
-        raise BadUpstreamError("the answer is empty: it holds no choices")
+        raise BadUpstreamError("the answer is empty: it contains no choices")
     text, calls = reader.text(), reader.tool_calls()
     for word in (reader.finish, "" if text or calls else reader.native):
         if word.lower() in UNFINISHED:
-            message = f"the server says itself that it did not finish (finish reason {one_line(word, 40)})"
+            message = f"the server itself reports that it did not finish (finish reason {one_line(word, 40)})"
             raise IncompleteError(message, retryable=not (text or calls))
     if not reader.finish and not ended:
         raise IncompleteError("the answer ended without a finish reason or [DONE]")
@@ -890,16 +890,16 @@ class Endpoint:
         like = r"(\w+)://([^/]*@)?(\[[\da-fA-F:.]*:[\da-fA-F:.]*\]|[^/:@\[\]]+)(?::(\d{0,5}))?(/.*)?"
         found = re.fullmatch(like, url)
         if re.search(r"[^!-~]|[\\?#]", url) or not found or not found[3].strip(".") or int(found[4] or 0) > 65535:
-            raise UsageError("the base URL is no URL like https://api.example.com/v1")
+            raise UsageError("the base URL is not a URL like https://api.example.com/v1")
         self.scheme, self.host = found[1].lower(), found[3].strip("[]").lower().rstrip(".")
         self.path = (found[5] or "").rstrip("/")
         standard = {"https": 443, "http": 80}.get(self.scheme)
         if not standard or found[2]:
-            raise SafetyError("base URLs are https (http on this machine), without a user name or password in them")
+            raise SafetyError("base URLs use https (http only on this machine) and contain no user name or password")
         # Other spellings of 127.0.0.1, and names that start like it, are not this machine.
         self.loopback = bool(re.fullmatch(r"127(\.([01]?\d?\d|2[0-4]\d|25[0-5])){3}|localhost|::1", self.host))
         if self.scheme == "http" and not self.loopback:
-            raise SafetyError(f"plain http to {self.host} would show key and prompt on the way; use https")
+            raise SafetyError(f"plain http to {self.host} would expose key and prompt on the way; use https")
         self.port = int(found[4] or 0) or standard
         name = f"[{self.host}]" if ":" in self.host else self.host
         self.address = f"{name}:{self.port}"
@@ -915,7 +915,7 @@ class Secret:
     def __init__(self, value: str, source: str) -> None:
         self.value, self.source = value.strip(), source
         if not self.value.isascii() or not self.value.isprintable() or " " in self.value or len(self.value) > 4096:
-            raise AuthenticationError(f"the key from {source} holds characters that no key has", code="key_malformed")
+            raise AuthenticationError(f"the key from {source} contains characters that a key cannot have", code="key_malformed")
         forms = (self.value, binascii.b2a_base64(self.value.encode()).decode().rstrip("=\n"))
         self.forms = [form for form in forms if len(form) > 3]
 
@@ -983,7 +983,7 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
         if not usable or name.lower() in OWN_HEADERS:
             raise UsageError(f"{name[:40]!r} cannot be set as a header", next_step="The client sets its own.")
         if not isinstance(value, str) or not re.fullmatch(r"[\t -~\x80-\xff]*", value):
-            raise UsageError(f"the value of header {name} holds characters that no header has")
+            raise UsageError(f"the value of header {name} contains characters that a header cannot have")
     return dict(headers)
 
 
@@ -1050,7 +1050,7 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
         before = headers.get(name.lower())
         headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
     if not found or not sound:
-        raise BadUpstreamError("what answers there is no HTTP/1.1 server")
+        raise BadUpstreamError("the server there does not speak HTTP/1.1")
     return int(found[1]), headers
 
 
@@ -1132,7 +1132,7 @@ class Response:
                 yield from self._exactly(size)
                 for _ in self._lines("the answer"):  # nothing after a chunk; trailers after the last
                     if size:
-                        raise BadUpstreamError("a chunk does not end where it said")
+                        raise BadUpstreamError("a chunk does not end where its size says")
         elif length is not None:
             yield from self._exactly(self._length(length, 10))
         else:
@@ -1236,7 +1236,7 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
         return RequestTimeout(f"no connection to {where} within {max(seconds, 0):g} s", retryable=True, next_step=step)
     if name == "SSLCertVerificationError":
         why = one_line(getattr(error, "verify_message", error), 120)
-        step = "Behind a company proxy give its CA with --ca-file or SSL_CERT_FILE; else the address is wrong."
+        step = "Behind a company proxy, name its CA with --ca-file or SSL_CERT_FILE; otherwise the address is wrong."
         return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
     try:
         if name == "gaierror":
@@ -1421,7 +1421,7 @@ def check_inside(path: Any, real: str, allow_paths: Sequence[str]) -> None:
     """SafetyError unless a path, resolved as `real`, lies in the working directory or one of allow_paths."""
     roots = tuple(os.path.join(os.path.realpath(root), "") for root in (os.getcwd(), *allow_paths))
     if not os.path.join(real, "").startswith(roots):
-        raise SafetyError(f"{path} is outside the working directory", next_step="Name its directory with --allow-path.")
+        raise SafetyError(f"{path} is outside the working directory", next_step="Allow its directory with --allow-path.")
 
 
 def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere: bool = False) -> bytes:
@@ -1700,7 +1700,7 @@ class Call:
             except LLMRouterError as error:
                 if not following or self.handed_over or error.code not in FALLBACK_CODES or self.left_s() <= 0.0:
                     raise
-                self.warnings.append(f"{model} failed ({error.code}); asked {following}")
+                self.warnings.append(f"{model} failed ({error.code}); tried {following} next")
 
     def _attempts(self, model: str) -> Iterator[JSON]:
         """The same model again where its error allows it: after a wait, or at once with another body."""
@@ -1774,14 +1774,14 @@ class Call:
         self.last = attempt.answer = self.dressed(Answer(reader, attempt.model))
         self._after(attempt)
         if any(call["parsed"] is None for call in self.last.tool_calls):
-            self.warnings.append("the arguments of a tool call are no JSON object")
+            self.warnings.append("the arguments of a tool call are not a JSON object")
         unmet = extra("unmet") if PRESCRIBING & attempt.body.keys() else None
         self.warnings += unmet.warnings(attempt.body, reader) if unmet else []
         chosen = "x-llm-router-model" in getattr(attempt.response, "headers", {})  # a group of our gateway's, not a surprise
         naming = None if chosen or attempt.model.lower() in self.last.model.lower() else extra("naming")
         if naming and naming.other_model(attempt.model, self.last.model):
             self.model_used = self.last.model_used = one_line(self.last.model, 100)
-            self.warnings.append(f"{attempt.model} was asked for, and the endpoint says that {self.model_used} answered")
+            self.warnings.append(f"{attempt.model} was requested, and the endpoint says that {self.model_used} answered")
 
     def _events(self, attempt: Attempt) -> Iterator[JSON]:
         """The events of one response, a stream or JSON: the content decides which. Closing it disconnects."""
@@ -2003,7 +2003,7 @@ class LLMRouterClient:
         body = as_dict(call.listed)
         listed = call.listed if isinstance(call.listed, list) else body.get("data", body.get("models"))
         if not isinstance(listed, list):
-            raise BadUpstreamError("there is no list of models in the answer")
+            raise BadUpstreamError("the answer contains no list of models")
         return ModelList(dicts(listed))
 
     def generate_content(
@@ -2129,7 +2129,7 @@ class LLMRouterClient:
             deadline_s=deadline_s, stream=stream, added=added, choice=choice,
         )  # fmt: skip
         if named is None and model == DEFAULT_MODEL != setting("LLM_ROUTER_MODEL"):
-            call.warnings.append(f"no model was named, so {model} was taken; --model or LLM_ROUTER_MODEL names one")
+            call.warnings.append(f"no model was named, so {model} was used; name another with --model or LLM_ROUTER_MODEL")
         return call
 
 
@@ -2275,7 +2275,7 @@ class Parser(argparse.ArgumentParser):
 
     def unknown(self, word: str) -> UsageError:
         if word.startswith(("--api-key", "--key", "--token")):
-            return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
+            return UsageError("no option takes a key, since process lists would show it", next_step=ERRORS["missing_key"][1])
         choice = " or ".join(f"`{self.command} {each}`" for each in self.words)
         hint = near(word, list(self.options)) if word[:1] == "-" else choice and f"Write {choice}. "
         return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
@@ -2683,7 +2683,7 @@ def show_answer(answer: Answer, args: argparse.Namespace, console: Console, outp
 
 def run_chat(args: argparse.Namespace, console: Console) -> int:
     if args.raw and (args.stream or args.json or args.output):
-        raise UsageError("--raw goes without --stream, --json and --output")
+        raise UsageError("--raw cannot be combined with --stream, --json or --output")
     output = extra("output", "--output").check_output(args) if args.output else ""
     if args.go_on or args.append or args.new:
         extra("conversation", "--append" if args.append else "--continue").open_for(args, console)
@@ -2781,7 +2781,7 @@ def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
     yield found + (", which others can read: chmod 600 it" if loose else "")
     listed, usual = client.list_models(), setting("LLM_ROUTER_MODEL")
     if listed.source != "live":
-        raise NetworkError(f"the live list cannot be had: {listed.reason}")
+        raise NetworkError(f"the live list is not available: {listed.reason}")
     known = not usual or any(usual == model["id"] for model in listed)
     yield f"{len(listed)} listed" + ("" if known else f"; not {usual}, LLM_ROUTER_MODEL: another may answer to its name")
 
