@@ -113,10 +113,10 @@ def test_a_page_opened_while_the_gateway_is_away_comes_to_life_with_it(page: Any
     page.allowed = BROKEN
     gateway.answers["GET monitor/me"] = (
         503,
-        {"error": {"message": "the gateway is going down", "code": "unavailable", "type": "x", "param": None}},
+        {"error": {"message": "the gateway is shutting down", "code": "unavailable", "type": "x", "param": None}},
     )
     page.go(gateway.url)
-    shows(page, "the gateway is going down")
+    shows(page, "the gateway is shutting down")
     del gateway.answers["GET monitor/me"]
     page.run(REFRESH)
     shows(page, "1,080")
