@@ -608,7 +608,7 @@ def test_what_is_wrong_with_a_key_stands_at_its_field_which_is_unfolded(page: An
 
 
 def test_what_fits_nothing_is_said_with_the_key_that_was_made_and_after_a_change(page: Any, gateway: Any) -> None:
-    warning = 'the key "batch": allowed_models has "opnai/*", which nothing here fits'
+    warning = 'the key "batch": allowed_models has "opnai/*", which matches nothing in the configuration'
     gateway.warnings = [warning]
     open_view(page, gateway, "view=keys")
     page.labelled("New key").click()

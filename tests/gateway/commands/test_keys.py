@@ -98,8 +98,8 @@ def test_a_pattern_that_nothing_fits_is_a_warning_beside_the_key(folder: Path) -
     assert done.stdout.startswith(b"llmr_") and done.stdout.count(b"\n") == 1
     said = done.stderr.decode().splitlines()
     assert said[:2] == [
-        'warning: the key "ci": allowed_models has "olama/*", which nothing here fits',
-        'warning: the key "ci": allowed_groups has "fast", which nothing here fits',
+        'warning: the key "ci": allowed_models has "olama/*", which matches nothing in the configuration',
+        'warning: the key "ci": allowed_groups has "fast", which matches nothing in the configuration',
     ]
     assert len(shown(folder, "create", "--name", "more", "--models", "olama/*")["warnings"]) == 1
     assert shown(folder, "create", "--name", "fine", "--models", "ollama/*")["warnings"] == []
