@@ -386,7 +386,7 @@ class Gateway:
             return call
         except Exception as error:
             where = f"the record of request {context.record.request_id}"
-            self._log.error(fault_line(where, error, "the log of calls may lack it, its caller has the answer"))
+            self._log.error(fault_line(where, error, "the log of calls may lack it; its caller has the answer"))
             return None
 
 
@@ -415,5 +415,5 @@ async def ask_selectors(context: RequestContext, large: LargeBody) -> None:
 def caller_left(record: Record) -> None:
     """The outcome on the record of a request whose caller disconnected."""
     if not record.whole:  # some SDKs hang up at the last event, before the stream's own end
-        record.error, record.message = "client_gone", "the caller went away"
+        record.error, record.message = "client_gone", "the caller disconnected"
     record.status = record.status or CLIENT_GONE

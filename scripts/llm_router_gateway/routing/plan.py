@@ -331,7 +331,7 @@ class Plan:
             return min(limited, key=lambda each: each.retry_after_s or 0.0)
         states = {self._state(target, now) for pool in self._pools for target in pool.targets}
         if states <= {"off"}:
-            return Unavailable(f"{what}: every model behind it is switched off", code="no_member")
+            return Unavailable(f"{what}: all of its models are switched off", code="no_member")
         if not targets:
             return Unavailable(f"{what}: no member accepts this request: no selector matched", code="no_member")
         if {self._state(target, now) for target in targets} <= {"off", "no_key"}:

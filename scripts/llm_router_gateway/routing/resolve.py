@@ -169,8 +169,8 @@ def unknown(routes: Routes, name: str, named: tuple[Candidate, ...]) -> Unlisted
     from difflib import get_close_matches  # 8 ms, only when something is wrong
 
     near = get_close_matches(name, [*routes.full, *routes.bare], n=3)
-    hint = f"; near it: {', '.join(near)}" if near else "; GET /v1/models lists what there is"
+    hint = f"; similar names: {', '.join(near)}" if near else "; GET /v1/models lists the models"
     owner = name.partition("/")[0]
     if owner in {full.partition("/")[0] for full in routes.full}:
-        hint = f"; {owner} lists its models, and this is none of them" + hint
+        hint = f"; {owner} lists its models, and this one is not among them" + hint
     return Unlisted(f"no provider has a model {name!r}{hint}", details={"model": name})
