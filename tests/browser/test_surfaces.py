@@ -140,7 +140,7 @@ def key_shown(page: Any, gateway: Any) -> None:
     dialog("view=keys", "New key")(page, gateway)
     page.field("Name").type("batch")
     page.labelled("Create the key").click()
-    page.until_text("dialog", "It is shown this once.")
+    page.until_text("dialog", "It is shown only this once.")
 
 
 def key_warned(page: Any, gateway: Any) -> None:
