@@ -224,7 +224,7 @@ class SafetyError(LLMRouterError, code="refused_locally"):
 
 
 class BadUpstreamError(LLMRouterError, code="bad_upstream", billed=True):
-    """What arrived is no answer: no JSON, a redirect, over a limit (bad_upstream), or without content (empty_answer)."""
+    """What arrived is not an answer: not JSON, a redirect, over a limit (bad_upstream), or without content (empty_answer)."""
 
 
 class IncompleteError(LLMRouterError, code="stream_cut", billed=True):
@@ -353,7 +353,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def dump_json(value: Any, indent: int | None = None) -> str:
-    """JSON and a line end; characters that could steer a terminal are escaped, every script's letters stay."""
+    """JSON and a line end; characters that could control a terminal are escaped, every script's letters stay."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
     if text.isascii() and "\x7f" not in text:
         return text
@@ -361,7 +361,7 @@ def dump_json(value: Any, indent: int | None = None) -> str:
 
 
 def encode_body(body: JSON) -> bytes:
-    """The request's JSON. UsageError for NaN, infinity and what is no JSON; SafetyError over MAX_BODY_BYTES."""
+    """The request's JSON. UsageError for NaN, infinity and what is not JSON; SafetyError over MAX_BODY_BYTES."""
     try:
         data = json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
@@ -460,7 +460,7 @@ def data_url(data: bytes, name: str) -> str:
 
 
 def parsed_arguments(raw: str) -> Any:
-    """A tool call's arguments as an object: {} where there are none, None where they are no JSON (cut) or no object."""
+    """A tool call's arguments as an object: {} without any, None if they are not JSON (cut) or not an object."""
     try:
         value = parse_json(raw) if raw.strip() else {}
     except ValueError:
@@ -1055,11 +1055,11 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
 
 
 class Response:
-    """What http.client's HTTPConnection takes its responses to be: status, headers (names in lower case), body by pieces().
+    """A response of http.client's HTTPConnection: status, headers (names in lower case), body by pieces().
 
-    In place of http.client's own, which takes a body that is shorter than its length for a whole one, reads what is no chunk
-    as one, counts headers, and knows one of the 1xx. close(), once: hangs up, unless the body was read to its end; then the
-    connection is kept for another call.
+    It replaces http.client's own class, which accepts a body shorter than its length as whole, reads broken chunks, limits
+    the number of headers, and knows only one 1xx status. close(), once: disconnects, unless the body was read to its end;
+    then the connection is kept for another call.
     """
 
     connection: Any = None  # with `idle`, the list that it is kept in; set once the head is there
@@ -1250,9 +1250,9 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
 
 
 class Transport:
-    """HTTP/1.1 by urllib.request, and this machine's clock and rng: all I/O. Tests replace it by a fake.
+    """HTTP/1.1 by urllib.request, and this machine's clock and rng: all I/O. Tests replace it with a fake.
 
-    It is the one handler of an OpenerDirector, which so knows no redirects and takes every status as it comes. Connections
+    It is the only handler of an OpenerDirector, which so follows no redirects and returns every status as it is. Connections
     are kept alive; new ones go through the proxy and TLS.
     """
 
@@ -1462,7 +1462,7 @@ def config_file() -> str:
 def extra(module: str, needed_by: str = "") -> Any:
     """extra("cache", "--cache"): the module llm_router_extras.cache, imported at its first use.
 
-    Where the folder is not beside this file it is a UsageError that says what needs it; without needed_by, None.
+    If the folder is not beside this file: a UsageError that names what needs it, or None without needed_by.
     """
     from importlib import import_module
 
@@ -1602,7 +1602,7 @@ class Call:
     Iterate for pieces of text, or over events(): {"type": "text" | "reasoning", "text"}, {"type": "tool_call", "index",
     "id", "name", "arguments"} (a fragment), {"type": "finish", "reason"}, {"type": "usage", "usage"}. At the end .response
     is the whole Answer; after an error, error.response holds what had come. The request is sent with the first step;
-    close(), or leaving a `with` block, hangs up.
+    close(), or leaving a `with` block, disconnects.
 
     Events pass five generators: _run (the call) <- _models (fallback) <- _attempts (retries) <- _response (nothing is handed
     over before the first output) <- _events (of the bytes). Collaborators of llm_router_extras see each attempt.
@@ -1876,9 +1876,9 @@ class LLMRouterClient:
     deadline_s   600, one call with all its attempts; connect_timeout_s 10; progress_timeout_s 60 between data events;
                  first_event_timeout_s 120 for streams (a plain answer comes whole: bounded only where this is given)
     max_retries  2 more requests for each model; retry_timeouts also after a read timeout, which may bill twice
-    lenient_end  accept a stream that just ends, for servers that never say so
+    lenient_end  accept a stream that ends without an end mark
     allow_paths  directories, besides the working one, from which a str path may be uploaded
-    cache_ttl_s  whole answers are kept, and up to this age given again; each call takes it, too
+    cache_ttl_s  keep whole answers and reuse them up to this age; each call takes it, too
     max_cost_usd for all calls together; the configuration must have the price of each model
     usage_log    record each call without its text; None: as LLM_ROUTER_USAGE_LOG says. session: a name for it there
 
@@ -1930,10 +1930,10 @@ class LLMRouterClient:
     ) -> Any:  # fmt: skip
         """Send and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Call.
 
-        `fallback` names the models tried next where this one is limited, failing, unknown, out of credit, filtered or
-        empty. Without a model LLM_ROUTER_MODEL counts, else "auto": see route() for this, `task` and `prefer`. Where
-        response_format has a schema, the answer is checked, corrected once, and .data; else it is a BadUpstreamError.
-        The other arguments travel in the request's body: those in PARAMETERS where they are not None, any other as it is.
+        `fallback` names the models to try next if this one is limited, failing, unknown, out of credit, filtered or empty.
+        Without a model it is LLM_ROUTER_MODEL, else "auto": see route() for this, `task` and `prefer`. If response_format
+        has a schema, the answer is checked, corrected once, and parsed as .data; a second misfit is a BadUpstreamError.
+        The other arguments go into the request's body: those in PARAMETERS if they are not None, any other as it is.
         """
         body = {name: value for name, value in body.items() if value is not None or name not in PARAMETERS}
         call = self._chat_call(model, messages, body, fallback, stream, deadline_s)
@@ -2253,7 +2253,7 @@ def near(word: str, known: Sequence[str]) -> str:
 class Parser(argparse.ArgumentParser):
     """The options of one command. Its errors are UsageErrors that name the nearest option.
 
-    Long options count in full only. A value may begin with a dash: --message -hello.
+    Long options must be written in full. A value may begin with a dash: --message -hello.
     """
 
     def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
@@ -2333,7 +2333,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Sanitizer:
-    """Model text that cannot steer a terminal: control characters and bidi overrides are dropped.
+    """Model text that cannot control a terminal: control characters and bidi overrides are dropped.
 
     feed() takes pieces cut anywhere; close() gives what was held back. Line feeds, tabs, joiners and every script's letters
     stay. With llm_router_extras whole escape sequences go; without it their printable rest is text.
@@ -2412,7 +2412,7 @@ class Console:
         self.model = ""  # the requested model, once it is known
         self.hide: Callable[[str], str] = lambda text: text
         self.closers: list[Callable[[], None]] = []
-        self.waiting: Any = None  # the sign on a terminal that an answer is waited for
+        self.waiting: Any = None  # shown on a terminal while waiting for an answer
 
     def show_wait(self, what: str) -> None:
         """Show a waiting line on a terminal until the first output."""
@@ -2558,7 +2558,7 @@ def stop_on_sigterm() -> None:
 
 
 def headers_of(lines: Sequence[str]) -> dict[str, str]:
-    """headers_of(["X-Team: blue"]) -> {"X-Team": "blue"}; UsageError for what is none, without its text: it may be a secret."""
+    """headers_of(["X-Team: blue"]) -> {"X-Team": "blue"}; UsageError for all else, without its text: it may be a secret."""
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = (part.strip() for part in line.partition(":"))
@@ -2573,7 +2573,7 @@ def headers_of(lines: Sequence[str]) -> dict[str, str]:
 
 
 def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
-    """The client that the endpoint flags describe; with --demo, the mock server runs until the command ends."""
+    """The client that the endpoint options describe; with --demo, the mock server runs until the command ends."""
     stop_on_sigterm()
     headers = headers_of(args.header or ())
     if args.demo:

@@ -3,7 +3,7 @@
     SERVER[1]  -> Setting("port", "whole", 8000, "port to listen on; ...", ("LLM_ROUTER_PORT",), "-p/--port", 0, 65535)
     SERVER[1].read(8000) -> 8000        SERVER[1].read("x") -> ValueError("is not a whole number")
 
-`config` parses by it, the command line takes its flags from it, and references/gateway-configuration.md is printed from it.
+`config` parses with it, the command line takes its flags from it, and references/gateway-configuration.md is generated from it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .numbers import read_number, read_whole
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
-# Every name that a server may list: paths with a slash in front, spaces, brackets, any script. What UTF-8 cannot say is none.
+# Any name that a server lists: with slashes, spaces, brackets, in any script; not text that UTF-8 cannot encode.
 MODEL_NAME = re.compile("(?!\\s)[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]+(?<!\\s)")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -33,7 +33,7 @@ PROXY = re.compile(r"(https?|socks5h?)://([^\s/@]*@)?[^\s/?#@]+/?")
 STATE_URL = re.compile(r"(rediss?(\+sentinel|\+cluster)?://([^\s/@]*@)?[^\s/?#@]+|unix://[^\s?#]+)(/[^\s?#]*)?(\?[^\s#]*)?")
 LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 TRUE, FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
-OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})  # the bytes decide these
+OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})  # the transport sets these
 
 
 class Secret:
@@ -282,7 +282,7 @@ class Setting:
     choices: tuple[str, ...] = ()
 
     def read(self, value: object) -> Any:
-        """The value, checked; ValueError with a text that follows the value."""
+        """The value, checked; ValueError with a text that follows the setting's name."""
         result = KINDS[self.kind][0](value)
         if self.choices and result not in self.choices:
             raise ValueError(f"is not one of {', '.join(self.choices)}")
@@ -294,7 +294,7 @@ class Setting:
         return result
 
     def from_text(self, text: str) -> object:
-        """The text of an environment variable or a flag, as the value a file would hold."""
+        """The text of an environment variable or a flag, as the value that a file would hold."""
         try:
             if self.kind == "whole":
                 return int(text)
