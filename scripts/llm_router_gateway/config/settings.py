@@ -559,8 +559,8 @@ ROUTING: tuple[Setting, ...] = (
 
 HEALTH: tuple[Setting, ...] = (
     Setting("failures_to_open", "whole", 3, "consecutive failures after which a member is skipped", low=1),
-    Setting("open_s", "number", 30.0, "how long it is skipped before one trial request; doubled up to 8 times", low=0.01,
-            high=LONG_S),
+    Setting("open_s", "number", 30.0, "how long it is skipped before one trial request; doubles each time, to 8 x at most",
+            low=0.01, high=LONG_S),
     Setting("recover_s", "number", 120.0, "time in which the full weight returns without requests", low=0.01, high=LONG_S),
 )  # fmt: skip
 
