@@ -123,7 +123,7 @@ ERRORS = {
     "key_malformed": (3, "Set the key again: printable ASCII without spaces."),
     "key_refused": (3, "Check that the key belongs to this endpoint and may use this model; see `doctor`."),
     "no_credit": (4, "Add credit, or have quota or budget raised; waiting helps only if the message says until when."),
-    "model_not_found": (5, "See `models --search` for the names this endpoint knows; check --base-url."),
+    "model_not_found": (5, "See `models --search` for the names that this endpoint lists; check --base-url."),
     "rate_limited": (6, "Wait for retry_after_s, or add --fallback with other models."),
     "overloaded": (6, "Try again later, or add --fallback with other models."),
     "server_error": (6, "Try again later, or add --fallback with other models."),
