@@ -118,6 +118,10 @@ def all_unread(extras: ir.Extras) -> ir.Extras:
 def both(one: ir.Extras, other: ir.Extras) -> ir.Extras:
     """The extras of two objects that became one. Names beyond those that are kept are not added: of ten thousand objects each
     would else be copied for every one behind it."""
-    if other is ir.NOTHING or (len(one.get(ir.UNREAD, ())) >= MAX_LOST and other.keys() == {ir.UNREAD}):
+    if other is ir.NOTHING:
         return one
+    if other.keys() == {ir.UNREAD}:
+        known = one.get(ir.UNREAD, ir.NOTHING)
+        if len(known) >= MAX_LOST or other[ir.UNREAD].keys() <= known.keys():
+            return one
     return other if one is ir.NOTHING else ir.merge_extras(one, other)

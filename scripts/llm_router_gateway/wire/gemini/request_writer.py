@@ -454,7 +454,7 @@ def write_config(request: ir.Request, target: Target, lost: list[str]) -> Fields
 
 
 TIERS = frozenset({"flex", "priority"})  # ai.google.dev/gemini-api/docs/optimization
-USUAL_TIERS = frozenset({"auto", "default", "standard", "standard_only"})  # what Gemini does unless it is told otherwise
+USUAL_TIERS = frozenset({"auto", "default", "standard", "standard_only"})  # its default
 
 
 def write_rest(body: Fields, request: ir.Request, target: Target, lost: list[str]) -> None:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir
+from ..citations import GROUNDING, unread_of
 from ..fields import compact
 from ..losses import lose_extras, lose_part, name_lost
 from ..names import own_names, pack_id
@@ -180,11 +181,12 @@ class StreamWriter:
     def _late_extras(self, extras: ir.Extras) -> str:
         shared, google = dict(extras.get(OPENAI, {})), dict(extras.get("gemini", {}))
         notes = annotations_in(shared.pop("annotations", None))
-        if "groundingMetadata" in google and self._text_length():
+        if GROUNDING in google and self._text_length():
             said = "".join(self._item.texts) if self._item is not None else ""
-            found = grounding_annotations(google["groundingMetadata"], said)
+            found = grounding_annotations(google[GROUNDING], said)
             notes += found
-            google = {name: each for name, each in google.items() if name != "groundingMetadata" or not found}
+            if found:
+                self._lose(unread_of(GROUNDING, google.pop(GROUNDING)))
         self._lose({vendor: fields for vendor, fields in extras.items() if vendor not in (OPENAI, "gemini")})
         self._lose({"gemini": google})
         logprobs = shared.pop("logprobs", None)
