@@ -3,13 +3,12 @@
 ANSWERS["openai"]  -> [a whole answer, ...]
 STREAMS["openai"]  -> [[an event's object, ...], ...]; as server-sent events: `sse`
 
-Read from the vendors' own types, as `rich_requests`. What is not looked into: see `is_apart`.
+Read from the vendors' own types, as `rich_requests`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 
 from rich_requests import PIXEL, Body
 
@@ -133,11 +132,6 @@ ANSWERS: dict[str, list[Body]] = {"openai": OPENAI, "anthropic": ANTHROPIC, "gem
 STREAMS: dict[str, list[Body]] = {
     "openai": OPENAI_STREAM, "anthropic": ANTHROPIC_STREAM, "gemini": GEMINI_STREAM, "responses": RESPONSES_STREAM,
 }  # fmt: skip
-
-
-def is_apart(path: str) -> bool:
-    """Numbers about an answer."""
-    return bool(re.search(r"(^|\.)(usage|usageMetadata)(\.|$)", path))
 
 
 def sse(protocol: str, events: list[Body]) -> bytes:

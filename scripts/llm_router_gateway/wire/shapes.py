@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import ir
-from .losses import MAX_LOST
+from .losses import MAX_LOST, counts
 
 EMPTY: tuple[Any, ...] = (None, [], {}, "")  # says nothing
 
@@ -106,6 +106,20 @@ def unread(fields: Mapping[str, Any], known: Shape, where: str = "", spell: Spel
     found: dict[str, Any] = {}
     look_in(fields, known, found, where, spell)
     return {ir.UNREAD: found} if found else ir.NOTHING
+
+
+def uncounted(usage: Mapping[str, Any], details: Mapping[str, frozenset[str]]) -> ir.Extras:
+    """The paths of counts in a usage's details that nothing reads; a count of 0 says nothing.
+
+    uncounted({"details": {"cached_tokens": 4, "audio_tokens": 2}}, {"details": frozenset({"cached_tokens"})})
+        -> {"unread": {"details.audio_tokens": True}}
+    """
+    found: dict[str, Any] = {}
+    for place, known in details.items():
+        given = usage.get(place)
+        if type(given) is dict and not known.issuperset(given):
+            found |= {f"{place}.{name}": True for name, value in given.items() if name not in known and counts(value)}
+    return {ir.UNREAD: dict(list(found.items())[:MAX_LOST])} if found else ir.NOTHING
 
 
 def all_unread(extras: ir.Extras) -> ir.Extras:

@@ -1,8 +1,7 @@
 """A field of an upstream's answer that the gateway does not know reaches the caller or is named as lost, whole or streamed.
 
-Looked into are answers, choices, messages, their parts, calls and items, single citations, and in a stream the events around
-what is said. Not looked into are what counts tokens (a caller gets the counts in its own classes) and what an answer repeats of
-its request.
+Looked into are answers, choices, messages, their parts, calls and items, single citations, counts of tokens, and in a stream
+the events around what is said; not what an answer repeats of its request.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rich_answers import ANSWERS, STREAMS, is_apart, sse
+from rich_answers import ANSWERS, STREAMS, sse
 from rich_requests import objects_in, steps, with_field
 
 from llm_router_gateway.wire import ir
@@ -24,7 +23,7 @@ from llm_router_gateway.wire.sse import Event, SSEParser
 UNKNOWN = "zzunknown"
 CALLERS = ("openai", "anthropic", "gemini", "responses", "ollama", "completions")
 DIRECTIONS = [(one, other) for one in ANSWERS for other in CALLERS if one != other]
-REQUEST = ir.Request("m", (ir.Message("user", (ir.Text("hi"),)),), reasoning=ir.Reasoning("on", shown=True))
+REQUEST = ir.Request("m", (ir.Message("user", (ir.Text("hi"),)),), include_usage=True, reasoning=ir.Reasoning("on", shown=True))
 # Named as a whole where it has no place: the field or type of an object.
 WHOLE = frozenset({
     "annotations", "audio", "caller", "citationMetadata", "citations", "code_interpreter_call", "container",
@@ -61,8 +60,6 @@ def silent_losses(
     """The objects of an answer in which an unknown field would be lost without a word."""
     found = []
     for path in objects_in(protocol, body):
-        if is_apart(path):
-            continue
         lost: list[str] = []
         out = write(protocol, with_field(body, path, UNKNOWN, 1), caller, lost)
         assert f'.{UNKNOWN}"' not in out, "a path went out as a field"

@@ -72,3 +72,7 @@ USAGE = shape(
     "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation",
     "output_tokens_details", "service_tier",
 )  # fmt: skip
+COUNTED: Mapping[str, frozenset[str]] = {  # of its details
+    "cache_creation": frozenset({"ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"}),
+    "output_tokens_details": frozenset({"thinking_tokens"}),
+}

@@ -14,10 +14,10 @@ from ..fields import compact
 from ..names import mint_id
 from ..shapes import both, unread
 from ..sse import Event
-from .answer import stop_of
+from .answer import matched_in, stop_of
 from .common import OWN, chunk_usage, count, own
 from .request_reader import google_signature, read_content, read_image, thoughts_in
-from .shapes import ANSWER, CALL, FUNCTION, IMAGE_PART, MESSAGE, STREAMED_CHOICE
+from .shapes import ANSWER, CALL, FUNCTION, IMAGE_PART, LAST_CHOICE, MESSAGE, STREAMED_CHOICE
 from .stream_scanner import place_of
 
 # The common fields: where a delta has no other, there are no thoughts to look for.
@@ -307,7 +307,8 @@ class StreamReader:
         if delta:
             turn.delta(delta, out)
         if choice.get("finish_reason"):
-            turn.native, turn.matched = choice["finish_reason"], choice.get("stop_reason")
+            turn.native, turn.matched = choice["finish_reason"], matched_in(choice)
+            turn.extras = both(turn.extras, own(choice, LAST_CHOICE))
             flaw = verdict.finish_failure(turn.native, choice.get("native_finish_reason"), said=turn.says)
             if flaw is not None:
                 raise flaw
