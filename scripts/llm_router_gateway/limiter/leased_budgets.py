@@ -26,6 +26,7 @@ from .leases import (
     REFUSED,
     UNSEEDED,
     WAITING,
+    WRONG_PERIOD,
     Base,
     Book,
     BudgetAsk,
@@ -202,7 +203,7 @@ class LeasedBudgets:
     def _begin_anew(self) -> None:
         """The engine's memory is empty: unused leases are given up, holds are reported."""
         for shelf in self._shelves.values():
-            for purse in shelf.book.purses:
+            for purse in (*shelf.book.purses, *shelf.book.before.values()):
                 purse.begin_anew()
             shelf.book.old = [purse for purse in shelf.book.old if purse.held_usd or purse.held_tokens]
             shelf.stranded.clear()
@@ -233,6 +234,8 @@ class LeasedBudgets:
                 tries += reply is None or reply.status != GRANTED
             except EngineAway as away:
                 raise unavailable(str(away), 1.0) from None
+            if reply is not None and reply.status == WRONG_PERIOD:
+                now = self._membership.wall()  # the day has turned while the call waited for its lease
             if reply is not None and reply.status == REFUSED:
                 raise self._exhausted(shelf, now)
             if reply is not None and reply.status in (WAITING, LOST):
@@ -256,7 +259,7 @@ class LeasedBudgets:
     async def _exchange(self, shelf: Shelf, pair: Pair) -> BudgetReply | None:
         """One message for a lease, and what its answer requires: a seed, or a report in a new epoch."""
         book, membership, now_s = shelf.book, self._membership, self._clock()
-        parts = book.parts(book.limits)
+        purses, parts = (book.day, book.month), book.parts(book.limits)
         need = book.missing(book.limits, *pair)
         want = book.next_size(need, pair, now_s, shelf.waiting, membership.count)
         epoch = membership.epoch
@@ -270,7 +273,7 @@ class LeasedBudgets:
         elif reply.status == UNSEEDED:
             await self._seed([(book.key_id, part.account, part.since, part.until) for part in parts])
         else:
-            book.take(parts, reply, need, now_s)
+            book.take(purses, parts, reply, need, now_s)
         return reply
 
     async def _send(self, parts: tuple[Part, ...], need: Pair, want: Pair) -> BudgetReply:
@@ -338,7 +341,11 @@ class LeasedBudgets:
                 self._active.discard(shelf.book.key_id)
         epoch = membership.epoch
         for start in range(0, len(news), MOST_PARTS):
-            some = news[start : start + MOST_PARTS]
+            # A key that got a message of its own while earlier ones were on their way: that has reported it, too.
+            some = [(shelf, purse) for shelf, purse in news[start : start + MOST_PARTS] if not shelf.is_busy]
+            is_anew = is_anew and len(some) == len(news[start : start + MOST_PARTS])
+            if not some:
+                continue
             task = self._start(self._report(some))
             for shelf, _ in some:
                 shelf.busy = task
