@@ -22,6 +22,7 @@ from .leases import (
     GRANTED,
     LOST,
     MICRO,
+    NOTHING,
     REFUSAL_S,
     REFUSED,
     UNSEEDED,
@@ -98,7 +99,8 @@ class LeasedBudgets:
         self._membership, self._engine, self._clock = membership, membership.engine, membership.clock
         self._shelves: dict[str, Shelf] = {}
         self._active: set[str] = set()  # keys with something to report or to give back, now or soon
-        self._before: dict[tuple[str, str], Pair] = {}  # (key, span) -> what the call log had at the start
+        # (key, account) -> what the call log had when it was read last, and what of it this process had spent since its start
+        self._logged: dict[tuple[str, str], tuple[Pair, Pair]] = {}
         self._tasks: set[asyncio.Task[BudgetReply | None]] = set()
         self._looked_at = -math.inf
         self.messages = 0  # to the engine
@@ -139,9 +141,13 @@ class LeasedBudgets:
         shelf = self._shelf(key_id, None, now)
         result: dict[str, float | int] = {}
         for span, purse in zip(SPANS, (shelf.book.day, shelf.book.month), strict=True):
-            usd, tokens = purse.state[:2] if purse.state else self._before.get((key_id, purse.account), (0, 0))
-            result[f"usd_{span}"] = round((usd + purse.spent_usd - purse.reported_usd) / MICRO, 9)
-            result[f"tokens_{span}"] = tokens + purse.spent_tokens - purse.reported_tokens
+            (usd, tokens), (had_usd, had_tokens) = self._logged.get((key_id, purse.account), (NOTHING, NOTHING))
+            if purse.state is None:
+                usd, tokens = usd + max(0, purse.spent_usd - had_usd), tokens + max(0, purse.spent_tokens - had_tokens)
+            else:  # what the engine said last may be old: of a key that is used elsewhere by now
+                usd = max(usd, purse.state[0] + purse.spent_usd - purse.reported_usd)
+                tokens = max(tokens, purse.state[1] + purse.spent_tokens - purse.reported_tokens)
+            result[f"usd_{span}"], result[f"tokens_{span}"] = round(usd / MICRO, 9), tokens
         return result
 
     def leased(self) -> tuple[int, Pair]:
@@ -174,11 +180,13 @@ class LeasedBudgets:
             self._active.add(key_id)
 
     def load(self, rows: Iterable[Spent], now: float) -> None:
-        """For keys that no engine counts yet; what budgets are checked against is read when an account is seeded."""
+        """For what is shown; what budgets are checked against is read when an account is seeded."""
+        self._logged.clear()
         for key_id, span, usd, tokens in rows:
             book = self._shelf(key_id, None, now).book
             purse = book.day if span == "day" else book.month
-            self._before[key_id, purse.account] = (micro(usd), math.ceil(tokens))
+            logged, had = (micro(usd), math.ceil(tokens)), (purse.spent_usd, purse.spent_tokens)
+            self._logged[key_id, purse.account] = logged, had
 
     def forget(self, key_id: str) -> None:
         self._shelves.pop(key_id, None)
@@ -307,7 +315,7 @@ class LeasedBudgets:
             return  # any process reads it, for the key that it needs
         at = self._membership.engine_time(self._membership.wall())
         periods = periods_at(at)
-        keys = {key_id for key_id, _ in self._before} | set(self._shelves)
+        keys = {key_id for key_id, _ in self._logged} | set(self._shelves)
         await self._seed([row for key in sorted(keys) for row in (
             (key, f"{key}:{periods.day}", periods.day_since, periods.day_until),
             (key, f"{key}:{periods.month}", periods.month_since, periods.month_until),

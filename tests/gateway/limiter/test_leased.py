@@ -431,6 +431,29 @@ def test_keys_without_a_budget_cost_no_message() -> None:
     run(test)
 
 
+def test_spending_of_other_processes_is_shown_as_the_call_log_has_it() -> None:
+    """A key that this process has not seen, or not for some time, may be in use elsewhere."""
+
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        await (await second.hold(Amount(0.1, 5))).settle(Amount(0.1, 5))
+        await town.pass_time(3.0)
+        await (await first.hold(Amount(0.6, 30))).settle(Amount(0.6, 30))
+        await second.budgets.spend("free", Amount(0.5, 9), second.wall())
+        assert second.budgets.spent("k", second.wall())["usd_day"] == 0.1
+        for _ in range(2):
+            logged = [(key, span, usd, tokens) for span in ("day", "month")
+                      for key, usd, tokens in (("k", 0.7, 35.0), ("free", 1.5, 20.0))]  # fmt: skip
+            second.budgets.load(logged, second.wall())
+        shown = {"usd_day": 0.7, "tokens_day": 35, "usd_month": 0.7, "tokens_month": 35}
+        assert second.budgets.spent("k", second.wall()) == shown
+        assert second.budgets.spent("free", second.wall())["usd_day"] == 1.5, "its own call is in the log already"
+        await second.budgets.spend("free", Amount(0.25, 1), second.wall())
+        assert second.budgets.spent("free", second.wall())["usd_day"] == 1.75
+
+    run(test)
+
+
 # -- rates
 
 
