@@ -304,14 +304,17 @@ class Connection(asyncio.BufferedProtocol):
             raise StaleConnection
         self._first_s, self._between_s = timeouts.first_byte_s, timeouts.between_bytes_s
         self._reader.expect(method)
-        self._answer = self._loop.create_future()
+        answer = self._answer = self._loop.create_future()
         self._deadline.set(self._first_s)
         self._transport.write(data)
         self._unsent = self._transport.get_write_buffer_size()
         try:
-            return await self._answer
+            return await answer
         except asyncio.CancelledError:
-            self.abort()
+            if answer.cancelled():
+                self.abort()
+            elif answer.exception() is None:  # it came in the same turn: whole, its connection may serve another by now
+                answer.result().close()
             raise
 
     # -- what the loop calls
@@ -346,13 +349,10 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.stop()
         self._pool.unregister(self)
-        if self._answer is not None and self._used and not self._reader.buffered:
-            self._refuse(StaleConnection())
-        elif self._answer is not None:
-            why = f" ({reason(exc)})" if exc else ""
-            self._refuse(UpstreamFailed(f"{self.origin.name}: the connection was closed without an answer{why}"))
-        if self._response is not None:
-            self._cut(StreamCut(f"{self.origin.name}: the connection was closed in the middle of an answer"))
+        is_stale, why = self._used and not self._reader.has_begun, f" ({reason(exc)})" if exc else ""
+        wrong = f"{self.origin.name}: the connection was closed without an answer{why}"
+        self._refuse(StaleConnection() if is_stale else UpstreamFailed(wrong))
+        self._cut(StreamCut(f"{self.origin.name}: the connection was closed in the middle of an answer"))
 
     # -- answers
 
@@ -380,9 +380,11 @@ class Connection(asyncio.BufferedProtocol):
     def _begin(self, head: ResponseHead) -> None:
         self._keep_alive = head.keep_alive
         answer, self._answer = self._answer, None
+        if answer is None or answer.done():  # its request was cancelled in this turn
+            self.abort()
+            return
         self._response = Response(self.origin, head, self)
-        if answer is not None and not answer.done():
-            answer.set_result(self._response)
+        answer.set_result(self._response)
 
     def _take(self, piece: bytes) -> None:
         if self._response is None:
@@ -423,10 +425,8 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(error, CutShort):  # an upstream that died is no upstream that speaks something else
             what = "the connection was closed in the middle of an answer"
         wrong = f"{self.origin.name}: {what}"
-        if self._response is not None:
-            self._cut(StreamCut(wrong))
-        else:
-            self._refuse(UpstreamFailed(wrong))
+        self._cut(StreamCut(wrong))
+        self._refuse(UpstreamFailed(wrong))
         self.abort()
 
     def _refuse(self, error: Exception) -> None:

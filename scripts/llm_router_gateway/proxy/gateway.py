@@ -348,10 +348,13 @@ class Gateway:
     # -- refuse
 
     async def _refuse(self, context: RequestContext, error: GatewayError) -> None:
-        """The error, as a status: nothing of an answer was sent."""
+        """The error, as a status; inside an answer that has begun, the missing end of that says so."""
         record = context.record
         for_caller(error, context)
         record.error, record.message = error.code, error.message
+        if context.exchange.started:
+            context.exchange.abort()
+            return
         if isinstance(error, RelayedRefusal):
             await context.respond(error.status, error.headers, error.data)
             return
