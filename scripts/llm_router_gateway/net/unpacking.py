@@ -18,11 +18,11 @@ PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 def decompress(response: Response) -> Response:
-    """UpstreamFailed for an encoding that the standard library cannot read."""
+    """UpstreamFailed for an encoding that the standard library cannot read; a refusal's status counts all the same."""
     encoding = response.header("content-encoding")
     if not encoding or encoding.strip().lower() == "identity":
         return response
-    if encoding.strip().lower() not in PACKED:
+    if encoding.strip().lower() not in PACKED and response.status == 200:
         response.close()
         text = f"the answer has the content-encoding {encoding[:40]!r}, though only identity was accepted"
         raise UpstreamFailed(f"{response.origin.name}: {text}")

@@ -284,6 +284,24 @@ def test_a_kept_connection_that_dies_under_a_request_is_replaced_once(how: str) 
     run(story())
 
 
+def test_a_kept_connection_that_ends_long_after_a_request_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "STALE_S", 0.0)
+
+    async def story() -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.say(OK)
+            await peer.request()  # this one was worked on
+
+        async with upstream_of(script) as server, pool_of() as pool:
+            assert await whole(pool, server.url) == b"ok"
+            with pytest.raises(UpstreamFailed, match="closed without an answer"):
+                await post(pool, server.url, b"again")
+            assert [body for peer in server.peers for _, body in peer.seen] == [b"{}", b"again"]
+
+    run(story())
+
+
 def test_a_new_connection_that_dies_is_not_replaced() -> None:
     async def story() -> None:
         async def script(peer: Peer) -> None:
