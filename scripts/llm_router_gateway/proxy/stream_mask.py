@@ -20,6 +20,7 @@ from .mask import STARS, Mask
 MAX_HELD_BYTES = 1_048_576  # more than that goes on, whatever it is
 MAX_OTHERS = 4  # events without the held place, after which nothing of it is expected any more
 VALUE = re.compile(rb'"(\w+)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
+LINE = re.compile(rb"[^\r\n]+")
 INDEX = re.compile(rb'"(\w*[iI]ndex)"\s*:\s*(\d+)')
 CHARACTER = re.compile(rb"\\u([0-9a-fA-F]{4})|\\(.)|(.)", re.DOTALL)
 EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -172,12 +173,9 @@ class PieceMask:
 
 
 def lines_of(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
-    """(where it begins, a line) for the lines from `at` on."""
-    while at < len(data):
-        end = data.find(b"\n", at)
-        end = len(data) if end < 0 else end + 1
-        yield at, data[at:end]
-        at = end
+    """(where it begins, a line) for the lines from `at` on; a line may end in CR, too."""
+    for found in LINE.finditer(data, at):
+        yield found.start(), found[0]
 
 
 def letter_at(tokens: Sequence[Token], size: int) -> int:

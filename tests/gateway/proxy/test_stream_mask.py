@@ -102,6 +102,15 @@ def test_characters_that_only_some_encoders_escape_are_the_same(character: str, 
         assert b"***" in data and KEY[:8].encode() not in data, place
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_lines_end_in_any_way_and_pieces_hold_several(end: bytes) -> None:
+    texts = ["hello", KEY[:5], KEY[5:], " it is"]
+    events = [TEXTS["openai"](text).replace(b"\n", end) for text in texts]
+    for cut in range(1, len(events)):
+        data = through([b"".join(events[:cut]), *events[cut:]])
+        assert b"***" in data and KEY[5:].encode() not in data and data.endswith(events[-1]), cut
+
+
 def test_texts_of_several_choices_come_in_turns() -> None:
     def piece(index: int, text: str) -> bytes:
         return event({"choices": [{"index": index, "delta": {"content": text}}]}, spaces=True)
