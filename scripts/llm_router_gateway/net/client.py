@@ -304,7 +304,8 @@ class Connection(asyncio.BufferedProtocol):
             raise StaleConnection
         self._first_s, self._between_s, self._sent_at = timeouts.first_byte_s, timeouts.between_bytes_s, self._loop.time()
         self._reader.expect(method)
-        answer = self._answer = self._loop.create_future()
+        answer: asyncio.Future[Response] = self._loop.create_future()
+        self._answer = answer
         self._deadline.set(self._first_s)
         self._transport.write(data)
         self._unsent = self._transport.get_write_buffer_size()
@@ -582,9 +583,8 @@ class Pool:
                 return await kept.pop().send(method, data, timeouts)
             except StaleConnection:
                 pass
-        connection = await self._connect(origin, timeouts.connect_s)
         try:
-            return await connection.send(method, data, timeouts)
+            return await (await self._connect(origin, timeouts.connect_s)).send(method, data, timeouts)
         except StaleConnection:
             raise UpstreamFailed(f"{origin.name}: the connection was closed without an answer") from None
 
