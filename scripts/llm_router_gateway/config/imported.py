@@ -363,10 +363,9 @@ def litellm_fallbacks(parts: Mapping[str, Table], aliases: set[str], made: Build
         *(parts[where].get("default_fallbacks") for where in ("router_settings", "litellm_settings")),
     ]
     usual: Any = next(filter(None, general), [])
-    made.lost += [f"fallbacks of {name}, which is no model_name" for name in said if name not in made.answers]
+    made.lost += [f"fallbacks of {name}, which is not a model_name" for name in said if name not in made.answers]
     opened = {str(provider["name"]) for provider in made.providers.values() if provider.get("any_model")}
     found: dict[str, list[str]] = {}
-<<<<<<< HEAD
     for name in made.answers:
         names = said.get(name, usual)
         for other in names if isinstance(names, list) else [names]:
@@ -377,13 +376,7 @@ def litellm_fallbacks(parts: Mapping[str, Table], aliases: set[str], made: Build
                 found.setdefault(name, []).append(other)
             elif not is_here:
                 shown = other if isinstance(other, str) else json.dumps(other, default=str)
-                made.lost.append(f"fallback of {name}: {shown[:100]}, which is no model_name")
-=======
-    for where, rows in (("router_settings", router.get("fallbacks")), ("litellm_settings", module.get("fallbacks"))):
-        for row in tables(rows, f"{where}.fallbacks"):
-            found.update((name, names) for name, names in row.items() if isinstance(names, list))
-    made.lost += [f"fallbacks of {name}, which is not a model_name" for name in found if name not in made.answers]
->>>>>>> main
+                made.lost.append(f"fallback of {name}: {shown[:100]}, which is not a model_name")
     return found
 
 

@@ -241,15 +241,11 @@ def unmatched_patterns(
         for setting, patterns, found in fitting:
             for pattern in patterns or ():
                 if not found(pattern):
-<<<<<<< HEAD
-                    yield f'the key "{key.name}": {setting} has "{pattern}", which nothing here fits'
+                    yield f'the key "{key.name}": {setting} has "{pattern}", which matches nothing in the configuration'
         for name in key.parameter_limits:
             near = "" if name in DEFAULTS else closest(name, DEFAULTS, VERY_NEAR)
             if near:
                 yield f'the key "{key.name}": parameter_limits has "{name}"{near}'
-=======
-                    yield f'the key "{key.name}": {setting} has "{pattern}", which matches nothing in the configuration'
->>>>>>> main
 
 
 def past_expiry(key: Key, now: float, before: Key | None = None) -> str:

@@ -445,11 +445,7 @@ PROVIDER_SETTINGS: tuple[Setting, ...] = (
     Setting("timeout", "number", None, "as [server] timeout_s", low=0.01, high=LONG_S),
     Setting("first_output_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
     Setting("output_gap_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
-<<<<<<< HEAD
-    Setting("quirks", "table", {}, "deviations of this server, see below; added to those of its type"),
-=======
-    Setting("quirks", "table", {}, "peculiarities of this server; added to those of its type"),
->>>>>>> main
+    Setting("quirks", "table", {}, "peculiarities of this server, see below; added to those of its type"),
 )
 
 MODEL: tuple[Setting, ...] = (
