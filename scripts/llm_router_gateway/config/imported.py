@@ -241,12 +241,12 @@ def from_litellm(given: Any) -> Imported:
     fallbacks = litellm_fallbacks(parts, set(aliases), made)
     groups = groups_of(made.answers, litellm_strategy(router, made), fallbacks)
     groups += [group_of_alias(alias, target, groups) for alias, target in aliases.items()]
-    own = litellm.carried(parts, made.lost, made.notes)
+    own = litellm.carry(parts, made.lost, made.notes)
     server = {**(secret(master_key, "token") if master_key else {}), **own.pop("server", {})}
     document = {**({"server": server} if server else {}), **made.document(groups), **own}
     for part, settings in parts.items():
-        made.lost += litellm.left_out(part, settings, litellm.known_of(part))
-    made.lost += litellm.left_out("the file", given, {"model_list", *parts})
+        made.lost += litellm.leftovers(part, settings, litellm.known_of(part))
+    made.lost += litellm.leftovers("the file", given, {"model_list", *parts})
     return Imported(document, made.lost, made.notes)
 
 
@@ -325,8 +325,8 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
             made.lost.append(f"{where}: {asked}, a pattern; only PROVIDER/* with the provider's own name can be imported")
             return
         made.take_any_model(litellm_provider(word, {"base_url": base, **kind}, params, made), word)
-        made.lost += litellm.left_out(where, entry, {"model_name", "litellm_params", "model_info"})
-        made.lost += litellm.left_out(f"{where} {asked}", params, LITELLM_PROVIDER_PARAMS)
+        made.lost += litellm.leftovers(where, entry, {"model_name", "litellm_params", "model_info"})
+        made.lost += litellm.leftovers(f"{where} {asked}", params, LITELLM_PROVIDER_PARAMS)
         return
     if cloud is not None:
         names = [found.expand(to) for pattern, to in cloud[2] if (found := re.fullmatch(pattern, remote))]
@@ -346,10 +346,10 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
     order = litellm.number_at(f"{where} {asked}: order", params.get("order"), made.lost) or 0
     member = {key: value for key, value in {"weight": weight, "priority": -order}.items() if value}
     made.model(provider, asked, remote or said, member, default_params=defaults, limits=limits, config=price_config(info))
-    made.lost += litellm.left_out(where, entry, {"model_name", "litellm_params", "model_info"})
+    made.lost += litellm.leftovers(where, entry, {"model_name", "litellm_params", "model_info"})
     of_cloud = {*cloud[1].values(), "api_version"} if cloud is not None else set()
-    made.lost += litellm.left_out(f"{where} {asked}", params, LITELLM_PARAMS | SENT_PARAMS | of_cloud)
-    made.lost += litellm.left_out(f"{where} {asked}", info, LITELLM_INFO | set(filter(is_carried, info)))
+    made.lost += litellm.leftovers(f"{where} {asked}", params, LITELLM_PARAMS | SENT_PARAMS | of_cloud)
+    made.lost += litellm.leftovers(f"{where} {asked}", info, LITELLM_INFO | set(filter(is_carried, info)))
 
 
 def litellm_fallbacks(parts: Mapping[str, Table], aliases: set[str], made: Builder) -> dict[str, list[str]]:

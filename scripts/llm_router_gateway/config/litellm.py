@@ -1,8 +1,8 @@
 """What the settings of LiteLLM's proxy beside its models are here: [server], [health], or a word of advice. Pure.
 
-    carried({"router_settings": {"timeout": 30, "allowed_fails": 2}}, lost, notes)
+    carry({"router_settings": {"timeout": 30, "allowed_fails": 2}}, lost, notes)
         -> {"server": {"timeout_s": 30}, "health": {"failures_to_open": 3}}
-    left_out("router_settings", {"num_retries": 2}, set())  -> ["router_settings: num_retries; a failed request is tried ..."]
+    leftovers("router_settings", {"num_retries": 2}, set())  -> ["router_settings: num_retries; a failed request is tried ..."]
 
 Its own pages: https://docs.litellm.ai/docs/proxy/config_settings, .../proxy/timeout, .../router/learn/reliability.
 """
@@ -79,7 +79,7 @@ ADVICE: Mapping[str, str] = {
 }  # fmt: skip
 
 
-def left_out(where: str, given: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
+def leftovers(where: str, given: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
     """The settings that have no place here and say something, each with what to do instead where that is known."""
     nothing: tuple[Any, ...] = (None, "", [], {}, False)
     for name, value in given.items():
@@ -108,7 +108,7 @@ def number_at(where: str, value: Any, lost: list[str]) -> float | None:
     return found
 
 
-def carried(parts: Mapping[str, Mapping[str, Any]], lost: list[str], notes: list[str]) -> dict[str, Table]:
+def carry(parts: Mapping[str, Mapping[str, Any]], lost: list[str], notes: list[str]) -> dict[str, Table]:
     """[server] and [health], of the parts of the file by their names."""
     found: dict[str, Table] = {"server": {}, "health": {}}
     for place, setting, names, more, note in NUMBERS:

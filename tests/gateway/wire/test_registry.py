@@ -79,7 +79,7 @@ def test_a_body_says_whether_it_is_a_stream_where_the_path_does_not() -> None:
 
 
 @pytest.mark.parametrize("name", UPSTREAMS)
-def test_the_quirks_that_a_protocol_lists_are_those_that_are_asked_for(name: str) -> None:
+def test_the_quirks_that_a_protocol_lists_are_those_that_it_reads(name: str) -> None:
     package = Path(specs.__file__).parents[1]
     files = [path for path in (package / "wire" / name).glob("*.py") if path.name != "spec.py"]
     texts = [path.read_text("utf-8") for path in (*files, package / "proxy" / "answers.py")]
