@@ -114,7 +114,7 @@ def log_of(config: Config) -> Log:
     """ConfigError where its file cannot be opened."""
     server = config.server
     try:
-        return Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
+        return Log(server.log_level, path=os.path.expanduser(server.log_file), as_json=server.log_format == "json")
     except OSError as wrong:
         why = (
             "is a symbolic link: name the file itself" if wrong.errno == errno.ELOOP else f"cannot be opened: {wrong.strerror}"

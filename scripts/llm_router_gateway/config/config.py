@@ -435,7 +435,7 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
         reading.bad_once(f"{path}.name", "is missing, or has a space at an end or a control character inside")
         return None
     if not owner:
-        reading.bad(f"{path}.provider", f'"{name}" needs the name of its provider')
+        reading.bad_once(f"{path}.provider", f'"{name}" needs the name of its provider')
         return None
     return Model(
         name=name, provider=owner, remote_id=values["remote_identifier"] or info["model"] or name,

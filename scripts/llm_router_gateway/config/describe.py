@@ -257,7 +257,7 @@ def key_state(provider: Provider) -> str:
 
 
 def model_lines(model: Model) -> Iterator[str]:
-    info = dict(model.extra)
+    info = {name: value for name, value in model.extra.items() if value is not None}
     for name, value in rows(model, ("extra", "overrides", "limit")):
         if name == "long_context":
             info[name] = [dict(rows(tier)) for tier in model.long_context]

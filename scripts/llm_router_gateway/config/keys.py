@@ -374,7 +374,7 @@ def read_keys_of_file(document: Mapping[str, Any], reading: Reading, read_secret
             sub_table(table, name, path, reading)
         shown = read_secret(table, "key", f"{path}.key", reading)
         if not shown:
-            reading.bad(f"{path}.key", "has no key: set key_env, key_file or key")
+            reading.bad_once(f"{path}.key", "has no key: set key_env, key_file or key")
         if key.name in found:
             reading.bad_once(f"{path}.name", f'"{key.name}" exists already')
         hint = hint_of(shown[0].reveal()) if shown else ""

@@ -119,7 +119,7 @@ def sub_table(table: Mapping[str, Any], name: str, path: str, reading: Reading) 
     value = table.get(name, {})
     if isinstance(value, dict):
         return value
-    reading.bad(f"{path}.{name}" if path else name, "is not a table")
+    reading.bad_once(f"{path}.{name}" if path else name, "is not a table")
     return {}
 
 
@@ -128,5 +128,5 @@ def list_of(table: Mapping[str, Any], name: str, path: str, reading: Reading) ->
     try:
         return read_tables(table.get(name, []))
     except ValueError as wrong:
-        reading.bad(f"{path}.{name}" if path else name, str(wrong))
+        reading.bad_once(f"{path}.{name}" if path else name, str(wrong))
         return ()

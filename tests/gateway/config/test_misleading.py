@@ -287,3 +287,19 @@ def test_a_misspelt_parameter_in_a_bound_is_a_note_and_any_other_field_is_none()
         'the key "ci": parameter_limits has "tempratur"; did you mean "temperature"?',
         'the key "ci": parameter_limits has "max_token"; did you mean "max_tokens"?',
     )
+
+
+def test_a_value_that_is_no_table_or_list_is_one_problem() -> None:
+    model = {"name": "m", "provider": "up"}
+    group = {"name": "g", "members": [{"model": "m"}]}
+    tables: list[dict[str, Any]] = [
+        {"models": [{**model, "config": 5}]},
+        {"models": [{**model, "limits": "none"}]},
+        {"models": [{**model, "rate_limit": 5}]},
+        {"models": [model], "groups": [{**group, "members": "m"}]},
+        {"models": [model], "groups": [{**group, "members": []}]},
+        {"providers": [{**UP, "settings": []}]},
+        *({"keys": [{**KEY, name: 5}]} for name in ("budget", "soft_budget", "limits", "parameter_limits", "reset", "key")),
+    ]
+    for table in tables:
+        assert len(problems({"providers": [UP], **table})) == 1, table
