@@ -117,7 +117,9 @@ def read_keys(value: object) -> tuple[Secret, ...]:
     texts = value.split(",") if isinstance(value, str) else read_texts(value)
     keys = [text.strip() for text in texts if text.strip()]
     if any(map(names_variable, keys)):
-        raise ValueError("holds the name of a variable, which is not looked up there: give it as the setting that ends in _env")
+        raise ValueError(
+            "holds the name of a variable, which is not looked up: give the key itself, or that name as the setting in _env"
+        )
     if not all(KEY.fullmatch(key) for key in keys):
         raise ValueError("holds a key with a space, a line end or a character outside ASCII")
     return tuple(map(Secret, keys))
