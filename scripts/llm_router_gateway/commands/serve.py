@@ -394,7 +394,8 @@ class GatewayProcess:
         for note in config.notes:
             self.log.warn(f"note: {note}")
         count = f"{count_text(len(config.providers), 'provider')}, {count_text(len(config.models), 'listed model')}"
-        self.log.info(f"{self.source.name} reloaded: {count}{late and f'; at the next start: {late}'}")
+        what = "not reloaded, only changed through the API" if self.source.is_refused else "reloaded"
+        self.log.info(f"{self.source.name} {what}: {count}{late and f'; at the next start: {late}'}")
 
     def _late(self, config: Config) -> Iterator[str]:
         """What a configuration says otherwise than the one at the start, and nothing but a start changes."""

@@ -92,7 +92,10 @@ def test_a_change_through_the_api_does_not_make_a_refused_file_a_good_one(tmp_pa
             found.append(made.gateway.is_config_refused)
 
         await reload(FILE + "[none]")
+        said: list[str] = []
+        made.log.info = said.append  # type: ignore[method-assign]
         await made.take_over(made.source.adopt({"o": Entry(CHANGED, {"is_active": False})}))
+        assert "router.toml not reloaded, only changed through the API: 1 provider" in said[0]
         found.append(made.gateway.is_config_refused)
         await reload(FILE)
         made.backends.close()

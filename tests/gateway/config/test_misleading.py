@@ -200,8 +200,8 @@ def test_names_of_variables_and_files_of_any_habit_are_taken(name: str) -> None:
 )
 def test_the_name_of_a_variable_in_place_of_a_value_is_refused(text: str) -> None:
     [of_key] = problems({"providers": [{**UP, "api_key": text}]})
-    assert of_key == ("providers[0].api_key: holds the name of a variable, which is not looked up there: "
-                      "give it as the setting that ends in _env")  # fmt: skip
+    assert of_key == ("providers[0].api_key: holds the name of a variable, which is not looked up: "
+        "give the key itself, or that name as the setting in _env")  # fmt: skip
     [of_header] = problems({"providers": [{**UP, "settings": {"headers": {"authorization": f"Bearer {text}"}}}]})
     assert "holds the name of a variable for the header 'authorization'" in of_header
     [of_address] = problems({"providers": [{**UP, "base_url": text}]})
