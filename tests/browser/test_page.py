@@ -594,7 +594,7 @@ def test_a_number_that_the_browser_cannot_read_is_not_sent_as_no_budget(page: An
     page.field("Name").type("first")
     page.field("USD per month").type("5e")
     page.labelled("Create the key").click()
-    page.until("return document.querySelector('dialog .wrong')?.textContent === 'is no number'")
+    page.until("return document.querySelector('dialog .wrong')?.textContent === 'is not a number'")
     assert gateway.came("POST", "api-keys") == []
     page.field("USD per month").fill("5")
     page.labelled("Caps on parameters").click()

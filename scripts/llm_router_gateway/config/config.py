@@ -42,7 +42,16 @@ from .settings import (  # fmt: skip
     Secret,
 )
 from .telemetry import Telemetry, read_telemetry
-from .tokens import check_networks, check_secrets, from_outside, read_admin_tokens, read_secret, read_tokens
+from .tokens import (  # fmt: skip
+    SERVICE_LINK_NOTE,
+    check_networks,
+    check_secrets,
+    from_outside,
+    is_service_link,
+    read_admin_tokens,
+    read_secret,
+    read_tokens,
+)
 
 # ------------------------------------------------------------------------------------------------------- the result
 
@@ -249,6 +258,8 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
         outside = from_outside(setting, flags, reading.env)
         if outside and not setting.name.startswith(("token", "admin_token")):
             values[setting.name] = check(setting, outside[1], outside[0], reading)
+        links = [name for name in setting.env if is_service_link(name, reading.env.get(name, ""))]
+        reading.notes += [f"{name} is {reading.env[name]}: {SERVICE_LINK_NOTE}" for name in links]
         source = outside[0] if outside else "file" if setting.name in table else "default"
         reading.sources.append((f"server.{setting.name}", source))
     tokens = read_tokens(table, flags, reading)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,21 @@ if TYPE_CHECKING:
     from .keys import Key
 
 
+# What Kubernetes puts into every pod's environment for a Service named llm-router: LLM_ROUTER_PORT=tcp://10.0.0.1:8000.
+SERVICE_LINK_NOTE = "Kubernetes sets it for a Service of this name, and it is not used; enableServiceLinks: false in the pod's spec keeps it away"
+SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://\S+")
+
+
+def is_service_link(name: str, text: str) -> bool:
+    return name.endswith("_PORT") and SERVICE_LINK.fullmatch(text.strip()) is not None
+
+
 def from_outside(setting: Setting, flags: Mapping[str, str], env: Mapping[str, str]) -> tuple[str, object] | None:
     """Where a flag or an environment variable sets it, and to what; None if neither does."""
     if setting.name in flags:
         return setting.flag.rsplit("/", 1)[-1], setting.from_text(flags[setting.name])
     for name in setting.env:
-        if env.get(name, "").strip():
+        if env.get(name, "").strip() and not is_service_link(name, env[name]):
             return name, setting.from_text(env[name])
     return None
 

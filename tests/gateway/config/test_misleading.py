@@ -303,3 +303,12 @@ def test_a_value_that_is_no_table_or_list_is_one_problem() -> None:
     ]
     for table in tables:
         assert len(problems({"providers": [UP], **table})) == 1, table
+
+
+def test_what_kubernetes_says_of_a_service_named_llm_router_is_no_port() -> None:
+    made = config.parse({"server": {"port": 9}, "providers": [UP]}, env={"LLM_ROUTER_PORT": "tcp://10.3.240.9:8000"})
+    assert made.server.port == 9 and dict(made.sources)["server.port"] == "file"
+    [note] = made.notes
+    assert note.startswith("LLM_ROUTER_PORT is tcp://10.3.240.9:8000: Kubernetes sets it") and "enableServiceLinks" in note
+    with pytest.raises(config.ConfigError, match=r"LLM_ROUTER_PORT: .*is not a whole number"):
+        config.parse({"providers": [UP]}, env={"LLM_ROUTER_PORT": "http://10.3.240.9:8000"})

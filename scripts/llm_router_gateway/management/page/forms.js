@@ -111,7 +111,7 @@ function fieldAt(fields, path) {
 /** What is wrong with a field before it is sent; "" for nothing. What a browser cannot read it gives as an empty value. */
 function faultOf({ control, fault }) {
   if (fault) return fault();
-  if (control.validity?.badInput) return control.type === "number" ? "is no number" : "is not complete";
+  if (control.validity?.badInput) return control.type === "number" ? "is not a number" : "is not complete";
   return control.required && !control.value.trim() ? "is needed" : "";
 }
 
