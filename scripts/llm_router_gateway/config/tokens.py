@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 # What Kubernetes puts into every pod's environment for a Service named llm-router: LLM_ROUTER_PORT=tcp://10.0.0.1:8000.
-SERVICE_LINK_NOTE = "Kubernetes sets it for a Service of this name, and it is not used; enableServiceLinks: false in the pod's spec keeps it away"
+SERVICE_LINK_NOTE = (
+    "Kubernetes sets it for a Service of this name; it is not used. enableServiceLinks: false in the pod avoids it"
+)
 SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://\S+")
 
 
