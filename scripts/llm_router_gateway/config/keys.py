@@ -23,7 +23,7 @@ from ..policy.budgets import Budget, Reset, since_reset, utc_text
 from ..policy.parameter_limits import DEFAULTS, Bound, ParameterLimits, parameter_limits_json, read_limits
 from ..policy.rate_limits import Limit
 from .groups import read_limit
-from .reader import VERY_NEAR, Problem, Reading, closest, list_of, read_settings, sub_table, value_text
+from .reader import VERY_NEAR, Problem, Reading, advice, closest, list_of, read_settings, sub_table, value_text
 from .settings import BUDGET, CALLER_KEY, KEY_SECRET, RESET, Secret
 
 PREFIX = "llmr_"  # how keys that this gateway makes begin
@@ -281,7 +281,7 @@ def read_terms(table: Mapping[str, Any], path: str, reading: Reading, *, key: Ke
     known = {setting.name: setting for setting in CALLER_KEY}
     for name in table:
         if name not in known:
-            reading.bad(f"{place}{name}", "unknown field" + closest(name, known))
+            reading.bad(f"{place}{name}", "unknown field" + advice(name, known))
     given = {name: value for name, value in table.items() if name in known}
     texts = ("owner", "note")  # which may be empty
     present = {name: value for name, value in given.items()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .settings import Setting, read_tables
+from .settings import BUDGET, LIMITS, MODEL_CONFIG, PROVIDER_SETTINGS, Setting, read_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,9 @@ def value_text(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+INNER: Mapping[str, tuple[Setting, ...]] = {  # tables in tables, whose settings may be looked for outside of them
+    "settings": PROVIDER_SETTINGS, "config": MODEL_CONFIG, "limits": LIMITS, "key_limits": LIMITS, "budget": BUDGET,
+}  # fmt: skip
 NEAR = 0.6  # from 0 to 1, of a name where only a few can be
 VERY_NEAR = 0.85  # of one where any other may be: a price with a letter wrong is no price
 OTHER_NAMES = {  # names that other tools use, and that resemble another setting here
@@ -71,6 +74,22 @@ OTHER_NAMES = {  # names that other tools use, and that resemble another setting
     **dict.fromkeys(("tpm", "tpm_limit", "max_tpm"), "tokens_per_minute"),
     "max_parallel_requests": "max_concurrent",
 }
+
+
+SYNONYMS: Mapping[str, tuple[str, ...]] = {  # what it is called elsewhere -> the same here, of which a table has one
+    **dict.fromkeys(("api_base", "baseURL", "base_uri", "api_url"), ("base_url",)),
+    "url": ("base_url", "webhook"), "redis_url": ("url",), "api_type": ("api",), "type": ("api",),
+    **dict.fromkeys(("enabled", "disabled", "active", "status"), ("is_active",)),
+    "model_name": ("name",), "id": ("name",), "model": ("remote_identifier",), "upstream": ("remote_identifier",),
+    "context_length": ("context_window",), "max_tokens": ("max_output_tokens",),
+    "models": ("members", "allowed_models"), "order": ("priority",), "filter": ("selector",), "condition": ("selector",),
+    "name": ("model",),
+    **dict.fromkeys(("token", "secret", "api_key"), ("key",)), "allowed_ips": ("networks",), "admin": ("is_admin",),
+    "max_budget": ("budget",), "request_timeout": ("timeout_s", "timeout"), "timeout": ("timeout_s", "first_output_timeout_s"),
+    **dict.fromkeys(("bind", "listen", "address"), ("host",)), "master_key": ("token",), "database_url": ("store",),
+    "cors": ("cors_origins",), "json_logs": ("log_format",), "debug": ("log_level",), "verbose": ("log_level",),
+    "allowed_fails": ("failures_to_open",), "cooldown_time": ("open_s",), "cooldown": ("open_s",), "thresholds": ("at",),
+}  # fmt: skip
 
 
 def closest(name: str, names: Iterable[str], near_from: float = NEAR) -> str:
@@ -100,6 +119,16 @@ def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
         return setting.default
 
 
+def advice(name: str, known: Mapping[str, Setting]) -> str:
+    """What to write in place of an unknown name: its synonym, the table that has it, or the nearest name; "" for nothing."""
+    same = next((each for each in SYNONYMS.get(name, ()) if each in known), "")
+    if same:
+        return f'; did you mean "{same}"?'
+    inner = {place: table for place, table in INNER.items() if place in known and known[place].kind == "table"}
+    place = next((place for place, table in inner.items() if any(name == setting.name for setting in table)), "")
+    return f"; it belongs into {place}: {place} = {{ {name} = ... }}" if place else closest(name, known)
+
+
 def read_settings(
     table: Mapping[str, Any], settings: Iterable[Setting], path: str, reading: Reading, *, closed: bool = True
 ) -> dict[str, Any]:
@@ -107,7 +136,7 @@ def read_settings(
     known = {setting.name: setting for setting in settings}
     for name in table if closed else ():
         if name not in known:
-            reading.bad(f"{path}.{name}", "unknown key" + closest(name, known))
+            reading.bad(f"{path}.{name}", "unknown key" + advice(name, known))
     return {
         name: check(setting, table[name], f"{path}.{name}", reading) if name in table else setting.default
         for name, setting in known.items()

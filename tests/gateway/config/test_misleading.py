@@ -312,3 +312,32 @@ def test_what_kubernetes_says_of_a_service_named_llm_router_is_no_port() -> None
     assert note.startswith("LLM_ROUTER_PORT is tcp://10.3.240.9:8000: Kubernetes sets it") and "enableServiceLinks" in note
     with pytest.raises(config.ConfigError, match=r"LLM_ROUTER_PORT: .*is not a whole number"):
         config.parse({"providers": [UP]}, env={"LLM_ROUTER_PORT": "http://10.3.240.9:8000"})
+
+
+MODEL = {"name": "m", "provider": "up"}
+MEMBERS = {"name": "g", "members": [{"model": "m"}]}
+
+
+@pytest.mark.parametrize(
+    ("table", "hint"),
+    [
+        ({"models": [{**MODEL, "context_window": "1M"}]}, "it belongs into config: config = { context_window = ... }"),
+        ({"models": [{**MODEL, "input_usd_per_mtok": 3}]}, "it belongs into config: config = { input_usd_per_mtok = ... }"),
+        ({"models": [{**MODEL, "max_requests": 3}]}, "it belongs into limits: limits = { max_requests = ... }"),
+        ({"providers": [{**UP, "timeout": 3}]}, "it belongs into settings: settings = { timeout = ... }"),
+        ({"providers": [{**UP, "auth_header": "x"}]}, "it belongs into settings: settings = { auth_header = ... }"),
+        ({"keys": [{**KEY, "usd_per_day": 3}]}, "it belongs into budget: budget = { usd_per_day = ... }"),
+        ({"server": {"max_concurrent": 3}}, "it belongs into key_limits: key_limits = { max_concurrent = ... }"),
+        ({"providers": [{**UP, "api_base": "http://h"}]}, 'did you mean "base_url"?'),
+        ({"providers": [{**UP, "enabled": True}]}, 'did you mean "is_active"?'),
+        ({"models": [{**MODEL, "model": "x"}]}, 'did you mean "remote_identifier"?'),
+        ({"models": [MODEL], "groups": [{**MEMBERS, "models": ["m"]}]}, 'did you mean "members"?'),
+        ({"models": [MODEL], "groups": [{"name": "g", "members": [{"model": "m", "order": 1}]}]}, 'did you mean "priority"?'),
+        ({"server": {"request_timeout": 5}}, 'did you mean "timeout_s"?'),
+        ({"health": {"cooldown_time": 5}}, 'did you mean "open_s"?'),
+        ({"keys": [{**KEY, "models": ["up/*"]}]}, 'did you mean "allowed_models"?'),
+    ],
+)
+def test_a_setting_in_the_wrong_place_or_by_another_routers_name_says_where_and_what(table: dict[str, Any], hint: str) -> None:
+    [problem] = problems({"providers": [UP], **table})
+    assert problem.endswith(f"; {hint}"), problem
