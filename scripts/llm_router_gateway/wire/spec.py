@@ -45,7 +45,7 @@ class Line:
     """A request line: Line("POST", "messages", "chat"). The path has no version in front; "{id}" is any one part of it.
 
     `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and discarded), show (a model
-    that the body names), kept, kept_input, forget, cancel (of an earlier answer, by its id), compact (summarize a conversation),
+    that the body names), kept, kept_input, forget, cancel (of an earlier answer, by id), compact (summarize a conversation),
     fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), one of
     RELAYED_KINDS (passed on as it is; its path is also the name of the call among the paths of `Upstream`), files and batches
     (create one), list_files, file, file_content, delete_file, list_batches, batch, cancel_batch (those of the caller), ...
