@@ -513,6 +513,11 @@ class ResponseReader(Reader):
         self._method = method
         self._interim = 0
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a byte of the next answer came, or an interim answer: then the request was received."""
+        return bool(self._data) or self._interim > 0
+
     def _head(self) -> Item:
         while self._data:
             block = self._block(self.start, self._limits)

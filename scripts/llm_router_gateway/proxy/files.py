@@ -42,7 +42,7 @@ from .outgoing import Outgoing
 from .refusals import for_caller
 from .request import JSON_TYPE, RequestContext, dump_json
 from .services import Services
-from .stream_mask import StreamMask
+from .stream_mask import PieceMask
 from .streaming import Headers
 from .upstream import MAX_ANSWER_BYTES, Upstream, refusal
 
@@ -201,7 +201,7 @@ class OwnedFiles:
         found, place = await self._found(context, files_of(context).FILE)
         place = await self._with_key(context, place)
         outgoing = self._outgoing(context, place, (found.id, "content"))
-        exchange, mask = context.exchange, StreamMask(mask_of(place.candidate.provider.secrets))
+        exchange, mask = context.exchange, PieceMask(mask_of(place.candidate.provider.secrets))
         try:
             async with self._sent(context, "GET", outgoing) as response:
                 headers = caller_headers(response.headers, place.candidate)

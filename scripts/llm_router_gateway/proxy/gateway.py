@@ -134,11 +134,11 @@ class Gateway:
         self._plain = PlainAnswers(services, upstream, failover)
         self._streams = StreamAnswers(services, upstream, failover)
         self._relays = RelayedCalls(services, upstream, failover)
-        self._answers = AnswerCache(failover, clock)
+        self._answers = AnswerCache(failover, clock, lambda: self.state)
         self._files = OwnedFiles(services, upstream, failover, owned, self._receive)
-        self._own = own = OwnApi(services, self._lists)
+        self._own = own = OwnApi(services, self._lists, self._receive)
         self._conversations = talks = Conversations(services, upstream, kept)
-        routes = route_api.RouteCalls(services, failover, self._plain, self._streams, self._files)
+        routes = route_api.RouteCalls(services, failover, self._plain, self._streams, self._files, self._receive)
         self._handlers: Mapping[str, Callable[[RequestContext], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
@@ -348,10 +348,13 @@ class Gateway:
     # -- refuse
 
     async def _refuse(self, context: RequestContext, error: GatewayError) -> None:
-        """Sends the error as a status; nothing of an answer has been sent."""
+        """Sends the error as a status, or breaks off an answer that has begun, so that it does not look complete."""
         record = context.record
         for_caller(error, context)
         record.error, record.message = error.code, error.message
+        if context.exchange.started:
+            context.exchange.abort()
+            return
         if isinstance(error, RelayedRefusal):
             await context.respond(error.status, error.headers, error.data)
             return

@@ -445,6 +445,8 @@ def test_errors_of_the_provider_pass_and_its_key_does_not(tmp_path: Path) -> Non
         assert bad.status == 400 and "first boundary" in bad.json["error"]["message"]
         no_file = await desk.do("POST", "/v1/batches", "ann", b'{"endpoint":"/v1/chat/completions"}')
         assert no_file.status == 400 and no_file.json["error"]["param"] == "input_file_id"
+        cut = (await desk.upload(data=secret.encode() + b" is cut")).json["id"]  # it comes in two pieces
+        assert (await desk.do("GET", f"/v1/files/{cut}/content")).out == b"*** is cut"
 
     run(tmp_path, deeds, settings, a=as_upstream(vendor))
 

@@ -245,7 +245,7 @@ class PostgresStore(Recorder):
         self._is_clean = False
 
     def _batch_done(self) -> None:
-        self._bytes_out += sum(bodies.size for _, bodies in self._batch if bodies)
+        self._count_out(self._batch)
         self._batch = []
 
     def _write_batch(self) -> bool:

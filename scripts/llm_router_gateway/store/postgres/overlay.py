@@ -55,6 +55,7 @@ class SharedOverlay:
 
         version = self._work(change)
         if not version:
+            self.pull()  # for the repetition: this gateway may not have been able to write its file
             raise OSError(WAS_FIRST)
         self._version = version
 
@@ -65,12 +66,14 @@ class SharedOverlay:
         if version == self._version:
             return
         here = self._path.read_bytes() if self._path.exists() else b""
+        if text is not None:
+            if text.encode() != here:
+                put(self._path, text.encode())
+            self._version = version  # not before: with it `push` would replace what this file lacks
+            return
         self._version = version
-        if text is None:
-            if here:
-                self.push(here)
-        elif text.encode() != here:
-            put(self._path, text.encode())
+        if here:
+            self.push(here)
 
 
 async def follow(shared: SharedOverlay, warn: Any) -> None:

@@ -304,7 +304,7 @@ class Store(Recorder):
         except (sqlite3.Error, OSError) as wrong:
             self._failed(wrong)
             return self._ready() and self._db is not None and not self.broken
-        self._bytes_out += sum(bodies.size for _, bodies in self._batch if bodies)
+        self._count_out(self._batch)
         self._batch = []
         self._recovered()
         return True
@@ -325,6 +325,7 @@ class Store(Recorder):
                 return
             while batch:
                 self._commit(batch[:1])
+                self._count_out(batch[:1])
                 del batch[0]
 
     def _put(self, batch: list[Entry]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import BadRequest, NotFound
 from .. import ir
-from ..chat_parts import read_audio, read_url
+from ..chat_parts import read_audio, read_url, result_part
 from ..fields import compact, items, obj, refuse, text
 from ..losses import with_extras
 from ..names import mint_id, unpack_id
@@ -108,7 +108,7 @@ def read_content(content: Any, path: str) -> list[ir.Part]:
 def read_output(output: Any, path: str) -> tuple[ir.Text | ir.Media | ir.Opaque, ...]:
     """What a tool answered: text, parts, or (as some send) any JSON."""
     if isinstance(output, list) and output and all(isinstance(each, dict) and "type" in each for each in output):
-        return tuple(part for part in read_content(output, path) if isinstance(part, ir.Text | ir.Media | ir.Opaque))
+        return tuple(map(result_part, read_content(output, path)))
     if output is None:
         refuse(path, "must be text or a list of parts")
     return (ir.Text(output if isinstance(output, str) else compact(output)),) if output != "" else ()

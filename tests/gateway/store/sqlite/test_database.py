@@ -202,6 +202,18 @@ def test_a_call_that_no_column_takes_is_dropped_alone(opened: Opened) -> None:
     assert not differences(kept_in.path)
 
 
+def test_texts_of_calls_that_were_stored_one_by_one_wait_no_more(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(recorder, "MAX_WAITING_BYTES", 500)
+    kept_in = opened()
+    for _ in range(3):
+        kept_in.add(call(status=10**30))
+        kept_in.add(call(), Bodies(b"x" * 400, None, 1_000))
+        assert kept_in.flush()
+    assert read(kept_in, "SELECT count(*) FROM bodies") == [(3,)]
+
+
 def test_texts_are_kept_beside_their_call(opened: Opened) -> None:
     kept_in = opened()
     kept_in.add(call())
