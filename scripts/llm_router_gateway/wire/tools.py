@@ -8,9 +8,10 @@ free_text(ToolCall("t", "code", '{"input":"1+1"}', {"input": "1+1"}))  -> "1+1"
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Set
-from typing import Any
+from typing import Any, Literal
 
 from . import ir
+from .fields import refuse
 from .losses import name_lost
 
 # A custom tool, which takes free text, where a vendor knows only arguments that are an object.
@@ -29,6 +30,14 @@ def choice_among(choice: ir.ToolChoice | None, sent: Set[str], lost: list[str]) 
         return choice
     name_lost(lost, "tool_choice")
     return None if choice.mode == "required" else ir.ToolChoice(choice.mode)
+
+
+def mode_among(given: Mapping[str, Any], path: str) -> Literal["auto", "required"]:
+    """The mode of a choice among allowed tools; "auto" where it is left out."""
+    mode = given.get("mode") or "auto"
+    if mode not in ("auto", "required"):
+        refuse(f"{path}.mode", "must be auto or required")
+    return "required" if mode == "required" else "auto"
 
 
 def custom_names(tools: Collection[ir.Tool]) -> frozenset[str]:

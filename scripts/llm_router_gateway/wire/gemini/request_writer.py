@@ -138,7 +138,7 @@ def write_media(part: ir.Media, lost: list[str]) -> list[Fields]:
     """data -> inlineData; a URL or a file of Gemini's -> fileData. Nothing is fetched here: the URL is the caller's."""
     if part.cache_control is not None:
         name_lost(lost, "cache_control")
-    if part.detail in ("low", "high"):
+    if part.detail not in ("", "auto"):
         name_lost(lost, f"{part.kind}.detail={part.detail}")
     lose_extras(part.extras, VENDOR, lost)
     if part.text is not None:

@@ -18,6 +18,7 @@ from ..losses import lose_settings, lose_unread, name_lost
 from ..names import safe_name
 from ..schemas import fits_strict, object_at_root
 from ..shapes import both, unread
+from ..tools import mode_among
 from .common import OPENAI, OWN, own, own_fields
 from .shapes import NAMESPACE, OUTER_TOOL, SEARCH, TOOL
 
@@ -164,7 +165,7 @@ def read_allowed(value: Mapping[str, Any]) -> tuple[ir.ToolChoice | None, Names,
     names = [name_in(tool, "tool_choice.tools") for tool in tools if tool.get("type") in CALLER_TOOLS]
     if not names:
         return None, [], value
-    mode: Any = "required" if given.get("mode") == "required" else "auto"
+    mode = mode_among(given, "tool_choice")
     return ir.ToolChoice(mode, tuple(name for _, name in names)), names, value if len(names) < len(tools) else None
 
 
