@@ -189,7 +189,7 @@ def test_an_unknown_word_beside_a_call_is_named(caller: str, streamed: bool) -> 
 
 
 @every("openai")
-def test_a_word_that_is_told_as_it_came_is_not_named(caller: str, streamed: bool) -> None:
+def test_a_word_that_reaches_the_caller_as_it_came_is_not_named(caller: str, streamed: bool) -> None:
     whole, events = claude({"stop_reason": "zzunknown"})
     block = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
     both = {**whole, "content": [block]}, [events[0], {"type": "content_block_start", "index": 0, "content_block": block},

@@ -384,7 +384,7 @@ def write_tools(to: Writing) -> Item:
     body: Item = {"tools": tools}
     choice = choice_among(choice, {tool.name for tool, _ in sent}, to._lost)
     if choice is not None:
-        body["tool_choice"] = write_choice(choice, to.request.tools)
+        body["tool_choice"] = write_choice(choice, sent)
     if to.request.parallel_tool_calls is not None:
         body["parallel_tool_calls"] = to.request.parallel_tool_calls
     return body
