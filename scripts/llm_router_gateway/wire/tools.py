@@ -7,7 +7,7 @@ free_text(ToolCall("t", "code", '{"input":"1+1"}', {"input": "1+1"}))  -> "1+1"
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from typing import Any, Literal
 
 from . import ir
@@ -38,6 +38,17 @@ def mode_among(given: Mapping[str, Any], path: str) -> Literal["auto", "required
     if mode not in ("auto", "required"):
         refuse(f"{path}.mode", "must be auto or required")
     return "required" if mode == "required" else "auto"
+
+
+def speaks_after_call(parts: Iterable[ir.Part]) -> bool:
+    """Whether words stand behind a call, for a vendor that has texts and calls apart and so not their order."""
+    called = False
+    for part in parts:
+        if isinstance(part, ir.ToolCall):
+            called = True
+        elif called and not isinstance(part, ir.Thinking) and getattr(part, "text", "x") != "":
+            return True
+    return False
 
 
 def custom_names(tools: Collection[ir.Tool]) -> frozenset[str]:

@@ -316,3 +316,27 @@ def test_of_a_tool_choice_and_the_older_field_for_it_the_newer_one_holds(
 ) -> None:
     out, named = converted("openai", {**OFFER, **body}, "anthropic", CLAUDE)
     assert (out["tool_choice"], named) == (choice, lost)
+
+
+SPOKEN = [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "t", "name": "f", "input": {}}]
+RESULT = {"type": "tool_result", "tool_use_id": "t", "content": "r"}
+
+
+@pytest.mark.parametrize(("said", "answered", "lost"), [
+    (SPOKEN, [RESULT, {"type": "text", "text": "b"}], []),
+    ([*SPOKEN, {"type": "text", "text": "b"}], [RESULT], ["messages.order"]),
+    ([*SPOKEN, {"type": "text", "text": ""}], [RESULT], []),
+    (SPOKEN, [{"type": "text", "text": "b"}, RESULT], []),  # every vendor has results first
+])  # fmt: skip
+def test_words_of_the_assistant_that_move_before_a_call_are_named(
+    said: list[Any], answered: list[Any], lost: list[str]
+) -> None:
+    turns = [*SAID["anthropic"]["messages"], {"role": "assistant", "content": said}, {"role": "user", "content": answered}]
+    assert converted("anthropic", {"messages": turns}, "openai", "gpt-4o")[1] == lost
+
+
+@pytest.mark.parametrize(("api", "model"), [("openai", "gpt-4o"), ("responses", "gpt-4o"), ("gemini", FLASH)])
+def test_the_mark_of_a_cache_at_a_call_is_named(api: str, model: str) -> None:
+    call = {**SPOKEN[1], "cache_control": {"type": "ephemeral"}}
+    turns = [*SAID["anthropic"]["messages"], {"role": "assistant", "content": [call]}, {"role": "user", "content": [RESULT]}]
+    assert converted("anthropic", {"messages": turns}, api, model)[1] == ["cache_control"]

@@ -209,3 +209,13 @@ def test_a_tier_that_a_stream_states_at_its_end_is_named(protocol: str, events: 
     made = json.loads(json.dumps(events).replace('"flex"', f'"{last}"'))
     lost = written(protocol, ({}, made), "anthropic", True)[1]
     assert [name for name in lost if "tier" in name] == ([f"service_tier={last}"] if last == "flex" else [])
+
+
+@pytest.mark.parametrize("caller", ["openai", "ollama"])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_words_behind_a_call_are_named_where_texts_and_calls_are_apart(caller: str, streamed: bool) -> None:
+    """A stream keeps their order."""
+    call = {"functionCall": {"name": "f", "args": {}}}
+    assert written("gemini", flash({}, {"text": "a"}, call), caller, streamed)[1] == []
+    lost = written("gemini", flash({}, call, {"text": "a"}), caller, streamed)[1]
+    assert lost == ([] if streamed else ["message.order"])

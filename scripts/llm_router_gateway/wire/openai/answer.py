@@ -15,7 +15,7 @@ from ..fields import compact
 from ..losses import explanation_in, lose_counts, lose_extras, lose_part, lose_stop, name_lost, unknown_word
 from ..names import mint_id, own_names, pack_id
 from ..shapes import both
-from ..tools import custom_names, free_text
+from ..tools import custom_names, free_text, speaks_after_call
 from .common import (
     ANSWER_TIERS,
     FINISH,
@@ -213,6 +213,8 @@ def write_candidate(candidate: ir.Candidate, number: int, callers: Callers, lost
     message, (candidate, cited) = Message(callers, lost), gather(candidate, OWN)
     for part in candidate.parts:
         message.add(part)
+    if speaks_after_call(candidate.parts):
+        name_lost(lost, "message.order")
     lose_extras(candidate.extras, OWN, lost)
     extras = own_fields(candidate.extras)
     made = {"index": number, "message": message.finish(candidate.stop), "logprobs": extras.pop("logprobs", None)}

@@ -16,7 +16,7 @@ from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lo
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict, object_at_root, with_description, with_hashes
-from ..tools import FREE_TEXT, choice_among, visible_tools
+from ..tools import FREE_TEXT, choice_among, speaks_after_call, visible_tools
 from .common import (
     EFFORT_BUDGETS,
     FORMATS,
@@ -478,6 +478,8 @@ def write_call(to: Writing, call: ir.ToolCall) -> dict[str, Any]:
         given = compact({"input": given})
     inner = {"name": safe_name(call.name), "input" if kind == "custom" else "arguments": given}
     to.lose_extras(call.extras)
+    if call.cache_control is not None:
+        to.lose("cache_control")
     made: dict[str, Any] = {"id": to.id(call), "type": kind, kind: inner}
     if call.signature and "gemini" in to.model.lower():
         made["extra_content"] = {"google": {"thought_signature": call.signature}}
@@ -530,6 +532,8 @@ def write_assistant(to: Writing, message: ir.Message) -> dict[str, Any]:
     if texts or not (calls or "refusal" in made):
         made["content"] = "".join(texts).strip("\n") if told_apart else "".join(texts)
     if calls:
+        if speaks_after_call(message.parts):
+            to.lose("messages.order")
         made["tool_calls"] = [write_call(to, call) for call in calls]
     if message.name:
         made["name"] = message.name

@@ -78,7 +78,7 @@ class Writing:
     def lose_unread(self, part: ir.Refusal | ir.Thinking | ir.Opaque) -> None:
         lose_unread(part.extras, self._lost)
 
-    def lose_cache_control(self, part: ir.Text | ir.Media | ir.ToolResult) -> None:
+    def lose_cache_control(self, part: ir.Text | ir.Media | ir.ToolCall | ir.ToolResult) -> None:
         if part.cache_control is not None:
             self.lose("cache_control")
 
@@ -206,6 +206,7 @@ def write_user(to: Writing, message: ir.Message) -> list[Item]:
 
 
 def write_call(to: Writing, call: ir.ToolCall) -> Item:
+    to.lose_cache_control(call)
     to.lose_extras(call.extras)
     if call.signature:
         to.lose("signature")
