@@ -44,7 +44,7 @@ def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -
                     continue
                 # A part of the conversation: an answer without it would be an answer to another question.
                 if vendor in SPECS and name in SPECS[vendor].kept_fields:
-                    raise BadRequest(f"{name} is kept by {vendor} and not here: send what it holds", details={"path": name})
+                    raise BadRequest(f"{name} is kept by {vendor}, not here: send its content", details={"path": name})
                 name_lost(lost, f"{where}{name}")
 
 

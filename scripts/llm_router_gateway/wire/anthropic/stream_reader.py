@@ -102,7 +102,7 @@ class StreamReader:
         if data is None:
             is_nothing = event.data.startswith("[DONE]") or verdict.carries_nothing(event.data)
             return () if is_nothing else self._on_failure(UpstreamFailed("the upstream sent an event that is "
-                                                                                           "no JSON object"))  # fmt: skip
+                                                                                           "not a JSON object"))  # fmt: skip
         return self._take(data, event.event)
 
     def _take(self, data: Block, name: str) -> Events:

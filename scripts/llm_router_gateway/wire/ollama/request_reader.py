@@ -182,9 +182,7 @@ def read_options(value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def prompt_messages(fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """/api/generate as a chat; what comes before and after a gap (`suffix`) no chat can fill."""
     if fields.get("suffix"):
-        refuse(
-            "suffix", "needs a model that fills gaps, which a chat does not: use /v1/completions with an upstream that has it"
-        )
+        refuse("suffix", "needs a model that fills gaps; chat models do not: use /v1/completions with an upstream that has it")
     user = {"role": "user", "content": fields.get("prompt") or "", "images": fields.get("images")}
     system = fields.get("system")
     return [*([{"role": "system", "content": system}] if system else []), user]

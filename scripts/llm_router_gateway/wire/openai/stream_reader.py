@@ -132,7 +132,7 @@ class Turn:
             self._put(slot, out)
         if given:
             if slot.ended and given.strip():
-                raise UpstreamFailed("the upstream went on with a call that was whole already")
+                raise UpstreamFailed("the upstream continued a tool call that was already complete")
             slot.texts.append(given)
             self._add(slot, given, "", out)
 

@@ -278,7 +278,7 @@ class Conversation:
 
     def trigger(self, is_last: bool, path: str) -> None:
         if not is_last:
-            refuse(path, "must be the last item: a compaction_trigger asks for a summary of all that stands before it")
+            refuse(path, "must be the last item: a compaction_trigger asks for a summary of everything before it")
         self.compacting = True
 
 
@@ -329,7 +329,7 @@ def read_compaction(item: Mapping[str, Any], path: str, made: Conversation) -> N
     summary = summary_in(value) if value is not None else None
     if summary is None:
         raise BadRequest(
-            f"{path}: this compaction can be read only by the provider that made it: go on with its models, or start anew",
+            f"{path}: this compaction can be read only by the provider that made it: continue with its models, or start over",
             code="invalid_encrypted_content", details={"path": path},
         )  # fmt: skip
     made.say("user", [ir.Text(f"{SUMMARY_HEAD}\n\n{summary}", extras=unread(item, COMPACTION))])

@@ -67,7 +67,7 @@ class Line:
         if slot.ended:
             if isinstance(slot.part, ir.ToolCall):
                 if said.strip():
-                    raise UpstreamFailed("the upstream went on with a call that was whole already")
+                    raise UpstreamFailed("the upstream continued a tool call that was already complete")
                 return slot
             slot = self.put(Slot(slot.part), out)
         slot.said.append(said)

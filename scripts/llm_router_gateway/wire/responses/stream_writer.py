@@ -236,7 +236,7 @@ class StreamWriter:
         """The summary as the one item of the answer."""
         summary, seal = "".join(self._summary or ()).strip(), self._seal
         if not summary or seal is None:
-            raise UpstreamFailed("the model wrote no summary: the conversation cannot be compacted; try again or start anew")
+            raise UpstreamFailed("the model wrote no summary: the conversation cannot be compacted; try again, or start over")
         made = item_id(self._base["id"], COMPACTION, 0)
         return self._whole_item(compaction_item(made, summary, seal))
 
