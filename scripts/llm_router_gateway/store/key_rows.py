@@ -84,7 +84,7 @@ def check_name(db: Any, name: str, key_id: str) -> None:
 
 
 def text_of(key: Key) -> str:
-    return json.dumps(terms_json(key), ensure_ascii=False)
+    return json.dumps(terms_json(key))  # in ASCII: half of a character, in a note, has no other form
 
 
 def insert(db: Any, key: Key, digest: bytes) -> Row:

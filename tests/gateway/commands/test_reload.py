@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lines import Lines
 
+from llm_router_gateway.commands import serve
 from llm_router_gateway.commands.serve import GatewayProcess
 from llm_router_gateway.config.sources import Source
 
@@ -31,6 +33,31 @@ def running(folder: Path, more: str = "") -> GatewayProcess:
     path.write_text(FILE + more)
     source = Source(path, flags={}, env={})
     return GatewayProcess(source.load(), source)
+
+
+def test_a_fault_in_the_periodic_work_is_in_the_log_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "FLUSH_S", 0.001)
+
+    async def story() -> None:
+        made, again = running(tmp_path), asyncio.Event()
+        lines, turns = Lines(), iter([OSError("a fault")])
+        made.log.error = lines.error  # type: ignore[method-assign]
+
+        def tend() -> None:
+            for fault in turns:
+                raise fault
+            again.set()
+
+        made.backends.tend = tend  # type: ignore[assignment]
+        care = asyncio.create_task(made.look_after())
+        async with asyncio.timeout(30):
+            await again.wait()
+        care.cancel()
+        assert len(lines.lines) == 1 and "internal error in the periodic work: OSError" in lines.lines[0]
+        made.backends.close()
+        await made.pool.close()
+
+    asyncio.run(story())
 
 
 def test_reloads_that_are_requested_at_once_are_one_or_two(tmp_path: Path) -> None:

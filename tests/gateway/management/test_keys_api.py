@@ -308,6 +308,13 @@ def direct(tmp_path: Path) -> Iterator[Direct]:
         yield Direct(file)
 
 
+def test_half_of_a_character_is_no_name_and_stays_in_a_note(direct: Direct) -> None:
+    with pytest.raises(BadRequest, match=r"^name: .* holds half of a character"):
+        direct.send("POST", "/api-keys", {"name": "a\ud83d", "is_admin": True})
+    made = direct.send("POST", "/api-keys", {"name": "a\U0001f600", "is_admin": True, "note": "\ud83d"})["item"]
+    assert direct.send("GET", f"/api-keys/{made['id']}")["note"] == "\ud83d"
+
+
 def test_a_reset_takes_in_what_only_the_call_log_knows_of_other_gateways(direct: Direct) -> None:
     key = direct.send("POST", "/api-keys", {"name": "ci", "is_admin": True, "budget": {"usd_per_day": 5}})["item"]["id"]
     direct.logged = [(key, "day", 4.5, 900.0), (key, "month", 7.5, 1_500.0)]
