@@ -368,6 +368,9 @@ class GatewayProcess:
                     self.gateway.is_config_refused = True
                     for problem in error.problems:
                         self.log.error(f"{self.source.name} not reloaded: {problem}")
+                except Exception as error:  # the task is looked at by nothing else
+                    self.gateway.is_config_refused = True
+                    self.log.error(fault_line(f"reloading {self.source.name}", error, "the one before stays in force"))
 
     def load(self) -> Config:
         """The configuration as it is now. In a thread. ConfigError."""

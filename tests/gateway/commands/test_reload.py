@@ -60,6 +60,29 @@ def test_a_fault_in_the_periodic_work_is_in_the_log_and_ends_nothing(tmp_path: P
     asyncio.run(story())
 
 
+def test_a_fault_in_a_reload_is_in_the_log_and_the_configuration_before_stays(tmp_path: Path) -> None:
+    async def story() -> None:
+        made, lines = running(tmp_path), Lines()
+        made.log.error = lines.error  # type: ignore[method-assign]
+        load, before = made.source.load, made.gateway.state
+
+        def faulty() -> Any:
+            raise KeyError("a fault")
+
+        for each, is_refused in ((faulty, True), (load, False)):
+            made.source.load = each  # type: ignore[method-assign]
+            made.reload()
+            assert made._reloading is not None
+            await made._reloading
+            assert made.gateway.is_config_refused is is_refused and (made.gateway.state is before) is is_refused
+        (line,) = lines.lines
+        assert line.startswith("internal error in reloading ") and "router.toml: KeyError" in line and "stays in force" in line
+        made.backends.close()
+        await made.pool.close()
+
+    asyncio.run(story())
+
+
 def test_reloads_that_are_requested_at_once_are_one_or_two(tmp_path: Path) -> None:
     async def story() -> None:
         made = running(tmp_path)
