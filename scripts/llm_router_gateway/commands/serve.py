@@ -63,7 +63,7 @@ SPENDING_S = 0.5  # how often a gateway reads what others on its database have s
 SHOWN_S = 5.0  # the same for administrators alone, where [state] counts budgets for all
 LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
-NO_RESTART = "SIGUSR2 replaces workers, and this gateway is one process: nothing was done"  # without it, it would be ended
+NO_RESTART = "SIGUSR2 replaces workers, but this gateway has none: nothing was done"  # without it, it would be ended
 STOPS = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last is Windows's: Ctrl-Break, and what service wrappers send
 UNUSABLE = (ConfigError, StoreUnusable)  # what a process cannot begin with
 AT_START = (
@@ -99,8 +99,8 @@ def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[st
         f"  monitor page       {url}/monitor",
     ]
     if is_open:
-        lines.append("  no token is set: every program on this machine may call; any key will do for the clients")
-    return [*lines, "  --demo: ask for the model `demo`, or for any gpt, claude or gemini"] if demo else lines
+        lines.append("  no token is set: every program on this machine may call; clients may send any key")
+    return [*lines, "  --demo: request the model `demo`, or any gpt, claude or gemini"] if demo else lines
 
 
 def listed_names(config: Config) -> frozenset[str]:
@@ -424,7 +424,7 @@ class GatewayProcess:
         """Refuses new requests; open ones may finish until the limit, then their streams get an error event."""
         self.log.info(f"stopping: {self.gateway.open} open requests, waiting up to {self.config.server.drain_s:g} s")
         limit = asyncio.get_running_loop().call_later(
-            self.config.server.drain_s, self.gateway.end_all, Unavailable("the gateway is going down")
+            self.config.server.drain_s, self.gateway.end_all, Unavailable("the gateway is shutting down")
         )
         await self.server.drain(self.config.server.drain_s + 1)
         limit.cancel()

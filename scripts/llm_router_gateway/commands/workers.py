@@ -269,7 +269,7 @@ class Workers:
                 await self._start(child.turn, child.generation)
                 return
             except OSError as error:
-                self._log.error(f"a worker cannot be started: {error.strerror or error}; the next try is in {AGAIN_S[-1]:g} s")
+                self._log.error(f"a worker cannot be started: {error.strerror or error}; next attempt in {AGAIN_S[-1]:g} s")
                 await self._pause(AGAIN_S[-1])
 
     async def _pause(self, seconds: float) -> None:
@@ -326,7 +326,7 @@ class Workers:
             async with asyncio.timeout(limit_s):
                 await child.ended.wait()
                 return
-        self._log.error(f"{child.name} did not end within {limit_s:g} s: it is ended by force")
+        self._log.error(f"{child.name} did not end within {limit_s:g} s: it is killed")
         with suppress(ProcessLookupError):
             child.process.kill()
 

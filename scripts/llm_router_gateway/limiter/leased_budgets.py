@@ -297,9 +297,9 @@ class LeasedBudgets:
             async with asyncio.timeout(SUMS_S):
                 sums = {since: await membership.ledger.sums(since) for since in {since for _, _, since, _ in parts}}
         except TimeoutError:
-            raise EngineAway(f"the log of calls does not say within {SUMS_S:g} s what was spent") from None
+            raise EngineAway(f"the log of calls did not report within {SUMS_S:g} s what was spent") from None
         except OSError as wrong:
-            raise EngineAway(f"the log of calls cannot say what was spent: {wrong}") from None
+            raise EngineAway(f"the log of calls cannot report what was spent: {wrong}") from None
         bases = []
         for key_id, account, since, until in parts:
             usd, tokens = sums[since].get(key_id, (0.0, 0.0))

@@ -173,7 +173,7 @@ class KeysApi:
     def _check_name(self, key: Key) -> None:
         """Conflict for the name of a credential of the configuration: logs and statistics could not distinguish the two."""
         if key.name in self._authenticator.fixed_names:
-            raise Conflict(f"the configuration has a key that is called {key.name!r}", details={"path": "name"})
+            raise Conflict(f"the configuration already has a key named {key.name!r}", details={"path": "name"})
 
     def _check_expiry(self, key: Key, before: Key | None = None) -> None:
         """BadRequest for a key that would be refused from its first call on; one that has expired may be edited."""

@@ -200,7 +200,7 @@ def test_without_the_engine_the_lease_is_spent_and_then_calls_are_refused_with_t
         town.sent.clear()
         await failure(first.hold())
         assert town.sent == []  # after three such, no request asks
-        assert any("budgets are spent as far as they are leased" in line for line in town.log)
+        assert any("leased parts of budgets are spent" in line for line in town.log)
         town.is_away = False
         await first.membership.beat()
         assert await first.spend_all() == 100 - granted
@@ -394,7 +394,7 @@ def test_no_request_waits_for_a_log_that_does_not_answer(monkeypatch: pytest.Mon
         first = await town.process(ledger=SilentLedger())
         await town.pass_time(3.0)
         refused = await failure(first.hold())
-        assert (refused.status, refused.code) == (503, AWAY) and "does not say within" in refused.message
+        assert (refused.status, refused.code) == (503, AWAY) and "did not report within" in refused.message
         assert not first.membership.presence.failures, "the engine is there"
 
     run(test)

@@ -128,7 +128,7 @@ def test_a_pattern_that_nothing_fits_is_a_warning_in_the_answer(gateway: Process
     answer = send(gateway, "POST", "/api-keys", {"name": made_up("key"), "allowed_models": ["up/new", "upp/*"]})
     assert answer.status == 201 and answer.json["key"].startswith("llmr_")
     assert [each.partition(": ")[2] for each in answer.json["warnings"]] == [
-        'allowed_models has "upp/*", which nothing here fits'
+        'allowed_models has "upp/*", which matches nothing in the configuration'
     ]
     changed = send(gateway, "PATCH", f"/api-keys/{answer.json['item']['id']}", {"allowed_groups": ["fast"]}).json
     assert len(changed["warnings"]) == 2 and "warnings" not in send(gateway, "GET", f"/api-keys/{changed['id']}").json

@@ -198,7 +198,7 @@ class PostgresStore(Recorder):
             self.notes.append(f"{self.path}: made {', '.join(applied.done)}")
         if applied.unknown:
             self.notes.append(
-                f"{self.path} has steps of a newer version ({', '.join(applied.unknown)}): this one goes on beside it"
+                f"{self.path} has steps of a newer version ({', '.join(applied.unknown)}): this version works beside it"
             )
         self._days.clear()
         return session

@@ -25,7 +25,7 @@ FIRST = "0"  # the version of a database that has no overlay yet
 READ = "SELECT name, value FROM meta WHERE name IN ('overlay', 'overlay_version')"
 NEXT = "UPDATE meta SET value = (value::bigint + 1)::text WHERE name = 'overlay_version' AND value = ? RETURNING value"
 KEEP = "INSERT INTO meta (name, value) VALUES ('overlay', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-WAS_FIRST = "another gateway changed providers or models a moment ago: look at them again, and repeat the change"
+WAS_FIRST = "another gateway changed providers or models a moment ago: read them again, and repeat the change"
 
 
 class SharedOverlay:

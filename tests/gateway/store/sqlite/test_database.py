@@ -436,7 +436,7 @@ def test_damage_again_and_again_is_a_broken_disk(opened: Opened, tmp_path: Path)
     wrong = sqlite3.DatabaseError("again")
     wrong.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     kept_in._failed(wrong)
-    assert "look at the disk" in kept_in.broken
+    assert "check the disk" in kept_in.broken
     assert len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
@@ -814,7 +814,7 @@ def test_a_change_of_keys_on_a_full_disk_is_refused_with_the_reason(opened: Open
     keys = SqlKeys(kept_in.transact, kept_in.path)
     made = asyncio.run(keys.insert(Key("key_1", "one", created=1.0), b"1" * 32))
     limit_pages(kept_in, 1)
-    with pytest.raises(NotSaved, match=r"nothing was changed: .*calls\.db takes no more: .*full") as wrong:
+    with pytest.raises(NotSaved, match=r"nothing was changed: .*calls\.db accepts no changes: .*full") as wrong:
         asyncio.run(keys.insert(Key("key_2", "two", created=2.0, note="x" * 100_000), b"2" * 32))
     assert (wrong.value.status, wrong.value.code) == (507, "not_saved")
     limit_pages(kept_in, 10_000)
