@@ -32,11 +32,12 @@ from .whole_answers import keep_answer, raise_wrong, receive, receive_relayed, r
 ESTIMATED = ("x-llm-router-estimated", "tokens")  # beside a count that no tokenizer made; wire/token_estimate says how far off
 # Of an answer of embeddings: it is flat, and no other object there is called so.
 USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*\})')
+END_BYTES = 4_096  # where servers write it: behind their vectors, megabytes of them
 
 
 def embeddings_usage(data: bytes, protocol: str) -> ir.Usage | None:
     """What an answer of embeddings says that it used, found without reading its numbers by the thousand."""
-    found = USAGE.search(data)
+    found = USAGE.search(data, max(0, len(data) - END_BYTES)) or USAGE.search(data)
     try:
         return wire(protocol).usage_in({"usage": json.loads(found[1])}) if found else None
     except ValueError:
