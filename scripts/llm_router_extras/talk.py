@@ -42,7 +42,7 @@ HELP = {
     "/help": "show this",
     "/quit": "end, as Ctrl-D does",
     '"""': "begin a text of several lines, up to the next line with three quotes",
-    "//TEXT": "ask a text that begins with a slash",
+    "//TEXT": "send a text that begins with a slash",
 }
 
 
@@ -68,7 +68,7 @@ class Talk:
             self.system = self.system or str(turns[0]["content"])
             turns = turns[1:]
         if turns:
-            self.console.note(f"going on after {len(turns)} messages; /new starts a new one")
+            self.console.note(f"continuing after {len(turns)} messages; /new starts a new conversation")
         return turns
 
     def ask(self, text: str) -> None:
@@ -82,7 +82,7 @@ class Talk:
         try:
             answer = stream_answer(self.client, request, self.args, self.console)
         except KeyboardInterrupt:
-            self.console.note("stopped; question and answer are not a part of the conversation")
+            self.console.note("stopped; question and answer are not part of the conversation")
             return
         except LLMRouterError as error:
             self.console.fail(error)
@@ -98,7 +98,7 @@ class Talk:
         for warning in answer.warnings:
             self.console.note(warning)
         if answer.finish_reason == "length":
-            self.console.note("the answer was cut at the token limit; it is not a part of the conversation")
+            self.console.note("the answer was cut at the token limit; it is not part of the conversation")
         if self.args.verbose:
             self.console.note(f"{answer.model_used}: {answer.latency_s:.2f} s, {answer.tokens} tokens, cost {answer.cost}")
 
@@ -132,7 +132,7 @@ class Talk:
             known[word](rest)
         else:
             hint = near(word, [*known, "/new", "/help", "/quit"])
-            step = f"{hint}See /help; //TEXT asks a text with a slash."
+            step = f"{hint}See /help; //TEXT sends a text that begins with a slash."
             raise UsageError(f"there is no command {word[:40]!r}", next_step=step)
         return True
 
@@ -248,7 +248,7 @@ def run(args: Any, console: Console) -> int:
     client.key()
     talk, lines = Talk(client, args, console), Lines()
     if lines.prompt:
-        console.note(f"asking {clean(talk.model)}; /help shows what there is, Ctrl-D ends")
+        console.note(f"talking to {clean(talk.model)}; /help lists the commands, Ctrl-D ends")
     while True:
         try:
             text = lines.read()

@@ -113,7 +113,7 @@ def test_talk_keeps_nothing_but_with_continue(cli: Any, state: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "out", "err"),
     [
-        (["/model demo-reasoning", "hi"], b"You said: hi", b"asking demo-reasoning"),
+        (["/model demo-reasoning", "hi"], b"You said: hi", b"talking to demo-reasoning"),
         (["/modle x", "hi"], b"You said: hi", b"Did you mean /model?"),
         (["//etc is a folder"], b"You said: /etc is a folder", b""),
         (['"""', "a", "", "b", '"""'], b"You said: a\n\nb", b""),
@@ -253,7 +253,7 @@ def test_an_image_may_be_named_as_terminals_write_a_file_that_is_dropped_on_them
 def test_ctrl_c_stops_the_answer_and_not_the_talk(cli: Any, state: Path) -> None:
     shown = on_terminal(cli, "talk", "--demo", "-m", "demo-slow-200", typed=b"one two three four five six\n",
                         interrupt_after=b"This is")  # fmt: skip
-    assert b"stopped; question and answer are not a part" in shown, shown
+    assert b"stopped; question and answer are not part" in shown, shown
     assert (state / "talk_history").stat().st_mode & 0o077 == 0
 
 

@@ -161,7 +161,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason or 'no common version'}"
     if isinstance(error, socket.gaierror):
-        return "the name is not known"
+        return "the host name was not found"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return "no address answered" if isinstance(error, OSError) else type(error).__name__
@@ -422,7 +422,7 @@ class Connection(asyncio.BufferedProtocol):
             response.finish()
 
     def _broken(self, error: Malformed) -> None:
-        what = f"the answer is no HTTP/1.1: {error.message}"
+        what = f"the answer is not HTTP/1.1: {error.message}"
         if isinstance(error, CutShort):  # an upstream that died is no upstream that speaks something else
             what = "the connection was closed in the middle of an answer"
         wrong = f"{self.origin.name}: {what}"
@@ -528,7 +528,7 @@ async def open_tunnel(handshake: Handshake, transport: asyncio.Transport, origin
     if not 200 <= status < 300:
         raise UpstreamFailed(f"{origin.name}: the proxy refused the connection with status {status}")
     if reader.buffered:
-        raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before there was anything to answer")
+        raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before it was sent anything")
 
 
 async def open_socks_tunnel(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
@@ -645,7 +645,7 @@ class Pool:
             elif origin.scheme == "https":
                 await open_tunnel(handshake, transport, origin)
             if handshake.rest:
-                raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before there was anything to answer")
+                raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before it was sent anything")
             transport.set_protocol(connection)
             tls = self._tls_for(origin.scheme)
             if tls is not None:

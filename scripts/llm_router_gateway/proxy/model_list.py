@@ -132,7 +132,7 @@ def find_entry(found: Sequence[Entry], name: str) -> Entry:
     for entry in found:
         if name in (entry.name, entry.short):
             return entry
-    raise UnknownModel(f"no model {name[:200]!r}; GET /v1/models lists what there is")
+    raise UnknownModel(f"no model {name[:200]!r}; GET /v1/models lists the models")
 
 
 class LiveLists:

@@ -82,7 +82,7 @@ class OwnApi:
     async def socket(self, context: RequestContext) -> None:
         """A websocket is refused with the one status after which callers fall back to POST at once."""
         if "upgrade" in context.headers:
-            raise GatewayError("there are no websockets here: send a POST", status=426, code="no_websocket")
+            raise GatewayError("WebSockets are not supported: send a POST", status=426, code="no_websocket")
         raise BadMethod("this path takes POST", details={"allow": "POST, OPTIONS"})
 
     async def models_health(self, context: RequestContext) -> None:

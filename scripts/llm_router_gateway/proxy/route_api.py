@@ -56,7 +56,7 @@ def read_route_query(document: Mapping[str, Any], *, needs_request: bool) -> Rou
         return RouteQuery(requested_name(document), None, document, document.get("stream") is True)
     for field in document:
         if field not in ("query", "model", "request"):
-            raise bad_field(field, "is unknown; there are query, model, request")
+            raise bad_field(field, "is unknown; use query, model or request")
     query = read_query(document["query"]) if "query" in document else None
     name = f"{TAG}{query}" if query else requested_name(document)
     body = read_request(document.get("request", {}), name, needs_request)
@@ -76,13 +76,13 @@ def read_request(request: object, name: str, needed: bool) -> dict[str, Any]:
         raise bad_field("request", "is not an object")
     for field in request:
         if field not in PARTS:
-            raise bad_field(f"request.{field}", f"is unknown; there are {', '.join(PARTS)}")
+            raise bad_field(f"request.{field}", f"is unknown; use {', '.join(PARTS)}")
     parameters, stream = request.get("parameters") or {}, request.get("stream", False)
     if not isinstance(parameters, Mapping):
         raise bad_field("request.parameters", "is not an object")
     for field in OURS:
         if field in parameters:
-            raise bad_field(f"request.parameters.{field}", "has its own place")
+            raise bad_field(f"request.parameters.{field}", "has a field of its own, outside parameters")
     if not isinstance(stream, bool):
         raise bad_field("request.stream", "is not true or false")
     body = {"model": name, **messages_in(request, needed), **parameters}

@@ -481,6 +481,6 @@ def test_an_object_at_a_provider_that_is_gone_says_so(tmp_path: Path) -> None:
     async def deeds(desk: Desk) -> None:
         answer = await desk.do("GET", "/v1/files/file-1")
         assert answer.status == 404 and answer.json["error"]["code"] == "not_found"
-        assert "which this gateway has no longer" in answer.json["error"]["message"]
+        assert "which this gateway no longer has" in answer.json["error"]["message"]
 
     run(tmp_path, deeds, owned=Elsewhere(), a=Upstream())
