@@ -106,6 +106,9 @@ def late_tier(first: str, last: str) -> ir.Extras:
     return ir.NOTHING if last == first or last in USUAL_TIERS else {ir.UNREAD: {f"service_tier={last}": True}}
 
 
+PLAIN_ENDS = frozenset({"stop", "completed", "end_turn", "STOP"})  # words for an end that something else explains
+
+
 def unknown_word(word: str) -> ir.Extras:
     """Of a Stop whose word is not known, though a call in the answer tells why it ended."""
     return {ir.UNREAD: {f"stop_reason={word}": True}}
@@ -117,7 +120,8 @@ def lose_stop(
     """Names why an answer ended where the protocol's words do not tell, and what its vendor says about that beside an
     explanation and the word itself, if these are told."""
     if stop.reason not in told:
-        name_lost(lost, f"stop_reason={stop.reason if stop.reason == 'stop_sequence' else stop.native or stop.reason}")
+        says_more = stop.native and stop.reason != "stop_sequence" and stop.native not in PLAIN_ENDS
+        name_lost(lost, f"stop_reason={stop.native if says_more else stop.reason}")
     for vendor, fields in stop.extras.items():
         for name, value in fields.items():
             if vendor == ir.UNREAD and not native:

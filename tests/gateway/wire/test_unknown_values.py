@@ -340,3 +340,26 @@ def test_the_mark_of_a_cache_at_a_call_is_named(api: str, model: str) -> None:
     call = {**SPOKEN[1], "cache_control": {"type": "ephemeral"}}
     turns = [*SAID["anthropic"]["messages"], {"role": "assistant", "content": [call]}, {"role": "user", "content": [RESULT]}]
     assert converted("anthropic", {"messages": turns}, api, model)[1] == ["cache_control"]
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+SYSTEM = {"role": "system", "content": [{"type": "text", "text": "look"}, PICTURE]}
+
+
+@pytest.mark.parametrize(("api", "model", "quirks"), [
+    ("anthropic", CLAUDE, {}), ("gemini", FLASH, {}), ("responses", "gpt-4o", {}), ("openai", "gpt-4o", {}),
+    ("openai", "gpt-4o", {"late_system": "system"}),
+])  # fmt: skip
+@pytest.mark.parametrize("late", [True, False])
+def test_a_picture_of_the_systems_is_carried_or_named(api: str, model: str, quirks: dict[str, Any], late: bool) -> None:
+    user = SAID["openai"]["messages"][0]
+    found, lost = converted("openai", {"messages": [user, SYSTEM, user] if late else [SYSTEM, user]}, api, model, quirks)
+    is_carried = late and not quirks
+    assert ("AAAA" in str(found)) == is_carried and any(name.startswith("system.") for name in lost) == (not is_carried)
+    assert "look" in str(found)
+
+
+def test_a_picture_alone_of_the_systems_stays_without_a_reminder_around_nothing() -> None:
+    user = SAID["openai"]["messages"][0]
+    out, _ = converted("openai", {"messages": [user, {**SYSTEM, "content": [PICTURE]}, user]}, "openai", "gpt-4o")
+    assert out["messages"][1] == {"role": "user", "content": [PICTURE]}

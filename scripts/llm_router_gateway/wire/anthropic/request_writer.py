@@ -190,7 +190,8 @@ class Turn:
 
 def reminder(blocks: list[Block]) -> list[Block]:
     """A system message in the middle of a conversation, for a model that accepts it only as the user's."""
-    return [{**block, "text": f"<system-reminder>\n{block['text']}\n</system-reminder>"} for block in blocks if "text" in block]
+    return [{**block, "text": f"<system-reminder>\n{block['text']}\n</system-reminder>"} if "text" in block else block
+            for block in blocks]  # fmt: skip
 
 
 def write_turn(message: ir.Message, able: Abilities, lost: Lost) -> Turn:

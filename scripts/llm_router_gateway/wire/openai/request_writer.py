@@ -394,19 +394,28 @@ def write_system(to: Writing) -> Any:
         to.lose(BILLING_LOSS)
     if any(isinstance(part, ir.Text) and part.cache_control for part in parts) and to.keeps_cache_control:
         return [made for part in parts for made in write_part(to, part)]
-    texts = [made["text"] for part in parts for made in write_part(to, part) if made["type"] == "text"]
-    return "\n\n".join(texts)
+    made = [each for part in parts for each in write_part(to, part)]
+    for each in made:
+        if each["type"] != "text":
+            to.lose(f"system.{each['type']}")
+    return "\n\n".join(each["text"] for each in made if each["type"] == "text")
 
 
 def write_late_system(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
     """A system message inside the conversation stays where it is: hoisting it would spoil the cached prefix."""
-    stated = "\n\n".join(made["text"] for part in message.parts for made in write_part(to, part) if made["type"] == "text")
-    if not stated.strip():
-        return []
+    made = [each for part in message.parts for each in write_part(to, part)]
+    stated = "\n\n".join(each["text"] for each in made if each["type"] == "text")
+    others = [each for each in made if each["type"] != "text"]
     role = str(to.quirks.get("late_system", "user"))
+    if role != "user":  # a picture only users may send
+        for each in others:
+            to.lose(f"system.{each['type']}")
+        others = []
+    if not (stated.strip() or others):
+        return []
     if role == "user":
-        stated = f"<system-reminder>\n{stated}\n</system-reminder>"
-    return [{"role": role, "content": stated}]
+        stated = f"<system-reminder>\n{stated}\n</system-reminder>" if stated.strip() else ""
+    return [{"role": role, "content": content_of([*([{"type": "text", "text": stated}] if stated else []), *others])}]
 
 
 def content_of(parts: list[dict[str, Any]]) -> Any:
