@@ -62,7 +62,8 @@ def test_whether_thoughts_are_shown_goes_where_there_is_a_place_for_it(
     ("responses", "any", {"local": True, "encrypted": False}, "omitted", "reasoning.shown=false"),
     ("gemini", FLASH, {}, "updates", "thinking.display=updates"),
     ("openai", "gpt-5.2", {}, "zzunknown", "thinking.display=zzunknown"),
-    ("responses", "gpt-5.2", {}, 5, "thinking.display"),
+    ("responses", "gpt-5.2", {}, 5, "thinking.display=5"),
+    ("responses", "gpt-5.2", {}, ["zzunknown"], "thinking.display"),
 ])  # fmt: skip
 def test_whether_thoughts_are_shown_is_named_where_there_is_none(
     api: str, model: str, quirks: dict[str, Any], display: Any, name: str
@@ -114,6 +115,7 @@ def test_what_of_effort_and_budget_a_model_does_not_take_is_named(
 
 @pytest.mark.parametrize(("body", "name"), [
     ({"thinking": {"type": "zzunknown"}}, "thinking.type=zzunknown"), ({"thinking": "on"}, "thinking"),
+    ({"thinking": {"type": ["zzunknown"]}}, "thinking.type"),
     ({"reasoning": "high"}, "reasoning"), ({"user": "a", "safety_identifier": "b"}, "user"),
 ])  # fmt: skip
 @pytest.mark.parametrize(("api", "model"), [("anthropic", CLAUDE), ("gemini", FLASH), ("responses", "gpt-5.2")])
@@ -161,6 +163,7 @@ def test_geminis_service_tiers_reach_others_in_any_case(tier: str, sent: str | N
 
 @pytest.mark.parametrize(("body", "name"), [
     ({"generationConfig": {"responseMimeType": "application/xml"}}, "generationConfig.responseMimeType"),
+    ({"generationConfig": {"responseMimeType": ["application/json"]}}, "generationConfig.responseMimeType"),
     ({"toolConfig": {"functionCallingConfig": {"mode": "zzunknown"}}}, "toolConfig.functionCallingConfig.mode"),
     ({"toolConfig": {"functionCallingConfig": {"mode": "validated"}}}, "toolConfig.functionCallingConfig.mode"),
 ])  # fmt: skip

@@ -314,7 +314,7 @@ def texts(value: Any) -> list[Any]:
 
 
 READ_MODES = frozenset({"AUTO", "ANY", "NONE", "MODE_UNSPECIFIED"})
-READ_TYPES = frozenset({"", "text/plain", "application/json"})  # of an answer
+READ_TYPES = ("", "text/plain", "application/json")  # of an answer
 
 
 def read_choice(tool_config: Fields) -> ir.ToolChoice | None:

@@ -9,7 +9,7 @@ from typing import Any
 from .. import ir
 from ..chat_parts import read_audio, read_url, result_part
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
-from ..losses import with_extras
+from ..losses import with_extras, with_value
 from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
 from ..shapes import EMPTY, all_unread, both, unread
@@ -39,8 +39,8 @@ def unread_words(fields: Mapping[str, Any]) -> ir.Extras:
     found: dict[str, Any] = {}
     thinking = fields.get("thinking")
     kind = thinking.get("type") if isinstance(thinking, dict) else None
-    if kind is not None and kind not in MODES_OF_THINKING:
-        found[f"thinking.type={kind}"] = True
+    if kind is not None and str(kind) not in MODES_OF_THINKING:
+        found[with_value("thinking.type", kind)] = True
     for name in ("reasoning", "thinking"):
         if fields.get(name) not in EMPTY and not isinstance(fields[name], dict):
             found[name] = True

@@ -16,6 +16,7 @@ from typing import Any
 from ...errors import BadRequest
 from .. import ir
 from ..fields import integer, items, number, obj, refuse, text, truth
+from ..losses import with_value
 from ..shapes import both
 from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, own
 from .compaction import summary_request
@@ -108,7 +109,7 @@ def read_extras(fields: Mapping[str, Any], include: list[str], choice: Any) -> i
         rest["truncation"] = fields["truncation"]
     found = {name: True for name in known.get(ir.UNREAD, ()) if choice is None or not name.startswith("tool_choice.")}
     if words not in (None, "auto", "none"):  # how long a summary is to be; others only show thoughts or do not
-        found[f"reasoning.summary={words}"] = True
+        found[with_value("reasoning.summary", words)] = True
     if fields.get("user") and fields.get("safety_identifier") not in (None, "", fields["user"]):
         found["user"] = True
     made = {vendor: value for vendor, value in ((OWN, rest), (OPENAI, shared), (ir.UNREAD, found)) if value}

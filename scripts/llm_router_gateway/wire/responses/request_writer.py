@@ -25,7 +25,7 @@ from .. import ir
 from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
 from ..efforts import LOW_TO_HIGH, can_be_off, effort_of, efforts_of, lose_budget, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, lose_name, lose_unread, name_lost
+from ..losses import lose_extras, lose_name, lose_unread, name_lost, with_value
 from ..names import mint_id, safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict
@@ -454,7 +454,7 @@ def write_rest(to: Writing) -> Item:
         if wanted.service_tier in TIERS:
             body["service_tier"] = TIERS[wanted.service_tier]
         else:
-            to.lose(f"service_tier={wanted.service_tier}")
+            to.lose(with_value("service_tier", wanted.service_tier))
     if wanted.cache_key:
         body["prompt_cache_key"] = wanted.cache_key
     if wanted.metadata:
