@@ -86,7 +86,7 @@ REFUSED = {"stop_reason": "refusal", "stop_details": {"type": "refusal", "catego
 
 
 @every("openai", "gemini", "responses", "ollama", "completions")
-def test_what_a_vendor_says_of_a_refusal_is_told_or_named(caller: str, streamed: bool) -> None:
+def test_what_a_vendor_says_of_a_refusal_is_passed_on_or_named(caller: str, streamed: bool) -> None:
     out, lost = written("anthropic", claude(REFUSED), caller, streamed)
     assert "stop_details.category" in lost
     assert ("Not this." in out) != ("stop_details.explanation" in lost)

@@ -14,7 +14,7 @@ from ..fields import compact
 from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost
 from ..names import MINTED, safe_name
 from ..pairing import pair_results
-from ..schemas import described, object_at_root
+from ..schemas import object_at_root, schema_of
 from ..tools import FREE_TEXT, choice_among, visible_tools
 from .common import (
     EFFORT_BUDGETS,
@@ -95,7 +95,7 @@ def note_text(part: ir.Text, lost: list[str]) -> None:
 def format_hint(wanted: ir.ResponseFormat | None) -> str:
     if wanted is None or wanted.schema is None:
         return "Answer with one JSON object and nothing else."
-    return f"Answer, when no tool is called, with JSON that fits this schema and nothing else: {compact(described(wanted))}"
+    return f"Answer, when no tool is called, with JSON that fits this schema and nothing else: {compact(schema_of(wanted))}"
 
 
 def write_system(request: ir.Request, target: Target, lost: list[str]) -> list[Fields]:
@@ -430,9 +430,9 @@ def write_format(request: ir.Request, target: Target, lost: list[str]) -> Fields
         return {}
     made: Fields = {"responseMimeType": "application/json"}
     if wanted.schema is not None and target.json_schema:
-        made["responseJsonSchema"] = described(wanted)
+        made["responseJsonSchema"] = schema_of(wanted)
     elif wanted.schema is not None:
-        made["responseSchema"] = to_gemini(described(wanted), "response_format", lost)
+        made["responseSchema"] = to_gemini(schema_of(wanted), "response_format", lost)
     return made
 
 

@@ -15,7 +15,7 @@ from ..fields import compact
 from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
-from ..schemas import described, fits_strict, object_at_root, with_hashes
+from ..schemas import fits_strict, object_at_root, schema_of, with_hashes
 from ..tools import FREE_TEXT, choice_among, visible_tools
 from .common import (
     EFFORT_BUDGETS,
@@ -219,7 +219,7 @@ def write_format(to: Writing, wanted: ir.ResponseFormat, messages: list[dict[str
         inner |= {"description": wanted.description} if wanted.description else {}
         return {"response_format": {"type": "json_schema", "json_schema": inner}}
     if wanted.kind == "schema":
-        add_hint(to, messages, f"{JSON_HINT} It must fit this JSON schema:\n{compact(described(wanted))}")
+        add_hint(to, messages, f"{JSON_HINT} It must fit this JSON schema:\n{compact(schema_of(wanted))}")
         to.lose("response_format.schema=in the system text")
     elif "json" not in compact(messages).lower():
         add_hint(to, messages, JSON_HINT)
