@@ -32,11 +32,12 @@ from .whole_answers import keep_answer, raise_wrong, receive, receive_relayed, r
 ESTIMATED = ("x-llm-router-estimated", "tokens")  # marks a count that is estimated; wire/token_estimate says how accurate it is
 # The usage of an embeddings answer: a flat object, and the only one of this name.
 USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*\})')
+END_BYTES = 4_096  # where servers write it: behind their vectors, megabytes of them
 
 
 def embeddings_usage(data: bytes, protocol: str) -> ir.Usage | None:
     """The usage of an embeddings answer, found without parsing its thousands of numbers."""
-    found = USAGE.search(data)
+    found = USAGE.search(data, max(0, len(data) - END_BYTES)) or USAGE.search(data)
     try:
         return wire(protocol).usage_in({"usage": json.loads(found[1])}) if found else None
     except ValueError:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .demands import Demands, no_demands
 
@@ -120,6 +120,13 @@ def as_it_is(body: JSON) -> dict[str, Any]:
     return dict(body)
 
 
+class Quirk(NamedTuple):
+    """How a server may differ from its protocol, by `quirks` of its provider: "bool", "whole", "text", "texts", or words."""
+
+    values: str | tuple[str, ...]
+    help: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """How the gateway calls a provider that speaks the protocol."""
@@ -143,6 +150,7 @@ class Upstream:
     searches: bool = False  # the vendor's own search of the web is a tool like any other
     usage_request: Callable[[JSON], dict[str, Any]] = no_more
     # body -> fields to set so that a stream ends with its usage
+    quirks: Mapping[str, Quirk] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
