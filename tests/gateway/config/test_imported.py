@@ -180,7 +180,7 @@ def test_a_deployments_timeouts_are_its_providers() -> None:
 def test_a_number_of_litellms_that_is_none_is_named(value: Any) -> None:
     params = {**ONE["litellm_params"], "timeout": value, "order": value}  # type: ignore[dict-item]
     lost = from_litellm(litellm_file({"model_name": "one", "litellm_params": params}, router_settings={"timeout": value})).lost
-    why = f"which comes from {value}; write the number" if value == from_env("T") else "which is no number; write the number"
+    why = f"which comes from {value}; write the number" if value == from_env("T") else "which is not a number; write the number"
     assert lost == [
         f"openai openai/gpt-one: timeout, {why}",
         f"model_list[0] one: order, {why}",
