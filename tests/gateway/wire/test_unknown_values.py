@@ -116,6 +116,7 @@ def test_what_of_effort_and_budget_a_model_does_not_take_is_named(
 @pytest.mark.parametrize(("body", "name"), [
     ({"thinking": {"type": "zzunknown"}}, "thinking.type=zzunknown"), ({"thinking": "on"}, "thinking"),
     ({"thinking": {"type": ["zzunknown"]}}, "thinking.type"),
+    ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
     ({"reasoning": "high"}, "reasoning"), ({"user": "a", "safety_identifier": "b"}, "user"),
 ])  # fmt: skip
 @pytest.mark.parametrize(("api", "model"), [("anthropic", CLAUDE), ("gemini", FLASH), ("responses", "gpt-5.2")])
@@ -366,3 +367,12 @@ def test_a_picture_alone_of_the_systems_stays_without_a_reminder_around_nothing(
     user = SAID["openai"]["messages"][0]
     out, _ = converted("openai", {"messages": [user, {**SYSTEM, "content": [PICTURE]}, user]}, "openai", "gpt-4o")
     assert out["messages"][1] == {"role": "user", "content": [PICTURE]}
+
+
+@pytest.mark.parametrize("part", [
+    {"functionCall": {"name": "f", "args": {}}, "text": "and more"}, {"inlineData": {"mimeType": "image/png", "data": "AAAA"},
+                                                                       "text": "and more"},
+])  # fmt: skip
+def test_a_second_content_of_one_part_is_named(part: dict[str, Any]) -> None:
+    turns = [*SAID["gemini"]["contents"], {"role": "model" if "functionCall" in part else "user", "parts": [part]}]
+    assert "text" in converted("gemini", {"contents": turns}, "anthropic", CLAUDE)[1]

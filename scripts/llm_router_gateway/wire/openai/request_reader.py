@@ -46,6 +46,9 @@ def unread_words(fields: Mapping[str, Any]) -> ir.Extras:
             found[name] = True
     if fields.get("tool_choice") is not None and fields.get("function_call") not in (None, fields["tool_choice"]):
         found["function_call"] = True
+    longest, most = fields.get("max_completion_tokens"), fields.get("max_tokens")
+    if longest is not None and most not in (None, longest):
+        found["max_tokens"] = True
     named, user = fields.get("safety_identifier"), fields.get("user")
     if named and user and named != user:  # other vendors have a place for one
         found["user"] = True
