@@ -376,3 +376,12 @@ def test_a_picture_alone_of_the_systems_stays_without_a_reminder_around_nothing(
 def test_a_second_content_of_one_part_is_named(part: dict[str, Any]) -> None:
     turns = [*SAID["gemini"]["contents"], {"role": "model" if "functionCall" in part else "user", "parts": [part]}]
     assert "text" in converted("gemini", {"contents": turns}, "anthropic", CLAUDE)[1]
+
+
+@pytest.mark.parametrize(
+    ("choice", "lost"), [({"type": "function", "name": "f"}, ["text.format"]), ("required", []), ("auto", [])]
+)
+def test_an_answers_form_gives_way_to_a_forced_call_and_is_named(choice: Any, lost: list[str]) -> None:
+    tools = [{"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}]
+    body = {"tools": tools, "tool_choice": choice, "text": {"format": {"type": "json_schema", "name": "n", "schema": PLAN}}}
+    assert converted("responses", body, "openai", "gpt-4o")[1] == lost

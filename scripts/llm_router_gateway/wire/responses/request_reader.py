@@ -158,8 +158,10 @@ def read_request(
     logprobs, include = read_include(fields)
     top_logprobs = integer(fields.get("top_logprobs"), "top_logprobs") or None
     found_format = read_format(fields)
-    if choice is not None and choice.mode == "required" and choice.names:
-        found_format = None  # a call is forced: an answer in that form cannot come, and on some upstreams would win
+    if choice is not None and choice.mode == "required" and choice.names and found_format is not None:
+        # A call is forced: an answer in that form cannot come, and on some upstreams would win.
+        made.lose({ir.UNREAD: {"text.format": True}} if found_format.kind != "text" else ir.NOTHING)
+        found_format = None
     made.end()
     request = ir.Request(
         model=model if model is not None else text(fields.get("model"), "model"),
