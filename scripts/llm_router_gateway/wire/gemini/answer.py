@@ -24,24 +24,26 @@ def count(value: Any) -> int:
     return value if type(value) is int and value > 0 else 0
 
 
-def usage_of(value: Any) -> ir.Usage | None:
+def usage_of(value: Any, *, whole: bool = True) -> ir.Usage | None:
     """usageMetadata, in disjoint classes; None where it counts nothing yet.
 
     {"promptTokenCount": 10, "cachedContentTokenCount": 4, "toolUsePromptTokenCount": 3, "candidatesTokenCount": 2,
      "thoughtsTokenCount": 5}  -> Usage(input=9, cache_read=4, text=2, reasoning=5)
 
     The prompt's count holds the cached ones, but not those of tools' results at Google; the answer's holds no thoughts.
+    `whole`: it is the last, and what nothing reads of it is named.
     """
     if not isinstance(value, dict) or not ("promptTokenCount" in value or "totalTokenCount" in value):
         return None
     prompt, cached = count(value.get("promptTokenCount")), count(value.get("cachedContentTokenCount"))
     tools = count(value.get("toolUsePromptTokenCount"))
+    extras: ir.Extras = {VENDOR: {"toolUsePromptTokenCount": tools}} if tools else ir.NOTHING
     return ir.Usage(
         input=max(0, prompt - cached) + tools,
         cache_read=cached,
         text=count(value.get("candidatesTokenCount")),
         reasoning=count(value.get("thoughtsTokenCount")),
-        extras=both({VENDOR: {"toolUsePromptTokenCount": tools}} if tools else ir.NOTHING, unread_counts(value)),
+        extras=both(extras, unread_counts(value)) if whole else extras,
     )
 
 

@@ -210,7 +210,7 @@ class StreamReader:
         usage = chunk.get("usageMetadata")
         if usage is not None and usage != self._usage:
             self._usage = usage
-            seen = usage_of(usage)
+            seen = usage_of(usage, whole=False)  # most chunks of a stream count anew
             if seen is not None:
                 events.append(ir.UsageSeen(seen))
         return events
@@ -265,6 +265,9 @@ class StreamReader:
             events += side.finish()
         if not self._sides:
             events.append(ir.Stopped(ir.Stop("refusal", self._blocked)))
+        usage = usage_of(self._usage)
+        if usage is not None and ir.UNREAD in usage.extras:
+            events.append(ir.UsageSeen(usage))
         return [*events, ir.Finished({VENDOR: self._extras} if self._extras else ir.NOTHING)]
 
     def _fail(self, error: GatewayError) -> list[ir.StreamEvent]:

@@ -135,9 +135,12 @@ def read_usage(usage: Any) -> ir.Usage | None:
     written = min(prompt - read, written)
     output = max(completion, count(usage, "total_tokens") - prompt)
     reasoning = min(output, max(thought, output - completion))
+    extras = own(usage, USAGE)
+    if before or after:
+        extras = both(extras, unread_details(usage, COUNTED))
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        cost_in(usage) if "cost" in usage else None, both(own(usage, USAGE), unread_details(usage, COUNTED)),
+        cost_in(usage) if "cost" in usage else None, extras,
     )  # fmt: skip
 
 

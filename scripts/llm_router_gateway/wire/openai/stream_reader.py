@@ -294,7 +294,8 @@ class StreamReader:
         usage = chunk_usage(chunk)
         if usage is not None and usage != self._usage:  # the last one counts, wherever it comes; it never ends anything
             self._usage = usage
-            self._tier = str(chunk.get("service_tier") or "") or self._tier
+            if not choices:  # the last chunk; some servers count in each
+                self._tier = str(chunk.get("service_tier") or "") or self._tier
             if self._started is not None:
                 out.append(ir.UsageSeen(usage))
         return out
