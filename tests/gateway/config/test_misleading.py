@@ -341,3 +341,23 @@ MEMBERS = {"name": "g", "members": [{"model": "m"}]}
 def test_a_setting_in_the_wrong_place_or_by_another_routers_name_says_where_and_what(table: dict[str, Any], hint: str) -> None:
     [problem] = problems({"providers": [UP], **table})
     assert problem.endswith(f"; {hint}"), problem
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ({"server": {"token_env": "NOT_SET"}}, "server.token_env: the variable NOT_SET that it names is not set"),
+        ({"server": {"admin_token_env": "NOT_SET"}}, "server.admin_token_env: the variable NOT_SET that it names is not set"),
+        ({"server": {"admin_token": ","}}, "server.admin_token: is set but holds no token"),
+        ({"keys": [{"name": "ci", "key_env": "NOT_SET"}]}, "keys[0].key_env: the variable NOT_SET that it names is not set"),
+        ({"keys": [{"name": "ci"}]}, "keys[0].key: has no key: set key_env, key_file or key"),
+    ],
+)
+def test_a_secret_that_is_named_and_not_there_opens_nothing(table: dict[str, Any], problem: str) -> None:
+    assert problems({"providers": [UP], **table}) == [problem]
+
+
+@pytest.mark.parametrize("name", ["LLM_ROUTER_API_KEYS", "LLM_ROUTER_TOKEN", "LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY"])
+def test_a_wrong_token_of_a_variable_is_reported_by_its_name(name: str) -> None:
+    with pytest.raises(config.ConfigError, match=f"^{name}: holds a key with a space"):
+        config.parse({"providers": [UP]}, env={name: "\u00e9"})
