@@ -99,6 +99,23 @@ def check_networks(texts: Iterable[str], path: str, reading: Reading) -> None:
             reading.bad(f"{path}[{index}]", f'"{text}" is not an address or a network such as "10.0.0.0/8"')
 
 
+# What a browser or a client sends, in its exact form: anything else would never be equal to it.
+HOST_NAME = re.compile(r"[^\sA-Z/*:]+|[0-9a-f:]+:[0-9a-f:.]*")
+ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\sA-Z/*]+")
+
+
+def check_names(server: Server, reading: Reading) -> None:
+    """Names in [server] that nothing could ever match."""
+    for index, text in enumerate(server.allowed_hosts):
+        if not HOST_NAME.fullmatch(text):
+            reading.bad(f"server.allowed_hosts[{index}]", f'"{text}" is not a name in small letters without scheme and port, '
+                        'such as "llm.example"')  # fmt: skip
+    for index, text in enumerate(server.cors_origins):
+        if not ORIGIN.fullmatch(text):
+            reading.bad(f"server.cors_origins[{index}]", f'"{text}" is not an origin in small letters, such as '
+                        '"https://app.example" or "https://app.example:8443", nor "*"')  # fmt: skip
+
+
 def read_secret(table: Mapping[str, Any], name: str, path: str, reading: Reading) -> tuple[Secret, ...]:
     """The keys that `name`, `name`_env and `name`_file give together: the first of them that is set.
 

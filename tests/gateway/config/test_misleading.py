@@ -361,3 +361,24 @@ def test_a_secret_that_is_named_and_not_there_opens_nothing(table: dict[str, Any
 def test_a_wrong_token_of_a_variable_is_reported_by_its_name(name: str) -> None:
     with pytest.raises(config.ConfigError, match=f"^{name}: holds a key with a space"):
         config.parse({"providers": [UP]}, env={name: "\u00e9"})
+
+
+@pytest.mark.parametrize("host", ["https://llm.example", "llm.example:8000", "LLM.example", "*.example", "*", "llm.example/"])
+def test_a_host_that_no_caller_could_send_is_refused(host: str) -> None:
+    [problem] = problems({"providers": [UP], "server": {"allowed_hosts": ["llm.example", host]}})
+    assert problem.startswith(f'server.allowed_hosts[1]: "{host}" is not a name in small letters without scheme and port')
+
+
+@pytest.mark.parametrize(
+    "origin", ["app.example", "https://app.example/", "https://App.example", "https://*.example", "https://"]
+)
+def test_an_origin_that_no_browser_could_send_is_refused(origin: str) -> None:
+    [problem] = problems({"providers": [UP], "server": {"cors_origins": [origin]}})
+    assert problem.startswith(f'server.cors_origins[0]: "{origin}" is not an origin in small letters')
+
+
+def test_hosts_and_origins_of_every_kind_are_taken() -> None:
+    hosts = ["llm.example", "llm", "10.0.0.1", "::1", "2001:db8::7", "b\u00fccher.example"]
+    origins = ["*", "null", "http://localhost:3000", "https://app.example", "chrome-extension://abcdef", "https://[::1]:8443"]
+    made = config.parse({"providers": [UP], "server": {"allowed_hosts": hosts, "cors_origins": origins}})
+    assert (made.server.allowed_hosts, made.server.cors_origins) == (tuple(hosts), tuple(origins))
