@@ -500,19 +500,8 @@ def price(per_mtok: float | None, per_1k: float | None) -> float | None:
 
 
 TABLE_NAMES = (
-    "server",
-    "providers",
-    "models",
-    "groups",
-    "routing",
-    "health",
-    "tasks",
-    "keys",
-    "state",
-    "alerts",
-    "frontend",
-    "telemetry",
-)
+    "server", "providers", "models", "groups", "routing", "health", "tasks", "keys", "state", "alerts", "frontend", "telemetry",
+)  # fmt: skip
 
 
 def read_models(document: Mapping[str, Any], providers: Mapping[str, Provider], reading: Reading) -> tuple[Model, ...]:
