@@ -424,13 +424,16 @@ class GatewayProcess:
         while True:
             await asyncio.sleep(FLUSH_S)
             self._watchdog.beat()
-            self.backends.tend()
+            try:
+                self.backends.tend()
+                if time.monotonic() >= next_look:
+                    next_look = time.monotonic() + RELOAD_S
+                    busy = self._reloading is not None and not self._reloading.done()
+                    if not busy and self.source.has_changed():
+                        self.reload()
+            except Exception as error:
+                self.log.error(fault_line("the periodic work", error, f"it is tried again in {FLUSH_S:g} s"))
             self.log.flush()
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + RELOAD_S
-                busy = self._reloading is not None and not self._reloading.done()
-                if not busy and self.source.has_changed():
-                    self.reload()
 
     async def drain(self) -> None:
         """Refuses new requests; open ones may finish until the limit, then their streams get an error event."""

@@ -35,7 +35,7 @@ MAX_ADDRESS = 128  # characters, with brackets, zone and port; callers choose wh
 HINT_CHARS = 9  # of a key that may be shown: its prefix and four more
 MAX_NAMED = 12  # patterns in one error text
 MAX_NAME = 100  # characters
-NAME = re.compile(r"[^\s\x00-\x1f\x7f/](?:[^\x00-\x1f\x7f/]{0,98}[^\s\x00-\x1f\x7f/])?")
+NAME = re.compile(r"[^\s\x00-\x1f\x7f/\ud800-\udfff](?:[^\x00-\x1f\x7f/\ud800-\udfff]{0,98}[^\s\x00-\x1f\x7f/\ud800-\udfff])?")
 STORE, CONFIG = "store", "config"
 CONFIG_ID = "config:"  # before the name of a key of the file
 
@@ -272,6 +272,8 @@ def name_problem(name: object) -> str:
         return f"{value_text(name)} holds a slash: write another character in its place"
     if name != name.strip():
         return f"{value_text(name)} begins or ends with white space"
+    if any("\ud800" <= each <= "\udfff" for each in name):
+        return f"{value_text(name)} holds half of a character (a lone surrogate)"
     return f"{value_text(name)} holds a control character, such as a line break"
 
 

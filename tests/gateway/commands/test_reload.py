@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lines import Lines
 
+from llm_router_gateway.commands import serve
 from llm_router_gateway.commands.serve import GatewayProcess
 from llm_router_gateway.config.config import ConfigError, Problem
 from llm_router_gateway.config.overlay import CHANGED, Entry
@@ -33,6 +35,54 @@ def running(folder: Path, more: str = "") -> GatewayProcess:
     path.write_text(FILE + more)
     source = Source(path, flags={}, env={})
     return GatewayProcess(source.load(), source)
+
+
+def test_a_fault_in_the_periodic_work_is_in_the_log_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "FLUSH_S", 0.001)
+
+    async def story() -> None:
+        made, again = running(tmp_path), asyncio.Event()
+        lines, turns = Lines(), iter([OSError("a fault")])
+        made.log.error = lines.error  # type: ignore[method-assign]
+
+        def tend() -> None:
+            for fault in turns:
+                raise fault
+            again.set()
+
+        made.backends.tend = tend  # type: ignore[assignment]
+        care = asyncio.create_task(made.look_after())
+        async with asyncio.timeout(30):
+            await again.wait()
+        care.cancel()
+        assert len(lines.lines) == 1 and "internal error in the periodic work: OSError" in lines.lines[0]
+        made.backends.close()
+        await made.pool.close()
+
+    asyncio.run(story())
+
+
+def test_a_fault_in_a_reload_is_in_the_log_and_the_configuration_before_stays(tmp_path: Path) -> None:
+    async def story() -> None:
+        made, lines = running(tmp_path), Lines()
+        made.log.error = lines.error  # type: ignore[method-assign]
+        load, before = made.source.load, made.gateway.state
+
+        def faulty() -> Any:
+            raise KeyError("a fault")
+
+        for each, is_refused in ((faulty, True), (load, False)):
+            made.source.load = each  # type: ignore[method-assign]
+            made.reload()
+            assert made._reloading is not None
+            await made._reloading
+            assert made.gateway.is_config_refused is is_refused and (made.gateway.state is before) is is_refused
+        (line,) = lines.lines
+        assert line.startswith("internal error in reloading ") and "router.toml: KeyError" in line and "stays in effect" in line
+        made.backends.close()
+        await made.pool.close()
+
+    asyncio.run(story())
 
 
 def test_reloads_that_are_requested_at_once_are_one_or_two(tmp_path: Path) -> None:

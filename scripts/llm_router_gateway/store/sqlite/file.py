@@ -46,7 +46,8 @@ def refuse_links(path: str) -> None:
 def lock(path: str) -> int | None:
     """Marks the store as this process's, until it ends; None when another has it. OSError when there can be no such mark."""
     refuse_links(path)
-    found = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | NOT_THROUGH_LINKS, 0o600)
+    name = path + ".lock"
+    found = os.open(name, os.O_RDWR | os.O_CREAT | NOT_THROUGH_LINKS, 0o600)
     try:
         try:
             import fcntl
@@ -59,6 +60,10 @@ def lock(path: str) -> int | None:
     except OSError:
         os.close(found)
         return None
+    here = os.fstat(found)
+    if identity(name) != (here.st_dev, here.st_ino):  # the one before has removed it meanwhile: it marks nothing any more
+        os.close(found)
+        return lock(path)
     return found
 
 
