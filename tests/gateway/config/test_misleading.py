@@ -382,3 +382,11 @@ def test_hosts_and_origins_of_every_kind_are_taken() -> None:
     origins = ["*", "null", "http://localhost:3000", "https://app.example", "chrome-extension://abcdef", "https://[::1]:8443"]
     made = config.parse({"providers": [UP], "server": {"allowed_hosts": hosts, "cors_origins": origins}})
     assert (made.server.allowed_hosts, made.server.cors_origins) == (tuple(hosts), tuple(origins))
+
+
+@pytest.mark.parametrize(("text", "is_noted"), [("user", True), (".user", False), ("session_id", False), ("x-user", False)])
+def test_an_affinity_that_names_a_field_of_the_body_as_a_header_is_a_note(text: str, is_noted: bool) -> None:
+    made = config.parse({"providers": [UP], "models": [MODEL], "groups": [{**MEMBERS, "affinity": text}]})
+    assert [note for note in made.notes if "is taken as the name of a header" in note] == (
+        [f'groups[0].affinity: "{text}" is taken as the name of a header; for the field of the body write ".{text}"'] * is_noted
+    )
