@@ -390,3 +390,8 @@ def test_an_affinity_that_names_a_field_of_the_body_as_a_header_is_a_note(text: 
     assert [note for note in made.notes if "is taken as the name of a header" in note] == (
         [f'groups[0].affinity: "{text}" is taken as the name of a header; for the field of the body write ".{text}"'] * is_noted
     )
+
+
+def test_a_wrong_address_of_a_cloud_is_one_problem() -> None:
+    [problem] = problems({"providers": [{"name": "azure", "base_url": "mine.openai.azure.com"}]})
+    assert problem.startswith('providers[0].base_url: "mine.openai.azure.com" is not an http or https address')
