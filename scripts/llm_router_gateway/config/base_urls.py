@@ -16,7 +16,8 @@ from .reader import Reading
 
 def base_url_of(values: Mapping[str, Any], preset: Preset, api: str, path: str, reading: Reading) -> str:
     """The address with a scheme and, when it is only a host, the root of its protocol."""
-    own = preset_url(values, preset, path, reading) if api == preset.api and not values["base_url"] else ""
+    is_given = values["base_url"] or any(problem.path == f"{path}.base_url" for problem in reading.problems)
+    own = preset_url(values, preset, path, reading) if api == preset.api and not is_given else ""
     url: str = values["base_url"] or own
     given = [name for name in PARTS if values[name] and (values["base_url"] or name not in preset.parts)]
     for name in given:

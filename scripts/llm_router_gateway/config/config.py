@@ -44,6 +44,7 @@ from .settings import (  # fmt: skip
 from .telemetry import Telemetry, read_telemetry
 from .tokens import (  # fmt: skip
     SERVICE_LINK_NOTE,
+    check_names,
     check_networks,
     check_secrets,
     from_outside,
@@ -269,7 +270,9 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
     values["key_limits"] = read_limit(values["key_limits"], "server.key_limits", reading)
     values["labels_header"] = values["labels_header"].lower()
     check_networks(values["trusted_proxies"], "server.trusted_proxies", reading)
-    return Server(tokens=tokens, admin_tokens=admin_tokens, **values)
+    server = Server(tokens=tokens, admin_tokens=admin_tokens, **values)
+    check_names(server, reading)
+    return server
 
 
 def read_state(document: Mapping[str, Any], reading: Reading) -> State | None:
@@ -497,19 +500,8 @@ def price(per_mtok: float | None, per_1k: float | None) -> float | None:
 
 
 TABLE_NAMES = (
-    "server",
-    "providers",
-    "models",
-    "groups",
-    "routing",
-    "health",
-    "tasks",
-    "keys",
-    "state",
-    "alerts",
-    "frontend",
-    "telemetry",
-)
+    "server", "providers", "models", "groups", "routing", "health", "tasks", "keys", "state", "alerts", "frontend", "telemetry",
+)  # fmt: skip
 
 
 def read_models(document: Mapping[str, Any], providers: Mapping[str, Provider], reading: Reading) -> tuple[Model, ...]:

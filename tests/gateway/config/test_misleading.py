@@ -341,3 +341,57 @@ MEMBERS = {"name": "g", "members": [{"model": "m"}]}
 def test_a_setting_in_the_wrong_place_or_by_another_routers_name_says_where_and_what(table: dict[str, Any], hint: str) -> None:
     [problem] = problems({"providers": [UP], **table})
     assert problem.endswith(f"; {hint}"), problem
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ({"server": {"token_env": "NOT_SET"}}, "server.token_env: the variable NOT_SET that it names is not set"),
+        ({"server": {"admin_token_env": "NOT_SET"}}, "server.admin_token_env: the variable NOT_SET that it names is not set"),
+        ({"server": {"admin_token": ","}}, "server.admin_token: is set but holds no token"),
+        ({"keys": [{"name": "ci", "key_env": "NOT_SET"}]}, "keys[0].key_env: the variable NOT_SET that it names is not set"),
+        ({"keys": [{"name": "ci"}]}, "keys[0].key: has no key: set key_env, key_file or key"),
+    ],
+)
+def test_a_secret_that_is_named_and_not_there_opens_nothing(table: dict[str, Any], problem: str) -> None:
+    assert problems({"providers": [UP], **table}) == [problem]
+
+
+@pytest.mark.parametrize("name", ["LLM_ROUTER_API_KEYS", "LLM_ROUTER_TOKEN", "LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY"])
+def test_a_wrong_token_of_a_variable_is_reported_by_its_name(name: str) -> None:
+    with pytest.raises(config.ConfigError, match=f"^{name}: holds a key with a space"):
+        config.parse({"providers": [UP]}, env={name: "\u00e9"})
+
+
+@pytest.mark.parametrize("host", ["https://llm.example", "llm.example:8000", "LLM.example", "*.example", "*", "llm.example/"])
+def test_a_host_that_no_caller_could_send_is_refused(host: str) -> None:
+    [problem] = problems({"providers": [UP], "server": {"allowed_hosts": ["llm.example", host]}})
+    assert problem.startswith(f'server.allowed_hosts[1]: "{host}" is not a name in small letters without scheme and port')
+
+
+@pytest.mark.parametrize(
+    "origin", ["app.example", "https://app.example/", "https://App.example", "https://*.example", "https://"]
+)
+def test_an_origin_that_no_browser_could_send_is_refused(origin: str) -> None:
+    [problem] = problems({"providers": [UP], "server": {"cors_origins": [origin]}})
+    assert problem.startswith(f'server.cors_origins[0]: "{origin}" is not an origin in small letters')
+
+
+def test_hosts_and_origins_of_every_kind_are_taken() -> None:
+    hosts = ["llm.example", "llm", "10.0.0.1", "::1", "2001:db8::7", "b\u00fccher.example"]
+    origins = ["*", "null", "http://localhost:3000", "https://app.example", "chrome-extension://abcdef", "https://[::1]:8443"]
+    made = config.parse({"providers": [UP], "server": {"allowed_hosts": hosts, "cors_origins": origins}})
+    assert (made.server.allowed_hosts, made.server.cors_origins) == (tuple(hosts), tuple(origins))
+
+
+@pytest.mark.parametrize(("text", "is_noted"), [("user", True), (".user", False), ("session_id", False), ("x-user", False)])
+def test_an_affinity_that_names_a_field_of_the_body_as_a_header_is_a_note(text: str, is_noted: bool) -> None:
+    made = config.parse({"providers": [UP], "models": [MODEL], "groups": [{**MEMBERS, "affinity": text}]})
+    assert [note for note in made.notes if "is taken as the name of a header" in note] == (
+        [f'groups[0].affinity: "{text}" is taken as the name of a header; for the field of the body write ".{text}"'] * is_noted
+    )
+
+
+def test_a_wrong_address_of_a_cloud_is_one_problem() -> None:
+    [problem] = problems({"providers": [{"name": "azure", "base_url": "mine.openai.azure.com"}]})
+    assert problem.startswith('providers[0].base_url: "mine.openai.azure.com" is not an http or https address')
