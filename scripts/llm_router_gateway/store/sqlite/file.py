@@ -239,11 +239,12 @@ def store_path(named: str, config_path: str) -> str:
     """Where the store is: beside the configuration, in memory, or "" for nowhere.
 
     store_path("", "/etc/router.toml")        -> "/etc/router.db"
-    store_path("calls.db", "/etc/router.toml") -> "/etc/calls.db"
+    store_path("calls.db", "/etc/router.toml") -> "/etc/calls.db"      "~/calls.db": in the home folder
     store_path("", "")                         -> ":memory:"   without a file there is no place for one
     """
     if named == "off":
         return ""
     if named == "memory" or not (named or config_path):
         return ":memory:"
-    return os.path.join(os.path.dirname(config_path), named or f"{os.path.splitext(os.path.basename(config_path))[0]}.db")
+    name = os.path.expanduser(named)
+    return os.path.join(os.path.dirname(config_path), name or f"{os.path.splitext(os.path.basename(config_path))[0]}.db")
