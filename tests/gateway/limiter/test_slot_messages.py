@@ -137,6 +137,30 @@ def test_a_spare_slot_of_one_scope_is_enough_where_another_scope_needs_a_message
     run(test)
 
 
+@pytest.mark.parametrize("is_tight", [False, True])
+def test_a_limit_that_was_lowered_holds_for_the_slots_that_a_process_has(is_tight: bool) -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        before, after = [(KEY, Limit(max_concurrent=8))], [(KEY, Limit(max_concurrent=2))]
+        permits = [await first.limiter.acquire(before, float) for _ in range(6)]
+        first.limiter._slots[KEY].is_tight = is_tight
+        for _ in range(4):
+            with pytest.raises(RateLimited):
+                await first.limiter.acquire(after, float)
+            await permits.pop().release()
+            await town.pass_time(0.25)
+        with pytest.raises(RateLimited):
+            await first.limiter.acquire(after, float)
+        await permits.pop().release()
+        await (await first.limiter.acquire(after, float)).release()
+        await permits.pop().release()
+        await town.pass_time(1.5)  # what is idle for a second goes back
+        for permit in [await second.limiter.acquire(after, float) for _ in range(2)]:
+            await permit.release()
+
+    run(test)
+
+
 def test_a_slot_that_was_reserved_is_spare_again_when_the_engine_does_not_answer() -> None:
     async def test(town: Town) -> None:
         first, _ = await opened(town)
