@@ -18,7 +18,7 @@ from ..policy.overrides import NONE, Overrides
 from ..policy.rate_limits import Limit
 from ..wire.registry import UPSTREAMS
 from .alerts import Alerts, read_alerts
-from .base_urls import base_url_of, has_parts
+from .base_urls import base_url_of, has_parts, is_address_of
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .key_command import KeyCommand
 from .keys import Key, read_keys_of_file, unmatched_patterns
@@ -542,7 +542,7 @@ def read_providers(document: Mapping[str, Any], server: Server, reading: Reading
 
 def check_provider(provider: Provider, path: str, server: Server, reading: Reading) -> None:
     """What can be wrong with it as a whole."""
-    if provider.base_url.split("/")[2:3] == [f"{server.host}:{server.port}"]:
+    if is_address_of(provider.base_url, server.host, server.port):
         reading.bad(f"{path}.base_url", f"{provider.base_url} is this gateway itself: give one of them another port")
     if provider.is_active and provider.lacks_key:
         reading.notes.append(f"{provider.name}: no key ({provider.key_hint} is not set); its models answer 503")

@@ -395,3 +395,35 @@ def test_an_affinity_that_names_a_field_of_the_body_as_a_header_is_a_note(text: 
 def test_a_wrong_address_of_a_cloud_is_one_problem() -> None:
     [problem] = problems({"providers": [{"name": "azure", "base_url": "mine.openai.azure.com"}]})
     assert problem.startswith('providers[0].base_url: "mine.openai.azure.com" is not an http or https address')
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "is_it"),
+    [
+        ("http://localhost:8000/v1", "127.0.0.1", True),
+        ("http://127.0.0.1:8000", "localhost", True),
+        ("http://localhost:8000", "0.0.0.0", True),
+        ("http://10.0.0.7:8000", "10.0.0.7", True),
+        ("http://127.0.0.2:8000", "127.0.0.1", False),
+        ("http://[::1]:8000", "127.0.0.1", False),
+        ("http://localhost:8001", "127.0.0.1", False),
+        ("http://localhost", "127.0.0.1", False),
+        ("http://llm.example:8000", "0.0.0.0", False),
+    ],
+)
+def test_a_provider_that_is_the_gateway_itself_is_refused_by_each_of_its_names(url: str, host: str, is_it: bool) -> None:
+    document = {"providers": [{**UP, "base_url": url}], "server": {"host": host, "token": "a-token"}}
+    if not is_it:
+        assert config.parse(document).providers
+        return
+    [problem] = problems(document)
+    assert problem.startswith("providers[0].base_url: ") and "is this gateway itself: give one of them another port" in problem
+
+
+@pytest.mark.parametrize(
+    "place", ["h.example:99999", "h.example:x", "h.example:0", "h.example:", ":8000", "[::1", "h.example:8000:9"]
+)
+def test_an_address_without_a_host_or_with_no_port_is_refused(place: str) -> None:
+    said = "has no host, or a port that is not a number from 1 to 65535"
+    assert problems({"providers": [{**UP, "base_url": f"http://{place}/v1"}]})[0].endswith(said)
+    assert problems({"providers": [UP], "server": {"proxy": f"socks5://{place}"}})[0].endswith(said)
