@@ -227,7 +227,7 @@ def read_shares(value: object) -> tuple[float, ...]:
     """[0.8, 1.0], in order."""
     items = value if isinstance(value, list) else [value]
     if not items or not all(isinstance(each, (int, float)) and not isinstance(each, bool) and 0 < each <= 10 for each in items):
-        raise ValueError("is not a list of numbers above 0, such as [0.8, 1.0]")
+        raise ValueError("is not a list of parts above 0, at most 10: [0.8, 1.0] is 80 and 100 percent")
     return tuple(sorted({float(each) for each in items}))
 
 

@@ -427,3 +427,16 @@ def test_an_address_without_a_host_or_with_no_port_is_refused(place: str) -> Non
     said = "has no host, or a port that is not a number from 1 to 65535"
     assert problems({"providers": [{**UP, "base_url": f"http://{place}/v1"}]})[0].endswith(said)
     assert problems({"providers": [UP], "server": {"proxy": f"socks5://{place}"}})[0].endswith(said)
+
+
+def test_a_price_of_one_token_is_a_note_and_a_low_or_no_price_is_none() -> None:
+    info = {"input_usd_per_mtok": 2.5e-06, "output_usd_per_mtok": 0.01, "cached_input_usd_per_mtok": 0}
+    assert config.parse({"providers": [UP], "models": [{**MODEL, "config": info}]}).notes == (
+        "models[0].config.input_usd_per_mtok is 2.5e-06 US dollars for a million tokens: is it the price of one token?",
+    )
+
+
+@pytest.mark.parametrize("at", [[80, 100], [0], ["80%"], [-1], []])
+def test_parts_of_a_budget_in_percent_are_refused_with_what_they_are(at: list[Any]) -> None:
+    [problem] = problems({"providers": [UP], "alerts": {"webhook": "https://hooks.example/x", "at": at}})
+    assert problem.endswith("is not a list of parts above 0, at most 10: [0.8, 1.0] is 80 and 100 percent")
