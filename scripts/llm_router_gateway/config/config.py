@@ -49,6 +49,7 @@ from .tokens import (  # fmt: skip
     check_secrets,
     from_outside,
     is_service_link,
+    misspelt_variables,
     read_admin_tokens,
     read_secret,
     read_tokens,
@@ -263,6 +264,7 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
         reading.notes += [f"{name} is {reading.env[name]}: {SERVICE_LINK_NOTE}" for name in links]
         source = outside[0] if outside else "file" if setting.name in table else "default"
         reading.sources.append((f"server.{setting.name}", source))
+    reading.notes += misspelt_variables(reading.env)
     tokens = read_tokens(table, flags, reading)
     admin_tokens = read_admin_tokens(table, reading)
     for name in ("token", "token_env", "token_file", "admin_token", "admin_token_env", "admin_token_file"):

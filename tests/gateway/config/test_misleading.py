@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -440,3 +442,21 @@ def test_a_price_of_one_token_is_a_note_and_a_low_or_no_price_is_none() -> None:
 def test_parts_of_a_budget_in_percent_are_refused_with_what_they_are(at: list[Any]) -> None:
     [problem] = problems({"providers": [UP], "alerts": {"webhook": "https://hooks.example/x", "at": at}})
     assert problem.endswith("is not a list of parts above 0, at most 10: [0.8, 1.0] is 80 and 100 percent")
+
+
+def test_a_misspelt_variable_is_a_note_and_those_of_others_are_none() -> None:
+    near = {"LLM_ROUTER_PROT": "PORT", "LLM_ROUTER_LOGLEVEL": "LOG_LEVEL", "LLM_ROUTER_TOKENS": "TOKEN"}
+    scripts = Path(config.__file__).parents[2]
+    sources = [scripts / "llm_router_client.py", *(scripts / "llm_router_extras").glob("*.py")]
+    client = {name for path in sources for name in re.findall(r"LLM_ROUTER_[A-Z_]+", path.read_text("utf-8"))}
+    others = {
+        *client,
+        "LLM_ROUTER_SERVICE_HOST",
+        "LLM_ROUTER_SERVICE_PORT",
+        "LLM_ROUTER_PORT_8000_TCP",
+        "LLM_ROUTER_RECORDINGS",
+    }
+    env = dict.fromkeys([*near, *others], "x") | {"LLM_ROUTER_MODEL_CONFIG": "x"}
+    assert sorted(config.parse({"providers": [UP]}, env=env).notes) == sorted(
+        f"{name} is not a variable of the gateway; did you mean LLM_ROUTER_{word}?" for name, word in near.items()
+    )
