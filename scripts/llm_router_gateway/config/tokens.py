@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from .misplaced import check_path
 from .reader import Reading
-from .settings import Secret, Setting, read_keys
+from .settings import TABLES, Secret, Setting, read_keys
 
 if TYPE_CHECKING:
     from .config import Server
@@ -25,6 +25,27 @@ SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://\S+")
 
 def is_service_link(name: str, text: str) -> bool:
     return name.endswith("_PORT") and SERVICE_LINK.fullmatch(text.strip()) is not None
+
+
+OURS = "LLM_ROUTER_"
+NEAR_VARIABLE = 0.75  # of what follows: PROT is as near to PORT
+VARIABLES = frozenset(
+    {name for table in TABLES.values() for setting in table for name in setting.env if name.startswith(OURS)}
+    | {f"{OURS}MODEL_CONFIG", f"{OURS}OVERLAY"}
+)
+# Variables of the client, which may be set for both.
+OF_CLIENT = frozenset(OURS + name for name in ("API_KEY", "BASE_URL", "CACHE", "CONFIG", "MODEL", "SESSION", "USAGE_LOG"))
+
+
+def misspelt_variables(env: Mapping[str, str]) -> Iterator[str]:
+    """A note for each variable that is nearly one of ours."""
+    odd = sorted(name for name in env if name.startswith(OURS) and name not in VARIABLES | OF_CLIENT)
+    for name in odd:
+        from difflib import get_close_matches  # 8 ms, only when something is wrong
+
+        words = [known.removeprefix(OURS) for known in VARIABLES]
+        for near in get_close_matches(name.removeprefix(OURS), sorted(words), n=1, cutoff=NEAR_VARIABLE):
+            yield f"{name} is not a variable of the gateway; did you mean {OURS}{near}?"
 
 
 def from_outside(setting: Setting, flags: Mapping[str, str], env: Mapping[str, str]) -> tuple[str, object] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -395,3 +397,66 @@ def test_an_affinity_that_names_a_field_of_the_body_as_a_header_is_a_note(text: 
 def test_a_wrong_address_of_a_cloud_is_one_problem() -> None:
     [problem] = problems({"providers": [{"name": "azure", "base_url": "mine.openai.azure.com"}]})
     assert problem.startswith('providers[0].base_url: "mine.openai.azure.com" is not an http or https address')
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "is_it"),
+    [
+        ("http://localhost:8000/v1", "127.0.0.1", True),
+        ("http://127.0.0.1:8000", "localhost", True),
+        ("http://localhost:8000", "0.0.0.0", True),
+        ("http://10.0.0.7:8000", "10.0.0.7", True),
+        ("http://127.0.0.2:8000", "127.0.0.1", False),
+        ("http://[::1]:8000", "127.0.0.1", False),
+        ("http://localhost:8001", "127.0.0.1", False),
+        ("http://localhost", "127.0.0.1", False),
+        ("http://llm.example:8000", "0.0.0.0", False),
+    ],
+)
+def test_a_provider_that_is_the_gateway_itself_is_refused_by_each_of_its_names(url: str, host: str, is_it: bool) -> None:
+    document = {"providers": [{**UP, "base_url": url}], "server": {"host": host, "token": "a-token"}}
+    if not is_it:
+        assert config.parse(document).providers
+        return
+    [problem] = problems(document)
+    assert problem.startswith("providers[0].base_url: ") and "is this gateway itself: give one of them another port" in problem
+
+
+@pytest.mark.parametrize(
+    "place", ["h.example:99999", "h.example:x", "h.example:0", "h.example:", ":8000", "[::1", "h.example:8000:9"]
+)
+def test_an_address_without_a_host_or_with_no_port_is_refused(place: str) -> None:
+    said = "has no host, or a port that is not a number from 1 to 65535"
+    assert problems({"providers": [{**UP, "base_url": f"http://{place}/v1"}]})[0].endswith(said)
+    assert problems({"providers": [UP], "server": {"proxy": f"socks5://{place}"}})[0].endswith(said)
+
+
+def test_a_price_of_one_token_is_a_note_and_a_low_or_no_price_is_none() -> None:
+    info = {"input_usd_per_mtok": 2.5e-06, "output_usd_per_mtok": 0.01, "cached_input_usd_per_mtok": 0}
+    assert config.parse({"providers": [UP], "models": [{**MODEL, "config": info}]}).notes == (
+        "models[0].config.input_usd_per_mtok is 2.5e-06 US dollars for a million tokens: is it the price of one token?",
+    )
+
+
+@pytest.mark.parametrize("at", [[80, 100], [0], ["80%"], [-1], []])
+def test_parts_of_a_budget_in_percent_are_refused_with_what_they_are(at: list[Any]) -> None:
+    [problem] = problems({"providers": [UP], "alerts": {"webhook": "https://hooks.example/x", "at": at}})
+    assert problem.endswith("is not a list of parts above 0, at most 10: [0.8, 1.0] is 80 and 100 percent")
+
+
+def test_a_misspelt_variable_is_a_note_and_those_of_others_are_none() -> None:
+    near = {"LLM_ROUTER_PROT": "PORT", "LLM_ROUTER_LOGLEVEL": "LOG_LEVEL", "LLM_ROUTER_TOKENS": "TOKEN"}
+    scripts = Path(config.__file__).parents[2]
+    sources = [scripts / "llm_router_client.py", *(scripts / "llm_router_extras").glob("*.py")]
+    client = {name for path in sources for name in re.findall(r"LLM_ROUTER_[A-Z_]+", path.read_text("utf-8"))}
+    others = {
+        *client,
+        "LLM_ROUTER_SERVICE_HOST",
+        "LLM_ROUTER_SERVICE_PORT",
+        "LLM_ROUTER_PORT_8000_TCP",
+        "LLM_ROUTER_RECORDINGS",
+    }
+    env = dict.fromkeys([*near, *others], "x") | {"LLM_ROUTER_MODEL_CONFIG": "x"}
+    assert sorted(config.parse({"providers": [UP]}, env=env).notes) == sorted(
+        f"{name} is not a variable of the gateway; did you mean LLM_ROUTER_{word}?" for name, word in near.items()
+    )
