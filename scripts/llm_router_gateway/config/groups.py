@@ -26,6 +26,7 @@ VARIABLES = ("model", "protocol", "stream", "headers", "key")  # variables of an
 MAX_SPELLED = 1_000_000  # characters of a body that is read a second time, some 10 ms
 # Fields of bodies that tell conversations apart, and that no client sends as a header.
 BODY_FIELDS = frozenset({"user", "metadata", "prompt_cache_key", "safety_identifier", "previous_response_id", "conversation"})
+KINDS: Mapping[type, str] = {str: "a text", list: "an array", dict: "an object"}  # of an expression's output, in words
 OURS = frozenset({"stream", "model"})  # in a body: what the gateway itself decides
 
 
@@ -45,6 +46,16 @@ class Selector:
             return self.filter.selects(body, variables), ""
         except self.error as wrong:
             return False, str(wrong)
+
+    def kind(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
+        """What the first output is where it was hardly meant: "a number"; "" for true, false, null, none, and errors."""
+        try:
+            first = next(self.filter.outputs(body, variables), None)
+        except self.error:
+            return ""
+        if first is None or isinstance(first, bool):
+            return ""
+        return next((word for kind, word in KINDS.items() if isinstance(first, kind)), "a number")
 
     def name(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> tuple[str, str]:
         """(the first output as text, ""), or ("", error text)."""

@@ -396,6 +396,14 @@ class Plan:
             "selector_error": wrong or None, "why": why,
         }  # fmt: skip
 
+    def _mismatch(self, selector: Selector | None) -> str:
+        """Why it did not match, where that is likely to be a mistake in it: an output that is neither true nor false."""
+        kind = ""
+        if selector is not None and selector.text not in self._request.verdicts:  # those of a large body were found elsewhere
+            body = self._request.body_for(selector) if selector.spells else self._request.body
+            kind = selector.kind(body, self._variables or NO_VARIABLES)
+        return f"selector gave {kind}, and only true selects" if kind else "selector did not match"
+
     def _why(self, target: Target, state: str, forecast: Forecast, selected: bool, wrong: str, chosen: Target | None) -> str:
         if target.name in self._tried:
             return "already tried"
@@ -406,7 +414,7 @@ class Plan:
         if chosen is not None and target.name == chosen.name:
             return "chosen" if state in SELECTABLE else f"chosen: no better candidate left ({STATES[state]})"
         if not selected:
-            return f"selector failed: {wrong}" if wrong else "selector did not match"
+            return f"selector failed: {wrong}" if wrong else self._mismatch(target.selector)
         if state not in SELECTABLE:
             return STATES[state]
         if forecast.state != "go":

@@ -105,6 +105,25 @@ def test_an_error_does_not_select_and_is_reported_once() -> None:
     assert "selector failed" in whys(made)["p/a"]
 
 
+@pytest.mark.parametrize(
+    ("selector", "why"),
+    [
+        (".x", "selector gave an array, and only true selects"),
+        (".x | length", "selector gave a number, and only true selects"),
+        (".t | tostring", "selector gave a text, and only true selects"),
+        ("{a: 1}", "selector gave an object, and only true selects"),
+        (".none", "selector did not match"),
+        ("empty", "selector did not match"),
+        (".x == 5", "selector did not match"),
+        ("error", "selector failed: "),
+    ],
+)
+def test_a_selector_that_gives_neither_true_nor_false_is_explained(selector: str, why: str) -> None:
+    made = world(f"a selector='{selector}'", "b")
+    made.ask("g", {"x": [1], "t": 1})
+    assert whys(made, body={"x": [1], "t": 1})["p/a"].startswith(why)
+
+
 def test_a_selector_sees_numbers_as_the_caller_wrote_them() -> None:
     made = world("a selector='(.t | tostring) == \"1.10\"'", "b")
     assert made.ask("g", {"t": 1.1}, text='{"t": 1.10}') == ["p/a"]
