@@ -27,7 +27,6 @@ from .leases import (
     REFUSED,
     UNSEEDED,
     WAITING,
-    WRONG_PERIOD,
     Base,
     Book,
     BudgetAsk,
@@ -168,7 +167,7 @@ class LeasedBudgets:
             book.void()
         shelf.waiting += 1
         try:
-            return await self._lease(shelf, pair, amount, now)
+            return await self._lease(shelf, pair, amount)
         finally:
             shelf.waiting -= 1
 
@@ -218,12 +217,12 @@ class LeasedBudgets:
 
     # -- leases
 
-    async def _lease(self, shelf: Shelf, pair: Pair, amount: Amount, now: float) -> LeasedHold:
+    async def _lease(self, shelf: Shelf, pair: Pair, amount: Amount) -> LeasedHold:
         """A hold after as many messages as it takes; NoCredit, or Unavailable where the engine cannot decide."""
         book, tries = shelf.book, 0
         while True:
-            now_s = self._clock()
-            self._shelf(book.key_id, None, now)  # the day may have turned
+            now_s, now = self._clock(), self._membership.wall()
+            self._shelf(book.key_id, None, now)  # the day may have turned while the call waited
             if self._membership.presence.leases_are_valid(now_s) and book.hold(book.limits, *pair):
                 book.used_at = now_s
                 return LeasedHold(book, pair, amount)
@@ -242,8 +241,6 @@ class LeasedBudgets:
                 tries += reply is None or reply.status != GRANTED
             except EngineAway as away:
                 raise unavailable(str(away), 1.0) from None
-            if reply is not None and reply.status == WRONG_PERIOD:
-                now = self._membership.wall()  # the day has turned while the call waited for its lease
             if reply is not None and reply.status == REFUSED:
                 raise self._exhausted(shelf, now)
             if reply is not None and reply.status in (WAITING, LOST):
@@ -282,6 +279,7 @@ class LeasedBudgets:
             await self._seed([(book.key_id, part.account, part.since, part.until) for part in parts])
         else:
             book.take(purses, parts, reply, need, now_s)
+            self._active.add(book.key_id)  # a report before the lease came may have found nothing in it
         return reply
 
     async def _send(self, parts: tuple[Part, ...], need: Pair, want: Pair) -> BudgetReply:
@@ -338,8 +336,9 @@ class LeasedBudgets:
         is_anew = not membership.is_complete
         news: list[tuple[Shelf, Purse]] = []
         for shelf in [self._shelves[key_id] for key_id in self._active]:
-            if shelf.is_busy:
-                is_anew = False  # its own message reports the rest; this is looked at again
+            # Its own message reports the rest. A lease that has come is not given back before the call that waits has it.
+            if shelf.is_busy or (shelf.waiting and membership.is_complete):
+                is_anew = False  # this is looked at again
                 continue
             purses = shelf.book.news(now_s, membership.count)
             if not membership.is_complete:  # in a new epoch every hold is reported, before anything is granted

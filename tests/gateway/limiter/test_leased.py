@@ -85,6 +85,21 @@ def test_a_caller_that_leaves_while_its_lease_is_on_its_way_loses_nothing() -> N
     run(test)
 
 
+def test_what_a_key_spends_is_reported_though_a_report_came_between_the_messages_for_its_lease() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        asked = asyncio.ensure_future(first.hold())
+        for _ in range(100):  # turns of the loop, with a report in each
+            await first.budgets.report()
+            await asyncio.sleep(0)
+        await asked.result().settle(CENT)
+        await town.pass_time(4.0)
+        assert first.budgets._active == set() and first.budgets.leased() == (0, (0, 0))
+        assert await second.spend_all() == 99
+
+    run(test)
+
+
 def test_a_report_of_many_keys_does_not_overtake_the_lease_of_one() -> None:
     """It takes two messages; while the first is on its way, a key of the second gets a lease, whose answer comes late."""
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from random import Random
 from typing import Any
 
 import pytest
-from lease_town import CENT, DOLLAR, NOON, Town, opened, run
+from lease_town import CENT, DOLLAR, NOON, Process, Town, opened, run
 
+from llm_router_gateway.errors import NoCredit
 from llm_router_gateway.limiter.budgets import LocalBudgets
-from llm_router_gateway.policy.budgets import Amount
+from llm_router_gateway.policy.budgets import Amount, Budget
 
 MIDNIGHT_S = 43_200.0  # by the town's clock, which begins at noon
+MICRO_DOLLAR = 1_000_000
 
 
 def test_a_day_may_turn_while_the_first_lease_of_a_key_is_on_its_way() -> None:
@@ -76,9 +80,6 @@ def test_a_day_that_comes_back_is_reported_on_from_where_it_stood() -> None:
     run(test)
 
 
-MICRO_DOLLAR = 1_000_000
-
-
 @pytest.mark.parametrize("back_s", [0.5, 5.0, 3_600.0])
 def test_a_clock_that_is_set_back_over_midnight_loses_no_spending(back_s: float) -> None:
     async def test() -> None:
@@ -92,3 +93,94 @@ def test_a_clock_that_is_set_back_over_midnight_loses_no_spending(back_s: float)
         assert books.spent("k", midnight - 0.1)["usd_day"] == 4.0
 
     asyncio.run(test())
+
+
+# -- at random
+
+
+class Spending:
+    """Calls of several processes around midnight: they wait, leave, cost less than their hold; messages take their time."""
+
+    def __init__(self, town: Town, processes: list[Process], rng: Random) -> None:
+        self.town, self.processes, self.rng, self._deliver = town, processes, rng, town.send
+        self.keys = [f"k{number}" for number in range(rng.choice([1, 3, 70]))]
+        self.spent: Counter[str] = Counter()  # micro-USD
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def turns(self, most: int) -> None:
+        for _ in range(self.rng.randrange(most)):
+            await asyncio.sleep(0)
+
+    async def send(self, name: str, values: Any) -> Any:
+        await self.turns(4)
+        self.town.now += self.rng.choice([0.0, 0.0, 0.0005, 0.003])
+        reply = await self._deliver(name, values)
+        self.town.now += self.rng.choice([0.0, 0.0, 0.0005, 0.003])
+        await self.turns(4)
+        return reply
+
+    async def call(self, process: Process, key: str) -> None:
+        most = Amount(self.rng.choice([0.01, 0.05]), 10)
+        try:
+            hold = await process.budgets.hold(key, BUDGET, most, process.wall())
+        except NoCredit:
+            return
+        try:
+            await self.turns(10)
+        finally:
+            if self.rng.random() < 0.2:
+                await hold.release()
+            else:
+                usd = most.usd * self.rng.choice([0.3, 1.0])
+                self.spent[key] += round(usd * MICRO_DOLLAR)
+                await hold.settle(Amount(usd, 5))
+
+    async def report(self, process: Process) -> None:
+        await process.membership.beat()
+        await process.budgets.report()
+
+    async def run(self, steps: int) -> None:
+        rng = self.rng
+        for each in self.processes:
+            each.budgets._engine._send = self.send  # type: ignore[attr-defined]
+        for _ in range(steps):
+            self.tasks.append(asyncio.ensure_future(self.call(rng.choice(self.processes), rng.choice(self.keys))))
+            if rng.random() < 0.1:
+                rng.choice(self.tasks).cancel()
+            await self.turns(4)
+            self.town.now += rng.choice([0.0, 0.001, 0.01, 0.05])
+            if rng.random() < 0.1:
+                await self.report(rng.choice(self.processes))
+        found = await asyncio.gather(*self.tasks, return_exceptions=True)
+        assert not [each for each in found if isinstance(each, Exception)]
+        await self.town.pass_time(6.0)
+
+
+BUDGET = Budget(usd_per_day=1.0, usd_per_month=1.5)
+
+
+def check_midnight(seed: int) -> None:
+    async def test(town: Town) -> None:
+        rng = Random(seed)
+        town.now = MIDNIGHT_S - 6.0
+        spending = Spending(town, [await town.process(rng.uniform(-0.5, 0.5)) for _ in range(rng.randint(1, 3))], rng)
+        await town.pass_time(3.5)
+        await spending.run(300)
+        accounts = town.home.table.accounts
+        for key in spending.keys:
+            days = sum(found.spent[0] for name, found in accounts.items() if name.startswith(f"{key}:2026-09-"))
+            assert days == pytest.approx(spending.spent[key], abs=10), (seed, key)
+            month = accounts.get(f"{key}:2026-09")
+            assert (month.spent[0] if month is not None else 0) == pytest.approx(spending.spent[key], abs=10), (seed, key)
+        assert not any(any(account.leased) for account in accounts.values()), seed
+        assert not any(process.membership.losses for process in spending.processes), seed
+        most = {len("2026-09-22"): MICRO_DOLLAR, len("2026-09"): 1.5 * MICRO_DOLLAR}
+        assert all(account.spent[0] <= most[len(name.partition(":")[2])] for name, account in accounts.items()), seed
+
+    run(test)
+
+
+@pytest.mark.slow
+def test_around_midnight_every_cost_is_in_one_day_and_nothing_stays_leased() -> None:
+    for seed in range(30):
+        check_midnight(seed)
