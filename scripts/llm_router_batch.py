@@ -59,7 +59,6 @@ OUTAGES = frozenset({"network", "timeout", "server_error", "overloaded", "model_
 LIMITED = frozenset({"rate_limited", "overloaded"})
 LINE_FIELDS = ("id", "message", "messages", "body", "model", "metadata", "custom_id", "method", "url")
 FROM_LINES = ("message", "message_file", "messages", "messages_file")  # the client's options for what lines say here
-NOT_IN_BODY = ("fallback", "deadline_s", "cache_ttl_s")  # arguments of chat() that are no field of the API
 
 OPEN, ANSWERED, FAILED = 0, 1, 2  # what the output says of a line
 
@@ -140,8 +139,8 @@ def request_in(value: JSON, base: JSON) -> JSON:
     body, text = value.get("body", {}), value.get("message")
     if not isinstance(body, dict):
         raise c.UsageError("has a body that is no object")
-    if any(name in body for name in NOT_IN_BODY):
-        raise c.UsageError(f"has one of {', '.join(NOT_IN_BODY)} in its body; those are options of the command")
+    if any(name in body for name in c.NOT_IN_BODY):
+        raise c.UsageError(f"has one of {', '.join(c.NOT_IN_BODY)} in its body; those cannot be fields of a request")
     if "url" in value and not str(value["url"]).endswith("/chat/completions"):
         raise c.UsageError("has a url that is not .../chat/completions")
     turns = value.get("messages", body.get("messages"))

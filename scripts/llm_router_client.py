@@ -69,6 +69,7 @@ PARAMETERS = frozenset({  # what chat() and the command line know by name
     "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "tools", "tool_choice", "functions",
     "function_call", "response_format", "task", "prefer",
 })  # fmt: skip
+NOT_IN_BODY = ("self", "fallback", "deadline_s", "cache_ttl_s", "offline")  # arguments of our own functions, no API's fields
 SETTINGS = {
     "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",
     "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
@@ -475,8 +476,8 @@ def add_fragment(calls: Turns, fragment: JSON) -> int:
     name, or a name once the arguments there are whole: then another call begins under that index.
     calls: {"index", "id", "name", "pieces" (of the arguments), "more" (fields we do not know)}
     """
-    function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
-    name, raw = function.get("name") or "", function.get("arguments")  # a text, though some send an object or null
+    function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), text_of(fragment.get("id"))
+    name, raw = text_of(function.get("name")), function.get("arguments")  # a text, though some send an object or null
     arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
     for number in reversed(range(len(calls))):
         call = calls[number]
@@ -552,7 +553,7 @@ def complaint_of(value: Any, depth: int = 0) -> JSON:
         "param": str(fields.get("param") or fields.get("loc") or ""),
         "status": next((name for name in names if isinstance(name, int) and 400 <= name < 600), 0),
     }
-    for key in ("msg", "message", "detail", "errors", "error", "metadata", "raw"):
+    for key in ("msg", "status_msg", "message", "detail", "errors", "base_resp", "error", "metadata", "raw"):
         if fields.get(key) and depth < 8:
             inner = complaint_of(fields[key], depth + 1)
             inner["names"] = said["names"] + inner["names"]
@@ -585,32 +586,12 @@ def inner_error(value: Any) -> LLMRouterError:
     return error_of(code, message, status=said["status"] or None, retryable=retryable, maybe_billed=True)
 
 
-# ai.google.dev, FinishReason; others are passed on in lower case
-GEMINI_FILTERED = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY")
-GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(GEMINI_FILTERED, "content_filter")}
 # Finish reasons by which a server itself says that it did not finish: vLLM, DeepSeek, Zhipu, OpenRouter, Gemini.
 UNFINISHED = frozenset({
     "error", "abort", "aborted", "network_error", "insufficient_system_resource", "malformed_function_call",
     "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature", "malformed_response", "other", "no_image",
     "language",
 })  # fmt: skip
-
-
-def openai_chunk(chunk: JSON) -> JSON:
-    """A Gemini answer or chunk as the OpenAI chunk that says the same; for Reader's view only, never handed out."""
-    candidate = first_dict(chunk.get("candidates"))
-    delta: JSON = {"content": "", "reasoning_content": "", "tool_calls": []}
-    for part in dicts(as_dict(candidate.get("content")).get("parts")):
-        delta["reasoning_content" if part.get("thought") else "content"] += text_of([part])
-        call = part.get("functionCall")
-        if isinstance(call, dict):
-            function = {"name": call.get("name"), "arguments": call.get("args") or {}}
-            delta["tool_calls"].append({"id": call.get("id"), "function": function})
-    blocked = as_dict(chunk.get("promptFeedback")).get("blockReason")
-    finish = "SAFETY" if blocked else str(candidate.get("finishReason") or "")
-    choice = {"delta": delta, "finish_reason": GEMINI_FINISH.get(finish, finish.lower())}
-    choices = [choice] if candidate or blocked else []
-    return {"choices": choices, "usage": chunk.get("usageMetadata"), "error": chunk.get("error")}
 
 
 class Reader:
@@ -621,21 +602,17 @@ class Reader:
     finish is the finish reason, "" until it came. An error inside the answer is raised, classified.
     """
 
-    def __init__(self, gemini: bool = False) -> None:
-        self.gemini, self.raw = gemini, b""  # raw: the body as it came, where it came whole
+    def __init__(self) -> None:
+        self.raw = b""  # the body as it came, where it came whole
         self.finish, self.native, self.refusal, self.kept_chars = "", "", "", 0  # native: OpenRouter's upstream's finish
         self.usage: Any = None
         self.choices: dict[int, JSON] = {}
         self._head: JSON = {}
-        self._parts: Turns = []
 
     def take(self, chunk: Any) -> Turns:
         if not isinstance(chunk, dict):
             raise BadUpstreamError("the answer is JSON, but no object")
-        self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object", "candidates"))
-        if self.gemini:
-            self._take_candidate(first_dict(chunk.get("candidates")))
-            chunk = openai_chunk(chunk)
+        self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object"))
         self.usage = as_dict(chunk.get("usage")) or self.usage
         choices = dicts(chunk.get("choices"))
         events = [event for choice in choices for event in self._take_choice(choice)]
@@ -643,19 +620,6 @@ class Reader:
             if error:
                 raise inner_error(error)
         return events
-
-    def _take_candidate(self, candidate: JSON) -> None:
-        """Keep what body() needs of a Gemini chunk: consecutive pieces of text become one part."""
-        if self.raw or not candidate:
-            return
-        for part in dicts(as_dict(candidate.get("content")).get("parts")):
-            last = self._parts[-1] if self._parts else {}
-            if isinstance(part.get("text"), str) and last and {**part, "text": ""} == {**last, "text": ""}:
-                last["text"] += part["text"]
-            else:
-                self._parts.append(dict(part))
-        kept = self._head.setdefault("candidates", [{}])[0]
-        kept.update(candidate, content={"role": "model", "parts": self._parts})
 
     def _take_choice(self, choice: JSON) -> Turns:
         number = choice["index"] if isinstance(choice.get("index"), int) else 0
@@ -672,7 +636,8 @@ class Reader:
         return events
 
     def _delta_events(self, delta: JSON, state: JSON) -> Iterator[JSON]:
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+        thoughts = [text_of(part.get("thinking")) for part in dicts(delta.get("content"))]  # Mistral's, parts of the content
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning") or "".join(thoughts)
         for kind, value in (("reasoning", reasoning), ("text", delta.get("content"))):
             text = text_of(value)
             if text:
@@ -693,6 +658,13 @@ class Reader:
             known = {"index": number, "id": call["id"], "name": call["name"]}
             yield {"type": "tool_call", **known, "arguments": call["pieces"][-1]}
 
+    def finishes(self) -> list[str]:
+        """The finish reason of each choice that has begun, "" where it has not come."""
+        return [str(state["finish"] or "") for state in self.choices.values()]
+
+    def is_finished(self) -> bool:
+        return bool(self.choices) and all(self.finishes())
+
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
@@ -704,7 +676,7 @@ class Reader:
 
     def body(self) -> JSON:
         """The server's own object where it came whole; else the same shape put together from its chunks."""
-        if self.raw or self.gemini:
+        if self.raw:
             return self._head
         choices = []
         for number, state in sorted(self.choices.items()):
@@ -841,13 +813,17 @@ def parse_answer(data: bytes) -> Any:
 def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
     if not reader.choices:
-        raise BadUpstreamError("the answer is empty: it holds no choices")
+        said = complaint_of(reader.body())  # some say what is wrong with status 200, and in no field `error`
+        if said["status"] or code_of(0, said) != "server_error":
+            raise inner_error(reader.body())
+        why = f"; it says: {said['message']}" if said["message"] else ""
+        raise BadUpstreamError(f"the answer is empty: it holds no choices{why}")
     text, calls = reader.text(), reader.tool_calls()
-    for word in (reader.finish, "" if text or calls else reader.native):
+    for word in (*reader.finishes(), "" if text or calls else reader.native):
         if word.lower() in UNFINISHED:
             message = f"the server says itself that it did not finish (finish reason {one_line(word, 40)})"
             raise IncompleteError(message, retryable=not (text or calls))
-    if not reader.finish and not ended:
+    if not reader.is_finished() and not ended:
         raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
         raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}")
@@ -1429,17 +1405,18 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
 
     SafetyError for a file elsewhere, a pipe, a device, or too many bytes; UsageError for one that cannot be read.
     """
-    real, name = os.path.realpath(path), os.fspath(path)
-    if not anywhere:
-        check_inside(name, real, allow_paths)
+    name = os.fspath(path)
     try:
+        real = os.path.realpath(path)
+        if not anywhere:
+            check_inside(name, real, allow_paths)
         if not stat.S_ISREG(os.stat(real).st_mode):  # before open(): opening a named pipe would wait for its writer
             raise SafetyError(f"{name} is {'a directory, not a' if os.path.isdir(real) else 'not a regular'} file")
         with open(real, "rb") as file:
             data = file.read(limit + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name may hold what no system has in one
         step = f"Check the path; a relative one starts in {os.getcwd()}."
-        raise UsageError(f"cannot read {name}: {error.strerror or error}", next_step=step) from None
+        raise UsageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}", next_step=step) from None
     if len(data) > limit:
         raise SafetyError(f"{name} is over the limit of {limit} bytes")
     return data
@@ -1558,12 +1535,7 @@ class Attempt:
     def __init__(self, call: Call, model: str, token: str) -> None:
         self.call, self.model, self.token = call, model, token
         self.original_body = self.body = {**call.body, "model": model} if "model" in call.body else call.body
-        self.reader = Reader(call.gemini)
-        self.path = call.path
-        if call.gemini:
-            from urllib.parse import quote
-
-            self.path = call.path.replace("{model}", quote(model, safe="-_.~"))
+        self.reader, self.path = call.reader(), call.path_of(model)
         self.response: Any = None
         self.opened: Callable[[Any], Any] = lambda response: response
         self.answer: Answer | None = None
@@ -1610,13 +1582,12 @@ class Call:
 
     def __init__(
         self, client: LLMRouterClient, models: Sequence[str], body: JSON, path: str,
-        *, deadline_s: float | None, stream: bool = False, gemini: bool = False, added: Sequence[str] = (),
-        choice: JSON | None = None,
+        *, deadline_s: float | None, stream: bool = False, added: Sequence[str] = (), choice: JSON | None = None,
     ) -> None:  # fmt: skip
         cache_ttl_s = body.pop("cache_ttl_s", client.cache_ttl_s)
         self._encoded = body, encode_body(body)  # what cannot be sent is refused before anything is
         self.client, self.models, self.body, self.path = client, list(dict.fromkeys(models)), body, path
-        self.stream, self.gemini, self.added = stream, gemini, added
+        self.stream, self.added = stream, added
         self.choice = choice  # task and prefer, where a model is still to be chosen
         self.route: JSON | None = None  # which was, and why
         self.attempts: Turns = []
@@ -1634,6 +1605,12 @@ class Call:
         self.deadline = self.started + (deadline_s or client.deadline_s)
         self.collaborators: list[Any] = client.collaborators(self, cache_ttl_s) if body else []
         self._source: Any = self._run()
+
+    reader = Reader  # of its answers; with path_of() all in which another format differs
+
+    def path_of(self, model: str) -> str:
+        """Where a request to a model goes."""
+        return self.path
 
     def answer(self, on_event: Callable[[JSON], None] | None = None) -> Answer:
         """Send, and wait for the whole answer; on_event is called with each event."""
@@ -1810,11 +1787,11 @@ class Call:
                 elif not (piece or seen):
                     raise BadUpstreamError("the answer is neither JSON nor a stream of events")
                 elif arrived:  # only now: the time that the caller spends on an event is not the server's
-                    response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
+                    response.arm("the next event", FINISH_GRACE_S if reader.is_finished() else self.client.progress_s)
                 more = bool(piece) and not attempt.ended
                 piece = next(pieces, b"") if more else b""
         except (IncompleteError, RequestTimeout, NetworkError) as error:
-            if not reader.finish:  # once it came, only what may follow it (usage, [DONE]) can be missing
+            if not (attempt.ended or reader.is_finished()):  # else only what may follow (usage, [DONE]) can be missing
                 lost = isinstance(error, NetworkError)
                 raise IncompleteError(f"{error.message}, in the middle of the answer") if lost else error from None
         except ValueError as error:
@@ -2006,23 +1983,9 @@ class LLMRouterClient:
             raise BadUpstreamError("there is no list of models in the answer")
         return ModelList(dicts(listed))
 
-    def generate_content(
-        self, model: str, contents: str | Sequence[JSON], *, generation_config: JSON | None = None, stream: bool = False,
-        api_version: str = "v1beta", fallback: Names = None, deadline_s: float | None = None, **body: Any,
-    ) -> Any:  # fmt: skip
-        """Gemini's native format: contents [{"role", "parts"}], or a text -> Answer of Gemini's JSON; stream=True -> Call.
-
-        POST {base_url without /v1}/{api_version}/models/{model}:generateContent; api_version "v1" is the older path.
-        """
-        turns = [{"role": "user", "parts": [{"text": contents}]}] if isinstance(contents, str) else list(contents)
-        if api_version not in ("v1beta", "v1") or not turns:
-            raise UsageError("contents must not be empty, and api_version is v1beta or v1")
-        request = {"contents": turns, **({"generationConfig": generation_config} if generation_config else {}), **body}
-        method = "streamGenerateContent?alt=sse" if stream else "generateContent"
-        path = f"{self.endpoint.path.removesuffix('/v1')}/{api_version}/models/{{model}}:{method}"
-        models = [check_model(model), *model_names(fallback)]
-        call = Call(self, models, request, path, deadline_s=deadline_s, stream=stream, gemini=True)
-        return call if stream else call.answer()
+    def generate_content(self, model: str, contents: str | Sequence[JSON], **options: Any) -> Any:
+        """Gemini's native format: see llm_router_extras.gemini."""
+        return extra("gemini", "generate_content()").generate_content(self, model, contents, **options)
 
     def route(self, messages: Sequence[JSON], **options: Any) -> JSON:
         """Which model chat("auto", ...) would choose, and why, without a call. See llm_router_extras.routing.Router.route()."""
@@ -2521,6 +2484,9 @@ def messages_of(args: argparse.Namespace, before: Any) -> Turns:
 def request_of(args: argparse.Namespace) -> JSON:
     """The arguments of chat() from the options, which override the body file."""
     body = json_from(text_from(args, args.body_file), "--body-file", dict) or {}
+    for name in (*NOT_IN_BODY, *(("models", "message", "system", "max_workers") if args.models else ())):
+        if name in body:
+            raise UsageError(f"--body-file: {name!r} cannot be a field of this request", next_step="Use the command's options.")
     flags = attributes(args, *sorted(PARAMETERS))
     for name in ("tools", "functions"):
         flags[name] = json_from(text_from(args, flags[name]), f"--{name}", list)

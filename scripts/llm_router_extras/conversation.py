@@ -80,6 +80,7 @@ class Conversation:
         turns = [*self.messages, *question, {"role": "assistant", "content": answer.text or None, **calls}]
         try:
             self._replace(dump_json(turns, indent=1).encode())
+            self.messages = turns
         except OSError as error:
             why = f"the turn was not added to {self.path}: {error.strerror or error}"
             failure = LLMRouterError(why, code="not_written")

@@ -299,6 +299,21 @@ USAGE = {  # what is typed -> what the error says
 }
 
 
+@pytest.mark.parametrize("command,field,value", [
+    ("chat", "self", 1), ("chat", "deadline_s", "x"), ("chat", "cache_ttl_s", 5), ("chat", "fallback", ["a"]),
+    ("chat", "offline", True), ("compare", "models", ["a"]), ("compare", "system", "x"), ("compare", "max_workers", 1),
+])  # fmt: skip
+def test_a_body_file_holds_fields_and_no_arguments_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, field: str, value: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "body.json").write_text(json.dumps({field: value}))
+    models = ["--models", "a,b"] if command == "compare" else ["-m", "a"]
+    args = c.parser_of(command).parse([*models, "--message", "x", "--body-file", "body.json"])
+    with pytest.raises(c.UsageError, match=f"--body-file: '{field}' cannot be a field"):
+        args.run(args, c.Console(False))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("typed", USAGE)
 def test_a_usage_error_comes_before_anything_is_sent(at_demo: Any, demo: Any, typed: str) -> None:

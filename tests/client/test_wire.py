@@ -9,6 +9,7 @@ import pytest
 from raw_server import completion
 
 import llm_router_client as c
+from llm_router_extras.gemini import GeminiReader
 
 
 def chunk(finish: Any = None, **delta: Any) -> Dict[str, Any]:
@@ -247,6 +248,18 @@ def test_chunks_become_the_answer_that_would_have_come_whole() -> None:
     }
 
 
+@pytest.mark.parametrize("change", [
+    {"reasoning_content": "hm"}, {"reasoning": "hm"}, {"reasoning_content": "hm", "reasoning": "hm"},
+    {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]},
+    {"content": [{"type": "thinking", "thinking": "h"}, {"type": "thinking", "thinking": "m"}]},
+])  # fmt: skip
+def test_reasoning_is_read_in_every_field_that_servers_use(change: Any) -> None:
+    reader = c.Reader()
+    assert reader.take(chunk(**change)) == [{"type": "reasoning", "text": "hm"}]
+    reader.take(chunk("stop", content=[{"type": "text", "text": "Hello"}]))
+    assert (reader.text("reasoning"), reader.text()) == ("hm", "Hello")
+
+
 def test_with_several_choices_the_first_is_the_text_and_all_are_in_the_body() -> None:
     reader = c.Reader()
     for index, text in ((1, "b"), (0, "a")):
@@ -288,10 +301,10 @@ def test_answers_survive_every_wrong_type_inside() -> None:
             {"candidates": [{"content": value, "finishReason": value}]},
             {"candidates": [{"content": {"parts": [value, {"text": value, "functionCall": value}]}}]},
         ):  # fmt: skip
-            for gemini in (False, True):
-                reader = c.Reader(gemini)
+            for reader in (c.Reader(), GeminiReader()):
                 reader.take(body)
-                c.Answer(reader, "m")
+                calls = c.Answer(reader, "m").tool_calls
+                assert all(isinstance(call[field], str) for call in calls for field in ("id", "name", "arguments"))
 
 
 def test_the_answer_is_exactly_the_api_s_json_with_attributes() -> None:
@@ -317,59 +330,6 @@ def test_credits_are_found_beside_and_inside_usage() -> None:
         reader = c.Reader()
         reader.take(body)
         assert c.Answer(reader).credits_remaining == 7
-
-
-# ---------------------------------------------------------------------------------------------------- Gemini
-
-
-def gemini(*parts: Any, finish: str = "", **more: Any) -> Dict[str, Any]:
-    candidate = {"content": {"role": "model", "parts": list(parts)}, **({"finishReason": finish} if finish else {})}
-    return {"candidates": [candidate], "modelVersion": "g", "responseId": "r", **more}
-
-
-def test_gemini_chunks_become_one_answer_in_gemini_s_shape() -> None:
-    reader = c.Reader(gemini=True)
-    events = (
-        reader.take(gemini({"text": "th", "thought": True}))
-        + reader.take(gemini({"text": "Hel"}))
-        + reader.take(gemini({"text": "lo"}))
-    )
-    events += reader.take(
-        gemini({"functionCall": {"name": "f", "args": {"a": 1}}}, finish="STOP", usageMetadata={"totalTokenCount": 9})
-    )
-    assert [event["type"] for event in events] == ["reasoning", "text", "text", "tool_call", "finish"]
-    answer = c.Answer(reader, "g")
-    parts = [{"text": "th", "thought": True}, {"text": "Hello"}, {"functionCall": {"name": "f", "args": {"a": 1}}}]
-    assert answer["candidates"] == [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]
-    assert (answer.text, answer.reasoning, answer.finish_reason, answer.tokens, answer.request_id) == (
-        "Hello",
-        "th",
-        "stop",
-        9,
-        "r",
-    )
-    assert answer.tool_calls == [{"id": "call_0", "name": "f", "arguments": '{"a": 1}', "parsed": {"a": 1}}]
-
-
-@pytest.mark.parametrize(
-    "finish,reason", [("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("NEW_ONE", "new_one")]
-)
-def test_gemini_finish_reasons(finish: str, reason: str) -> None:
-    reader = c.Reader(gemini=True)
-    reader.take(gemini({"text": "x"}, finish=finish))
-    assert reader.finish == reason
-
-
-def test_a_prompt_that_gemini_blocks_is_filtered_and_an_answer_it_breaks_is_an_error() -> None:
-    reader = c.Reader(gemini=True)
-    reader.take({"promptFeedback": {"blockReason": "SAFETY"}})
-    with pytest.raises(c.ContentFilterError):
-        c.judge(reader, False)
-    broken = c.Reader(gemini=True)
-    broken.take(gemini(finish="MALFORMED_FUNCTION_CALL"))
-    with pytest.raises(c.IncompleteError, match="malformed_function_call") as caught:
-        c.judge(broken, False)
-    assert caught.value.retryable  # nothing of it was handed over
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -540,6 +500,23 @@ def test_an_error_inside_an_answer_has_the_status_it_would_have_had(
 def test_an_error_inside_a_200_is_raised(body: Any) -> None:
     with pytest.raises(c.ServerError):
         c.Reader().take(body)
+
+
+@pytest.mark.parametrize("body,code,message", [
+    ({"code": 401, "msg": "token expired", "success": False}, "key_refused", "token expired"),
+    ({"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}, "choices": None}, "no_credit", "insufficient"),
+    ({"detail": "upstream is overloaded"}, "overloaded", "is overloaded"), ({"status": 429}, "rate_limited", "without a"),
+    ({"message": "pong"}, "bad_upstream", "holds no choices; it says: pong"), ({}, "bad_upstream", "holds no choices"),
+    ({"message": {"role": "assistant", "content": "Hi"}, "done": True}, "bad_upstream", "holds no choices"),
+])  # fmt: skip
+def test_an_error_in_place_of_an_answer_is_read_in_whatever_field_it_stands(body: Any, code: str, message: str) -> None:
+    for raw in (b"{}", b""):
+        reader = c.Reader()
+        reader.raw = raw
+        reader.take(body)
+        with pytest.raises(c.LLMRouterError, match=message) as caught:
+            c.judge(reader, False)
+        assert caught.value.code == code
 
 
 @pytest.mark.parametrize("data,what", [(b"", "empty"), (b" \n", "empty"), (b"<html>", "HTML"), (b"oops", "not JSON")])

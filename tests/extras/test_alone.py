@@ -126,6 +126,7 @@ def python(code: str, folder: Path, **env: str) -> str:
 
 @pytest.mark.parametrize("call", [
     "from llm_router_client import Conversation", "client.run_tools('demo', HI, [len])", "client.route(HI)",
+    "client.generate_content('demo', 'Hi')",
     "client.chat('demo', HI, cache_ttl_s=9)", "client.chat(messages=HI, task='code')", "LLMRouterClient(max_cost_usd=1)",
     "LLMRouterClient(usage_log=True)",
 ])  # fmt: skip

@@ -18,6 +18,7 @@ import pytest
 
 import llm_router_client as c
 from llm_router_extras import aliases, completion, manual, waiting
+from llm_router_extras.talk import Lines, Talk
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
 
@@ -110,9 +111,44 @@ def test_talk_keeps_nothing_but_with_continue(cli: Any, state: Path) -> None:
     assert sent(cli, "chat", "four", "--continue")[::2] == ["one", "three", "four"]
 
 
+def talker(demo: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Talk:
+    """A talk with --continue in this process."""
+    for name in ("XDG_STATE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(folder))
+    args = c.parser_of("talk").parse(["-m", "demo", "--continue"])
+    return Talk(c.LLMRouterClient(base_url=demo.base_url), args, c.Console(False))
+
+
+def test_talk_replaces_no_turn_of_another_process(
+    demo: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfdbinary: Any
+) -> None:
+    first, second = talker(demo, monkeypatch, tmp_path), talker(demo, monkeypatch, tmp_path)
+    first.ask("one")
+    second.ask("two")  # which knows nothing of the first
+    said = capfdbinary.readouterr().err
+    assert b"another process went on with the saved conversation" in said and b"/save FILE" in said
+    first.ask("three")
+    assert capfdbinary.readouterr().err == b""
+    third = talker(demo, monkeypatch, tmp_path)
+    assert [turn["content"] for turn in third.turns][::2] == ["one", "three"]
+    assert [turn["content"] for turn in second.turns][::2] == ["two"]
+    third.command("/new")
+    third.ask("four")
+    assert [turn["content"] for turn in talker(demo, monkeypatch, tmp_path).turns][::2] == ["four"]
+
+
+def test_a_line_that_is_no_text_does_not_end_the_talk(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    lines = Lines()
+    lines.prompt = "> "
+    monkeypatch.setattr("builtins.input", lambda _: b"caf\xe9".decode())
+    with pytest.raises(c.UsageError, match="not UTF-8"):
+        lines.read()
+
+
 @pytest.mark.parametrize(
     ("lines", "out", "err"),
     [
+        (["/image a\0b.png", "/save a\0b", "hi"], b"You said: hi", b"cannot be written"),
         (["/model demo-reasoning", "hi"], b"You said: hi", b"asking demo-reasoning"),
         (["/modle x", "hi"], b"You said: hi", b"Did you mean /model?"),
         (["//etc is a folder"], b"You said: /etc is a folder", b""),
