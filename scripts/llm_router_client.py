@@ -380,10 +380,6 @@ def dicts(value: Any) -> Turns:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def first_dict(value: Any) -> JSON:
-    return next(iter(dicts(value)), {})
-
-
 def without(fields: JSON, *names: str) -> JSON:
     return {name: value for name, value in fields.items() if name not in names}
 
@@ -469,15 +465,19 @@ def parsed_arguments(raw: str) -> Any:
     return {} if value is None else value if isinstance(value, dict) else None
 
 
+ARGUMENTS = {"function": "arguments", "custom": "input"}  # kind of a tool call -> where it has what the model wrote
+
+
 def add_fragment(calls: Turns, fragment: JSON) -> int:
     """Add a piece of a tool call to those so far, whatever the server's use of indexes and ids -> the call's number.
 
     It goes to the last call of its index (without an index: of its id, else the last of all), unless it brings another id or
     name, or a name once the arguments there are whole: then another call begins under that index.
-    calls: {"index", "id", "name", "pieces" (of the arguments), "more" (fields we do not know)}
+    calls: {"kind" (function or custom), "index", "id", "name", "pieces" (of the arguments), "more" (fields we do not know)}
     """
-    function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), text_of(fragment.get("id"))
-    name, raw = text_of(function.get("name")), function.get("arguments")  # a text, though some send an object or null
+    kind = "custom" if isinstance(fragment.get("custom"), dict) else "function"
+    function, index, call_id = as_dict(fragment.get(kind)), fragment.get("index"), text_of(fragment.get("id"))
+    name, raw = text_of(function.get("name")), function.get(ARGUMENTS[kind])  # a text, though some send an object or null
     arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
     for number in reversed(range(len(calls))):
         call = calls[number]
@@ -490,11 +490,11 @@ def add_fragment(calls: Turns, fragment: JSON) -> int:
     else:
         number = len(calls)
     if number == len(calls):
-        calls.append({"index": index, "id": "", "name": "", "pieces": [], "more": {}})
+        calls.append({"kind": kind, "index": index, "id": "", "name": "", "pieces": [], "more": {}})
     call = calls[number]
     call["id"], call["name"] = call["id"] or call_id, call["name"] or name
     call["pieces"].append(arguments)
-    call["more"].update(without(fragment, "index", "id", "type", "function"))
+    call["more"].update(without(fragment, "index", "id", "type", *ARGUMENTS))
     return number
 
 
@@ -502,8 +502,9 @@ def calls_on_the_wire(calls: Turns) -> Turns:
     """message.tool_calls as a plain answer has them."""
     found = []
     for number, call in enumerate(calls):
-        function = {"name": call["name"], "arguments": "".join(call["pieces"])}
-        found.append({"id": call["id"] or f"call_{number}", "type": "function", "function": function, **call["more"]})
+        kind, arguments = call["kind"], "".join(call["pieces"])
+        function = {"name": call["name"], ARGUMENTS[kind]: arguments}
+        found.append({"id": call["id"] or f"call_{number}", "type": kind, kind: function, **call["more"]})
     return found
 
 
@@ -605,6 +606,7 @@ class Reader:
     def __init__(self) -> None:
         self.raw = b""  # the body as it came, where it came whole
         self.finish, self.native, self.refusal, self.kept_chars = "", "", "", 0  # native: OpenRouter's upstream's finish
+        self.early = False  # output followed a finish reason: some servers send one with every chunk
         self.usage: Any = None
         self.choices: dict[int, JSON] = {}
         self._head: JSON = {}
@@ -613,10 +615,12 @@ class Reader:
         if not isinstance(chunk, dict):
             raise BadUpstreamError("the answer is JSON, but no object")
         self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object"))
-        self.usage = as_dict(chunk.get("usage")) or self.usage
         choices = dicts(chunk.get("choices"))
+        places = chunk, as_dict(chunk.get("x_groq")), *choices  # where Groq and Moonshot have the usage of a stream
+        self.usage = next(filter(None, (as_dict(place.get("usage")) for place in places)), self.usage)
         events = [event for choice in choices for event in self._take_choice(choice)]
-        for error in (part.get("error") for part in (chunk, *choices)):
+        stated = chunk if chunk.get("object") == "error" else chunk.get("error")  # vLLM has both forms
+        for error in (stated, *(choice.get("error") for choice in choices)):
             if error:
                 raise inner_error(error)
         return events
@@ -626,14 +630,14 @@ class Reader:
         state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": [], "finish": None})
         events = list(self._delta_events(as_dict(choice.get("delta")) or as_dict(choice.get("message")), state))
         finish = choice.get("finish_reason")
-        state["finish"] = state["finish"] or finish
+        if events and state["finish"]:
+            self.early, state["finish"] = True, None
+        state["finish"] = (finish if self.early else None) or state["finish"] or finish
         if number != 0:
             return []  # with n > 1 the other choices are in body(), not in the text
         self.native = str(choice.get("native_finish_reason") or self.native)
-        if finish and not self.finish:
-            self.finish = str(finish)
-            events.append({"type": "finish", "reason": self.finish})
-        return events
+        before, self.finish = self.finish, str(state["finish"] or "")
+        return [*events, {"type": "finish", "reason": self.finish}] if self.finish not in ("", before) else events
 
     def _delta_events(self, delta: JSON, state: JSON) -> Iterator[JSON]:
         thoughts = [text_of(part.get("thinking")) for part in dicts(delta.get("content"))]  # Mistral's, parts of the content
@@ -663,16 +667,25 @@ class Reader:
         return [str(state["finish"] or "") for state in self.choices.values()]
 
     def is_finished(self) -> bool:
-        return bool(self.choices) and all(self.finishes())
+        """Whether every choice has its finish reason, and that of none came too early."""
+        return bool(self.choices) and not self.early and all(self.finishes())
 
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
     def tool_calls(self) -> Turns:
-        """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
-        calls = calls_on_the_wire(self.choices[0]["calls"]) if 0 in self.choices else []
-        parsed = [parsed_arguments(call["function"]["arguments"]) for call in calls]
-        return [{"id": call["id"], **call["function"], "parsed": value} for call, value in zip(calls, parsed)]
+        """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is no JSON object)}]."""
+        found = []
+        for call in calls_on_the_wire(self.choices[0]["calls"]) if 0 in self.choices else ():
+            function, field = call[call["type"]], ARGUMENTS[call["type"]]
+            parsed = parsed_arguments(function[field])
+            found.append({"id": call["id"], "name": function["name"], "arguments": function[field], "parsed": parsed})
+        return found
+
+    def broken_calls(self) -> Turns:
+        """Those of tool_calls() whose arguments should be a JSON object; a custom tool's input is any text."""
+        kinds = [call["kind"] for call in self.choices[0]["calls"]] if 0 in self.choices else []
+        return [call for call, kind in zip(self.tool_calls(), kinds) if call["parsed"] is None and kind == "function"]
 
     def body(self) -> JSON:
         """The server's own object where it came whole; else the same shape put together from its chunks."""
@@ -812,22 +825,24 @@ def parse_answer(data: bytes) -> Any:
 
 def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
-    if not reader.choices:
-        said = complaint_of(reader.body())  # some say what is wrong with status 200, and in no field `error`
-        if said["status"] or code_of(0, said) != "server_error":
-            raise inner_error(reader.body())
+    if not (reader.choices and all(reader.finishes())):
+        body = without(reader.body(), "metadata")
+        said = complaint_of(body)  # some say with status 200 what is wrong, and in no field `error`
+        if said["status"] or code_of(0, said) != "server_error" or (said["message"] and reader.choices):
+            raise inner_error(body)
         why = f"; it says: {said['message']}" if said["message"] else ""
-        raise BadUpstreamError(f"the answer is empty: it holds no choices{why}")
+        if not reader.choices:
+            raise BadUpstreamError(f"the answer is empty: it holds no choices{why}")
+        if not ended:
+            raise IncompleteError("the answer ended without a finish reason or [DONE]")
     text, calls = reader.text(), reader.tool_calls()
     for word in (*reader.finishes(), "" if text or calls else reader.native):
         if word.lower() in UNFINISHED:
             message = f"the server says itself that it did not finish (finish reason {one_line(word, 40)})"
             raise IncompleteError(message, retryable=not (text or calls))
-    if not reader.is_finished() and not ended:
-        raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
         raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}")
-    begun = (call for call in calls if call["parsed"] is None and call["arguments"].lstrip().startswith("{"))
+    begun = (call["arguments"].lstrip().startswith("{") for call in reader.broken_calls())
     if reader.finish != "length" and any(begun):
         raise IncompleteError("the answer ended inside a tool call: its arguments are cut", retryable=not text)
     if not text and not calls:
@@ -1750,7 +1765,7 @@ class Call:
         judge(reader, attempt.ended or self.client.lenient_end)
         self.last = attempt.answer = self.dressed(Answer(reader, attempt.model))
         self._after(attempt)
-        if any(call["parsed"] is None for call in self.last.tool_calls):
+        if reader.broken_calls():
             self.warnings.append("the arguments of a tool call are no JSON object")
         unmet = extra("unmet") if PRESCRIBING & attempt.body.keys() else None
         self.warnings += unmet.warnings(attempt.body, reader) if unmet else []

@@ -12,7 +12,6 @@ from llm_router_client import (
     as_dict,
     check_model,
     dicts,
-    first_dict,
     model_names,
     text_of,
     without,
@@ -28,9 +27,13 @@ FILTERED = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "
 FINISH = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(FILTERED, "content_filter")}
 
 
+def first_candidate(chunk: JSON) -> JSON:
+    return next(iter(dicts(chunk.get("candidates"))), {})
+
+
 def openai_chunk(chunk: JSON) -> JSON:
     """A Gemini answer or chunk as the OpenAI chunk that says the same; for the reader's view only, never handed out."""
-    candidate = first_dict(chunk.get("candidates"))
+    candidate = first_candidate(chunk)
     delta: JSON = {"content": "", "reasoning_content": "", "tool_calls": []}
     for part in dicts(as_dict(candidate.get("content")).get("parts")):
         delta["reasoning_content" if part.get("thought") else "content"] += text_of([part])
@@ -57,7 +60,7 @@ class GeminiReader(Reader):
         if not isinstance(chunk, dict):
             return super().take(chunk)  # which says what is wrong with it
         self._answer.update(chunk if self.raw else without(chunk, "candidates"))
-        candidate = first_dict(chunk.get("candidates"))
+        candidate = first_candidate(chunk)
         if candidate and not self.raw:
             self._add(candidate)
         return super().take(openai_chunk(chunk))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
@@ -248,6 +249,77 @@ def test_chunks_become_the_answer_that_would_have_come_whole() -> None:
     }
 
 
+STREAMS = sorted((Path(__file__).parents[1] / "corpus" / "wire" / "openai").glob("*.sse"))
+
+
+def read_stream(data: bytes) -> c.Reader:
+    """The reader of a whole stream, judged."""
+    reader, parser, ended = c.Reader(), c.SSEParser(), False
+    for event in [*parser.feed(data), *parser.close()]:
+        ended = event.data.startswith("[DONE]")
+        if ended:
+            break
+        c.events_of(event, reader)
+    c.judge(reader, ended)
+    return reader
+
+
+@pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
+def test_the_streams_that_the_gateway_is_held_to_are_read_alike(path: Path) -> None:
+    expected = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+    if "failed" in expected:
+        with pytest.raises((c.LLMRouterError, ValueError)):  # the latter is what a Call makes a BadUpstreamError of
+            read_stream(path.read_bytes())
+        return
+    first = expected["candidates"][0]
+    if first["stop"]["reason"] in ("refusal", "content_filter"):
+        with pytest.raises(c.ContentFilterError):
+            read_stream(path.read_bytes())
+        return
+    reader = read_stream(path.read_bytes())
+    said = {kind: "".join(part["text"] for part in first["parts"] if part["is"] == kind) for kind in ("Text", "Thinking")}
+    assert (reader.text(), reader.text("reasoning")) == (said["Text"], said["Thinking"])
+    calls = [(part["name"], part["arguments_text"].replace(" ", "")) for part in first["parts"] if part["is"] == "ToolCall"]
+    assert [(call["name"], call["arguments"].replace(" ", "")) for call in reader.tool_calls()] == calls
+    assert (len(reader.choices), reader.finish) == (len(expected["candidates"]), first["stop"]["native"])
+    assert bool(reader.usage) is ("usage" in expected)
+
+
+@pytest.mark.parametrize("chunks,text,finish", [
+    ([chunk("length", content="a"), chunk("length", content="b"), chunk("stop")], "ab", "stop"),
+    ([chunk("stop", content="a"), chunk(content="b")], "ab", ""), ([chunk("stop", content="a"), chunk()], "a", "stop"),
+    ([chunk("stop", reasoning="a"), chunk("length", content="b")], "b", "length"),
+])  # fmt: skip
+def test_a_finish_reason_that_output_follows_was_none(chunks: Any, text: str, finish: str) -> None:
+    reader = c.Reader()
+    for each in chunks:
+        reader.take(each)
+    assert (reader.text(), reader.finish, reader.is_finished()) == (text, finish, text == "a")
+
+
+@pytest.mark.parametrize("last", [
+    {"object": "error", "message": "EngineCore died", "code": 500}, {"message": "EngineCore died"},
+    {"base_resp": {"status_msg": "EngineCore died"}}, {"detail": "EngineCore died"},
+])  # fmt: skip
+def test_done_after_an_error_does_not_make_the_text_before_it_an_answer(last: Any) -> None:
+    data = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in (chunk(content="half"), last))
+    with pytest.raises(c.ServerError, match="EngineCore died"):
+        read_stream(data + b"data: [DONE]\n\n")
+
+
+def test_the_input_of_a_custom_tool_is_a_text() -> None:
+    reader = c.Reader()
+    named = {"id": "c1", "type": "custom", "custom": {"name": "patch", "input": ""}}
+    for piece in (named, {"custom": {"input": "{ *** "}}, {"custom": {"input": "Begin"}}):
+        reader.take(chunk(tool_calls=[{"index": 0, **piece}]))
+    reader.take(chunk("tool_calls"))
+    c.judge(reader, False)
+    assert reader.tool_calls() == [{"id": "c1", "name": "patch", "arguments": "{ *** Begin", "parsed": None}]
+    assert reader.broken_calls() == []
+    [call] = reader.body()["choices"][0]["message"]["tool_calls"]
+    assert call == {"id": "c1", "type": "custom", "custom": {"name": "patch", "input": "{ *** Begin"}}
+
+
 @pytest.mark.parametrize("change", [
     {"reasoning_content": "hm"}, {"reasoning": "hm"}, {"reasoning_content": "hm", "reasoning": "hm"},
     {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]},
@@ -285,8 +357,9 @@ def test_a_long_text_is_kept_in_one_piece_and_only_up_to_the_limit(monkeypatch: 
 
 @pytest.mark.parametrize("body", [[], 5, "x", None])
 def test_json_that_is_no_object_is_no_answer(body: Any) -> None:
-    with pytest.raises(c.BadUpstreamError):
-        c.Reader().take(body)
+    for reader in (c.Reader(), GeminiReader()):
+        with pytest.raises(c.BadUpstreamError):
+            reader.take(body)
 
 
 def test_answers_survive_every_wrong_type_inside() -> None:
@@ -297,6 +370,7 @@ def test_answers_survive_every_wrong_type_inside() -> None:
             {"choices": [{"index": value, "delta": {"content": "x"}}]},
             {"choices": [{"delta": value, "message": value, "finish_reason": None}], "usage": value}, chunk(tool_calls=value),
             chunk(tool_calls=[{"index": value, "id": value, "function": {"name": value, "arguments": value}}]),
+            chunk(tool_calls=[part("{}", index=0), {"index": 0, "custom": {}, "function": value}, {"custom": value}]),
             chunk(refusal=value, reasoning=value, function_call=value), {"candidates": value, "promptFeedback": value},
             {"candidates": [{"content": value, "finishReason": value}]},
             {"candidates": [{"content": {"parts": [value, {"text": value, "functionCall": value}]}}]},
