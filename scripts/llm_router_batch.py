@@ -1259,25 +1259,8 @@ def run(words: List[str], console: c.Console) -> int:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """The command line: words -> exit code. The result goes to stdout, everything else to stderr."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    console = c.Console("--json" in words)
-    try:
-        try:
-            return run(words, console)
-        except c.LLMRouterError as error:
-            return console.fail(error)
-        except KeyboardInterrupt:
-            return console.fail(c.LLMRouterError("interrupted"))
-        finally:
-            for close in reversed(console.closers):
-                close()
-    except OSError as error:
-        if sys.stdout is not None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter's last flush goes nowhere
-        if not isinstance(error, BrokenPipeError):
-            console.note(f"error: the output could not be written: {error.strerror or error}")
-        return 141 if isinstance(error, BrokenPipeError) else 1
+    """The command line: words -> exit code, as the client's."""
+    return c.main(argv, run)
 
 
 # -------------------------------------------------------------------------------------------------------------- guard

@@ -603,6 +603,8 @@ class Reader:
     finish is the finish reason, "" until it came. An error inside the answer is raised, classified.
     """
 
+    answers = "choices"  # the field of body() that holds them
+
     def __init__(self) -> None:
         self.raw = b""  # the body as it came, where it came whole
         self.finish, self.native, self.refusal, self.kept_chars = "", "", "", 0  # native: OpenRouter's upstream's finish
@@ -883,7 +885,7 @@ class Endpoint:
         if re.search(r"[^!-~]|[\\?#]", url) or not found or not found[3].strip(".") or int(found[4] or 0) > 65535:
             raise UsageError("the base URL is no URL like https://api.example.com/v1")
         self.scheme, self.host = found[1].lower(), found[3].strip("[]").lower().rstrip(".")
-        self.path = (found[5] or "").rstrip("/")
+        self.path = (found[5] or "").rstrip("/").removesuffix("/chat/completions")  # as copied from a vendor's example
         standard = {"https": 443, "http": 80}.get(self.scheme)
         if not standard or found[2]:
             raise SafetyError("base URLs are https (http on this machine), without a user name or password in them")
@@ -2899,8 +2901,8 @@ def run(words: list[str], console: Console) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line: words -> exit code (see EXIT_CODES). The result goes to stdout, everything else to stderr."""
+def main(argv: Sequence[str] | None = None, run: Callable[[list[str], Console], int] = run) -> int:
+    """The command line (`run`: or the batch's): words -> exit code. The result goes to stdout, everything else to stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console("--json" in words)
     try:

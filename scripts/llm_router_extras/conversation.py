@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 MAX_CONVERSATION_BYTES = 8_388_608
 
 
+def version_of(path: str) -> tuple[int, ...]:
+    """What tells a file from what it is after a change; () where there is none."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return ()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
 class Conversation:
     """A JSON list of messages in a file that the caller names, which may not exist yet; no other process can open it.
 
@@ -59,6 +68,7 @@ class Conversation:
             os.close(self._file)
             step = "Move it away: beside a conversation this name is its lock, which is empty."
             raise SafetyError(f"{self._lock} exists and is no lock", next_step=step)
+        self._version = version_of(self.path)
         try:
             self.messages = self._read() if os.path.lexists(self.path) else []
         except (ValueError, LLMRouterError) as error:
@@ -97,7 +107,9 @@ class Conversation:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            if os.path.exists(self.path):
+            if version_of(self.path) != self._version:  # an editor asks for no lock
+                raise OSError("it was changed meanwhile by another program")
+            if self._version:
                 os.chmod(new, os.stat(self.path).st_mode & 0o777)
             os.replace(new, self.path)
         finally:

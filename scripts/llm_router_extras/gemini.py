@@ -51,6 +51,8 @@ def openai_chunk(chunk: JSON) -> JSON:
 class GeminiReader(Reader):
     """A Reader of Gemini's answers; body() has Gemini's shape, of a stream with its first candidate alone."""
 
+    answers = "candidates"
+
     def __init__(self) -> None:
         super().__init__()
         self._answer: JSON = {}

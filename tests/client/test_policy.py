@@ -68,6 +68,7 @@ def test_back_off_is_capped_at_eight_seconds() -> None:
         ("https://api.aisa.one/v1", ("https", "api.aisa.one", 443, "/v1", False, "https://api.aisa.one/v1")),
         ("https://API.Example.:8443/v1/", ("https", "api.example", 8443, "/v1", False, "https://api.example:8443/v1")),
         ("http://127.0.0.1:8099/v1", ("http", "127.0.0.1", 8099, "/v1", True, "http://127.0.0.1:8099/v1")),
+        ("https://a.example/v1/chat/completions/", ("https", "a.example", 443, "/v1", False, "https://a.example/v1")),
         ("http://localhost", ("http", "localhost", 80, "", True, "http://localhost")),
         ("http://[::1]:80/x", ("http", "::1", 80, "/x", True, "http://[::1]/x")),
     ],
