@@ -1180,6 +1180,27 @@ def socket_classes() -> Any:
     return tcp, tls
 
 
+def reach(host: str, port: int, until: float) -> Any:
+    """A TCP connection to the first address of a host that takes one, until a time of time.monotonic(); else the OSError.
+
+    Each address has its share of the time: one that is silent, as IPv6 without a route is, leaves enough for the next.
+    """
+    from socket import SOCK_STREAM, getaddrinfo
+
+    # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
+    addresses = getaddrinfo(host.encode("ascii"), port, type=SOCK_STREAM)
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        sock = socket_classes()[0](family, kind, protocol)
+        try:
+            sock.settimeout(max((until - time.monotonic()) / (len(addresses) - number), 0.001))
+            sock.connect(address)
+            return sock
+        except OSError as error:
+            sock.close()
+            failure = error
+    raise failure
+
+
 def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
     """(host, port, user:password) of the proxy for an endpoint, by the rules of urllib; host "" for none."""
     if endpoint.scheme != "https" or endpoint.loopback:
@@ -1357,7 +1378,7 @@ class Transport:
     def dial(self, endpoint: Endpoint, proxy: tuple[str, int, str], seconds: float) -> Any:
         """A connection with its tunnel and TLS; OSError where there is none within the seconds, step by step."""
         from http.client import HTTPConnection
-        from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
+        from socket import IPPROTO_TCP, TCP_NODELAY
 
         until = time.monotonic() + seconds
         if seconds <= 0.0:
@@ -1366,10 +1387,8 @@ class Transport:
         connection.response_class, connection.idle = Response, self.idle.setdefault(endpoint.url, [])
         connection.auto_open = 0  # http.client would connect without a clock
         host, port = proxy[:2] if proxy[0] else (endpoint.host, endpoint.port)
-        # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
-        made = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
+        sock = connection.sock = reach(host, port, until)
         try:
-            sock = connection.sock = socket_classes()[0](fileno=made.detach())
             sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             sock.deadline = until
             sock.arm("the proxy")
@@ -2040,8 +2059,11 @@ class LLMRouterClient:
                 try:
                     with open(os.path.expanduser(CREDENTIALS_FILE), "rb") as file:
                         in_file = key_in_file(file.read(MAX_HEAD_BYTES))
-                except OSError:
-                    pass  # no such file
+                except FileNotFoundError:
+                    pass
+                except OSError as error:
+                    message = f"{CREDENTIALS_FILE} cannot be read: {error.strerror}"
+                    raise AuthenticationError(message, code="missing_key") from None
             environment = {name: setting(name) for name in SETTINGS}
             self._key = (self._given or choose_key(self.endpoint, environment, in_file),)
         return self._key[0]
@@ -2749,45 +2771,6 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-LOOKS = ("endpoint", "proxy", "certificates", "key", "models")  # in this order: each builds on those before it
-
-
-def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
-    """The checks of `doctor`, in the order of LOOKS; raises at the first that fails."""
-    yield client.base_url
-    host, port, _ = proxy_for(client.endpoint)
-    yield f"{host}:{port} by CONNECT" if host else "none"
-    yield args.ca_file or os.getenv("SSL_CERT_FILE") or "the system's"
-    key, path = client.key(), os.path.expanduser(CREDENTIALS_FILE)
-    loose = key and key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(path).st_mode & 0o077
-    found = f"{key!r} from {key.source}" if key else "none needed on this machine"
-    yield found + (", which others can read: chmod 600 it" if loose else "")
-    listed, usual = client.list_models(), setting("LLM_ROUTER_MODEL")
-    if listed.source != "live":
-        raise NetworkError(f"the live list cannot be had: {listed.reason}")
-    known = not usual or any(usual == model["id"] for model in listed)
-    yield f"{len(listed)} listed" + ("" if known else f"; not {usual}, LLM_ROUTER_MODEL: another may answer to its name")
-
-
-def run_doctor(args: argparse.Namespace, console: Console) -> int:
-    client = open_client(args, console)
-    if is_dry(args, console, client, {}):
-        return 0
-    checks: Turns = []
-    failed: LLMRouterError | None = None
-    try:
-        for name, detail in zip(LOOKS, looks(client, args)):
-            checks.append({"name": name, "ok": True, "detail": detail, "next_step": None})
-    except LLMRouterError as error:
-        failed = error
-        checks.append({"name": LOOKS[len(checks)], "ok": False, "detail": error.message, "next_step": error.next_step})
-    text = "".join(f"{'ok  ' if c['ok'] else 'FAIL'} {c['name']}: {c['detail']}\n" for c in checks)
-    console.show({"checks": checks}, clean(text), failed.to_dict() if failed else None)
-    if failed:
-        console.note(f"next: {failed.next_step}")
-    return failed.exit_code if failed else 0
-
-
 class Command:
     """What one word of the command line does: its line in --help, its sections of OPTIONS, what runs it, and two examples.
 
@@ -2814,7 +2797,7 @@ COMMANDS = {
                        '--demo --models demo,demo-reasoning --message "Hi"'),
     "route": Command("show which model would be chosen, and why; sends nothing", (), "routing",
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
-    "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
+    "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), "doctor", "", "--json"),
     "cache": Command("show or clear the cache of --cache", (), "cache", "stats", "clear --json"),
     "usage": Command("sum up the usage log", (), "usage", "--by model --since 7d", "--by day --csv"),
     "prices": Command("show or import prices of models", (), "prices", "list", "import model_prices.json --search gpt"),

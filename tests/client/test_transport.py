@@ -335,6 +335,28 @@ def test_a_refused_connection_is_retryable_and_says_where() -> None:
     assert not any(attempt["maybe_billed"] for attempt in caught.value.attempts)
 
 
+def test_an_address_that_is_silent_leaves_time_for_the_next(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = serve(http(completion()))
+    shares: List[float] = []
+    tcp = c.socket_classes()[0]
+
+    def connect(sock: Any, address: Any) -> None:
+        if address[0] != "127.0.0.1":
+            shares.append(sock.gettimeout())
+            raise TimeoutError
+        socket.socket.connect(sock, address)
+
+    here = socket.getaddrinfo("127.0.0.1", int(server.base_url.split(":")[2].split("/")[0]), type=socket.SOCK_STREAM)
+    silent = [(*each[:4], ("192.0.2.1", 9)) for each in here]
+    monkeypatch.setattr(tcp, "connect", connect, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*silent, *here])
+    assert client(server, connect_timeout_s=30).chat("m", ASK).text == "hello"
+    assert len(shares) == 1 and 14 < shares[0] <= 15
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: silent)
+    with pytest.raises(c.RequestTimeout):
+        client(server, max_retries=0).chat("m", ASK)
+
+
 NO_SOCKETS = """
 import socket
 
