@@ -2654,6 +2654,8 @@ def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespa
 def show_answer(answer: Answer, args: argparse.Namespace, console: Console, output: str, asked: Sequence[JSON] = ()) -> int:
     """Add a whole answer to its conversation, print it in the requested form; the exit code."""
     error, cut = None, "the answer was cut at the token limit" if answer.finish_reason == "length" else ""
+    if len(dicts(answer.get("choices"))) > 1 and not args.raw:
+        answer.warnings.append("only the first choice is shown; --raw shows all")
     try:
         if cut and (args.strict or args.talk):
             raise IncompleteError(cut + "; it was not added to the conversation" * bool(args.talk), code="length")

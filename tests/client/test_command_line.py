@@ -299,6 +299,18 @@ USAGE = {  # what is typed -> what the error says
 }
 
 
+@pytest.mark.parametrize("words,said", [((), 1), (("--raw",), 0), (("--json",), 1)])
+def test_a_choice_that_is_not_shown_is_a_warning(words: Any, said: int, capfdbinary: Any) -> None:
+    reader = c.Reader()
+    for index in (0, 1):
+        reader.take({"choices": [{"index": index, "delta": {"content": "x"}, "finish_reason": "stop"}]})
+    args = c.parser_of("chat").parse(["-m", "a", "--message", "x", *words])
+    assert c.show_answer(c.Answer(reader), args, c.Console("--json" in words), "") == 0
+    shown = capfdbinary.readouterr()
+    assert shown.err.count(b"only the first choice is shown; --raw shows all") == said
+    assert shown.out.count(b"only the first choice is shown") == ("--json" in words)
+
+
 @pytest.mark.parametrize("command,field,value", [
     ("chat", "self", 1), ("chat", "deadline_s", "x"), ("chat", "cache_ttl_s", 5), ("chat", "fallback", ["a"]),
     ("chat", "offline", True), ("compare", "models", ["a"]), ("compare", "system", "x"), ("compare", "max_workers", 1),
