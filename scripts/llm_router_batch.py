@@ -115,7 +115,7 @@ def object_in(raw: bytes) -> JSON:
     except ValueError as error:
         raise c.UsageError(f"is not JSON: {c.one_line(error, 80)}") from None
     if not isinstance(value, dict):
-        raise c.UsageError("is JSON, but no object")
+        raise c.UsageError("is JSON, but not an object")
     unknown = [name for name in value if name not in LINE_FIELDS]
     if unknown:
         raise c.UsageError(f"has an unknown field {unknown[0][:40]!r}; {c.near(unknown[0], LINE_FIELDS)}".rstrip("; "))
@@ -126,7 +126,7 @@ def id_in(value: JSON, number: int) -> Any:
     """A line's id; without one "line-NUMBER"."""
     found = value.get("id", value.get("custom_id", f"line-{number}"))
     if isinstance(found, bool) or not isinstance(found, (str, int)) or not 0 < len(str(found)) <= 512:
-        raise c.UsageError("has an id that is no text of 1 to 512 characters and no whole number")
+        raise c.UsageError("has an id that is neither a text of 1 to 512 characters nor a whole number")
     return found
 
 
@@ -138,7 +138,7 @@ def request_in(value: JSON, base: JSON) -> JSON:
     """
     body, text = value.get("body", {}), value.get("message")
     if not isinstance(body, dict):
-        raise c.UsageError("has a body that is no object")
+        raise c.UsageError("has a body that is not an object")
     if any(name in body for name in c.NOT_IN_BODY):
         raise c.UsageError(f"has one of {', '.join(c.NOT_IN_BODY)} in its body; those cannot be fields of a request")
     if "url" in value and not str(value["url"]).endswith("/chat/completions"):
@@ -147,7 +147,7 @@ def request_in(value: JSON, base: JSON) -> JSON:
     turns = c.check_messages(turns) if turns is not None else []
     if text is not None:
         if not isinstance(text, str) or not text.strip():
-            raise c.UsageError("has a message that is no text, or empty")
+            raise c.UsageError("has a message that is not a text, or is empty")
         turns.append({"role": "user", "content": text})
     if all(turn["role"] == "system" for turn in turns):
         raise c.UsageError("has nothing to ask: give it a message, messages or a body with messages")
@@ -355,7 +355,7 @@ class Output:
                 record = self._record(raw)
                 if record is None and (whole or not self._is_ours(raw)):
                     step = "Name another --output, or take that line out."
-                    raise c.UsageError(f"{self.path}: line {number} is no answer of this command", next_step=step)
+                    raise c.UsageError(f"{self.path}: line {number} is not an answer of this command", next_step=step)
                 if record is None:
                     self.torn = len(raw)
                     if self._repair:
@@ -421,7 +421,9 @@ class Output:
         os.fsync(self.file)
         self._synced_at, self._dirty = now, False
         if not os.path.exists(self.path) or not os.path.samestat(os.fstat(self.file), os.stat(self.path)):
-            raise c.SafetyError(f"{self.path} was moved or replaced meanwhile", next_step="The answers are in the file moved.")
+            raise c.SafetyError(
+                f"{self.path} was moved or replaced meanwhile", next_step="The answers are in the file that was moved."
+            )
 
     def settle(self, ordered: bool) -> None:
         """Take superseded records out, and with `ordered` bring the rest into the input's order: a new file, moved here."""
@@ -603,7 +605,7 @@ class Job:
                 told_s = error.retry_after_s
                 if error.code in LIMITED or (error.status == 503 and told_s is not None):
                     if not self.gate.limited(asked_at, told_s):  # before leave(), which lets the next one in
-                        error.next_step = "Start the same command again later: it goes on where it stopped."
+                        error.next_step = "Start the same command again later: it continues where it stopped."
                         self.stop(error)
                     continue
             finally:
@@ -811,7 +813,7 @@ def tasks_of(file: IO[bytes], base: JSON, survey: Survey, run: str) -> Iterator[
     for number, raw in numbered(file):
         now = os.fstat(file.fileno())
         if (now.st_size, now.st_mtime_ns) != (begun.st_size, begun.st_mtime_ns):
-            raise c.UsageError("the input was changed while it was read", next_step="Start again: what is done is kept.")
+            raise c.UsageError("the input was changed while it was read", next_step="Start again: finished lines are kept.")
         if number < len(survey.wanted) and survey.wanted[number]:
             line = line_of(number, raw, base)
             row = ledger.row(line.key)
@@ -928,7 +930,7 @@ def told_bad(survey: Survey, path: str) -> List[str]:
 def finish_run(run: Run, job: Job, args: Namespace, console: c.Console) -> int:
     """The end of a run that could write: order, summary, exit code."""
     if job.interrupted:
-        error: Optional[c.LLMRouterError] = c.LLMRouterError("interrupted", next_step="Run it again: it goes on from here.")
+        error: Optional[c.LLMRouterError] = c.LLMRouterError("interrupted", next_step="Run it again: it continues from here.")
     else:
         error = job.error
         run.output.settle(bool(args.ordered))
@@ -936,7 +938,7 @@ def finish_run(run: Run, job: Job, args: Namespace, console: c.Console) -> int:
     for name, count in result["failures"].items():
         console.note(f"{count} failed with {name}; next: {c.ERRORS[name][1]}")
     if result["failed"]:
-        console.note("failed lines carry their error; ask them again with --retry-failed")
+        console.note("failed lines carry their error; send them again with --retry-failed")
     if result["bad_lines"]:
         console.note(f"bad lines that were not sent: {result['bad_lines']}; correct them and start again")
     if error is not None:
@@ -992,7 +994,7 @@ def run_run(args: Namespace, console: c.Console) -> int:
             raise
         except OSError as error:
             console.note(f"error: {path} could not be written: {error.strerror or error}; what was written before is kept")
-            console.note("next: Make room, then start the same command again: it goes on where it stopped.")
+            console.note("next: Make room, then start the same command again: it continues where it stopped.")
             return 1
 
 
@@ -1145,7 +1147,7 @@ def run_evaluate(args: Namespace, console: c.Console) -> int:
     if not models or len(set(models)) < len(models) or len(models) > c.MAX_COMPARE_MODELS:
         raise c.UsageError(f"name 1 to {c.MAX_COMPARE_MODELS} models, each once", next_step="Name them with --models A,B.")
     if bool(args.json) + bool(args.csv) + bool(args.markdown) > 1:
-        raise c.UsageError("--json, --csv and --markdown exclude each other")
+        raise c.UsageError("--json, --csv and --markdown cannot be combined")
     args.model, args.stream = models[0], True
     base, repeat = base_of(args), 1 if args.repeat is None else args.repeat
     client = c.open_client(args, console)
@@ -1155,7 +1157,7 @@ def run_evaluate(args: Namespace, console: c.Console) -> int:
         for text in told_bad(survey, args.input):
             console.note(text)
         if survey.first is None:
-            raise c.UsageError(f"{args.input} has no line to ask", next_step='Each line is like {"message": "Hello"}.')
+            raise c.UsageError(f"{args.input} has no lines to send", next_step='Each line is like {"message": "Hello"}.')
         if args.dry_run:
             requests = [client.preview(**{**survey.first.request, "model": model}, stream=True) for model in models]
             console.out(c.dump_json({"questions": survey.total * len(models) * repeat, "first": requests}, indent=2))
@@ -1207,7 +1209,7 @@ def add_evaluate(parser: c.Parser) -> None:
 
 # name -> (what it does, its options, what runs it, two examples)
 COMMANDS: Dict[str, Tuple[str, Callable[[c.Parser], None], Callable[[Namespace, c.Console], int], Tuple[str, str]]] = {
-    "run": ("ask every line of a file, resumable", add_run, run_run,
+    "run": ("send every line of a file to a model, resumable", add_run, run_run,
             ("--demo --input prompts.jsonl --output answers.jsonl",
              "-m gpt-5.4 --input prompts.jsonl --output answers.jsonl --retry-failed")),
     "evaluate": ("measure models on the lines of a file", add_evaluate, run_evaluate,

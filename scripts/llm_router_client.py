@@ -124,7 +124,7 @@ ERRORS = {
     "key_malformed": (3, "Set the key again: printable ASCII without spaces."),
     "key_refused": (3, "Check that the key belongs to this endpoint and may use this model; see `doctor`."),
     "no_credit": (4, "Add credit, or have quota or budget raised; waiting helps only if the message says until when."),
-    "model_not_found": (5, "See `models --search` for the names this endpoint knows; check --base-url."),
+    "model_not_found": (5, "See `models --search` for the names that this endpoint lists; check --base-url."),
     "rate_limited": (6, "Wait for retry_after_s, or add --fallback with other models."),
     "overloaded": (6, "Try again later, or add --fallback with other models."),
     "server_error": (6, "Try again later, or add --fallback with other models."),
@@ -225,7 +225,7 @@ class SafetyError(LLMRouterError, code="refused_locally"):
 
 
 class BadUpstreamError(LLMRouterError, code="bad_upstream", billed=True):
-    """What arrived is no answer: no JSON, a redirect, over a limit (bad_upstream), or without content (empty_answer)."""
+    """What arrived is not an answer: not JSON, a redirect, over a limit (bad_upstream), or without content (empty_answer)."""
 
 
 class IncompleteError(LLMRouterError, code="stream_cut", billed=True):
@@ -354,7 +354,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def dump_json(value: Any, indent: int | None = None) -> str:
-    """JSON and a line end; characters that could steer a terminal are escaped, every script's letters stay."""
+    """JSON and a line end; characters that could control a terminal are escaped, every script's letters stay."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
     if text.isascii() and "\x7f" not in text:
         return text
@@ -362,7 +362,7 @@ def dump_json(value: Any, indent: int | None = None) -> str:
 
 
 def encode_body(body: JSON) -> bytes:
-    """The request's JSON. UsageError for NaN, infinity and what is no JSON; SafetyError over MAX_BODY_BYTES."""
+    """The request's JSON. UsageError for NaN, infinity and what is not JSON; SafetyError over MAX_BODY_BYTES."""
     try:
         data = json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
@@ -450,14 +450,14 @@ def image_type(data: bytes) -> str:
 def data_url(data: bytes, name: str) -> str:
     """Image bytes -> data URL. SafetyError for anything but an image, or too many bytes."""
     if not image_type(data):
-        raise SafetyError(f"{name} is no PNG, JPEG, GIF or WebP image by its first bytes")
+        raise SafetyError(f"{name} is not a PNG, JPEG, GIF or WebP image by its first bytes")
     if len(data) > MAX_IMAGE_BYTES:
         raise SafetyError(f"{name} has {len(data)} bytes, over the limit of {MAX_IMAGE_BYTES}")
     return f"data:{image_type(data)};base64,{binascii.b2a_base64(data, newline=False).decode('ascii')}"
 
 
 def parsed_arguments(raw: str) -> Any:
-    """A tool call's arguments as an object: {} where there are none, None where they are no JSON (cut) or no object."""
+    """A tool call's arguments as an object: {} without any, None if they are not JSON (cut) or not an object."""
     try:
         value = parse_json(raw) if raw.strip() else {}
     except ValueError:
@@ -569,7 +569,7 @@ def code_of(status: int, said: JSON) -> str:
 
 
 # What OpenAI says of such models: "This model is only supported in v1/responses and not in v1/chat/completions."
-RESPONSES_STEP = "This client does not speak /v1/responses: name another model, or ask through the gateway, which converts."
+RESPONSES_STEP = "This client does not speak /v1/responses: name another model, or use the gateway, which converts."
 
 
 def error_of(code: str, message: str, next_step: str = "", **facts: Any) -> LLMRouterError:
@@ -615,7 +615,7 @@ class Reader:
 
     def take(self, chunk: Any) -> Turns:
         if not isinstance(chunk, dict):
-            raise BadUpstreamError("the answer is JSON, but no object")
+            raise BadUpstreamError("the answer is JSON, but not an object")
         self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object"))
         choices = dicts(chunk.get("choices"))
         places = chunk, as_dict(chunk.get("x_groq")), *choices  # where Groq and Moonshot have the usage of a stream
@@ -834,13 +834,13 @@ def judge(reader: Reader, ended: bool) -> None:
             raise inner_error(body)
         why = f"; it says: {said['message']}" if said["message"] else ""
         if not reader.choices:
-            raise BadUpstreamError(f"the answer is empty: it holds no choices{why}")
+            raise BadUpstreamError(f"the answer is empty: it contains no choices{why}")
         if not ended:
             raise IncompleteError("the answer ended without a finish reason or [DONE]")
     text, calls = reader.text(), reader.tool_calls()
     for word in (*reader.finishes(), "" if text or calls else reader.native):
         if word.lower() in UNFINISHED:
-            message = f"the server says itself that it did not finish (finish reason {one_line(word, 40)})"
+            message = f"the server itself reports that it did not finish (finish reason {one_line(word, 40)})"
             raise IncompleteError(message, retryable=not (text or calls))
     if reader.refusal or reader.finish == "content_filter":
         raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}")
@@ -883,16 +883,16 @@ class Endpoint:
         like = r"(\w+)://([^/]*@)?(\[[\da-fA-F:.]*:[\da-fA-F:.]*\]|[^/:@\[\]]+)(?::(\d{0,5}))?(/.*)?"
         found = re.fullmatch(like, url)
         if re.search(r"[^!-~]|[\\?#]", url) or not found or not found[3].strip(".") or int(found[4] or 0) > 65535:
-            raise UsageError("the base URL is no URL like https://api.example.com/v1")
+            raise UsageError("the base URL is not a URL like https://api.example.com/v1")
         self.scheme, self.host = found[1].lower(), found[3].strip("[]").lower().rstrip(".")
         self.path = (found[5] or "").rstrip("/").removesuffix("/chat/completions")  # as copied from a vendor's example
         standard = {"https": 443, "http": 80}.get(self.scheme)
         if not standard or found[2]:
-            raise SafetyError("base URLs are https (http on this machine), without a user name or password in them")
+            raise SafetyError("base URLs use https (http only on this machine) and contain no user name or password")
         # Other spellings of 127.0.0.1, and names that start like it, are not this machine.
         self.loopback = bool(re.fullmatch(r"127(\.([01]?\d?\d|2[0-4]\d|25[0-5])){3}|localhost|::1", self.host))
         if self.scheme == "http" and not self.loopback:
-            raise SafetyError(f"plain http to {self.host} would show key and prompt on the way; use https")
+            raise SafetyError(f"plain http to {self.host} would expose key and prompt on the way; use https")
         self.port = int(found[4] or 0) or standard
         name = f"[{self.host}]" if ":" in self.host else self.host
         self.address = f"{name}:{self.port}"
@@ -908,7 +908,7 @@ class Secret:
     def __init__(self, value: str, source: str) -> None:
         self.value, self.source = value.strip(), source
         if not self.value.isascii() or not self.value.isprintable() or " " in self.value or len(self.value) > 4096:
-            raise AuthenticationError(f"the key from {source} holds characters that no key has", code="key_malformed")
+            raise AuthenticationError(f"the key from {source} contains characters that a key cannot have", code="key_malformed")
         forms = (self.value, binascii.b2a_base64(self.value.encode()).decode().rstrip("=\n"))
         self.forms = [form for form in forms if len(form) > 3]
 
@@ -976,7 +976,7 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
         if not usable or name.lower() in OWN_HEADERS:
             raise UsageError(f"{name[:40]!r} cannot be set as a header", next_step="The client sets its own.")
         if not isinstance(value, str) or not re.fullmatch(r"[\t -~\x80-\xff]*", value):
-            raise UsageError(f"the value of header {name} holds characters that no header has")
+            raise UsageError(f"the value of header {name} contains characters that a header cannot have")
     return dict(headers)
 
 
@@ -1043,16 +1043,16 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
         before = headers.get(name.lower())
         headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
     if not found or not sound:
-        raise BadUpstreamError("what answers there is no HTTP/1.1 server")
+        raise BadUpstreamError("the server there does not speak HTTP/1.1")
     return int(found[1]), headers
 
 
 class Response:
-    """What http.client's HTTPConnection takes its responses to be: status, headers (names in lower case), body by pieces().
+    """A response of http.client's HTTPConnection: status, headers (names in lower case), body by pieces().
 
-    In place of http.client's own, which takes a body that is shorter than its length for a whole one, reads what is no chunk
-    as one, counts headers, and knows one of the 1xx. close(), once: hangs up, unless the body was read to its end; then the
-    connection is kept for another call.
+    It replaces http.client's own class, which accepts a body shorter than its length as whole, reads broken chunks, limits
+    the number of headers, and knows only one 1xx status. close(), once: disconnects, unless the body was read to its end;
+    then the connection is kept for another call.
     """
 
     connection: Any = None  # with `idle`, the list that it is kept in; set once the head is there
@@ -1125,7 +1125,7 @@ class Response:
                 yield from self._exactly(size)
                 for _ in self._lines("the answer"):  # nothing after a chunk; trailers after the last
                     if size:
-                        raise BadUpstreamError("a chunk does not end where it said")
+                        raise BadUpstreamError("a chunk does not end where its size says")
         elif length is not None:
             yield from self._exactly(self._length(length, 10))
         else:
@@ -1250,7 +1250,7 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
         return RequestTimeout(f"no connection to {where} within {max(seconds, 0):g} s", retryable=True, next_step=step)
     if name == "SSLCertVerificationError":
         why = one_line(getattr(error, "verify_message", error), 120)
-        step = "Behind a company proxy give its CA with --ca-file or SSL_CERT_FILE; else the address is wrong."
+        step = "Behind a company proxy, name its CA with --ca-file or SSL_CERT_FILE; otherwise the address is wrong."
         return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
     try:
         if name == "gaierror":
@@ -1264,9 +1264,9 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
 
 
 class Transport:
-    """HTTP/1.1 by urllib.request, and this machine's clock and rng: all I/O. Tests replace it by a fake.
+    """HTTP/1.1 by urllib.request, and this machine's clock and rng: all I/O. Tests replace it with a fake.
 
-    It is the one handler of an OpenerDirector, which so knows no redirects and takes every status as it comes. Connections
+    It is the only handler of an OpenerDirector, which so follows no redirects and returns every status as it is. Connections
     are kept alive; new ones go through the proxy and TLS.
     """
 
@@ -1433,7 +1433,7 @@ def check_inside(path: Any, real: str, allow_paths: Sequence[str]) -> None:
     """SafetyError unless a path, resolved as `real`, lies in the working directory or one of allow_paths."""
     roots = tuple(os.path.join(os.path.realpath(root), "") for root in (os.getcwd(), *allow_paths))
     if not os.path.join(real, "").startswith(roots):
-        raise SafetyError(f"{path} is outside the working directory", next_step="Name its directory with --allow-path.")
+        raise SafetyError(f"{path} is outside the working directory", next_step="Allow its directory with --allow-path.")
 
 
 def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere: bool = False) -> bytes:
@@ -1475,7 +1475,7 @@ def config_file() -> str:
 def extra(module: str, needed_by: str = "") -> Any:
     """extra("cache", "--cache"): the module llm_router_extras.cache, imported at its first use.
 
-    Where the folder is not beside this file it is a UsageError that says what needs it; without needed_by, None.
+    If the folder is not beside this file: a UsageError that names what needs it, or None without needed_by.
     """
     from importlib import import_module
 
@@ -1610,7 +1610,7 @@ class Call:
     Iterate for pieces of text, or over events(): {"type": "text" | "reasoning", "text"}, {"type": "tool_call", "index",
     "id", "name", "arguments"} (a fragment), {"type": "finish", "reason"}, {"type": "usage", "usage"}. At the end .response
     is the whole Answer; after an error, error.response holds what had come. The request is sent with the first step;
-    close(), or leaving a `with` block, hangs up.
+    close(), or leaving a `with` block, disconnects.
 
     Events pass five generators: _run (the call) <- _models (fallback) <- _attempts (retries) <- _response (nothing is handed
     over before the first output) <- _events (of the bytes). Collaborators of llm_router_extras see each attempt.
@@ -1713,7 +1713,7 @@ class Call:
             except LLMRouterError as error:
                 if not following or self.handed_over or error.code not in FALLBACK_CODES or self.left_s() <= 0.0:
                     raise
-                self.warnings.append(f"{model} failed ({error.code}); asked {following}")
+                self.warnings.append(f"{model} failed ({error.code}); tried {following} next")
 
     def _attempts(self, model: str) -> Iterator[JSON]:
         """The same model again where its error allows it: after a wait, or at once with another body."""
@@ -1787,14 +1787,14 @@ class Call:
         self.last = attempt.answer = self.dressed(Answer(reader, attempt.model))
         self._after(attempt)
         if reader.broken_calls():
-            self.warnings.append("the arguments of a tool call are no JSON object")
+            self.warnings.append("the arguments of a tool call are not a JSON object")
         unmet = extra("unmet") if PRESCRIBING & attempt.body.keys() else None
         self.warnings += unmet.warnings(attempt.body, reader) if unmet else []
         chosen = "x-llm-router-model" in getattr(attempt.response, "headers", {})  # a group of our gateway's, not a surprise
         naming = None if chosen or attempt.model.lower() in self.last.model.lower() else extra("naming")
         if naming and naming.other_model(attempt.model, self.last.model):
             self.model_used = self.last.model_used = one_line(self.last.model, 100)
-            self.warnings.append(f"{attempt.model} was asked for, and the endpoint says that {self.model_used} answered")
+            self.warnings.append(f"{attempt.model} was requested, and the endpoint says that {self.model_used} answered")
 
     def _events(self, attempt: Attempt) -> Iterator[JSON]:
         """The events of one response, a stream or JSON: the content decides which. Closing it disconnects."""
@@ -1889,9 +1889,9 @@ class LLMRouterClient:
     deadline_s   600, one call with all its attempts; connect_timeout_s 10; progress_timeout_s 60 between data events;
                  first_event_timeout_s 120 for streams (a plain answer comes whole: bounded only where this is given)
     max_retries  2 more requests for each model; retry_timeouts also after a read timeout, which may bill twice
-    lenient_end  accept a stream that just ends, for servers that never say so
+    lenient_end  accept a stream that ends without an end mark
     allow_paths  directories, besides the working one, from which a str path may be uploaded
-    cache_ttl_s  whole answers are kept, and up to this age given again; each call takes it, too
+    cache_ttl_s  keep whole answers and reuse them up to this age; each call takes it, too
     max_cost_usd for all calls together; the configuration must have the price of each model
     usage_log    record each call without its text; None: as LLM_ROUTER_USAGE_LOG says. session: a name for it there
 
@@ -1943,10 +1943,10 @@ class LLMRouterClient:
     ) -> Any:  # fmt: skip
         """Send and wait: messages [{"role", "content"}] -> Answer, the API's JSON with attributes; stream=True -> Call.
 
-        `fallback` names the models tried next where this one is limited, failing, unknown, out of credit, filtered or
-        empty. Without a model LLM_ROUTER_MODEL counts, else "auto": see route() for this, `task` and `prefer`. Where
-        response_format has a schema, the answer is checked, corrected once, and .data; else it is a BadUpstreamError.
-        The other arguments travel in the request's body: those in PARAMETERS where they are not None, any other as it is.
+        `fallback` names the models to try next if this one is limited, failing, unknown, out of credit, filtered or empty.
+        Without a model it is LLM_ROUTER_MODEL, else "auto": see route() for this, `task` and `prefer`. If response_format
+        has a schema, the answer is checked, corrected once, and parsed as .data; a second misfit is a BadUpstreamError.
+        The other arguments go into the request's body: those in PARAMETERS if they are not None, any other as it is.
         """
         body = {name: value for name, value in body.items() if value is not None or name not in PARAMETERS}
         call = self._chat_call(model, messages, body, fallback, stream, deadline_s)
@@ -2016,7 +2016,7 @@ class LLMRouterClient:
         body = as_dict(call.listed)
         listed = call.listed if isinstance(call.listed, list) else body.get("data", body.get("models"))
         if not isinstance(listed, list):
-            raise BadUpstreamError("there is no list of models in the answer")
+            raise BadUpstreamError("the answer contains no list of models")
         return ModelList(dicts(listed))
 
     def generate_content(self, model: str, contents: str | Sequence[JSON], **options: Any) -> Any:
@@ -2131,7 +2131,7 @@ class LLMRouterClient:
             deadline_s=deadline_s, stream=stream, added=added, choice=choice,
         )  # fmt: skip
         if named is None and model == DEFAULT_MODEL != setting("LLM_ROUTER_MODEL"):
-            call.warnings.append(f"no model was named, so {model} was taken; --model or LLM_ROUTER_MODEL names one")
+            call.warnings.append(f"no model was named, so {model} was used; name another with --model or LLM_ROUTER_MODEL")
         return call
 
 
@@ -2255,7 +2255,7 @@ def near(word: str, known: Sequence[str]) -> str:
 class Parser(argparse.ArgumentParser):
     """The options of one command. Its errors are UsageErrors that name the nearest option.
 
-    Long options count in full only. A value may begin with a dash: --message -hello.
+    Long options must be written in full. A value may begin with a dash: --message -hello.
     """
 
     def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
@@ -2277,7 +2277,7 @@ class Parser(argparse.ArgumentParser):
 
     def unknown(self, word: str) -> UsageError:
         if word.startswith(("--api-key", "--key", "--token")):
-            return UsageError("no option takes a key, as process lists show it", next_step=ERRORS["missing_key"][1])
+            return UsageError("no option takes a key, since process lists would show it", next_step=ERRORS["missing_key"][1])
         choice = " or ".join(f"`{self.command} {each}`" for each in self.words)
         hint = near(word, list(self.options)) if word[:1] == "-" else choice and f"Write {choice}. "
         return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
@@ -2335,7 +2335,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Sanitizer:
-    """Model text that cannot steer a terminal: control characters and bidi overrides are dropped.
+    """Model text that cannot control a terminal: control characters and bidi overrides are dropped.
 
     feed() takes pieces cut anywhere; close() gives what was held back. Line feeds, tabs, joiners and every script's letters
     stay. With llm_router_extras whole escape sequences go; without it their printable rest is text.
@@ -2414,7 +2414,7 @@ class Console:
         self.model = ""  # the requested model, once it is known
         self.hide: Callable[[str], str] = lambda text: text
         self.closers: list[Callable[[], None]] = []
-        self.waiting: Any = None  # the sign on a terminal that an answer is waited for
+        self.waiting: Any = None  # shown on a terminal while waiting for an answer
 
     def show_wait(self, what: str) -> None:
         """Show a waiting line on a terminal until the first output."""
@@ -2563,7 +2563,7 @@ def stop_on_sigterm() -> None:
 
 
 def headers_of(lines: Sequence[str]) -> dict[str, str]:
-    """headers_of(["X-Team: blue"]) -> {"X-Team": "blue"}; UsageError for what is none, without its text: it may be a secret."""
+    """headers_of(["X-Team: blue"]) -> {"X-Team": "blue"}; UsageError for all else, without its text: it may be a secret."""
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = (part.strip() for part in line.partition(":"))
@@ -2578,7 +2578,7 @@ def headers_of(lines: Sequence[str]) -> dict[str, str]:
 
 
 def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
-    """The client that the endpoint flags describe; with --demo, the mock server runs until the command ends."""
+    """The client that the endpoint options describe; with --demo, the mock server runs until the command ends."""
     stop_on_sigterm()
     headers = headers_of(args.header or ())
     if args.demo:
@@ -2690,7 +2690,7 @@ def show_answer(answer: Answer, args: argparse.Namespace, console: Console, outp
 
 def run_chat(args: argparse.Namespace, console: Console) -> int:
     if args.raw and (args.stream or args.json or args.output):
-        raise UsageError("--raw goes without --stream, --json and --output")
+        raise UsageError("--raw cannot be combined with --stream, --json or --output")
     output = extra("output", "--output").check_output(args) if args.output else ""
     if args.go_on or args.append or args.new:
         extra("conversation", "--append" if args.append else "--continue").open_for(args, console)

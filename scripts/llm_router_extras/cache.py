@@ -116,7 +116,7 @@ class AnswerCache(Collaborator):
 
     @staticmethod
     def _warn(attempt: Attempt) -> None:
-        attempt.call.warnings.append("the answer in the cache was damaged, and is requested again")
+        attempt.call.warnings.append("the cached answer was damaged and is requested again")
 
     def after(self, attempt: Attempt) -> None:
         answer = attempt.answer
@@ -137,7 +137,7 @@ class AnswerCache(Collaborator):
 
 def add_arguments(parser: Any) -> None:
     """Options of the command `cache`, for an argparse parser."""
-    parser.words = {"stats": "how much the cache holds", "clear": "take every answer out"}
+    parser.words = {"stats": "how much the cache holds", "clear": "remove all answers"}
     parser.add_argument("action", nargs="?", choices=parser.words, help="; ".join(map(": ".join, parser.words.items())))
     parser.add_argument("--json", action="store_true", help="one JSON object")
 

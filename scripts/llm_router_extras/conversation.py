@@ -66,15 +66,15 @@ class Conversation:
             raise SafetyError(f"{path} is in use by another process", next_step="Wait for it to end, or name another file.")
         if os.fstat(self._file).st_size:
             os.close(self._file)
-            step = "Move it away: beside a conversation this name is its lock, which is empty."
-            raise SafetyError(f"{self._lock} exists and is no lock", next_step=step)
+            step = "Move it away: this name is reserved for the lock of the conversation, an empty file."
+            raise SafetyError(f"{self._lock} exists and is not a lock", next_step=step)
         self._version = version_of(self.path)
         try:
             self.messages = self._read() if os.path.lexists(self.path) else []
         except (ValueError, LLMRouterError) as error:
             self.close()
             known = isinstance(error, SafetyError)
-            raise error if known else UsageError(f"{path} is no conversation: {one_line(error, 100)}") from None
+            raise error if known else UsageError(f"{path} is not a conversation: {one_line(error, 100)}") from None
 
     def _read(self) -> Turns:
         turns = parse_json(read_upload(self.path, MAX_CONVERSATION_BYTES, anywhere=True).decode("utf-8-sig"))
@@ -138,20 +138,20 @@ def own_conversation() -> Path:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         why, step = error.strerror or error, "Set XDG_STATE_HOME to a folder that you can write to."
-        raise UsageError(f"{path.parent}, where --continue keeps its file, cannot be made: {why}", next_step=step) from None
+        raise UsageError(f"{path.parent}, where --continue keeps its file, cannot be created: {why}", next_step=step) from None
     return path
 
 
 def check_new(args: Any) -> None:
     """UsageError for --new without the conversation that it begins anew."""
     if args.new and not args.go_on:
-        raise UsageError("--new goes with --continue", next_step="Add --continue, or leave --new out.")
+        raise UsageError("--new goes with --continue", next_step="Add --continue, or leave out --new.")
 
 
 def open_for(args: Any, console: Console) -> None:
     """Open the conversation of --continue, the user's own, or of --append; it is the command's until that ends."""
     if args.go_on and (args.messages is not None or args.messages_file or args.append):
-        raise UsageError("--continue has a file of its own", next_step="Leave --messages, --messages-file and --append out.")
+        raise UsageError("--continue has a file of its own", next_step="Leave out --messages, --messages-file and --append.")
     check_new(args)
     if args.append and (args.messages is not None or not args.messages_file):
         raise UsageError("--append adds to a file", next_step="Name it with --messages-file; it may not exist yet.")

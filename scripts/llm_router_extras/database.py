@@ -68,7 +68,7 @@ def in_file(path: str, sql: str, *values: Any) -> list[Any]:
             for end in ("-wal", "-shm", ""):  # what belongs to the damaged file must not be taken for the new one's
                 if os.path.exists(path + end):
                     os.replace(path + end, aside + end)
-            why += f"; it was moved to {aside}, and a new one is begun"
+            why += f"; it was moved to {aside}, and a new one was created"
         raise OSError(why) from None
     finally:
         if db is not None:

@@ -36,7 +36,7 @@ def looks(client: LLMRouterClient, args: Any) -> Iterator[str]:
     yield found + (", which others can read: chmod 600 it" if loose else "")
     listed, usual = client.list_models(), setting("LLM_ROUTER_MODEL")
     if listed.source != "live":
-        raise NetworkError(f"the live list cannot be had: {listed.reason}")
+        raise NetworkError(f"the live list is not available: {listed.reason}")
     known = not usual or any(usual == model["id"] for model in listed)
     yield f"{len(listed)} listed" + ("" if known else f"; not {usual}, LLM_ROUTER_MODEL: another may answer to its name")
 

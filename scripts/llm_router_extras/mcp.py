@@ -59,12 +59,12 @@ TEXT: JSON = {"type": "string"}
 NAMES: JSON = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
 COMMON: JSON = {
     "system": {**TEXT, "description": "Instruction before all turns."},
-    "max_tokens": {"type": "integer", "minimum": 1, "description": "Most tokens of the answer."},
+    "max_tokens": {"type": "integer", "minimum": 1, "description": "Maximum number of tokens in the answer."},
     "temperature": {"type": "number", "minimum": 0, "maximum": 2},
 }
 MODEL: JSON = {
-    "model": {**TEXT, "minLength": 1, "description": "A name that `models` lists; without it the usual one is taken."},
-    "fallback": {**NAMES, "description": "Models that are tried next where this one cannot answer."},
+    "model": {**TEXT, "minLength": 1, "description": "A name that `models` lists; without it the usual model is used."},
+    "fallback": {**NAMES, "description": "Models to try next if this one cannot answer."},
 }
 
 
@@ -78,7 +78,7 @@ TOOLS: list[JSON] = [
     tool(
         "chat", "Ask a model", "Ask a language model and return its answer as text.", ["message"],
         {
-            "message": {**TEXT, "minLength": 1, "description": "The question, with all that it needs."},
+            "message": {**TEXT, "minLength": 1, "description": "The question, with everything needed to answer it."},
             **MODEL, **COMMON,
             "schema": {"type": "object", "description": "A JSON Schema; the answer is JSON that fits it."},
         },
@@ -86,13 +86,13 @@ TOOLS: list[JSON] = [
     tool(
         "vision", "Ask about images", "Ask a language model about one image or several.", ["images"],
         {
-            "images": {**NAMES, "description": "URL, data URL, or path of a file inside the working directory, each."},
+            "images": {**NAMES, "description": "Each a URL, a data URL, or the path of a file inside the working directory."},
             "prompt": {**TEXT, "minLength": 1, "description": "The question; without it, a description."},
             **MODEL, **COMMON,
         },
     ),
     tool(
-        "compare", "Ask several models", "Ask several models the same at once; returns each answer with time, tokens and cost.",
+        "compare", "Ask several models", "Ask several models one question; returns each answer with time, tokens and cost.",
         ["models", "message"],
         {
             "models": {**NAMES, "maxItems": 8, "description": "Names that `models` lists."},
@@ -104,7 +104,7 @@ TOOLS: list[JSON] = [
         "models", "List models", "List the names of the models that can be used here.", [],
         {
             "search": {**TEXT, "description": "Only names that contain this text."},
-            "limit": {"type": "integer", "minimum": 1, "description": "Most names; 50 without it."},
+            "limit": {"type": "integer", "minimum": 1, "description": "Maximum number of names; 50 by default."},
         },
     ),
 ]  # fmt: skip
@@ -254,7 +254,7 @@ class Server:
             except Cancelled:
                 pass  # and nothing is sent
             except Exception as error:  # a fault of this program: a request without a response would hang its sender
-                text = f"llm-router failed: {type(error).__name__}; the call may have been paid for"
+                text = f"llm-router failed: {type(error).__name__}; the call may have been billed"
                 self._refuse(number, ProtocolError(INTERNAL_ERROR, text))
             finally:
                 del self._running[number]
@@ -376,7 +376,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Any, console: Console) -> int:
     """The command `mcp`: until the input ends; calls that were read before are answered first."""
     if sys.stdin is None or sys.stdin.isatty():
-        step = "Name this command in an agent's settings: references/clients.md shows how."
+        step = "Name this command in an agent's settings: references/mcp.md shows how."
         raise UsageError("mcp speaks to a program over pipes, and standard input is a terminal", next_step=step)
     usual = {name: value for name, value in request_of(without_question(args)).items() if name != "messages"}
     if args.fallback:

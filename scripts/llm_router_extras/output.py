@@ -23,7 +23,7 @@ def check_output(args: Any) -> str:
     if os.path.lexists(path) and not args.force:
         raise SafetyError(f"{args.output} exists", next_step="Choose another name, or replace it with --force.")
     if not os.path.isdir(os.path.dirname(path)):
-        step = f"Make its directory first; a relative path starts in {os.getcwd()}."
+        step = f"Create its directory first; a relative path starts in {os.getcwd()}."
         raise UsageError(f"{args.output} cannot be written: no such directory", next_step=step)
     return str(path)
 

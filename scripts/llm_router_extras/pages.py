@@ -40,7 +40,7 @@ def page_folder() -> str:
         if os.path.isfile(os.path.join(folder, "SKILL.md")):
             return os.path.realpath(folder)
     step = f"Install the package {DISTRIBUTION} (pip install . in a checkout), or run the client of a checkout."
-    raise UsageError("the pages are not beside this program", next_step=step)
+    raise UsageError("the pages are not installed with this program", next_step=step)
 
 
 def page_files() -> dict[str, str]:
@@ -60,7 +60,7 @@ def title_of(path: str) -> str:
 
 def add_arguments(parser: Any) -> None:
     """Options of the command `docs`, for an argparse parser."""
-    parser.add_argument("--page", metavar="NAME", help="the page to show, the same as NAME alone; else a list of them")
+    parser.add_argument("--page", metavar="NAME", help="the page to show, the same as NAME alone; without it, a list of pages")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.free = "--page"
 

@@ -80,7 +80,7 @@ def prices_in(data: bytes, path: str) -> JSON:
     prices = {name: price for name, price in found.items() if price and name != "sample_spec"}
     if not prices:
         step = "It takes LiteLLM's model_prices_and_context_window.json."
-        raise UsageError(f"{path} holds no prices of tokens", next_step=step)
+        raise UsageError(f"{path} contains no prices of tokens", next_step=step)
     return prices
 
 
@@ -98,7 +98,9 @@ def import_prices(args: Any, console: Console) -> int:
     facts = {"file": written, "imported": len(prices) - len(kept), "kept": sorted(kept)}
     console.show(facts, f"{written}: {facts['imported']} prices imported\n")
     if kept:
-        console.note(f"{len(kept)} prices of your own were kept (--replace takes the list's): {', '.join(sorted(kept)[:10])}")
+        console.note(
+            f"{len(kept)} prices of your own were kept (--replace takes those of the list): {', '.join(sorted(kept)[:10])}"
+        )
     return 0
 
 
@@ -115,7 +117,7 @@ def list_prices(args: Any, console: Console) -> int:
 
 def add_arguments(parser: Any) -> None:
     """Options of the command `prices`, for an argparse parser."""
-    parser.words = {"import": "take prices from LiteLLM's list FILE", "list": "show them: USD a million tokens in and out"}
+    parser.words = {"import": "take prices from LiteLLM's list FILE", "list": "show prices: USD per million tokens in and out"}
     parser.add_argument("action", nargs="?", choices=parser.words, help="; ".join(map(": ".join, parser.words.items())))
     parser.add_argument("--file", metavar="FILE", help="the same as FILE alone")
     parser.add_argument("--search", metavar="TEXT", help="only models with TEXT in their names")

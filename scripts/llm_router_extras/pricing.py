@@ -120,7 +120,7 @@ def price_of(client: LLMRouterClient, model: str) -> JSON | None:
     if client.budget and model not in prices:
         price = f'{{"prices": {{"{model}": {{"input": 1.0, "output": 2.0}}}}}}'
         step = f"Set its price in the configuration, as {price}, or take it from a list: `prices import FILE`."
-        raise SafetyError(f"{model} has no price, so --max-cost cannot be kept", next_step=step)
+        raise SafetyError(f"{model} has no price, so --max-cost cannot be guaranteed", next_step=step)
     return prices.get(model)
 
 

@@ -106,7 +106,7 @@ def wanted_models(
 def known_here(wanted: Sequence[str], offered: Sequence[str] | None, why: list[str]) -> list[str]:
     """The wanted models under the names that the endpoint has for them; what is missing is added to `why`."""
     if offered is None:
-        why.append("what the endpoint offers is not known")
+        why.append("the endpoint's models are not known")
         return list(wanted)
     names = {name.rpartition("/")[2]: name for name in reversed(offered)} | dict(zip(offered, offered))
     found = [names[model] for model in (*wanted, *MOCK_MODELS) if model in names]
@@ -176,8 +176,8 @@ class Router:
         prices = prices_of(self.client)
         models = [model for model in (prices if offered is None else offered) if model in prices]
         if not models:
-            step = "Set prices in the configuration, see references/routing.md."
-            raise SafetyError("no model to choose from has a price, so --max-cost cannot be kept", next_step=step)
+            step = "Set prices in the configuration, see references/cost.md."
+            raise SafetyError("no model to choose from has a price, so --max-cost cannot be guaranteed", next_step=step)
         return models
 
     def _models_offered(self, deadline_s: float | None) -> list[str] | None:

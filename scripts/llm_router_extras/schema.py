@@ -179,7 +179,7 @@ def first_fault(value: Any, schema: Any, place: str = "$") -> str:
         return fault
     found = match_slow(list(slow))
     if found is None:
-        return f"{place} could not be held against the pattern {next(iter(slow))[0]} in {PATTERN_TIMEOUT_S:g} s"
+        return f"{place} could not be checked against the pattern {next(iter(slow))[0]} in {PATTERN_TIMEOUT_S:g} s"
     slow.update(found)
     return next(schema_faults(value, schema, schema, place, matches), "")
 

@@ -66,7 +66,7 @@ def bundle() -> dict[str, str]:
     missing = [name for name, path in found.items() if not os.path.isfile(path)]
     if missing:
         step = "Reinstall the package llm-router-client, or run this from a checkout."
-        raise UsageError(f"the skill is not whole here: {', '.join(missing)} missing", next_step=step)
+        raise UsageError(f"the skill is incomplete here: {', '.join(missing)} missing", next_step=step)
     return found
 
 
@@ -123,7 +123,7 @@ def write_folder(target: str, new: dict[str, bytes], force: bool) -> str:
                 os.replace(os.path.join(beside, "old"), target)
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
-        step = "Choose a folder that you can write to, or mend its permissions."
+        step = "Choose a folder that you can write to, or correct its permissions."
         raise UsageError(f"{target} cannot be written: {error.strerror or error}", next_step=step) from None
     return what
 
@@ -172,7 +172,7 @@ def faults_of(files: dict[str, bytes], folder: str) -> Iterator[str]:
     page = files.get("SKILL.md", b"").decode("utf-8", "replace")
     fields = frontmatter(page)
     yield from (f"SKILL.md has no {name}" for name in ("name", "description") if not fields.get(name))
-    yield from (f"SKILL.md has a field that the specification does not know: {name}" for name in fields if name not in FIELDS)
+    yield from (f"SKILL.md has a field that is not in the specification: {name}" for name in fields if name not in FIELDS)
     for name, most in MOST_CHARACTERS.items():
         if len(fields.get(name, "")) > most:
             yield f"SKILL.md: {name} has {len(fields[name])} characters, more than {most}"
@@ -254,7 +254,7 @@ def run_check(args: Any, console: Console) -> int:
     if args.dir:
         folder = os.path.abspath(os.path.expanduser(args.dir))
         if not os.path.isdir(folder):
-            raise UsageError(f"{args.dir} is no folder", next_step="Name the folder that holds SKILL.md.")
+            raise UsageError(f"{args.dir} is not a folder", next_step="Name the folder that holds SKILL.md.")
         inside = os.path.join(folder, NAME)  # as `skill export` writes it
         folder = folder if os.path.isfile(f"{folder}/SKILL.md") or not os.path.isfile(f"{inside}/SKILL.md") else inside
         checked = {folder: (contents(files_under(folder)), os.path.basename(folder))}
@@ -295,7 +295,7 @@ def add_arguments(parser: Any) -> None:
     parser.words = {
         "install": "put it where an agent looks for skills",
         "export": "write it to DIR/llm-router",
-        "check": "look for faults in DIR, else here and where it is installed",
+        "check": "look for faults in DIR, else here and where the skill is installed",
     }
     parser.add_argument("action", nargs="?", choices=parser.words, help="; ".join(map(": ".join, parser.words.items())))
     parser.add_argument("--agent", metavar="NAME", help=f"install for {', '.join(AGENTS)}")

@@ -42,7 +42,7 @@ HELP = {
     "/help": "show this",
     "/quit": "end, as Ctrl-D does",
     '"""': "begin a text of several lines, up to the next line with three quotes",
-    "//TEXT": "ask a text that begins with a slash",
+    "//TEXT": "send a text that begins with a slash",
 }
 
 
@@ -70,7 +70,7 @@ class Talk:
             self.system = self.system or str(turns[0]["content"])
             turns = turns[1:]
         if turns:
-            self.console.note(f"going on after {len(turns)} messages; /new starts a new one")
+            self.console.note(f"continuing after {len(turns)} messages; /new starts a new conversation")
         return turns
 
     def ask(self, text: str) -> None:
@@ -84,7 +84,7 @@ class Talk:
         try:
             answer = stream_answer(self.client, request, self.args, self.console)
         except KeyboardInterrupt:
-            self.console.note("stopped; question and answer are not a part of the conversation")
+            self.console.note("stopped; question and answer are not part of the conversation")
             return
         except LLMRouterError as error:
             self.console.fail(error)
@@ -100,7 +100,7 @@ class Talk:
         for warning in answer.warnings:
             self.console.note(warning)
         if answer.finish_reason == "length":
-            self.console.note("the answer was cut at the token limit; it is not a part of the conversation")
+            self.console.note("the answer was cut at the token limit; it is not part of the conversation")
         if self.args.verbose:
             self.console.note(f"{answer.model_used}: {answer.latency_s:.2f} s, {answer.tokens} tokens, cost {answer.cost}")
 
@@ -116,8 +116,8 @@ class Talk:
             kept = Conversation(own_conversation())
             if kept.messages != self.saved:
                 kept.close()
-                step = "/save FILE keeps the one here; talk --continue goes on with the other."
-                raise SafetyError("another process went on with the saved conversation: this turn is not in it", next_step=step)
+                step = "/save FILE keeps this conversation; talk --continue continues the saved one."
+                raise SafetyError("another process changed the saved conversation, so this turn was not added", next_step=step)
             kept.messages = with_system(self.system, *before)
             kept.add([question], answer)
             self.saved = kept.messages
@@ -139,7 +139,7 @@ class Talk:
             known[word](rest)
         else:
             hint = near(word, [*known, "/new", "/help", "/quit"])
-            step = f"{hint}See /help; //TEXT asks a text with a slash."
+            step = f"{hint}See /help; //TEXT sends a text that begins with a slash."
             raise UsageError(f"there is no command {word[:40]!r}", next_step=step)
         return True
 
@@ -149,7 +149,7 @@ class Talk:
             from .config import user_config
 
             self.model = check_model(expand(name, user_config().get("aliases", {})))
-        self.console.note(f"asking {self.model}")
+        self.console.note(f"talking to {self.model}")
 
     def set_system(self, text: str) -> None:
         self.system = text or None
@@ -257,7 +257,7 @@ def run(args: Any, console: Console) -> int:
     client.key()
     talk, lines = Talk(client, args, console), Lines()
     if lines.prompt:
-        console.note(f"asking {clean(talk.model)}; /help shows what there is, Ctrl-D ends")
+        console.note(f"talking to {clean(talk.model)}; /help lists the commands, Ctrl-D ends")
     while True:
         try:
             text = lines.read()

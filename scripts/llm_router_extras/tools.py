@@ -75,7 +75,7 @@ def tool_spec(function: Any) -> JSON:
         raise UsageError(f"the signature of {name} cannot be read: {one_line(error, 100)}") from None
     for each, parameter in parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise UsageError(f"{name}: a tool's parameters have names of their own; {each} has not")
+            raise UsageError(f"{name}: the parameters of a tool have names; {each} has none")
         told = re.search(rf"(?m)^\s*(?::param (?:\w+ )?)?{each}(?: \([^)]*\))?: (.+)", text)
         properties[each] = annotation_schema(hints.get(each, typing.Any), f"{name}({each})")
         if told:

@@ -63,8 +63,8 @@ class Budget:
         with self._changed:
             self._changed.wait_for(lambda: self._allows(self.reserved + cost) or not self._allows(cost), wait_s)
             if not self._allows(self.reserved + cost):
-                spent = f"${self.spent + self.reserved:.6f} of ${self.most:g} is spent or set aside"
-                raise SafetyError(f"asking may cost about ${cost:.6f}, and {spent}", code="over_budget")
+                spent = f"${self.spent + self.reserved:.6f} of ${self.most:g} is spent or reserved"
+                raise SafetyError(f"the request may cost about ${cost:.6f}, and {spent}", code="over_budget")
             self.reserved += cost
 
     def settle(self, reserved: float, cost: float) -> None:

@@ -128,7 +128,7 @@ def test_a_full_disk_ends_with_a_clear_error_and_only_whole_records(batch: Any, 
     running = batch.start("run", "-m", "demo", *FILES, preexec_fn=small_files)
     out, err = running.communicate(timeout=30)
     assert running.returncode == 1 and b"could not be written: File too large" in err and b"Traceback" not in err
-    assert b"goes on where it stopped" in err
+    assert b"continues where it stopped" in err
     kept = answers()
     unwritten = [json.loads(line) for line in out.splitlines()]
     assert len(kept) < 30 and unwritten  # what could not be written is printed: it was paid for

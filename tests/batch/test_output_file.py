@@ -90,7 +90,7 @@ FOREIGN = [
 def test_a_file_of_another_program_is_refused_and_left_as_it_is(opened: Any, tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(data)
-    with pytest.raises(c.UsageError, match="is no answer of this command"):
+    with pytest.raises(c.UsageError, match="is not an answer of this command"):
         opened()
     assert path.read_bytes() == data
 

@@ -234,9 +234,9 @@ USAGE = {
     "evaluate --input in.jsonl": "name 1 to 8 models",
     "evaluate --input in.jsonl --models a,a": "each once",
     "evaluate --input in.jsonl --models a,b,c,d,e,f,g,h,i": "name 1 to 8",
-    "evaluate --input in.jsonl --models demo --csv --markdown": "exclude each other",
+    "evaluate --input in.jsonl --models demo --csv --markdown": "cannot be combined",
     "evaluate --input in.jsonl --models demo --repeat 0": "--repeat is a number from 1",
-    "evaluate --input empty.jsonl --models demo": "no line to ask",
+    "evaluate --input empty.jsonl --models demo": "no lines to send",
     "": "no command given",
     "rum": "Did you mean run?",
 }
@@ -276,7 +276,7 @@ def test_a_foreign_output_is_refused_and_left_alone(batch: Any, prompts: Any, de
     prompts(1)
     (batch.cwd / "out.jsonl").write_text("my notes")
     ran = batch("run", "-m", "demo", *FILES)
-    assert ran.code == 2 and b"line 1 is no answer of this command" in ran.err and demo.requests == []
+    assert ran.code == 2 and b"line 1 is not an answer of this command" in ran.err and demo.requests == []
     assert (batch.cwd / "out.jsonl").read_text() == "my notes"
 
 
@@ -350,7 +350,7 @@ def test_a_limit_longer_than_the_patience_stops_the_batch_and_leaves_its_lines_o
 ) -> None:
     prompts(3, {"id": "no", "message": "Hi", "model": "fail-429-long"})
     ran = batch("run", "-m", "demo", *FILES, "--patience", "5", "--concurrency", "1")
-    assert ran.code == 6 and b"[rate_limited]" in ran.err and b"goes on where it stopped" in ran.err
+    assert ran.code == 6 and b"[rate_limited]" in ran.err and b"continues where it stopped" in ran.err
     assert len(answers()) == 3 and b"1 left of 4" in ran.out
     prompts(3, {"id": "no", "message": "Hi", "model": "demo"})
     assert batch("run", "-m", "demo", *FILES).code == 0 and len(answers()) == 4

@@ -147,7 +147,7 @@ def test_what_was_added_here_can_be_removed_and_what_was_changed_here_undone(pag
     page.labelled("Undo changes").click()
     page.until_text("dialog", "These were changed here: is_active.")
     page.labelled("Undo").click()
-    page.until_text("#toasts", "As in the file again.")
+    page.until_text("#toasts", "Restored from the file.")
     assert [query for method, path, query, _ in gateway.asked if (method, path) == ("DELETE", "providers/gemini")] == [
         {"only": "changes"}
     ]

@@ -335,7 +335,7 @@ def test_a_provider_and_a_model_added_on_the_page_answer(page: Any, real: Any, m
     page.labelled("Edit provider south").click()
     page.labelled("Undo changes").click()
     page.labelled("Undo").click()
-    page.until_text("#toasts", "As in the file again.")
+    page.until_text("#toasts", "Restored from the file.")
     assert real.chat("openai", "writer").status == 200
 
 

@@ -23,14 +23,14 @@ VIEWS = {  # view -> what it shows of the pretended gateway
         "60 requests per minute",
     ],
     "keys": ["team-search", "$6.20 of $20.00 this month", "disabled", "in the configuration"],
-    "try": ["openai/gpt-4.1 would be tried first.", "drawn less often", "Nothing said yet."],
+    "try": ["openai/gpt-4.1 would be tried first.", "drawn less often", "No messages yet."],
 }
 EMPTY = {
     "activity": "No calls in this time.",
     "calls": "No calls in this time.",
     "models": "No provider is configured.",
     "keys": "No key yet.",
-    "try": "Nothing said yet.",
+    "try": "No messages yet.",
 }
 REFRESH = "document.dispatchEvent(new Event('visibilitychange'))"  # what the page does every five seconds
 FAULT = (500, {"error": {"message": "the store cannot be read", "type": "server_error", "code": "internal", "param": None}})
@@ -40,7 +40,7 @@ NOTHING_MADE = "main script, main img, dialog script, dialog img"
 NOTHING_HIDDEN = r"""
     return [...document.querySelectorAll("*")].every((node) => [...node.attributes].every(
         (each) => each.name === "value" || !/[\u202e\u001b]/.test(each.value)))"""
-BATCHES = "Batches: may upload files and start batches despite its limits, which do not reach into a batch"
+BATCHES = "Batches: may upload files and start batches despite its limits, which do not apply inside a batch"
 BROKEN = ("Failed to load resource",)  # what the console says of every status from 400 on, and of a server that is gone
 
 
@@ -113,10 +113,10 @@ def test_a_page_opened_while_the_gateway_is_away_comes_to_life_with_it(page: Any
     page.allowed = BROKEN
     gateway.answers["GET monitor/me"] = (
         503,
-        {"error": {"message": "the gateway is going down", "code": "unavailable", "type": "x", "param": None}},
+        {"error": {"message": "the gateway is shutting down", "code": "unavailable", "type": "x", "param": None}},
     )
     page.go(gateway.url)
-    shows(page, "the gateway is going down")
+    shows(page, "the gateway is shutting down")
     del gateway.answers["GET monitor/me"]
     page.run(REFRESH)
     shows(page, "1,080")
@@ -454,7 +454,7 @@ def test_models_are_found_by_words_and_tags(page: Any, gateway: Any) -> None:
     page.go(f"{gateway.url}?view=models&tag=slow")
     shows(page, "1 of 4")
     page.go(f"{gateway.url}?view=models&q=nothing-like-it")
-    shows(page, "No model fits.")
+    shows(page, "No model matches.")
 
 
 def test_a_key_is_made_with_all_its_bounds_and_shown_once(page: Any, gateway: Any, shot: Any) -> None:
@@ -608,7 +608,7 @@ def test_what_is_wrong_with_a_key_stands_at_its_field_which_is_unfolded(page: An
 
 
 def test_what_fits_nothing_is_said_with_the_key_that_was_made_and_after_a_change(page: Any, gateway: Any) -> None:
-    warning = 'the key "batch": allowed_models has "opnai/*", which nothing here fits'
+    warning = 'the key "batch": allowed_models has "opnai/*", which matches nothing in the configuration'
     gateway.warnings = [warning]
     open_view(page, gateway, "view=keys")
     page.labelled("New key").click()

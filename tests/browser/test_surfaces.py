@@ -140,14 +140,14 @@ def key_shown(page: Any, gateway: Any) -> None:
     dialog("view=keys", "New key")(page, gateway)
     page.field("Name").type("batch")
     page.labelled("Create the key").click()
-    page.until_text("dialog", "It is shown this once.")
+    page.until_text("dialog", "It is shown only this once.")
 
 
 def key_warned(page: Any, gateway: Any) -> None:
     lists = [("allowed_models", "opnai/gpt-5*"), ("allowed_groups", "all-of-the-small-models")]
-    gateway.warnings = [f'the key "batch": {name} has "{pattern}", which nothing here fits' for name, pattern in lists]
+    gateway.warnings = [f'the key "batch": {name} has "{pattern}", which matches nothing in the configuration' for name, pattern in lists]
     key_shown(page, gateway)
-    page.until_text("dialog", "which nothing here fits")
+    page.until_text("dialog", "which matches nothing in the configuration")
 
 
 def refused_model(page: Any, gateway: Any) -> None:

@@ -101,7 +101,7 @@ def test_a_conversation_has_several_turns_a_system_prompt_and_parameters(page: A
     assert last["messages"][2]["content"] == "Hello from the pretended gateway."
     assert (last["temperature"], last["max_tokens"]) == (0.2, 50)
     page.labelled("New conversation").click()
-    page.until_text(".chat-log", "Nothing said yet.")
+    page.until_text(".chat-log", "No messages yet.")
 
 
 def test_a_picture_goes_along_as_a_data_address(page: Any, gateway: Any, tmp_path: Any) -> None:
@@ -110,7 +110,7 @@ def test_a_picture_goes_along_as_a_data_address(page: Any, gateway: Any, tmp_pat
     start(page, gateway)
     file = page.run("return document.querySelector('.composer input[type=file]')")
     file.type(str(tmp_path / "huge.png"))
-    page.until_text("#toasts", "huge.png has 5.7 MiB; the most is 5 MiB.")
+    page.until_text("#toasts", "huge.png has 5.7 MiB; the limit is 5 MiB.")
     file.type(str(tmp_path / "dot.png"))
     page.find(".picture img")
     say(page, "What is this?")

@@ -156,7 +156,7 @@ def test_the_next_model_answers_where_the_first_cannot(demo: Any, failing: str, 
     assert answer.text.endswith("You said: Hello")
     assert (answer.model_requested, answer.model_used) == (failing, "demo")
     assert [attempt["model"] for attempt in answer.attempts] == [failing, "demo"]
-    assert answer.warnings[0].startswith(f"{failing} failed (") and answer.warnings[0].endswith("; asked demo")
+    assert answer.warnings[0].startswith(f"{failing} failed (") and answer.warnings[0].endswith("; tried demo next")
 
 
 @pytest.mark.parametrize("failing", ["fail-401", "fail-403", "fail-400", "fail-418"])

@@ -78,7 +78,7 @@ def test_unfinished_and_empty_is_retried_and_then_exits_with_10(demo: Any, cli: 
         assert (ran.code, ran.events[-1]["error"]["code"]) == (10, "stream_cut"), ran
     assert len(still.slept) == 2
     ran = cli("chat", "-m", model, "--message", "hi", "--retries", "0", "--fallback", "demo")
-    assert ran.code == 0 and b"asked demo" in ran.err
+    assert ran.code == 0 and b"tried demo next" in ran.err
 
 
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])

@@ -580,8 +580,8 @@ def test_an_error_inside_a_200_is_raised(body: Any) -> None:
     ({"code": 401, "msg": "token expired", "success": False}, "key_refused", "token expired"),
     ({"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}, "choices": None}, "no_credit", "insufficient"),
     ({"detail": "upstream is overloaded"}, "overloaded", "is overloaded"), ({"status": 429}, "rate_limited", "without a"),
-    ({"message": "pong"}, "bad_upstream", "holds no choices; it says: pong"), ({}, "bad_upstream", "holds no choices"),
-    ({"message": {"role": "assistant", "content": "Hi"}, "done": True}, "bad_upstream", "holds no choices"),
+    ({"message": "pong"}, "bad_upstream", "contains no choices; it says: pong"), ({}, "bad_upstream", "contains no choices"),
+    ({"message": {"role": "assistant", "content": "Hi"}, "done": True}, "bad_upstream", "contains no choices"),
 ])  # fmt: skip
 def test_an_error_in_place_of_an_answer_is_read_in_whatever_field_it_stands(body: Any, code: str, message: str) -> None:
     for raw in (b"{}", b""):

@@ -45,7 +45,7 @@ def test_alone_it_takes_a_constant_model_where_none_is_named_and_says_so(alone: 
     server = serve(http(completion()))
     ran = alone("chat", *HI, "--json", env={"LLM_ROUTER_BASE_URL": server.base_url}).json
     assert (ran["model_requested"], ran["model_used"], ran["route"]) == (c.DEFAULT_MODEL, c.DEFAULT_MODEL, None)
-    assert ran["warnings"] == ["no model was named, so gpt-5.4-mini was taken; --model or LLM_ROUTER_MODEL names one"]
+    assert ran["warnings"] == ["no model was named, so gpt-5.4-mini was used; name another with --model or LLM_ROUTER_MODEL"]
     assert len(server.requests) == 1
     assert alone("chat", *HI, "--json", env={"LLM_ROUTER_MODEL": "demo"}).json["warnings"] == []
 

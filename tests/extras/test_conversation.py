@@ -213,7 +213,7 @@ def test_a_turn_that_would_grow_it_over_its_limit_is_shown_and_not_added(talk: A
 def test_a_file_that_only_has_its_locks_name_is_left_as_it_is(talk: Any, tmp_path: Path, demo: Any, content: bytes) -> None:
     (tmp_path / "talk.json.part").write_bytes(content)
     ran = talk("One")
-    assert ran.code == 8 and b"exists and is no lock" in ran.err and b"Move it away" in ran.err and not demo.requests
+    assert ran.code == 8 and b"exists and is not a lock" in ran.err and b"Move it away" in ran.err and not demo.requests
     assert (tmp_path / "talk.json.part").read_bytes() == content and entries(tmp_path) == ["talk.json.part"]
 
 

@@ -213,7 +213,7 @@ def test_the_constant_tables_agree_and_their_first_choices_are_still_served() ->
 
 def test_without_a_list_nothing_is_skipped_and_a_note_says_so() -> None:
     route = routing.choose(asked("Hello"), {}, None)
-    assert route["model"] == TIERS["cheap"][0] and "what the endpoint offers is not known" in route["reason"]
+    assert route["model"] == TIERS["cheap"][0] and "the endpoint's models are not known" in route["reason"]
     assert "demo" not in [route["model"], *route["fallback"]]
 
 
@@ -295,7 +295,7 @@ def test_an_error_tells_the_choice_too_and_a_stream_chooses_with_its_first_step(
 def test_an_endpoint_without_a_list_gets_the_models_of_the_tables(serve: Serve, reply: bytes) -> None:
     server = serve(reply, http(completion()))
     answer = client(server).chat("auto", ASK)
-    assert answer.model_used == TIERS["cheap"][0] and "is not known" in answer.route["reason"]
+    assert answer.model_used == TIERS["cheap"][0] and "are not known" in answer.route["reason"]
 
 
 def test_a_list_that_cannot_be_had_is_an_error_not_a_guess(serve: Serve) -> None:
@@ -357,7 +357,7 @@ def test_route_says_which_model_and_why_and_asks_none(at_demo: Any, demo: Any) -
     shown = at_demo("route", "--message", "Hi", "--task", "code", "--json").json
     assert shown["ok"] and shown["route"]["task"] == "code" and shown["error"] is None
     asked = len(demo.requests)
-    assert "is not known" in at_demo("route", "--message", "Hi", "--dry-run").out.decode() and len(demo.requests) == asked
+    assert "are not known" in at_demo("route", "--message", "Hi", "--dry-run").out.decode() and len(demo.requests) == asked
 
 
 @pytest.mark.slow

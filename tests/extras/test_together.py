@@ -197,7 +197,7 @@ def test_a_correction_that_the_cap_forbids_leaves_the_misfit_as_the_error(serve:
     with pytest.raises(c.BadUpstreamError, match="does not fit") as caught:
         client(server, max_cost_usd=0.5).chat("m", HI, response_format=WISH)
     assert len(server.requests) == 1 and caught.value.response is not None and caught.value.response.text == '{"n": "x"}'
-    assert "not sent again, as asking may cost" in caught.value.warnings[-1] and len(caught.value.attempts) == 1
+    assert "not sent again, as the request may cost" in caught.value.warnings[-1] and len(caught.value.attempts) == 1
 
 
 def test_the_turns_of_a_correction_are_counted_before_they_are_sent(serve: Serve) -> None:

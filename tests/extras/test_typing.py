@@ -126,7 +126,7 @@ def test_talk_replaces_no_turn_of_another_process(
     first.ask("one")
     second.ask("two")  # which knows nothing of the first
     said = capfdbinary.readouterr().err
-    assert b"another process went on with the saved conversation" in said and b"/save FILE" in said
+    assert b"another process changed the saved conversation" in said and b"/save FILE" in said
     first.ask("three")
     assert capfdbinary.readouterr().err == b""
     third = talker(demo, monkeypatch, tmp_path)
@@ -149,7 +149,7 @@ def test_a_line_that_is_no_text_does_not_end_the_talk(monkeypatch: pytest.Monkey
     ("lines", "out", "err"),
     [
         (["/image a\0b.png", "/save a\0b", "hi"], b"You said: hi", b"cannot be written"),
-        (["/model demo-reasoning", "hi"], b"You said: hi", b"asking demo-reasoning"),
+        (["/model demo-reasoning", "hi"], b"You said: hi", b"talking to demo-reasoning"),
         (["/modle x", "hi"], b"You said: hi", b"Did you mean /model?"),
         (["//etc is a folder"], b"You said: /etc is a folder", b""),
         (['"""', "a", "", "b", '"""'], b"You said: a\n\nb", b""),
@@ -289,7 +289,7 @@ def test_an_image_may_be_named_as_terminals_write_a_file_that_is_dropped_on_them
 def test_ctrl_c_stops_the_answer_and_not_the_talk(cli: Any, state: Path) -> None:
     shown = on_terminal(cli, "talk", "--demo", "-m", "demo-slow-200", typed=b"one two three four five six\n",
                         interrupt_after=b"This is")  # fmt: skip
-    assert b"stopped; question and answer are not a part" in shown, shown
+    assert b"stopped; question and answer are not part" in shown, shown
     assert (state / "talk_history").stat().st_mode & 0o077 == 0
 
 

@@ -71,5 +71,19 @@ def test_an_array_is_json_whatever_its_upstream_sent() -> None:
         pipe.feed(b"data: {oops}\n\n")
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_an_array_holds_all_of_an_answer_or_ends_in_an_error(cut: bool) -> None:
+    last = b'data: {"candidates": [{"content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP"}]}\n\n'
+    pipe = RelayPipe(gemini.Scanner(), Array())
+    pieces = [b"data:\n\n", b"data: null\n\n", last, b"data: [DONE]\n\n"]
+    pieces = pieces if cut else [b"".join(pieces)]
+    said = json.loads(b"".join([*map(pipe.feed, pieces), pipe.close()]))
+    assert [each["candidates"][0]["finishReason"] for each in said] == ["STOP"] and pipe.done
+    pipe = RelayPipe(gemini.Scanner(), Array())
+    with pytest.raises(UpstreamFailed, match="not JSON"):
+        pipe.feed(last + b"data: {oops}\n\n")
+    assert not pipe.done
+
+
 def test_numbers_that_json_has_not_are_null() -> None:
     assert dump({"a": [float("nan"), float("-inf"), 1.5], "b": ("x",)}) == '{"a":[null,null,1.5],"b":["x"]}'

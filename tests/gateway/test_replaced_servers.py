@@ -273,7 +273,7 @@ def test_what_it_knew_and_this_does_not_is_reported_and_not_passed_over(text: st
 
 
 def test_its_pages_settings_are_reported_as_unused() -> None:
-    assert parse("[frontend]\nport = 1").notes == ("[frontend] is a section of an older server and is ignored",)
+    assert parse("[frontend]\nport = 1").notes == ("[frontend] is a section of an older server, and is ignored",)
 
 
 def test_the_breaker_is_as_it_was_by_default_and_can_be_set() -> None:

@@ -247,7 +247,7 @@ def test_a_conversation_that_is_too_long_is_refused_in_the_words_that_the_sdks_u
 
 @THROUGH
 def test_a_stream_that_its_reader_closes_is_ended_at_the_upstream(way: Any, gateway: Any) -> None:
-    """At 60 pieces a second the answer would go on; the log says that the caller went away."""
+    """At 60 pieces a second the answer would go on; the log says that the caller disconnected."""
     before = sum("error=client_gone" in line for line in gateway.lines)
     assert f"{WHO} You said".startswith(way.sdk.first_piece(f"{way.prefix}demo-slow-200", "Hello").strip())
     until(lambda: sum("error=client_gone" in line for line in gateway.lines) > before, "the caller's leaving is in the log")

@@ -186,7 +186,7 @@ def test_mlflow_shows_models_tokens_cost_session_user_and_the_failed_attempt(
     assert spans[1]["status"]["message"] == "overloaded"
     model = next(each["value"] for each in spans[2]["attributes"] if each["key"] == "gen_ai.response.model")
     assert model == {"string_value": "gpt-4o-mini-2024-07-18"}
-    gateway.logged("takes no metrics (status 404)")
+    gateway.logged("accepts no metrics (status 404)")
 
 
 def test_what_each_refuses_is_reported_with_the_setting_that_mends_it(

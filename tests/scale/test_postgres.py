@@ -248,7 +248,7 @@ def test_a_right_that_is_taken_away_is_in_the_log_once_and_known_keys_go_on(
         db.execute("REVOKE ALL ON api_keys FROM plain")
         post(replica("two", owner), "/api-keys", {"name": "other"})  # so that there is something to read
         one.logged(
-            "keys and what other gateways say cannot be read from the database: permission denied for table api_keys (42501)"
+            "keys and messages of other gateways cannot be read from the database: permission denied for table api_keys (42501)"
         )
         assert (chat_as(one, key).status, chat_as(one, f"{key[:-6]}abcdef").status) == (200, 503)
         until(lambda: calls_in(owner) == 2, "calls are stored all the same")

@@ -205,7 +205,7 @@ def test_a_gateway_goes_on_beside_a_full_engine_as_beside_one_that_is_away(tmp_p
         group.server.say("CONFIG", "SET", "maxmemory", FULL)
         until(lambda: not group.is_up(0), "the gateway says so")
         assert "refuses: OutOfMemoryError" in group.shared(0)["why"]
-        group.first.logged("it is full: raise its maxmemory: budgets are spent as far as they are leased")
+        group.first.logged("it is full: raise its maxmemory: leased parts of budgets are spent")
         answer = until(lambda: (now := group.chat(0)).status != 200 and now, "the lease is spent")
         assert answer.status == 503 and "it is full" in answer.json["error"]["message"]
         group.server.say("CONFIG", "SET", "maxmemory", ROOM)

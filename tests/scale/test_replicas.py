@@ -104,7 +104,7 @@ def test_a_frozen_engine_holds_up_three_requests_for_a_twentieth_of_a_second_and
         until(lambda: not group.is_up(0), "the gateway says that the engine is away")
         view = group.shared(0)
         assert not view["is_up"] and "nothing within 50 ms" in view["why"] and group.server.url in view["why"]
-        group.first.logged("does not answer: nothing within 50 ms: budgets are spent as far as they are leased")
+        group.first.logged("does not answer: nothing within 50 ms: leased parts of budgets are spent")
         group.server.thaw()
         until(lambda: group.is_up(0), "it is found again")
         group.first.logged("answers again")

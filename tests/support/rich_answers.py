@@ -3,13 +3,12 @@
 ANSWERS["openai"]  -> [a whole answer, ...]
 STREAMS["openai"]  -> [[an event's object, ...], ...]; as server-sent events: `sse`
 
-Read from the vendors' own types, as `rich_requests`. What is not looked into: see `is_apart`.
+Read from the vendors' own types, as `rich_requests`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 
 from rich_requests import PIXEL, Body
 
@@ -36,12 +35,14 @@ OPENAI: list[Body] = [{**OPENAI_HEAD, "object": "chat.completion", "usage": OPEN
      "message": {"role": "assistant", "content": "Hi", "reasoning_details": [OPENAI_DETAIL], "tool_calls": [OPENAI_CALL],
                  "annotations": [CITED], "audio": {"id": "a", "data": "AA==", "transcript": "t"},
                  "images": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}]}},
-]}]  # fmt: skip
+]}, {**OPENAI_HEAD, "choices": [{"index": 0, "finish_reason": "stop", "message": {
+    "role": "assistant", "content": [{"type": "text", "text": "Hi"}]}}]}]  # fmt: skip
 OPENAI_STREAM: list[Body] = [
     openai_chunk({"role": "assistant", "content": ""}), openai_chunk({"reasoning_details": [OPENAI_DETAIL]}),
     openai_chunk({"content": "Hi"}), openai_chunk({"content": [{"type": "text", "text": "Hi"}]}),
     openai_chunk({"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]}),
     openai_chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"a": 1}'}}]}),
+    openai_chunk({"images": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}]}),
     openai_chunk({"annotations": [CITED]}, "tool_calls"), {**OPENAI_HEAD, "choices": [], "usage": OPENAI_USAGE},
 ]  # fmt: skip
 
@@ -50,6 +51,8 @@ ANTHROPIC_BLOCKS: list[Body] = [
     {"type": "thinking", "thinking": "Hm", "signature": "s"}, {"type": "redacted_thinking", "data": "ZGF0YQ=="},
     {"type": "text", "text": "Hi", "citations": [
         {"type": "char_location", "cited_text": "hi", "document_index": 0, "start_char_index": 0, "end_char_index": 2}]},
+    {"type": "text", "text": "Hi", "citations": [
+        {"type": "web_search_result_location", "url": "https://h.example", "title": "T", "encrypted_index": "e"}]},
     {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_fetch", "input": {"url": "u"}},
     {"type": "web_fetch_tool_result", "tool_use_id": "srvtoolu_1", "content": {"type": "web_fetch_result", "url": "u"}},
     {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}, "caller": {"type": "direct"}},
@@ -59,7 +62,7 @@ ANTHROPIC: list[Body] = [{**ANTHROPIC_HEAD, "content": ANTHROPIC_BLOCKS, "stop_r
                           "usage": ANTHROPIC_USAGE, "container": {"id": "c", "expires_at": "t"},
                           "context_management": {"applied_edits": [{"type": "clear_tool_uses_20250919"}]}}]  # fmt: skip
 ANTHROPIC_DELTAS: list[Body] = [
-    {"type": "thinking_delta", "thinking": "Hm"}, {}, {"type": "text_delta", "text": "Hi"},
+    {"type": "thinking_delta", "thinking": "Hm"}, {}, *({"type": "text_delta", "text": "Hi"} for _ in range(2)),
     {"type": "input_json_delta", "partial_json": '{"url": "u"}'}, {}, {"type": "input_json_delta", "partial_json": '{"a": 1}'},
 ]  # fmt: skip
 ANTHROPIC_STREAM: list[Body] = [
@@ -88,6 +91,9 @@ GEMINI: list[Body] = [{**GEMINI_HEAD, "promptFeedback": {"safetyRatings": [{"cat
                        "candidates": [{"content": {"role": "model", "parts": GEMINI_PARTS}, "finishReason": "STOP", "index": 0,
                                        "safetyRatings": [{"category": "HARM_CATEGORY_HARASSMENT", "probability": "LOW"}],
                                        "citationMetadata": {"citationSources": [{"uri": "u"}]},
+                                       "groundingMetadata": {"groundingChunks": [{"web": {"uri": "u", "title": "t"}}],
+                                                             "groundingSupports": [{"segment": {"endIndex": 2},
+                                                                                    "groundingChunkIndices": [0]}]},
                                        "logprobsResult": {"chosenCandidates": [{"token": "a"}]}}]}]  # fmt: skip
 GEMINI_STREAM: list[Body] = [
     *({**GEMINI_HEAD, "candidates": [{"content": {"role": "model", "parts": [part]}, "index": 0}]} for part in GEMINI_PARTS),
@@ -108,8 +114,16 @@ RESPONSES_USAGE: Body = {"input_tokens": 9, "input_tokens_details": {"cached_tok
                          "output_tokens_details": {"reasoning_tokens": 5}, "total_tokens": 16}  # fmt: skip
 RESPONSES_HEAD: Body = {"id": "resp_1", "object": "response", "created_at": 5, "model": "m", "service_tier": "default"}
 RESPONSES: list[Body] = [{**RESPONSES_HEAD, "status": "completed", "output": RESPONSES_OUTPUT, "usage": RESPONSES_USAGE}]
+RESPONSES_PIECE: Body = {"item_id": "msg_1", "output_index": 1, "content_index": 0}
+RESPONSES_BEGUN: Body = {**RESPONSES_OUTPUT[1], "content": []}
 RESPONSES_STREAM: list[Body] = [
     {"type": "response.created", "response": {**RESPONSES_HEAD, "status": "in_progress", "output": []}},
+    {"type": "response.output_item.added", "output_index": 1, "item": RESPONSES_BEGUN},
+    {"type": "response.content_part.added", **RESPONSES_PIECE, "part": {"type": "output_text", "text": ""}},
+    {"type": "response.output_text.delta", **RESPONSES_PIECE, "delta": "Hi", "logprobs": []},
+    {"type": "response.output_text.done", **RESPONSES_PIECE, "text": "Hi"},
+    {"type": "response.code_interpreter_call.interpreting", "item_id": "ci_1", "output_index": 2},
+    {"type": "response.function_call_arguments.done", "item_id": "fc_1", "output_index": 4, "name": "f", "arguments": "{}"},
     *({"type": "response.output_item.done", "output_index": at, "item": item} for at, item in enumerate(RESPONSES_OUTPUT)),
     {"type": "response.completed", "response": RESPONSES[0]},
 ]  # fmt: skip
@@ -118,11 +132,6 @@ ANSWERS: dict[str, list[Body]] = {"openai": OPENAI, "anthropic": ANTHROPIC, "gem
 STREAMS: dict[str, list[Body]] = {
     "openai": OPENAI_STREAM, "anthropic": ANTHROPIC_STREAM, "gemini": GEMINI_STREAM, "responses": RESPONSES_STREAM,
 }  # fmt: skip
-
-
-def is_apart(path: str) -> bool:
-    """Numbers about an answer, and single citations, of which pages, titles and places are converted."""
-    return bool(re.search(r"(^|\.)((usage|usageMetadata)(\.|$)|(annotations|citations)\[)", path))
 
 
 def sse(protocol: str, events: list[Body]) -> bytes:

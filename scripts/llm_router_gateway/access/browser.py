@@ -38,7 +38,7 @@ def check_host(headers: Mapping[str, str], allowed: Sequence[str]) -> None:
     """
     host = headers.get("host", "")
     if not is_this_machine(host) and (name := host_name(host)) not in allowed:
-        raise Forbidden(f"Host {name[:100]!r} is not this server's name; add it to [server] allowed_hosts if it is")
+        raise Forbidden(f"Host {name[:100]!r} is not a name of this server; if it should be, add it to [server] allowed_hosts")
 
 
 def check_origin(headers: Mapping[str, str], allowed: Sequence[str], cors_origins: Sequence[str]) -> None:

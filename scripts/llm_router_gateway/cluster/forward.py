@@ -80,6 +80,11 @@ class Forward:
             return
         try:
             await relay(exchange, response)
+        except GatewayError as error:  # the home ended in the middle of it
+            if exchange.started:
+                exchange.abort()
+            else:
+                await self._refuse(exchange, error)
         finally:
             response.close()
 

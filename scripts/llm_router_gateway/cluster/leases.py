@@ -124,7 +124,7 @@ class HomeLedger:
         handed = asyncio.ensure_future(self._hand_over())  # not to be cancelled: it has records that are on their way
         await asyncio.wait((handed,), timeout=ANSWER_S)
         if not handed.done():
-            raise OSError("the home does not take what is to be recorded")
+            raise OSError("the home does not accept records")
         try:
             await self._link.call("settle", limit_s=ANSWER_S)
         except GatewayError as wrong:

@@ -25,6 +25,7 @@ from dataclasses import astuple
 from typing import Any
 
 from ..config.config import Server
+from ..errors import GatewayError
 from ..net.frames import FrameTooLarge
 from ..net.link import Link, LinkLost
 from ..proxy.log import Log
@@ -37,6 +38,7 @@ from .messages import Record, pack_owned, pack_record, pack_turn, unpack_owned, 
 GATHER_S = 0.1  # what comes within it goes in one batch
 MAX_BATCH = 1_000  # records
 MAX_BATCH_BYTES = 16_777_216  # of bodies in one batch
+MAX_BATCH_CHARS = 4_194_304  # of log lines in one batch
 MAX_WAITING = 50_000  # records that the home does not take; what comes then is lost, and counted
 
 
@@ -88,9 +90,18 @@ class Outbox:
             batch.append((call, bodies))
         return batch
 
+    def _next_lines(self) -> list[str]:
+        """The oldest, as many as a message takes with its records."""
+        count = size = 0
+        while count < len(self._lines) and size < MAX_BATCH_CHARS:
+            size += len(self._lines[count])
+            count += 1
+        lines, self._lines = self._lines[:count], self._lines[count:]
+        return lines
+
     async def _hand_over(self, batch: list[Record], used: Mapping[str, float]) -> None:
         """One batch, again until it is acknowledged: the home knows one that it has seen by its number."""
-        lines, self._lines = self._lines, []
+        lines = self._next_lines()
         self._number += 1
         calls = [pack_record(record) for record in batch]
         while True:
@@ -104,6 +115,8 @@ class Outbox:
                     self._records.extendleft(reversed(batch))
                     self._lines[:0] = lines
                     return
+            except GatewayError:  # the home has the batch, and its log says what it could not handle of it
+                return
 
     def spill(self) -> None:
         """The home is gone: what the log still had to say goes to stderr."""

@@ -83,10 +83,10 @@ async def probe(pool: Pool, keys: KeyCommands, candidate: Candidate) -> str:
 async def probe_list(pool: Pool, keys: KeyCommands, candidate: Candidate) -> str:
     if not candidate.url("models"):
         check_key(await keys.with_key(candidate))
-        return "takes any name; it has no list of models, so only a [[models]] entry can be checked"
+        return "accepts any name and has no list of models: add a [[models]] entry to check one"
     data = await fetch(pool, keys, "GET", candidate, candidate.url("models"), b"")
     names = model_list.names_in(parse_answer(data, candidate.provider.name))
-    return f"takes any name; lists {len(names)}"
+    return f"accepts any name; lists {len(names)}"
 
 
 async def fetch(pool: Pool, keys: KeyCommands, method: str, candidate: Candidate, url: str, body: bytes) -> bytes:

@@ -59,16 +59,16 @@ GOOD = f"sum({model_rate('requests_total', STAYED)}) - sum({model_rate('caller_e
 CALLERS = share(f"sum({model_rate('caller_errors_total')})", f"sum({model_rate('requests_total', STAYED)})")
 PANELS = (
     Panel("Calls", "reqps", ((f"sum by (outcome) ({model_rate('requests_total')})", "{{outcome}}"),),
-          "Calls that ended, by what came of them. client_gone: the caller hung up."),
+          "Calls that ended, by outcome. client_gone: the caller disconnected."),
     Panel("Share of errors", "percentunit", (
         (share(OURS, GOOD), "of providers and gateway"), (CALLERS, "of callers")),
-        "Of calls whose caller stayed. Those of callers were refused for what they sent or may do."),
+        "Share of calls whose caller did not disconnect. Callers' errors are those due to what they sent or are allowed."),
     Panel("Errors by code", "reqps", ((f"sum by (code) ({model_rate('errors_total')})", "{{code}}"),),
-          "What callers saw. An attempt that another model made up for is not here."),
+          "What callers saw. Attempts that another model made up for are not included."),
     Panel("Failed attempts by provider and cause", "reqps", (
         (f"sum by (provider, cause) ({model_rate('attempts_total', FAILED)})", "{{provider}} {{cause}}"),),
-        "Requests to providers that failed, whether or not another one answered; what callers sent wrong is among them."),
-    Panel("Duration of calls", "s", percentiles("request_duration_seconds"), "From arrival to the true end, streams included."),
+        "Requests to providers that failed, whether or not another one answered; callers' own mistakes are included."),
+    Panel("Duration of calls", "s", percentiles("request_duration_seconds"), "From arrival to the real end, streams included."),
     Panel("Time to first output", "s", percentiles("first_output_seconds"), "Of streams."),
     Panel("Tokens", "short", tuple((f"sum({model_rate(f'{kind}_tokens_total')}) * 60", kind)
                                     for kind in ("input", "output", "cached", "reasoning")),
@@ -78,7 +78,7 @@ PANELS = (
     Panel("Spend by key", "currencyUSD", ((f"sum by (key) ({rate('key_cost_usd_total')}) * 3600", "{{key}}"),),
           "US dollars an hour."),
     Panel("Health of models", "percentunit", ((f"min by (model) (llm_router_member_health_factor{{{CHOSEN}}})", "{{model}}"),),
-          "The part of its weight that a model has; 0: it is left out for now."),
+          "The share of its weight that a model has now; 0: it is left out."),
     Panel("Requests under way", "short", (
         ("sum(llm_router_open_requests)", "all"),
         (f"sum by (model) (llm_router_member_active_requests{{{CHOSEN}}})", "{{model}}")), "At this moment."),
@@ -150,18 +150,18 @@ SENT_BACK = by_provider("attempt_caller_errors_total")
 
 ALERTS = (
     Alert("LLMRouterAbsent", "absent(llm_router_build_info)", "2m", "critical", "No gateway is scraped.",
-          "See whether the process runs (GET /health/live) and whether Prometheus has its key (keys create --monitor)."),
+          "Check whether the process runs (GET /health/live) and whether Prometheus has its key (keys create --monitor)."),
     Alert("LLMRouterErrors", share(f"{total('requests_total', ERRORS)} - {CALLER_ERRORS}",
                                    f"{CALLS_STAYED} - {CALLER_ERRORS}") + " > 0.05", "10m", "critical",
-          "{{ $value | humanizePercentage }} of calls fail, and not for what callers sent.",
+          "{{ $value | humanizePercentage }} of calls fail, callers' own errors not counted.",
           "GET /monitor/statistics lists them by code."),
     Alert("LLMRouterCallerErrors", share(CALLER_ERRORS, CALLS_STAYED) + " > 0.5", "30m", "info",
-          "{{ $value | humanizePercentage }} of calls are refused for what callers send or may do.",
+          "{{ $value | humanizePercentage }} of calls are refused because of what callers send or are allowed.",
           "GET /monitor/invocations?status=caller_error lists them: has a key expired, or used up its budget?"),
     Alert("LLMRouterProviderFailing", share(f"{by_provider('attempts_total', FAILED)} - {SENT_BACK}",
                                             f"{by_provider('attempts_total')} - {SENT_BACK}") + " > 0.5", "10m", "warning",
           "{{ $labels.provider }} fails {{ $value | humanizePercentage }} of its requests.",
-          "Other models of its groups answer; see its key, its credit and its status page."),
+          "Other models of its groups answer; check its key, its credit and its status page."),
     Alert("LLMRouterModelLeftOut", f"max by (model) (llm_router_member_state{{{LEFT_OUT}}}) == 1", "15m", "warning",
           "{{ $labels.model }} has been left out for 15 minutes.", "GET /health/models says why."),
     Alert("LLMRouterSlowFirstOutput", "histogram_quantile(0.95, sum by (le, model) "
@@ -176,11 +176,11 @@ ALERTS = (
     Alert("LLMRouterStoreFailing", "llm_router_store_ok == 0", "5m", "critical", "Calls cannot be written to the store.",
           "The log says why; up to 20,000 calls wait in memory."),
     Alert("LLMRouterCallsLost", "increase(llm_router_store_rows_dropped_total[15m]) > 0", "0m", "critical",
-          "Calls are missing in the log.", "Budgets and statistics lack them; see the store's disk."),
+          "Calls are missing from the log.", "Budgets and statistics lack them; check the store's disk."),
     Alert("LLMRouterSpansLost", "increase(llm_router_telemetry_spans_dropped_total[15m]) > 0", "15m", "info",
-          "Spans do not reach the collector.", "The log says why, and which setting mends it."),
+          "Spans do not reach the collector.", "The log says why, and which setting fixes it."),
     Alert("LLMRouterRestarts", "changes(llm_router_start_time_seconds[15m]) > 3", "0m", "warning",
-          "The gateway starts again and again.", "Read the last lines of its log before each start."),
+          "The gateway restarts again and again.", "Read the last lines of the log before each start."),
 )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def explain(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
     state = snapshot_of(Source(options.config, flags={}, env=os.environ).load())
     held = {key.name: key for key, _ in state.config.keys}
     if options.key and options.key not in held:
-        raise BadRequest(f"no key {options.key!r} in [[keys]]; there are {', '.join(held) or 'none'}")
+        raise BadRequest(f"no key {options.key!r} in [[keys]]; the keys are {', '.join(held) or 'none'}")
     stream = options.stream or SPECS[options.source].wants_stream(fields)
     ask = RoutingRequest(name=name, body=fields, protocol=options.source, stream=stream, headers=headers_of(options.header),
               key_name=options.key, tokens=lambda: input_tokens(fields), rights=rights_of(held.get(options.key)),

@@ -63,7 +63,7 @@ def write(path: str, text: str) -> None:
 
 
 def print_report(found: Imported, problems: Sequence[str]) -> None:
-    for title, lines in (("not carried", found.lost), ("otherwise here", found.notes), ("to be mended", problems)):
+    for title, lines in (("not carried", found.lost), ("otherwise here", found.notes), ("to be corrected", problems)):
         sys.stderr.write("".join(f"{title}: {line}\n" for line in lines))
 
 
@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         found = READERS[options.kind](read_data_file(Path(options.file)))
         if not found.document.get("providers"):
-            raise Wrong(f"there is nothing to carry: {NEEDED[options.kind]}")
+            raise Wrong(f"there is nothing to import: {NEEDED[options.kind]}")
         text = toml_text(found.document)
         if options.output:
             write(options.output, text)

@@ -178,7 +178,7 @@ def compose_steps(place: Site) -> list[str]:
         "write LLM_ROUTER_TOKEN, LLM_ROUTER_ADMIN_TOKEN and the keys of providers into gateway.env, mode 600",
         f"docker compose up -d --build --wait && curl -s http://127.0.0.1:{place.port}/health/ready",
         "docker compose up -d --scale gateway=4    # more gateways; nginx finds them within seconds",
-        "a store of before: `store copy --from sqlite:FILE` in a container of the image, with the same environment",
+        "an existing store: `store copy --from sqlite:FILE` in a container of the image, with the same environment",
     ]
 
 

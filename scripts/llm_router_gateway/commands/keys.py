@@ -199,7 +199,7 @@ def place_of(options: argparse.Namespace) -> tuple[str, Config | None]:
     source = Source(options.config, flags={}, env=os.environ)
     config = source.load()
     if options.command == "create" and options.name in fixed_names(config):
-        raise CommandFailed(f"{source.name} has a key that is called {options.name!r}: choose another name")
+        raise CommandFailed(f"{source.name} already has a key named {options.name!r}: choose another name")
     if is_postgres(config.server.store):
         return config.server.store, config
     place = store_path(config.server.store, str(source.path or ""))

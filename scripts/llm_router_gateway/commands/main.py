@@ -30,7 +30,7 @@ EXIT_CODES = {
     1: "--check: a model did not answer; convert: the request cannot be converted; explain: no member would be tried; "
     "keys: the command failed",
     2: "usage or configuration error; every problem is listed",
-    3: "the address cannot be listened on",
+    3: "the gateway cannot listen on the address",
 }
 EXAMPLES = """\
   python3 scripts/llm_router_gateway --demo
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     made = Parser(
         program_name(), f"{program_name()} [options]\n       {program_name()} COMMAND ...",
         allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="A router that OpenAI, Anthropic and Gemini clients can talk to, whatever the provider speaks.",
+        description="A router for OpenAI, Anthropic, Gemini and Ollama clients, whatever protocol the provider speaks.",
         epilog=f"commands (each has --help):\n{commands}\nexamples:\n{as_typed(EXAMPLES)}\nexit codes:\n{codes}\n"
         "Pages: references/gateway.md lists them.",
     )  # fmt: skip
@@ -187,7 +187,7 @@ def run_config(options: argparse.Namespace, source: Source) -> int:
         sys.stdout.write(config_text(config, stored))
         return 0
     if not any(provider.is_active for provider in config.providers):
-        wrong = (f"{source.name}: no provider. Write a router.toml (references/gateway.md), set a key such as "
+        wrong = (f"{source.name}: no provider. Write a router.toml (references/gateway-start.md), set a key such as "
                  "OPENAI_API_KEY or ANTHROPIC_API_KEY, or try --demo")  # fmt: skip
         is_json = not options.check and config.server.log_format == "json"
         sys.stderr.write(event_line("error", "problem", wrong) if is_json else wrong + "\n")

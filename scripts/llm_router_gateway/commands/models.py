@@ -48,7 +48,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--prices", default="", metavar="FILE", help="LiteLLM's price list, for prices that a provider does not state"
     )
-    made.add_argument("--all", action="store_true", help="also names that look like no chat model (embeddings, audio, images)")
+    made.add_argument(
+        "--all", action="store_true", help="also models that do not look like chat models (embeddings, audio, images)"
+    )
     return made
 
 

@@ -74,7 +74,7 @@ def report_unusable(error: ConfigError) -> None:
 def read_request() -> bytes:
     """Standard input; a terminal is told that it is waited for."""
     if sys.stdin.isatty():
-        sys.stderr.write("reading a request, as JSON, from this terminal; Ctrl-D on a line of its own ends it\n")
+        sys.stderr.write("reading a request, as JSON, from this terminal; end it with Ctrl-D on a line of its own\n")
     return sys.stdin.buffer.read()
 
 

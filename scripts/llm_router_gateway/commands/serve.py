@@ -60,9 +60,10 @@ MAX_SAID = 50  # members that do not work as they should, for other gateways
 SAY_S = 1.0  # how often what other gateways may know is gathered
 USED_S = 5.0  # how often the last use of keys is stored
 SPENDING_S = 0.5  # how often a gateway reads what others on its database have spent
+SHOWN_S = 5.0  # the same for administrators alone, where [state] counts budgets for all
 LEDGER_S = 10.0  # for the store to say what its file is called; it does so in milliseconds
 CLOSE_S = 10.0  # for the calls that wait to be written at the end
-NO_RESTART = "SIGUSR2 replaces workers, and this gateway is one process: nothing was done"  # without it, it would be ended
+NO_RESTART = "SIGUSR2 replaces workers, but this gateway has none: nothing was done"  # without it, it would be ended
 STOPS = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last is Windows's: Ctrl-Break, and what service wrappers send
 UNUSABLE = (ConfigError, StoreUnusable)  # what a process cannot begin with
 AT_START = (
@@ -98,8 +99,8 @@ def ready_lines(config: Config, port: int, demo: bool, is_open: bool) -> list[st
         f"  monitor page       {url}/monitor",
     ]
     if is_open:
-        lines.append("  no token is set: every program on this machine may call; any key will do for the clients")
-    return [*lines, "  --demo: ask for the model `demo`, or for any gpt, claude or gemini"] if demo else lines
+        lines.append("  no token is set: every program on this machine may call; clients may send any key")
+    return [*lines, "  --demo: request the model `demo`, or any gpt, claude or gemini"] if demo else lines
 
 
 def listed_names(config: Config) -> frozenset[str]:
@@ -207,20 +208,23 @@ class Backends:
 
     async def follow_spending(self) -> None:
         """Reads what keys spend at other gateways on the same database. Runs until it is cancelled, where there may be any."""
-        if self._elsewhere is not None:
+        read, every_s = (self._elsewhere.news, SPENDING_S) if self._elsewhere is not None else (None, SHOWN_S)
+        if read is not None:
             self._log.info(UNSHARED)
-        while self._elsewhere is not None:
+        elif self.replica is not None and self.keys is not None:
+            read = self.keys.spent
+        while read is not None:
             now = time.time()
             try:
-                found = await self._elsewhere.news(now)
+                found = await read(now)
                 for take in self.on_spent if day_of(time.time()) == day_of(now) else ():
                     take(found, now)
             except GatewayError:
                 pass  # the database is away: the store says so, and goes on
             except Exception as error:
-                where, effect = "reading what other gateways have spent", f"it is tried again in {SPENDING_S:g} s"
+                where, effect = "reading what other gateways have spent", f"it is tried again in {every_s:g} s"
                 self._log.error(fault_line(where, error, effect))
-            await asyncio.sleep(SPENDING_S)
+            await asyncio.sleep(every_s)
 
     def close(self, limit_s: float = CLOSE_S) -> None:
         if self.store is None:
@@ -414,7 +418,7 @@ class GatewayProcess:
         """Refuses new requests; open ones may finish until the limit, then their streams get an error event."""
         self.log.info(f"stopping: {self.gateway.open} open requests, waiting up to {self.config.server.drain_s:g} s")
         limit = asyncio.get_running_loop().call_later(
-            self.config.server.drain_s, self.gateway.end_all, Unavailable("the gateway is going down")
+            self.config.server.drain_s, self.gateway.end_all, Unavailable("the gateway is shutting down")
         )
         await self.server.drain(self.config.server.drain_s + 1)
         limit.cancel()

@@ -52,7 +52,9 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     backup = commands.add_parser("backup", parents=[shared], allow_abbrev=False, help="copy the store, also while it is in use")
     backup.add_argument("--force", action="store_true", help="replace a copy of this name")
-    commands.add_parser("restore", parents=[shared], allow_abbrev=False, help="make a copy the store; what was there is kept")
+    commands.add_parser(
+        "restore", parents=[shared], allow_abbrev=False, help="restore the store from a copy; keeps the previous one"
+    )
     commands.add_parser("copy", add_help=False, help="copy a SQLite store into PostgreSQL: see copy --help")
     return made
 

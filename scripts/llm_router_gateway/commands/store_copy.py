@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     copy = commands.add_parser("copy", allow_abbrev=False, formatter_class=raw, epilog=as_typed(EPILOG),
                                help="copy a SQLite store into PostgreSQL")  # fmt: skip
     copy.add_argument(
-        "--from", dest="origin", required=True, metavar="sqlite:FILE", help="the store to copy; no gateway uses it"
+        "--from", dest="origin", required=True, metavar="sqlite:FILE", help="the store to copy; no gateway may be using it"
     )
     copy.add_argument("--to", default="", metavar="ADDRESS", help="postgresql://USER:PASSWORD@HOST/NAME")
     copy.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml whose [server] store it goes to")
@@ -86,9 +86,9 @@ def copy_all(source: StoreSource, target: Any, progress: Progress) -> str:
     source.begin(target.id)
     refused = target.add_keys(source.keys())
     if refused:
-        raise NotCopied(f"other keys of the database are called {', '.join(refused)}: rename or delete them on one side first")
+        raise NotCopied(f"other keys in the database are named {', '.join(refused)}: rename or delete them on one side first")
     if not target.add_secret(source.secret):
-        say("note: the database signs with its own secret: compactions that callers kept from before cannot be read any more")
+        say("note: the database signs with its own secret: compactions that callers kept can no longer be read")
     for table in ("totals", "rollups", "label_sums"):
         number = 0
         for found in source.sums(table, SUMS_AT_ONCE):

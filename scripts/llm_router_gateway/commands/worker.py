@@ -225,7 +225,9 @@ class WorkerProcess:
     async def drain(self) -> None:
         """Refuses new requests; open ones may finish until the limit, then their streams get an error event."""
         limit_s = self.config.server.drain_s
-        limit = asyncio.get_running_loop().call_later(limit_s, self.gateway.end_all, Unavailable("the gateway is going down"))
+        limit = asyncio.get_running_loop().call_later(
+            limit_s, self.gateway.end_all, Unavailable("the gateway is shutting down")
+        )
         await self.server.drain(limit_s + 1)
         limit.cancel()
 

@@ -51,12 +51,11 @@ from ..cluster.home import Home, HomeParts, SharedAuthenticator, SharedSessions
 from ..cluster.leases import LeaseDesk, note_spending, own_engine
 from ..config.config import Config
 from ..config.sources import Source, from_portable
-from ..errors import GatewayError
 from ..limiter.budgets import LocalBudgets
 from ..net.server import Server, listeners
 from ..net.shares import PLACES, Shares, shared_memory
-from ..policy.budgets import Budgets
-from ..proxy.faults import to_log
+from ..policy.budgets import Budgets, Spent
+from ..proxy.faults import fault_line, to_log
 from ..store.call import Call
 from ..store.redaction import Bodies
 from .process import doing_of, inherited_sockets, notify, on_signals, raise_file_limit, say
@@ -72,7 +71,6 @@ STEADY_S = 1.0  # a worker that dies sooner after it was ready failed
 TOLD_S = 1.0  # a pause that the log mentions
 LOOK_S = 1.0  # between two looks whether workers show signs of life; `silence` counts them
 TEND_S = 0.1  # between two looks at what other gateways found
-SPENT_S = 5.0  # between two looks at what their keys have spent
 SILENT_END_S = 5.0  # beyond drain_s, for a worker that is to end
 PATH_CHARS = 100  # of a Unix socket: some systems take 103
 UNIX = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
@@ -271,7 +269,7 @@ class Workers:
                 await self._start(child.turn, child.generation)
                 return
             except OSError as error:
-                self._log.error(f"a worker cannot be started: {error.strerror or error}; the next try is in {AGAIN_S[-1]:g} s")
+                self._log.error(f"a worker cannot be started: {error.strerror or error}; next attempt in {AGAIN_S[-1]:g} s")
                 await self._pause(AGAIN_S[-1])
 
     async def _pause(self, seconds: float) -> None:
@@ -328,7 +326,7 @@ class Workers:
             async with asyncio.timeout(limit_s):
                 await child.ended.wait()
                 return
-        self._log.error(f"{child.name} did not end within {limit_s:g} s: it is ended by force")
+        self._log.error(f"{child.name} did not end within {limit_s:g} s: it is killed")
         with suppress(ProcessLookupError):
             child.process.kill()
 
@@ -455,28 +453,23 @@ class HomeProcess(GatewayProcess):
         replica = self.backends.replica
         if replica is None:
             return
-        await self.count_spending()
+        # What administrators see is the call log's: with a common one, other gateways' calls as well.
+        self.backends.on_spent = [self.show_spending]
         await replica.start(self.gateway.routing_state, self.authenticator, lambda: self.config)
         self._sharing = asyncio.create_task(self._share())
 
     async def _share(self) -> None:
-        count_at = time.monotonic() + SPENT_S
         while True:
             await asyncio.sleep(TEND_S)
-            self.home.tend()
-            if time.monotonic() >= count_at:
-                await self.count_spending()
-                count_at = time.monotonic() + SPENT_S
+            try:
+                self.home.tend()
+            except Exception as error:
+                where, effect = "passing on to the workers what other gateways found", f"it is tried again in {TEND_S:g} s"
+                self.log.error(fault_line(where, error, effect))
 
-    async def count_spending(self) -> None:
-        """What administrators see of keys is what the store's ledger has: with a common one, other gateways' calls as well."""
-        if self.backends.keys is None:
-            return
-        now = time.time()
-        with suppress(GatewayError):  # the store is away: what was known goes on
-            rows = await self.backends.keys.spent(now)
-            self.spending.begin_anew()
-            self.spending.load(rows, now)
+    def show_spending(self, rows: Iterable[Spent], now: float) -> None:
+        self.spending.begin_anew()
+        self.spending.load(rows, now)
 
     async def leave(self) -> None:
         if self._sharing is not None:

@@ -30,7 +30,7 @@ def base_url_of(values: Mapping[str, Any], preset: Preset, api: str, path: str, 
         problem.path in (f"{path}.base_url", *(f"{path}.{name}" for name in PARTS)) for problem in reading.problems
     )
     if not url and not is_reported:
-        reading.bad(f"{path}.base_url", "is missing, and its type has none of its own")
+        reading.bad(f"{path}.base_url", "is missing, and its type has no default")
     return url + UPSTREAMS[api].root if url.count("/") == 2 else url
 
 

@@ -295,7 +295,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
     special = read_settings(sub_table(table, "settings", path, reading), PROVIDER_SETTINGS, f"{path}.settings", reading)
     name = values["name"]
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        reading.bad_once(f"{path}.name", "is missing or holds other characters than A-Z a-z 0-9 _ . : + -")
+        reading.bad_once(f"{path}.name", "is missing or holds characters other than A-Z a-z 0-9 _ . : + -")
         return None
     preset = read_preset(values, path, reading)
     if preset is None:
@@ -368,7 +368,7 @@ def read_key_command(values: Mapping[str, Any], path: str, reading: Reading) -> 
         return None
     beside = next((name for name in ("api_key", "api_key_env", "api_key_file") if values[name]), "")
     if beside:
-        reading.bad(f"{path}.api_key_command", f"is there beside {beside}: keep one of them")
+        reading.bad(f"{path}.api_key_command", f"is set together with {beside}: keep one of them")
     return KeyCommand(values["api_key_command"], values["api_key_command_ttl_s"], values["api_key_command_timeout_s"])
 
 
@@ -497,7 +497,7 @@ def read_models(document: Mapping[str, Any], providers: Mapping[str, Provider], 
             near = closest(model.provider, providers)
             reading.bad(f"{path}.provider", f'there is no provider "{model.provider}"{near}')
         elif (model.provider, model.name) in models:
-            reading.bad(f"{path}.name", f'"{model.provider}/{model.name}" is there already')
+            reading.bad(f"{path}.name", f'"{model.provider}/{model.name}" exists already')
         models[model.provider, model.name] = model
     return tuple(models.values())
 
@@ -507,7 +507,7 @@ def read_providers(document: Mapping[str, Any], server: Server, reading: Reading
     for index, table in enumerate(list_of(document, "providers", "", reading)):
         provider = read_provider(table, f"providers[{index}]", server, reading)
         if provider and provider.name in providers:
-            reading.bad(f"providers[{index}].name", f'"{provider.name}" is there already')
+            reading.bad(f"providers[{index}].name", f'"{provider.name}" exists already')
         if provider:
             providers[provider.name] = provider
             check_provider(provider, f"providers[{index}]", server, reading)
@@ -538,7 +538,7 @@ def check_groups(groups: Iterable[Group], models: Iterable[Model], reading: Read
         if group.name in full:
             reading.bad(f"groups[{index}].name", f'"{group.name}" is a model')
         elif group.name in bare:
-            reading.notes.append(f'group "{group.name}" comes before the model of this name')
+            reading.notes.append(f'group "{group.name}" takes precedence over the model of this name')
 
 
 def accepting_providers(providers: Iterable[Provider], name: str) -> tuple[Provider, ...]:
@@ -633,7 +633,7 @@ def parse(
     for name in sorted(document.keys() - known):
         reading.bad(name, "unknown table" + closest(name, known))
     if "frontend" in document:
-        reading.notes.append("[frontend] is a section of an older server and is ignored")
+        reading.notes.append("[frontend] is a section of an older server, and is ignored")
     if reading.problems:
         raise ConfigError(reading.problems)
     careful = tuple(with_secrets(provider, secrets_of(provider, models)) for provider in providers.values())

@@ -68,11 +68,11 @@ def caller_lines(config: Config, stored: int | None) -> Iterator[str]:
     if not shown:
         yield "# who may call, without a key: all on this machine, a proxy included; administer: all but proxies"
         return
-    yield f"# who may call: whoever shows a key: {shown}"
+    yield f"# who may call: callers with a key: {shown}"
     if server.loopback_without_key:
         yield f"# and without one: programs on this machine{', which may administer' * is_local}; not through a proxy"
     if not (server.admin_tokens or any(key.is_admin for key, _ in config.keys) or (server.loopback_without_key and is_local)):
-        yield "# who may administer: keys of the store that are administrators', if there are any"
+        yield "# who may administer: administrators' keys of the store, if there are any"
 
 
 def fingerprint(config: Config) -> str:

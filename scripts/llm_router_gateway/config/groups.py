@@ -136,7 +136,7 @@ def read_model_limit(table: Mapping[str, Any], path: str, reading: Reading) -> L
     older = sub_table(table, "rate_limit", path, reading)
     newer = sub_table(table, "limits", path, reading)
     if older and newer:
-        reading.bad(f"{path}.rate_limit", "is the older name of limits, which is given too")
+        reading.bad(f"{path}.rate_limit", "is the older name of limits, which is also given")
     return read_limit(newer or older, f"{path}.{'limits' if newer else 'rate_limit'}", reading)
 
 
@@ -250,7 +250,7 @@ def read_tasks(table: Mapping[str, Any], reading: Reading) -> dict[str, Query]:
     for name, text in table.items():
         path = f"tasks.{name}"
         if not NAME.fullmatch(name):
-            reading.bad(path, "holds other characters than A-Z a-z 0-9 _ . : + -")
+            reading.bad(path, "holds characters other than A-Z a-z 0-9 _ . : + -")
         try:
             if not isinstance(text, str):
                 raise BadRequest("is not a tag query; write it like coding,cheap|fast,-slow")

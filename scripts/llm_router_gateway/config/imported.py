@@ -161,17 +161,17 @@ def from_jq_server(given: Any) -> Imported:
         body = patch(params.get("rewrite_body"), f"{where}.llm_params.rewrite_body")
         headers = patch(params.get("rewrite_header"), f"{where}.llm_params.rewrite_header")
         if name in names:
-            raise Wrong(f"{where}.model_name {name!r} is there twice")
+            raise Wrong(f"{where}.model_name {name!r} occurs twice")
         names[name] = f"{provider}/{name}"
         made.model(
             provider, name, str(params.get("model")), {}, rewrite_body=toml_value(body), rewrite_header=toml_value(headers)
         )
         made.notes += jq_body_notes(name, body)
     groups = list(jq_groups(settings, names, made))
-    made.notes.append("a failed request goes to the group's next member, where the jq server gave up; callers may also name "
-                      "a model of model_list itself, and `/v1/models` lists those, too")  # fmt: skip
+    made.notes.append("a failed request goes to the group's next member, whereas the jq server gave up; callers may also "
+                      "name a model of model_list directly, and `/v1/models` lists these as well")  # fmt: skip
     if any(member.get("selector") for group in groups for member in group["members"]):
-        made.notes.append('a selector selects when its first output is true; the text "true" does not, as it did there')
+        made.notes.append('a selector matches if its first output is true; unlike there, the text "true" does not match')
     return Imported(made.document(groups), made.lost, made.notes)
 
 
@@ -181,7 +181,7 @@ def jq_body_notes(name: str, body: Table) -> Iterator[str]:
         if value is None:
             yield f"{name}: rewrite_body sets {key} to null, which removes it here; the jq server sent the null"
         elif isinstance(value, dict):
-            yield f"{name}: rewrite_body merges {key} into the request's, where the jq server replaced it whole"
+            yield f"{name}: rewrite_body merges {key} into that of the request, whereas the jq server replaced it as a whole"
 
 
 def jq_groups(settings: Table, names: Mapping[str, str], made: Builder) -> Iterator[Table]:
@@ -290,12 +290,12 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
     base = params.get("api_base") or params.get("base_url") or LITELLM_ADDRESSES.get(word)
     cloud = LITELLM_CLOUDS.get(word)
     if word not in LITELLM_PRESETS and not base and cloud is None:
-        made.lost.append(f"{where}: {asked}, as {word} has no address that is known here")
+        made.lost.append(f"{where}: {asked}, as {word} has no known address")
         return
     kind: Table = {"type": LITELLM_PRESETS[word]} if word in LITELLM_PRESETS else {"api": COMMON_API}
     if "*" in asked or "*" in remote:
         if cloud is not None or (asked, remote) != (f"{word}/*", "*"):
-            made.lost.append(f"{where}: {asked}, a pattern; only PROVIDER/* of the provider's own name can be carried")
+            made.lost.append(f"{where}: {asked}, a pattern; only PROVIDER/* with the provider's own name can be imported")
             return
         made.take_any_model(litellm_provider(word, {"base_url": base, **kind}, params, made), word)
         made.drop(where, entry, {"model_name", "litellm_params", "model_info"})
@@ -304,7 +304,7 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
     if cloud is not None:
         names = [found.expand(to) for pattern, to in cloud[2] if (found := re.fullmatch(pattern, remote))]
         if not names:
-            made.lost.append(f"{where}: {asked}, as {word} does not serve {remote} in a protocol that is known here")
+            made.lost.append(f"{where}: {asked}, as {word} does not serve {remote} in a known protocol")
             return
         kind, base, remote = litellm_cloud(f"{where} {asked}", word, params, base, made), None, names[0]
     provider = litellm_provider(word, {"base_url": base, **kind}, params, made)
@@ -328,7 +328,7 @@ def litellm_fallbacks(router: Table, module: Table, made: Builder) -> dict[str, 
     for where, rows in (("router_settings", router.get("fallbacks")), ("litellm_settings", module.get("fallbacks"))):
         for row in tables(rows, f"{where}.fallbacks"):
             found.update((name, names) for name, names in row.items() if isinstance(names, list))
-    made.lost += [f"fallbacks of {name}, which is no model_name" for name in found if name not in made.answers]
+    made.lost += [f"fallbacks of {name}, which is not a model_name" for name in found if name not in made.answers]
     return found
 
 
@@ -368,7 +368,7 @@ def from_one_api(given: Any) -> Imported:
 def one_api_channel(where: str, channel: Table, made: Builder) -> None:
     kind, base = ONE_API_KINDS.get(channel.get("type", 0)), str(channel.get("base_url") or "").rstrip("/")
     if kind is None and not base:
-        made.lost.append(f"{where}: type {channel.get('type')} has no address that is known here")
+        made.lost.append(f"{where}: type {channel.get('type')} has no known address")
         return
     api, address = (COMMON_API, "") if kind is None else kind if isinstance(kind, tuple) else (PRESETS[kind].api, "")
     at: Table = {}

@@ -66,14 +66,14 @@ def read_command(value: object) -> tuple[str, ...]:
         shell = next((word for word in words if word in SHELL_WORDS), "")
         if shell:
             raise ValueError(
-                f'holds "{shell}", which only a shell knows: put the line into a script, or write ["sh", "-c", "..."]'
+                f'holds "{shell}", which only a shell understands: put the line into a script, or write ["sh", "-c", "..."]'
             )
     elif isinstance(value, list) and all(isinstance(word, str) for word in value):
         words = value
     else:
         raise ValueError("is not a command: a text, or a list of texts")
     if any("\0" in word for word in words):
-        raise ValueError("holds a NUL character, which no argument can")
+        raise ValueError("holds a NUL character, which an argument cannot")
     if not words or not words[0]:
         raise ValueError("has no program")
     if re.search(r"[/\\]", words[0]) and not ABSOLUTE.match(words[0]):
@@ -127,7 +127,7 @@ def key_in_json(text: str, wall: float) -> PrintedKey:
         key = next((table[name] for name in TOKEN_NAMES if isinstance(table.get(name), str) and table[name]), None)
         if key is not None:
             return PrintedKey(key, lifetime_in(table, wall))
-    raise ValueError(f"printed a JSON object without a token: it is looked for under {', '.join(TOKEN_NAMES)}")
+    raise ValueError(f"printed a JSON object without a token under {', '.join(TOKEN_NAMES)}")
 
 
 def lifetime_in(table: Mapping[str, Any], wall: float) -> float | None:

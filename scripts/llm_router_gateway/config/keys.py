@@ -241,7 +241,7 @@ def unmatched_patterns(
         for setting, patterns, found in fitting:
             for pattern in patterns or ():
                 if not found(pattern):
-                    yield f'the key "{key.name}": {setting} has "{pattern}", which nothing here fits'
+                    yield f'the key "{key.name}": {setting} has "{pattern}", which matches nothing in the configuration'
 
 
 def past_expiry(key: Key, now: float, before: Key | None = None) -> str:
@@ -259,11 +259,11 @@ def name_problem(name: object) -> str:
     if isinstance(name, str) and NAME.fullmatch(name):
         return ""
     if name is None or (isinstance(name, str) and not name.strip()):
-        return f"is missing: a key needs one of 1 to {MAX_NAME} characters, by which logs and statistics call it"
+        return f"is missing: a key needs a name of 1 to {MAX_NAME} characters, for logs and statistics"
     if not isinstance(name, str):
         return f"{value_text(name)} is not a text"
     if len(name) > MAX_NAME:
-        return f"has {len(name)} characters, and {MAX_NAME} are the most"
+        return f"has {len(name)} characters, more than {MAX_NAME}"
     if "/" in name:
         return f"{value_text(name)} holds a slash: write another character in its place"
     if name != name.strip():
@@ -298,7 +298,7 @@ def read_terms(table: Mapping[str, Any], path: str, reading: Reading, *, key: Ke
     changed = {name: value for name, value in values.items() if name in named}
     found = Key(id="", **values) if key is None else replace(key, **changed)
     if found.is_admin and found.is_monitor:
-        reading.bad(f"{place}is_monitor", "is for keys that may do nothing else: an administrator's may read statistics anyway")
+        reading.bad(f"{place}is_monitor", "is for keys that may do nothing else: administrators may read statistics anyway")
     return found
 
 
@@ -370,7 +370,7 @@ def read_keys_of_file(document: Mapping[str, Any], reading: Reading, read_secret
             sub_table(table, name, path, reading)
         shown = read_secret(table, "key", f"{path}.key", reading)
         if not shown:
-            reading.bad(f"{path}.key", "holds no key: give key_env, key_file or key")
+            reading.bad(f"{path}.key", "has no key: set key_env, key_file or key")
         if key.name in found:
             reading.bad_once(f"{path}.name", f'"{key.name}" exists already')
         hint = hint_of(shown[0].reveal()) if shown else ""

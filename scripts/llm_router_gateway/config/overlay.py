@@ -264,7 +264,7 @@ def merge_list(made: Merged, overlay: Overlay, path: str, owner: str, tables: Se
             if is_removed(overlay, name):
                 continue
             if entry is not None and entry.state == ADDED:
-                made.notes.append(f"{path}[{index}]: {name} was added through the API too, and that entry counts")
+                made.notes.append(f"{path}[{index}]: {name} was also added through the API, and that entry counts")
                 table = whole(name, entry)
             elif entry is not None:
                 table = lay_over(table, entry.fields)
@@ -295,7 +295,7 @@ def merge_rest(made: Merged, name: str, entry: Entry) -> None:
     if entry.state == CHANGED or (kind == "models" and owner not in made.tables):
         missing = name if entry.state == CHANGED else owner
         made.unfit.add(name)
-        made.notes.append(f"{name} was {entry.state} through the API, and the file has no {missing}: the change waits")
+        made.notes.append(f"{name} was {entry.state} through the API, and the file has no {missing}: the change waits for it")
         return
     made.places[f"{kind}[{len(tables)}]"] = Place("", name, entry)
     made.tables[name] = whole(name, entry)

@@ -46,7 +46,7 @@ TRANSFORMERS: Mapping[str, object] = {**TAGS, "json_schema": False, "reasoning":
 NEWER_ALONE = r"(?:o[13]-pro|gpt-5(?:\.\d+)?-pro|gpt-5[\w.]*-codex|codex-mini|computer-use|o[34](?:-mini)?-deep-research)"
 # What a part of an address is, for whoever has to give it.
 PARTS: Mapping[str, str] = {
-    "resource": "the name of the resource, as its address begins with",
+    "resource": "the name of the resource, with which its address begins",
     "region": "the region whose models are called",
     "project": "the project that is billed, by its id or number",
 }
@@ -185,15 +185,15 @@ LITELLM_ADDRESSES = {
 # LiteLLM's word for a cloud -> our preset, the parts of its address by LiteLLM's names, (pattern of a model's name, what it is
 # called in this protocol) of those that are served in it, and what to say.
 LITELLM_CLOUDS: Mapping[str, tuple[str, Mapping[str, str], tuple[tuple[str, str], ...], str]] = {
-    "azure": ("azure", {}, ((r"(.+)", r"\1"),), "Azure is called by its v1 API, which needs no api_version"),
+    "azure": ("azure", {}, ((r"(.+)", r"\1"),), "Azure is called through its v1 API, which needs no api_version"),
     "bedrock": (
         "bedrock", {"region": "aws_region_name"}, ((r"(?:converse/|invoke/)?((?:\w+\.)?openai\..+)", r"\1"),),
-        "Bedrock is called by its OpenAI-compatible endpoint, with a Bedrock API key in AWS_BEARER_TOKEN_BEDROCK",
+        "Bedrock is called through its OpenAI-compatible endpoint, with a Bedrock API key in AWS_BEARER_TOKEN_BEDROCK",
     ),
     "vertex_ai": (
         "vertex", {"project": "vertex_project", "region": "vertex_location"},
         ((r"(gemini.+)", r"google/\1"), (r"((?:google|openai)/.+)", r"\1")),
-        'Vertex AI is called by its OpenAI-compatible endpoint: add api_key_command = "gcloud auth print-access-token"',
+        'Vertex AI is called through its OpenAI-compatible endpoint: add api_key_command = "gcloud auth print-access-token"',
     ),
 }  # fmt: skip
 AZURE_HOST, AZURE_PATH = ".openai.azure.com", "/openai/v1"

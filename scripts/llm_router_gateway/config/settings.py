@@ -3,7 +3,7 @@
     SERVER[1]  -> Setting("port", "whole", 8000, "port to listen on; ...", ("LLM_ROUTER_PORT",), "-p/--port", 0, 65535)
     SERVER[1].read(8000) -> 8000        SERVER[1].read("x") -> ValueError("is not a whole number")
 
-`config` parses by it, the command line takes its flags from it, and references/gateway-configuration.md is printed from it.
+`config` parses with it, the command line takes its flags from it, and references/gateway-configuration.md is generated from it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .numbers import read_number, read_whole
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
-# Every name that a server may list: paths with a slash in front, spaces, brackets, any script. What UTF-8 cannot say is none.
+# Any name that a server lists: with slashes, spaces, brackets, in any script; not text that UTF-8 cannot encode.
 MODEL_NAME = re.compile("(?!\\s)[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]+(?<!\\s)")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -33,7 +33,7 @@ PROXY = re.compile(r"(https?|socks5h?)://([^\s/@]*@)?[^\s/?#@]+/?")
 STATE_URL = re.compile(r"(rediss?(\+sentinel|\+cluster)?://([^\s/@]*@)?[^\s/?#@]+|unix://[^\s?#]+)(/[^\s?#]*)?(\?[^\s#]*)?")
 LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 TRUE, FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
-OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})  # the bytes decide these
+OUR_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})  # the transport sets these
 
 
 class Secret:
@@ -282,7 +282,7 @@ class Setting:
     choices: tuple[str, ...] = ()
 
     def read(self, value: object) -> Any:
-        """The value, checked; ValueError with a text that follows the value."""
+        """The value, checked; ValueError with a text that follows the setting's name."""
         result = KINDS[self.kind][0](value)
         if self.choices and result not in self.choices:
             raise ValueError(f"is not one of {', '.join(self.choices)}")
@@ -294,7 +294,7 @@ class Setting:
         return result
 
     def from_text(self, text: str) -> object:
-        """The text of an environment variable or a flag, as the value a file would hold."""
+        """The text of an environment variable or a flag, as the value that a file would hold."""
         try:
             if self.kind == "whole":
                 return int(text)
@@ -331,7 +331,7 @@ SERVER: tuple[Setting, ...] = (
             ("LLM_ROUTER_LOG_FILE",), "--log-file"),
     Setting("proxy", "proxy", "", "http, https or socks5 proxy for every provider that names none; not for loopback",
             ("LLM_ROUTER_PROXY",), "--proxy"),
-    Setting("allowed_hosts", "texts", (), "further names accepted in Host when bound to loopback"),
+    Setting("allowed_hosts", "texts", (), "further names accepted in the Host header on loopback"),
     Setting("cors_origins", "texts", (), 'web pages that may call it: "https://app.example", or "*"'),
     Setting("max_body_bytes", "whole", 33_554_432, "bytes of the longest request body; 413 above it", low=1_024),
     Setting("max_bytes_in_flight", "size", 268_435_456, "bytes of all request bodies in memory; 503 above it", low=1_024),
@@ -359,26 +359,26 @@ SERVER: tuple[Setting, ...] = (
             "that come through a proxy"),
     Setting("trusted_proxies", "texts", (), 'networks whose X-Forwarded-For is trusted: "10.0.0.0/8"'),
     Setting("store", "text", "", 'where calls and keys are kept: a path beside this file (its own name with .db if not '
-            'given); "memory" = until the stop; "off"; postgresql://USER:PASSWORD@HOST/NAME for several gateways',
+            'given); "memory" = until the gateway stops; "off"; postgresql://USER:PASSWORD@HOST/NAME for several gateways',
             ("LLM_ROUTER_STORE",)),
     Setting("spill_file", "text", "", 'where calls wait while PostgreSQL is away: a path beside this file (its own name with '
-            '.spill.db when not given); "off" = in memory alone', ("LLM_ROUTER_SPILL_FILE",)),
+            '.spill.db when not given); "off" = only in memory', ("LLM_ROUTER_SPILL_FILE",)),
     Setting("keys_valid_offline_s", "number", 3_600, "how long known keys of the store keep working while PostgreSQL is away; "
             "new ones get 503", low=0, high=31_536_000),
     Setting("keep_days", "number", 90, "how long calls are kept", low=0.01, high=36_500),
     Setting("max_store_bytes", "size", 1_073_741_824, "size above which the oldest calls are removed",
             low=1_048_576),
     Setting("log_bodies", "bool", False, "store requests and answers, too, without keys and images"),
-    Setting("log_body_bytes", "size", 65_536, "bytes kept of each body; the rest is cut", low=256),
+    Setting("log_body_bytes", "size", 65_536, "bytes kept of each body; the rest is cut off", low=256),
     Setting("keep_bodies_days", "number", 7, "how long bodies are kept", low=0.01, high=36_500),
     Setting("keep_conversations_hours", "number", 24, "how long answers are kept for previous_response_id; "
             "0 = not at all", low=0, high=876_000),
     Setting("max_conversations_bytes", "size", 268_435_456, "their part of the store; then the oldest are removed", low=65_536),
     Setting("answer_with_alias", "bool", False, "true: answers name the model as their caller did, not as the provider does"),
-    Setting("cache_ttl_s", "number", 0, "how long a key's same request gets the same answer; 0 = never", low=0, high=YEAR_S),
+    Setting("cache_ttl_s", "number", 0, "how long a key's same request gets the cached answer; 0 = never", low=0, high=YEAR_S),
     Setting("max_cache_bytes", "size", 67_108_864, "memory for these answers, all workers together", low=65_536),
-    Setting("keep_files_days", "number", 400, "how long it is remembered whose a file or batch is", low=0.01, high=36_500),
-    Setting("files_provider", "text", "", "provider of the files and batches of callers that name none"),
+    Setting("keep_files_days", "number", 400, "how long the owner of a file or batch is remembered", low=0.01, high=36_500),
+    Setting("files_provider", "text", "", "provider for files and batches when the caller names none"),
     Setting("log_format", "text", "text", "format of the log: plain lines, or one JSON object per line",
             ("LLM_ROUTER_LOG_FORMAT",), choices=("text", "json")),
     Setting("labels_header", "text", "x-llm-router-labels", "header whose comma list becomes a call's tags in statistics"),
@@ -395,7 +395,7 @@ PROVIDER: tuple[Setting, ...] = (
     Setting("name", "text", None, "the part of a model's name before the slash"),
     Setting("type", "text", "", "one of the presets; default: the name, if it is one of them"),
     Setting("api", "text", "", "protocol it speaks, if not that of its type", choices=tuple(UPSTREAMS)),
-    Setting("base_url", "url", "", "address; paths are appended, a segment that both have only once"),
+    Setting("base_url", "url", "", "address to which paths are appended; a segment that both have is not repeated"),
     Setting("api_key", "secret", (), "the key, or a comma list of them; better api_key_env or api_key_file"),
     Setting("api_key_env", "text", "", "name of the environment variable that holds the key"),
     Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
@@ -409,16 +409,16 @@ PROVIDER: tuple[Setting, ...] = (
         "api_key_command_ttl_s",
         "number",
         300,
-        "how long such a key is used if the program does not say",
+        "how long such a key is used if the program prints no expiry",
         low=1,
         high=31_536_000,
     ),
     Setting("api_key_command_timeout_s", "number", 30, "limit for one run of the program", low=0.1, high=600),
-    Setting("resource", "label", "", "types whose address has one: name of the resource"),
-    Setting("region", "label", "", "types whose address has one: region"),
-    Setting("project", "label", "", "types whose address has one: id or number of the project"),
+    Setting("resource", "label", "", "name of the resource, for types whose address has one"),
+    Setting("region", "label", "", "region, for types whose address has one"),
+    Setting("project", "label", "", "id or number of the project, for types whose address has one"),
     Setting("is_active", "bool", True, "false: ignored, as if it were not listed"),
-    Setting("any_model", "bool", None, "accept names that no [[models]] entry lists; true when it has no entry"),
+    Setting("any_model", "bool", None, "accept names that no [[models]] entry lists; default: true if it has no entries"),
     Setting(
         "rename",
         "names",
@@ -453,7 +453,7 @@ PROVIDER_SETTINGS: tuple[Setting, ...] = (
     Setting("timeout", "number", None, "as [server] timeout_s", low=0.01, high=LONG_S),
     Setting("first_output_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
     Setting("output_gap_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
-    Setting("quirks", "table", {}, "deviations of this server; added to those of its type"),
+    Setting("quirks", "table", {}, "peculiarities of this server; added to those of its type"),
 )
 
 MODEL: tuple[Setting, ...] = (
@@ -496,7 +496,7 @@ MODEL_CONFIG: tuple[Setting, ...] = (
     Setting("long_context", "tables", (), "prices of requests with a long input, see the next table"),
     Setting("cost_per_1k_tokens", "number", None, "older form: price of a thousand input tokens", low=0),
     Setting("cost_per_1k_completion_tokens", "number", None, "older form: price of a thousand output tokens", low=0),
-    Setting("cache_ttl_s", "number", None, "as [server]; 0 = its answers are never given again", low=0, high=YEAR_S),
+    Setting("cache_ttl_s", "number", None, "as [server]; 0 = its answers are never cached", low=0, high=YEAR_S),
     Setting("priority", "number", 0, "among models that a tag query finds, higher comes first"),
 )
 
@@ -517,7 +517,7 @@ LONG_CONTEXT: tuple[Setting, ...] = (
 
 LIMITS: tuple[Setting, ...] = (
     Setting("max_requests", "whole", None, "requests in one window", low=1),
-    Setting("per_seconds", "number", None, "length of the window", low=0.001),
+    Setting("per_seconds", "number", None, "length of the window in seconds", low=0.001),
     Setting("burst_size", "whole", None, "most at once; default: max_requests", low=1),
     Setting("tokens_per_minute", "size", None, "input and output together", low=1),
     Setting("wait_s", "number", 0.0, "how long a request may wait for its turn; 0 = refused at once with 429", low=0,
@@ -559,9 +559,9 @@ ROUTING: tuple[Setting, ...] = (
 
 HEALTH: tuple[Setting, ...] = (
     Setting("failures_to_open", "whole", 3, "consecutive failures after which a member is skipped", low=1),
-    Setting("open_s", "number", 30.0, "how long it is skipped before one trial request; doubled up to 8 times", low=0.01,
-            high=LONG_S),
-    Setting("recover_s", "number", 120.0, "time in which the full weight is restored without requests", low=0.01, high=LONG_S),
+    Setting("open_s", "number", 30.0, "how long it is skipped before one trial request; doubles each time, to 8 x at most",
+            low=0.01, high=LONG_S),
+    Setting("recover_s", "number", 120.0, "time in which the full weight returns without requests", low=0.01, high=LONG_S),
 )  # fmt: skip
 
 STATE: tuple[Setting, ...] = (
@@ -569,7 +569,7 @@ STATE: tuple[Setting, ...] = (
             "redis://, rediss://, redis+sentinel://HOST,HOST/NAME or redis+cluster://HOST; needs the package redis",
             ("LLM_ROUTER_STATE_URL",)),
     Setting("prefix", "text", "llm-router", "prefix of all names there; gateways with the same prefix share"),
-    Setting("timeout_s", "number", 0.05, "longest wait of a request for it", low=0.001, high=10),
+    Setting("timeout_s", "number", 0.05, "longest that a request waits for it", low=0.001, high=10),
 )  # fmt: skip
 
 CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[keys]] and for keys in the store
@@ -581,7 +581,7 @@ CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[ke
     Setting("is_admin", "bool", False, "may see the monitor and change keys, providers and models"),
     Setting("is_monitor", "bool", False, "may read statistics, /metrics and the models' health, and nothing else"),
     Setting("allowed_models", "patterns", None, 'models it may use, however they are reached: "openai/*"; a pattern without '
-            "a slash means the name behind the provider's"),
+            "a slash is compared with the name after the provider's"),
     Setting("allowed_groups", "patterns", None, "groups it may request; with these and without allowed_models it reaches "
             "models only through them"),
     Setting("allowed_providers", "patterns", None, "providers whose models it may use"),
@@ -593,7 +593,7 @@ CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[ke
     Setting("soft_budget", "table", {}, "the same for `[alerts]`, without refusing calls"),
     Setting("cache_ttl_s", "number", None, "as [server], which it takes precedence over; 0 = never", low=0, high=YEAR_S),
     Setting("allow_batches", "bool", False, "true: may upload files and start batches although its models, parameters or "
-            "spending are limited: a batch names any model, and the gateway sees neither its bodies nor its costs"),
+            "spending are limited: a batch can name any model, and the gateway sees neither its contents nor its cost"),
     Setting("networks", "networks", (), 'addresses it may be used from: "10.0.0.0/8"'),
 )  # fmt: skip
 
@@ -628,7 +628,7 @@ ALERTS: tuple[Setting, ...] = (
 
 MINUTE_MS, LONG_MS = 60_000, 86_400_000
 TELEMETRY: tuple[Setting, ...] = (  # the variables are OpenTelemetry's, and their times milliseconds
-    Setting("endpoint", "url", "", "address of an OTLP collector over HTTP; /v1/traces and /v1/metrics are put below it",
+    Setting("endpoint", "url", "", "address of an OTLP collector over HTTP; /v1/traces and /v1/metrics are appended",
             ("OTEL_EXPORTER_OTLP_ENDPOINT",)),
     Setting("traces_endpoint", "url", "", "whole address for traces, in its place", ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",)),
     Setting("metrics_endpoint", "url", "", "whole address for metrics, in its place", ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",)),
@@ -637,10 +637,11 @@ TELEMETRY: tuple[Setting, ...] = (  # the variables are OpenTelemetry's, and the
     Setting("metrics", "bool", True, "whether metrics are sent", ("OTEL_METRICS_EXPORTER",)),
     Setting("protocol", "text", "http/protobuf", "encoding of what is sent",
             ("OTEL_EXPORTER_OTLP_PROTOCOL",), choices=("http/protobuf", "http/json")),
-    Setting("compression", "text", "none", "of what is sent", ("OTEL_EXPORTER_OTLP_COMPRESSION",), choices=("none", "gzip")),
+    Setting("compression", "text", "none", "compression of requests", ("OTEL_EXPORTER_OTLP_COMPRESSION",),
+            choices=("none", "gzip")),
     Setting("headers", "headers", {}, "sent along, such as a key; better in the environment: name=value,name=value",
             ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_METRICS_HEADERS")),
-    Setting("timeout_ms", "whole", 10_000, "for one request to the collector",
+    Setting("timeout_ms", "whole", 10_000, "limit for one request to the collector",
             ("OTEL_EXPORTER_OTLP_TIMEOUT",), low=1, high=LONG_MS),
     Setting("proxy", "proxy", "", "proxy to the collector"),
     Setting("service_name", "text", "llm-router", "service.name of what is sent", ("OTEL_SERVICE_NAME",)),
@@ -649,19 +650,19 @@ TELEMETRY: tuple[Setting, ...] = (  # the variables are OpenTelemetry's, and the
     Setting("sampler", "text", "parentbased_always_on", "which traces are sent", ("OTEL_TRACES_SAMPLER",), choices=(
         "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
         "parentbased_traceidratio")),
-    Setting("sampler_ratio", "number", 1.0, "the part of them, for traceidratio", ("OTEL_TRACES_SAMPLER_ARG",), low=0, high=1),
-    Setting("content", "bool", False, "whether spans carry the messages of request and answer",
+    Setting("sampler_ratio", "number", 1.0, "fraction of them, for traceidratio", ("OTEL_TRACES_SAMPLER_ARG",), low=0, high=1),
+    Setting("content", "bool", False, "whether spans carry the messages of requests and answers",
             ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",)),
-    Setting("max_content_bytes", "size", 65_536, "of an answer; a longer one is left out of its span", low=256),
-    Setting("session_headers", "texts", (), "headers that name a call's session; the first that is there counts. Not given: "
+    Setting("max_content_bytes", "size", 65_536, "longest answer that a span carries; a longer one is left out", low=256),
+    Setting("session_headers", "texts", (), "headers that name a call's session; the first one present counts. Default: "
             "x-session-id, session-id, session_id, x-claude-code-session-id"),
-    Setting("queue_size", "whole", 2_048, "spans that wait at most; more are dropped and counted",
+    Setting("queue_size", "whole", 2_048, "most spans that may wait; more are dropped and counted",
             ("OTEL_BSP_MAX_QUEUE_SIZE",), low=1, high=1_000_000),
-    Setting("batch_size", "whole", 512, "spans in one request at most",
+    Setting("batch_size", "whole", 512, "most spans in one request",
             ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE",), low=1, high=100_000),
     Setting("delay_ms", "whole", 5_000, "how long a span may wait for others", ("OTEL_BSP_SCHEDULE_DELAY",), low=1,
             high=LONG_MS),
-    Setting("export_timeout_ms", "whole", 30_000, "for one batch, all its attempts together",
+    Setting("export_timeout_ms", "whole", 30_000, "limit for one batch with all its attempts",
             ("OTEL_BSP_EXPORT_TIMEOUT",), low=1, high=LONG_MS),
     Setting("metric_interval_ms", "whole", MINUTE_MS, "between two exports of metrics", ("OTEL_METRIC_EXPORT_INTERVAL",),
             low=1, high=LONG_MS),

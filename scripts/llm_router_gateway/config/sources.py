@@ -43,7 +43,7 @@ OVERLAY_VARIABLE = "LLM_ROUTER_OVERLAY"  # where the folder of the file cannot b
 PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
 YAML_SUFFIXES = (".yaml", ".yml")  # the jq server's configuration, read as it stands
 NO_YAML = "is YAML, which needs PyYAML: python3 -m pip install PyYAML"
-LACKING = "the file no longer has what it changes"
+LACKING = "the file no longer contains what it changes"
 INLINE = {setting.name for setting in (*SERVER, *PROVIDER, *CALLER_KEY, *KEY_SECRET) if setting.kind == "secret"}
 SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 NO_MODES = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)  # the second is Windows's: no line ends are changed

@@ -23,7 +23,7 @@ TRACES_PATH, METRICS_PATH = "/v1/traces", "/v1/metrics"
 CONTENT_WORDS = {"span_only": True, "span_and_event": True, "no_content": False, "event_only": False}
 SESSION_HEADERS = ("x-session-id", "session-id", "session_id", "x-claude-code-session-id")
 TIMES = ("timeout", "delay", "export_timeout", "metric_interval")
-GRPC = "is grpc, which is not spoken here: set http/protobuf and the collector's HTTP port (4318); nothing is sent"
+GRPC = "is grpc, which is not supported: set http/protobuf and the collector's HTTP port (4318); nothing is sent"
 
 
 @dataclass(frozen=True, slots=True)

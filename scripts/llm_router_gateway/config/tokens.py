@@ -27,7 +27,7 @@ def from_outside(setting: Setting, flags: Mapping[str, str], env: Mapping[str, s
 def read_tokens(table: Mapping[str, Any], flags: Mapping[str, str], reading: Reading) -> tuple[Secret, ...]:
     """The tokens of the first place that names any: flags, environment, file."""
     if "token" in flags:
-        reading.notes.append("--token is visible in the list of processes: LLM_ROUTER_TOKEN or --token-file is not")
+        reading.notes.append("--token is visible in the list of processes: use LLM_ROUTER_TOKEN or --token-file instead")
     places: tuple[tuple[str, Mapping[str, Any], str], ...] = (
         ("--", flags, ""),
         ("", {"token": ",".join(filter(None, map(reading.env.get, ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS")))),

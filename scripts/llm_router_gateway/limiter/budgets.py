@@ -56,6 +56,12 @@ class LocalHold:
             period.held_tokens = max(0.0, period.held_tokens - self.amount.tokens)
 
 
+def turn(book: dict[str, Period], span: str, starts: str) -> None:
+    """Another day or month begins; the one before the last turn may come back: a clock on a wall is set, at midnight, too."""
+    before, book[f"{span} before"] = book.get(f"{span} before"), book[span]
+    book[span] = before if before is not None and before.starts == starts else Period(starts)
+
+
 @dataclass(slots=True)
 class LocalBudgets:
     """`policy.budgets.Budgets`, for one process. Outlives every configuration."""
@@ -72,9 +78,9 @@ class LocalBudgets:
         if book is None:
             book = self._books[key_id] = {"day": Period(day), "month": Period(day[:7])}
         if book["day"].starts != day:
-            book["day"] = Period(day)
+            turn(book, "day", day)
             if book["month"].starts != day[:7]:
-                book["month"] = Period(day[:7])
+                turn(book, "month", day[:7])
         return book["day"], book["month"]
 
     def load(self, rows: Iterable[Spent], now: float) -> None:

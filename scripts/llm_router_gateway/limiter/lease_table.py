@@ -297,8 +297,12 @@ class RateTable:
     def _refill(self, part: RatePart, now_us: int) -> int:
         level, at, takers = self.buckets.get(part.name, (part.capacity, now_us, {}))
         # A clock that went back refills nothing, and must not stop the bucket until it has caught up.
-        level = min(part.capacity, level + max(0, now_us - at) * part.per_s // MICRO + part.back)
-        self.buckets[part.name] = (level, now_us, takers)
+        refill = max(0, now_us - at) * part.per_s // MICRO
+        level += refill + part.back
+        # Only the time that a whole refill took is over: a slow bucket that is looked at often would never fill otherwise.
+        at = min(now_us, at + -(-refill * MICRO // part.per_s)) if level < part.capacity else now_us
+        level = min(part.capacity, level)
+        self.buckets[part.name] = (level, at, takers)
         return level
 
     def _grant(self, part: RatePart, level: int, wait_us: int, holder: str, now_us: int) -> int:
@@ -310,7 +314,7 @@ class RateTable:
         if not wait_us and part.need <= level:
             whole = level // (2 * max(1, len(takers))) // MICRO * MICRO  # no part of a request or token
             granted = max(part.need, min(part.want, whole))
-        self.buckets[part.name] = (level - granted, now_us, takers)
+        self.buckets[part.name] = (level - granted, self.buckets[part.name][1], takers)
         return granted
 
     def _others(self, name: str, holder: str, now_ms: int) -> dict[str, int]:

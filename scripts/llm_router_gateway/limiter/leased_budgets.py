@@ -22,10 +22,12 @@ from .leases import (
     GRANTED,
     LOST,
     MICRO,
+    NOTHING,
     REFUSAL_S,
     REFUSED,
     UNSEEDED,
     WAITING,
+    WRONG_PERIOD,
     Base,
     Book,
     BudgetAsk,
@@ -97,7 +99,8 @@ class LeasedBudgets:
         self._membership, self._engine, self._clock = membership, membership.engine, membership.clock
         self._shelves: dict[str, Shelf] = {}
         self._active: set[str] = set()  # keys with something to report or to give back, now or soon
-        self._before: dict[tuple[str, str], Pair] = {}  # (key, span) -> what the call log had at the start
+        # (key, account) -> what the call log had when it was read last, and what of it this process had spent since its start
+        self._logged: dict[tuple[str, str], tuple[Pair, Pair]] = {}
         self._tasks: set[asyncio.Task[BudgetReply | None]] = set()
         self._looked_at = -math.inf
         self.messages = 0  # to the engine
@@ -138,9 +141,13 @@ class LeasedBudgets:
         shelf = self._shelf(key_id, None, now)
         result: dict[str, float | int] = {}
         for span, purse in zip(SPANS, (shelf.book.day, shelf.book.month), strict=True):
-            usd, tokens = purse.state[:2] if purse.state else self._before.get((key_id, purse.account), (0, 0))
-            result[f"usd_{span}"] = round((usd + purse.spent_usd - purse.reported_usd) / MICRO, 9)
-            result[f"tokens_{span}"] = tokens + purse.spent_tokens - purse.reported_tokens
+            (usd, tokens), (had_usd, had_tokens) = self._logged.get((key_id, purse.account), (NOTHING, NOTHING))
+            if purse.state is None:
+                usd, tokens = usd + max(0, purse.spent_usd - had_usd), tokens + max(0, purse.spent_tokens - had_tokens)
+            else:  # what the engine said last may be old: of a key that is used elsewhere by now
+                usd = max(usd, purse.state[0] + purse.spent_usd - purse.reported_usd)
+                tokens = max(tokens, purse.state[1] + purse.spent_tokens - purse.reported_tokens)
+            result[f"usd_{span}"], result[f"tokens_{span}"] = round(usd / MICRO, 9), tokens
         return result
 
     def leased(self) -> tuple[int, Pair]:
@@ -173,11 +180,13 @@ class LeasedBudgets:
             self._active.add(key_id)
 
     def load(self, rows: Iterable[Spent], now: float) -> None:
-        """For keys that no engine counts yet; what budgets are checked against is read when an account is seeded."""
+        """For what is shown; what budgets are checked against is read when an account is seeded."""
+        self._logged.clear()
         for key_id, span, usd, tokens in rows:
             book = self._shelf(key_id, None, now).book
             purse = book.day if span == "day" else book.month
-            self._before[key_id, purse.account] = (micro(usd), math.ceil(tokens))
+            logged, had = (micro(usd), math.ceil(tokens)), (purse.spent_usd, purse.spent_tokens)
+            self._logged[key_id, purse.account] = logged, had
 
     def forget(self, key_id: str) -> None:
         self._shelves.pop(key_id, None)
@@ -202,7 +211,7 @@ class LeasedBudgets:
     def _begin_anew(self) -> None:
         """The engine's memory is empty: unused leases are given up, holds are reported."""
         for shelf in self._shelves.values():
-            for purse in shelf.book.purses:
+            for purse in (*shelf.book.purses, *shelf.book.before.values()):
                 purse.begin_anew()
             shelf.book.old = [purse for purse in shelf.book.old if purse.held_usd or purse.held_tokens]
             shelf.stranded.clear()
@@ -233,6 +242,8 @@ class LeasedBudgets:
                 tries += reply is None or reply.status != GRANTED
             except EngineAway as away:
                 raise unavailable(str(away), 1.0) from None
+            if reply is not None and reply.status == WRONG_PERIOD:
+                now = self._membership.wall()  # the day has turned while the call waited for its lease
             if reply is not None and reply.status == REFUSED:
                 raise self._exhausted(shelf, now)
             if reply is not None and reply.status in (WAITING, LOST):
@@ -256,7 +267,7 @@ class LeasedBudgets:
     async def _exchange(self, shelf: Shelf, pair: Pair) -> BudgetReply | None:
         """One message for a lease, and what its answer requires: a seed, or a report in a new epoch."""
         book, membership, now_s = shelf.book, self._membership, self._clock()
-        parts = book.parts(book.limits)
+        purses, parts = (book.day, book.month), book.parts(book.limits)
         need = book.missing(book.limits, *pair)
         want = book.next_size(need, pair, now_s, shelf.waiting, membership.count)
         epoch = membership.epoch
@@ -270,7 +281,7 @@ class LeasedBudgets:
         elif reply.status == UNSEEDED:
             await self._seed([(book.key_id, part.account, part.since, part.until) for part in parts])
         else:
-            book.take(parts, reply, need, now_s)
+            book.take(purses, parts, reply, need, now_s)
         return reply
 
     async def _send(self, parts: tuple[Part, ...], need: Pair, want: Pair) -> BudgetReply:
@@ -286,9 +297,9 @@ class LeasedBudgets:
             async with asyncio.timeout(SUMS_S):
                 sums = {since: await membership.ledger.sums(since) for since in {since for _, _, since, _ in parts}}
         except TimeoutError:
-            raise EngineAway(f"the log of calls does not say within {SUMS_S:g} s what was spent") from None
+            raise EngineAway(f"the log of calls did not report within {SUMS_S:g} s what was spent") from None
         except OSError as wrong:
-            raise EngineAway(f"the log of calls cannot say what was spent: {wrong}") from None
+            raise EngineAway(f"the log of calls cannot report what was spent: {wrong}") from None
         bases = []
         for key_id, account, since, until in parts:
             usd, tokens = sums[since].get(key_id, (0.0, 0.0))
@@ -304,7 +315,7 @@ class LeasedBudgets:
             return  # any process reads it, for the key that it needs
         at = self._membership.engine_time(self._membership.wall())
         periods = periods_at(at)
-        keys = {key_id for key_id, _ in self._before} | set(self._shelves)
+        keys = {key_id for key_id, _ in self._logged} | set(self._shelves)
         await self._seed([row for key in sorted(keys) for row in (
             (key, f"{key}:{periods.day}", periods.day_since, periods.day_until),
             (key, f"{key}:{periods.month}", periods.month_since, periods.month_until),
@@ -338,7 +349,11 @@ class LeasedBudgets:
                 self._active.discard(shelf.book.key_id)
         epoch = membership.epoch
         for start in range(0, len(news), MOST_PARTS):
-            some = news[start : start + MOST_PARTS]
+            # A key that got a message of its own while earlier ones were on their way: that has reported it, too.
+            some = [(shelf, purse) for shelf, purse in news[start : start + MOST_PARTS] if not shelf.is_busy]
+            is_anew = is_anew and len(some) == len(news[start : start + MOST_PARTS])
+            if not some:
+                continue
             task = self._start(self._report(some))
             for shelf, _ in some:
                 shelf.busy = task

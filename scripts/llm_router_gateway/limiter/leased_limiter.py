@@ -78,15 +78,18 @@ class LeasedPermit:
                 share.room += amount - millionths(tokens)
 
     async def release(self) -> None:
+        self._free()
+
+    def _free(self) -> None:
         if self._is_open:
             self._is_open = False
             self._limiter.free(self._slots)
 
-    async def refund(self) -> None:
+    def refund(self) -> None:
         """The request left before its turn."""
         for _, share, _, amount, _ in self._dues:
             share.room += amount
-        await self.release()
+        self._free()
 
 
 class LeasedLimiter:
@@ -198,14 +201,14 @@ class LeasedLimiter:
         """One message, and for a slot further ones while the limit lets the request wait."""
         give_up: float | None = None
         while True:
+            now = self._clock()
+            if self._has_all(taken, slots, now):  # by now: another's message has brought it, or a request here has ended
+                self._take_own(taken, slots, now)
+                return LeasedPermit(self, taken, slots)
             busy = self._under_way(slots)
             if busy is not None:
                 await asyncio.shield(busy)  # EngineAway is this request's, too
-                if self._has_all(taken, slots, self._clock()):
-                    self._take_own(taken, slots, self._clock())
-                    return LeasedPermit(self, taken, slots)
-                if self._under_way(slots) is not None:
-                    continue
+                continue
             self._check_refusals(scopes, taken)
             reply = await self._ask(scopes, taken, slots)
             now = self._clock()
@@ -237,13 +240,34 @@ class LeasedLimiter:
             for key, share, rate, amount, wait_s in taken
         )  # fmt: skip
         most = {name: limit.max_concurrent or 0 for name, limit in scopes}
-        parts = tuple(SlotPart(name, most[name], self._slot(name).have, 1, WANTED_SLOTS) for name in slots)
-        task = self._send(TakeAsk(self._membership.holder, rates, parts), taken, slots)
-        return await asyncio.shield(task)
+        parts = tuple(self._slot_part(name, most[name], now) for name in slots)
+        reserved = [part.name for part in parts if not part.need]
+        task = self._send(TakeAsk(self._membership.holder, rates, parts), taken, slots, reserved)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda done: self._take_back(done, taken, slots))
+            raise
 
-    def _send(self, ask: TakeAsk, taken: Sequence[Due], slots: Sequence[str]) -> asyncio.Task[TakeReply]:
+    def _slot_part(self, name: str, most: int, now: float) -> SlotPart:
+        """What a request needs of a scope; a slot that is spare here is reserved for it, and no other is requested."""
+        slot = self._slot(name)
+        if slot.spare() <= 0:
+            return SlotPart(name, most, slot.have, 1, WANTED_SLOTS)
+        slot.used += 1
+        slot.used_at = now
+        return SlotPart(name, most, slot.have, 0, 0)
+
+    def _take_back(self, done: asyncio.Task[TakeReply], taken: Sequence[Due], slots: Sequence[str]) -> None:
+        """The caller left while its message was under way: what that was granted goes back."""
+        if not done.cancelled() and done.exception() is None and done.result().status not in (REFUSED, FULL):
+            LeasedPermit(self, taken, slots).refund()
+
+    def _send(
+        self, ask: TakeAsk, taken: Sequence[Due], slots: Sequence[str], reserved: Sequence[str] = ()
+    ) -> asyncio.Task[TakeReply]:  # fmt: skip
         """One message in a task of its own: a caller that leaves must not lose what was granted."""
-        task = asyncio.ensure_future(self._exchange(ask, taken))
+        task = asyncio.ensure_future(self._exchange(ask, taken, reserved))
         self._tasks.add(task)
         for name in slots:
             self._taking[name] = task
@@ -259,11 +283,17 @@ class LeasedLimiter:
         task.add_done_callback(end)
         return task
 
-    async def _exchange(self, ask: TakeAsk, taken: Sequence[Due]) -> TakeReply:
+    async def _exchange(self, ask: TakeAsk, taken: Sequence[Due], reserved: Sequence[str]) -> TakeReply:
         self.messages += 1
         sent_at = self._clock()
-        reply = await self._membership.call(self._engine.take(ask))
-        if reply.status in (REFUSED, FULL):
+        is_granted = False
+        try:
+            reply = await self._membership.call(self._engine.take(ask))
+            is_granted = reply.status not in (REFUSED, FULL)
+        finally:
+            for name in reserved if not is_granted else ():
+                self._slots[name].used -= 1
+        if not is_granted:
             return reply
         for (_, share, _, amount, _), granted in zip(taken, reply.rates, strict=False):
             share.take(granted, amount, sent_at)
@@ -272,7 +302,8 @@ class LeasedLimiter:
             slot.have, slot.most = part.have + granted, part.most
             slot.used += part.need
             slot.used_at = slot.sent_at = sent_at
-            slot.is_tight = bool(part.need) and granted <= part.need
+            if part.need:  # a renewal says nothing of what others need
+                slot.is_tight = granted <= part.need
         return reply
 
     # -- refusals
@@ -311,7 +342,7 @@ class LeasedLimiter:
             with idle():
                 await asyncio.sleep(wait_s)
         except BaseException:
-            await permit.refund()
+            permit.refund()
             raise
 
     async def _wait_slot(self, name: str, limit: Limit, give_up: float, idle: Idle) -> None:

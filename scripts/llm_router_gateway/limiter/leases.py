@@ -358,6 +358,9 @@ class Book:
     day: Purse = field(default_factory=lambda: Purse("", 0, 0))
     month: Purse = field(default_factory=lambda: Purse("", 0, 0))
     old: list[Purse] = field(default_factory=list)  # with holds, or with reports that were not confirmed
+    # The day and the month before the last turn. The home's clock is known as well as an answer took, and one on a wall is set:
+    # around midnight a day may come back, and is reported on from where it stood.
+    before: dict[str, Purse] = field(default_factory=dict)
     limits: Limits = NO_LIMITS
     holds: int = FIRST_HOLDS  # how many calls the next lease is for
     asked_at: float = -math.inf
@@ -370,16 +373,21 @@ class Book:
     def turn(self, periods: Periods) -> None:
         """Takes the purses of these periods; earlier ones stay until their holds are settled and reported."""
         if self.day.until != periods.day_until:
-            self._keep(self.day)
-            self.day = Purse(f"{self.key_id}:{periods.day}", periods.day_since, periods.day_until)
+            self.day = self._turned("day", self.day, f"{self.key_id}:{periods.day}", periods.day_since, periods.day_until)
             self.refused_until = -math.inf  # yesterday's refusal says nothing about today
         if self.month.until != periods.month_until:
-            self._keep(self.month)
-            self.month = Purse(f"{self.key_id}:{periods.month}", periods.month_since, periods.month_until)
+            month = f"{self.key_id}:{periods.month}"
+            self.month = self._turned("month", self.month, month, periods.month_since, periods.month_until)
 
-    def _keep(self, purse: Purse) -> None:
+    def _turned(self, span: str, purse: Purse, account: str, since: int, until: int) -> Purse:
+        """The purse of another period in the place of one."""
+        before, self.before[span] = self.before.get(span), purse
         if purse.known and not purse.is_idle:
             self.old.append(purse)
+        if before is None or before.account != account:
+            return Purse(account, since, until)
+        self.old = [each for each in self.old if each is not before]
+        return before
 
     @property
     def purses(self) -> tuple[Purse, ...]:
@@ -450,9 +458,8 @@ class Book:
         tokens = [limit for limit in (limits.tokens_day, limits.tokens_month) if limit >= 0]
         return min(usd, default=0) // parts, min(tokens, default=0) // parts
 
-    def take(self, parts: Sequence[Part], reply: BudgetReply, need: Pair, now_s: float) -> bool:
-        """The answer to an exchange about the day and the month; whether it was a lease."""
-        purses = [purse for part in parts for purse in self.purses if purse.account == part.account]
+    def take(self, purses: Sequence[Purse], parts: Sequence[Part], reply: BudgetReply, need: Pair, now_s: float) -> bool:
+        """The answer to an exchange about a day and a month, which may be over by now; whether it was a lease."""
         if reply.status in (GRANTED, REFUSED, REPORTED, WRONG_PERIOD):
             for place, (purse, part) in enumerate(zip(purses, parts, strict=True)):
                 purse.confirm(part, reply.states[place] if place < len(reply.states) else None)

@@ -94,7 +94,7 @@ class Membership:
             reply = await message
         except EngineAway as error:
             if self.presence.fail(self.clock(), str(error)):
-                self.tell(f"{error}: budgets are spent as far as they are leased and refused then; "
+                self.tell(f"{error}: leased parts of budgets are spent, then budgets refuse; "
                           f"rate limits go on at 1/{self.count} for this process")  # fmt: skip
             raise
         if self.presence.answer(sent_at):

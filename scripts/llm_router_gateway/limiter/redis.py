@@ -241,7 +241,7 @@ class RedisEngine:
         facts = info if isinstance(info, dict) and "maxmemory" in info else next(iter(info.values()), {}) if info else {}
         policy = str(facts.get("maxmemory_policy", NEVER_EVICTS))
         if facts.get("maxmemory") and policy != NEVER_EVICTS:
-            return f"its maxmemory-policy is {policy}: when it is full, it drops budgets in use. Set {NEVER_EVICTS}"
+            return f"its maxmemory-policy is {policy}: when it is full, it would drop budgets in use. Set {NEVER_EVICTS}"
         return ""
 
     async def ping(self) -> str:
@@ -253,7 +253,7 @@ class RedisEngine:
             if "valkey_version" in info:
                 return f"Valkey {info['valkey_version']}"
             return f"Redis {info.get('redis_version', '?')}"
-        return "an engine that does not say its version"
+        return "an engine that does not report its version"
 
     # -- budgets
 

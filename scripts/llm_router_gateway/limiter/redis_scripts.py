@@ -230,10 +230,15 @@ for i = 1, rates do
   local at, key = 3 + (i - 1) * 6, KEYS[i * 2 - 1]
   local capacity, per_s, need = num(ARGS[at]), num(ARGS[at + 1]), num(ARGS[at + 2])
   local bucket = redis.call('HMGET', key, 'level', 'at')
-  local level, since = num(bucket[1] or capacity), math.max(0, now_us - num(bucket[2] or now_us))
-  local refill = math.floor(since * per_s / 1000000)
-  levels[i] = math.min(capacity, level + refill + num(ARGS[at + 4]))
-  redis.call('HSET', key, 'level', whole(levels[i]), 'at', whole(now_us))
+  local level, begin = num(bucket[1] or capacity), num(bucket[2] or now_us)
+  local refill = math.floor(math.max(0, now_us - begin) * per_s / 1000000)
+  levels[i] = level + refill + num(ARGS[at + 4])
+  if levels[i] < capacity then
+    begin = math.min(now_us, begin + math.ceil(refill * 1000000 / per_s))
+  else
+    begin, levels[i] = now_us, capacity
+  end
+  redis.call('HSET', key, 'level', whole(levels[i]), 'at', whole(begin))
   local full_s = math.min(31536000, math.ceil((capacity - math.min(levels[i], 0) + need) / per_s) + 60)
   redis.call('EXPIRE', key, full_s)
 end

@@ -47,7 +47,7 @@ def body_of(key: Key, kind: str, crossing: Crossing, now: float) -> dict[str, An
     again = f":{key.reset.at:.0f}" if key.reset is not None else ""  # after a reset each part is news once more
     soft = " (soft budget)" if kind == "soft_budget" else ""
     used = f"{100 * crossing.spent / crossing.most:.0f} %"
-    refused = ", and a call had no room in the rest" if crossing.share >= WHOLE and crossing.spent < crossing.most else ""
+    refused = ", and the rest was too little for a call" if crossing.share >= WHOLE and crossing.spent < crossing.most else ""
     return {
         "event": "budget.threshold",
         "id": f"{key.id}:{kind}:{crossing.limit}:{period}:{crossing.share * 100:g}{again}",
@@ -132,11 +132,11 @@ class SpendAlerts:
             why = await self._post(headers, data)
             if not why:
                 if self._is_failing:
-                    self._warn("alerts: the webhook takes them again")
+                    self._warn("alerts: the webhook accepts them again")
                 self._is_failing = False
                 return True
         if not self._is_failing:
-            self._warn(f"alerts: the webhook does not take them: {why}. Lost: {body['text']}")
+            self._warn(f"alerts: the webhook does not accept them: {why}. Lost: {body['text']}")
         self._is_failing = True
         return False
 

@@ -25,6 +25,7 @@ from ..access.credentials import credential
 from ..access.sessions import COOKIE, cookie_line, token_in
 from ..config.keys import SECRET_BYTES, Key, digest_of, hint_of, key_json, past_expiry, read_json, reset_now, secret_of
 from ..errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
+from ..limiter.budgets import LocalBudgets
 from ..net.router import OPEN, ManagementRequest, ManagementResponse, Route
 from ..policy.budgets import Budgets
 from ..store.keys import Change, KeyRepository
@@ -148,16 +149,23 @@ class KeysApi:
     async def reset(self, request: ManagementRequest) -> ManagementResponse:
         """Its spending is set to zero; calls in progress count from here on. The call log stays."""
         key, now, keys = self._key(request), self._wall(), self._stored_keys
-        change = reset_now(self._budgets.spent(key.id, now), now)
+        change = reset_now(await self._spent(key.id, now, keys), now)
         if not key.is_of_file:
             return ManagementResponse(self._item(self._in_force(await keys.change(key.id, change))))
         self._in_force(await keys.reset_of_file(key.id, change))
         return ManagementResponse(self._item(self._authenticator.key_by_id(key.id) or key))
 
+    async def _spent(self, key_id: str, now: float, keys: KeyRepository) -> dict[str, float | int]:
+        """What a key has spent: by this process, or by the call log, which may have more of other gateways."""
+        stored, found = LocalBudgets(), self._budgets.spent(key_id, now)
+        stored.load(await keys.spent(now), now)
+        logged = stored.spent(key_id, now)
+        return {name: max(amount, logged[name]) for name, amount in found.items()}
+
     def _check_name(self, key: Key) -> None:
         """Conflict for the name of a credential of the configuration: logs and statistics could not distinguish the two."""
         if key.name in self._authenticator.fixed_names:
-            raise Conflict(f"the configuration has a key that is called {key.name!r}", details={"path": "name"})
+            raise Conflict(f"the configuration already has a key named {key.name!r}", details={"path": "name"})
 
     def _check_expiry(self, key: Key, before: Key | None = None) -> None:
         """BadRequest for a key that would be refused from its first call on; one that has expired may be edited."""

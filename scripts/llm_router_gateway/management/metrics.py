@@ -244,42 +244,42 @@ def buckets(which: Labels, histogram: Histogram) -> Iterator[Sample]:
 
 
 TOKENS: tuple[tuple[str, str, Callable[[Series], float]], ...] = (
-    ("input_tokens_total", "Input tokens, those from a cache too.", lambda one: one.input),
-    ("output_tokens_total", "Output tokens, those of reasoning too.", lambda one: one.output),
+    ("input_tokens_total", "Input tokens, cached ones included.", lambda one: one.input),
+    ("output_tokens_total", "Output tokens, reasoning included.", lambda one: one.output),
     ("cached_tokens_total", "Input tokens that were read from a cache.", lambda one: one.cached),
     ("reasoning_tokens_total", "Output tokens that were reasoning.", lambda one: one.reasoning),
     ("cost_usd_total", "Known cost in US dollars.", lambda one: one.cost_usd),
-    ("unpriced_requests_total", "Calls that succeeded, of unknown cost.", lambda one: one.unpriced),
+    ("unpriced_requests_total", "Calls that succeeded and whose cost is unknown.", lambda one: one.unpriced),
 )
 STORE = (
     ("store_rows_written_total", "written", "counter", "Rows of the call log that are on disk."),
-    ("store_rows_dropped_total", "dropped", "counter", "Rows of the call log that are lost: no room, no disk."),
+    ("store_rows_dropped_total", "dropped", "counter", "Rows of the call log that were lost for lack of memory or disk."),
     ("store_rows_waiting", "rows_waiting", "gauge", "Rows of the call log that are not yet on disk."),
     ("store_bytes", "bytes", "gauge", "Size of the store."),
-    ("store_rows_spilled", "spilled", "gauge", "Rows that wait in the file for a store that is away."),
+    ("store_rows_spilled", "spilled", "gauge", "Rows that wait in the spill file while the store is away."),
 )
 TELEMETRY = (
-    ("telemetry_spans_exported_total", "exported", "counter", "Spans that the collector took."),
-    ("telemetry_spans_dropped_total", "dropped", "counter", "Spans that are lost: the collector was away, or refused them."),
+    ("telemetry_spans_exported_total", "exported", "counter", "Spans that the collector accepted."),
+    ("telemetry_spans_dropped_total", "dropped", "counter", "Spans that were lost: the collector was away or refused them."),
     ("telemetry_spans_waiting", "waiting", "gauge", "Spans that are not yet sent."),
 )
 SHARED = (
     ("state_engine_up", "is_up", "gauge", "0 while the engine of [state] does not answer."),
-    ("state_engine_open", "is_open", "gauge", "0 while it collects its memory anew and grants no budgets."),
-    ("state_engine_outages_total", "outages", "counter", "Times that it went away."),
-    ("state_engine_memory_losses_total", "memory_losses", "counter", "Times that it lost its memory."),
+    ("state_engine_open", "is_open", "gauge", "0 while it restores its memory and grants no budgets."),
+    ("state_engine_outages_total", "outages", "counter", "Number of its outages."),
+    ("state_engine_memory_losses_total", "memory_losses", "counter", "Number of its losses of memory."),
     ("state_engine_messages_total", "messages", "counter", "Messages to it."),
-    ("state_replicas", "replicas", "gauge", "Processes that share limits, as last heard."),
+    ("state_replicas", "replicas", "gauge", "Processes that share limits, by the latest report."),
 )
 WORKERS = (
     ("workers", "ready", "gauge", "Worker processes that answer calls."),
     ("workers_ended_total", "ended", "counter", "Worker processes that ended and were replaced, restarts not counted."),
 )
 MEMBER = (
-    ("member_health_factor", "factor", "The part of its weight that a model has for its health, 0 while it is left out."),
-    ("member_active_requests", "active", "Requests under way at a model."),
-    ("member_consecutive_failures", "consecutive_failures", "Failures in a row of a model."),
-    ("member_back_in_seconds", "back_in_s", "How long a model is still left out."),
+    ("member_health_factor", "factor", "The share of its weight that a model's health leaves it, 0 while it is left out."),
+    ("member_active_requests", "active", "Requests in progress at a model."),
+    ("member_consecutive_failures", "consecutive_failures", "Consecutive failures of a model."),
+    ("member_back_in_seconds", "back_in_s", "How much longer a model is left out."),
 )
 
 
@@ -329,9 +329,9 @@ def replica_families(known: Mapping[str, Any]) -> Iterator[Family]:
     if not known.get("alive"):
         return
     counts = [("alive", known["alive"]), ("silent", len(known["silent"]))]
-    yield Family("replicas", "gauge", "Gateways on the same database, as this one hears them.",
+    yield Family("replicas", "gauge", "Gateways on the same database, as this one sees them.",
                  [("", labels(state=state), count) for state, count in counts])  # fmt: skip
-    yield Family("replica_configurations", "gauge", "Different configurations among them; 1 is right.",
+    yield Family("replica_configurations", "gauge", "Different configurations among them; it should be 1.",
                  [("", (), known["configurations"])])  # fmt: skip
 
 
@@ -448,7 +448,7 @@ class Metrics:
         yield Family(
             "requests_total",
             "counter",
-            "Calls that ended, by what came of them.",
+            "Calls that ended, by outcome.",
             [(("", (*which, ("outcome", outcome)), count)) for which, one in series for outcome, count in one.outcomes.items()],
         )
         # Beside the outcomes and not among them: a new outcome would change what rules on "error" count. From the first call on
@@ -456,13 +456,13 @@ class Metrics:
         yield Family(
             "caller_errors_total",
             "counter",
-            "Calls that ended in an error for what the caller sent or may do; part of those with the outcome error.",
+            "Calls that ended in an error because of what the caller sent or is allowed; part of those with the outcome error.",
             [("", which, one.caller_errors) for which, one in series],
         )
         yield Family(
             "request_duration_seconds",
             "histogram",
-            "From a call's arrival to its true end.",
+            "From a call's arrival to its real end.",
             [sample for which, one in series for sample in buckets(which, one.duration)],
         )
         yield Family(
@@ -482,7 +482,7 @@ class Metrics:
         yield Family(
             "cached_answers_total",
             "counter",
-            "Calls that were answered from the cache of answers.",
+            "Calls that were answered from the answer cache.",
             [("", labels(model=model), count) for model, count in self._replayed.items()],
         )
         yield from self._tried_families()
@@ -500,12 +500,12 @@ class Metrics:
 
     def _tried_families(self) -> Iterator[Family]:
         yield Family(
-            "upstream_attempts_total", "counter", "Requests to upstreams, failed ones too.", [("", (), self._attempts)]
+            "upstream_attempts_total", "counter", "Requests to upstreams, failed ones included.", [("", (), self._attempts)]
         )
         yield Family(
             "attempts_total",
             "counter",
-            "Requests to upstreams, by what came of them: success, or the error's code.",
+            "Requests to upstreams, by outcome: success, or the error's code.",
             [
                 ("", labels(provider=provider, model=model, cause=cause), count)
                 for (provider, model, cause), count in self._tried.items()
@@ -514,6 +514,6 @@ class Metrics:
         yield Family(
             "attempt_caller_errors_total",
             "counter",
-            "Requests to upstreams that failed for what the caller sent.",
+            "Requests to upstreams that failed because of what the caller sent.",
             [("", labels(provider=provider, model=model), count) for (provider, model), count in self._sent_back.items()],
         )

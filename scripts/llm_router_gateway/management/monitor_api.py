@@ -81,7 +81,7 @@ def read_query(query: Mapping[str, str], allowed: Iterable[str]) -> dict[str, st
         if name not in known:
             raise bad_parameter(given[:50], f"is not a parameter of this path; use {', '.join(sorted(known))}")
         if name in found:
-            raise bad_parameter(given, f"is the same as {name}, which is given too")
+            raise bad_parameter(given, f"is the same as {name}, which is also given")
         if len(value) > MAX_TEXT:
             raise bad_parameter(given, f"is longer than {MAX_TEXT} characters")
         if value or name == "key":  # an empty key: calls without one
@@ -138,7 +138,7 @@ def read_times(query: Mapping[str, str], now: float) -> tuple[float | None, floa
         match = RANGE.fullmatch(query["range"])
         length_s = int(match[1]) * UNITS[match[2]] if match else 0
         if not 0 < length_s <= MAX_RANGE_S:
-            raise bad_parameter("range", "must be a number with m, h or d behind it, up to 400d: 1h, 24h, 7d, 30d")
+            raise bad_parameter("range", "must be a number followed by m, h or d, up to 400d: 1h, 24h, 7d, 30d")
         return now - length_s, None, False
     if "time_range_hours" in query:
         return now - read_integer(query, "time_range_hours", 1, 1, MAX_RANGE_S // HOUR_S) * HOUR_S, None, False
@@ -335,7 +335,7 @@ class MonitorApi:
         name = request.args["id"]
         data = await self._there.call(name, write=dump_ascii)
         if data is None:
-            raise NotFound(f"no call has the id {name[:100]}, or it is no longer kept")
+            raise NotFound(f"no call has the id {name[:100]}; it may no longer be kept")
         return ManagementResponse(data, headers=list(JSON_HEADERS))
 
     async def _statistics(self, request: ManagementRequest) -> ManagementResponse:

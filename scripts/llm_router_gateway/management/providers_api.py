@@ -240,13 +240,13 @@ def body_fields(request: ManagementRequest) -> dict[str, Any]:
     body = request.body
     if not isinstance(body, dict):
         raise BadRequest("the body is not a JSON object")
-    problems = [Problem(name, "is for the configuration file: through the API a key is given as api_key")
+    problems = [Problem(name, "works only in the configuration file: through the API, give a key as api_key")
                 for name in FROM_HERE if body.get(name) is not None]  # fmt: skip
     for path, value in leaves(body, ""):
         if isinstance(value, float) and not math.isfinite(value):
             problems.append(Problem(path if is_text(path) else "", "is not a JSON number"))
         if isinstance(value, str) and is_mask(path, value):
-            problems.append(Problem(path, f"{MASK} is how a secret is shown, not the secret: give it whole, or leave it out"))
+            problems.append(Problem(path, f"{MASK} stands for a hidden secret: give the secret itself, or leave it out"))
         if not is_text(path) or (isinstance(value, str) and not is_text(value)):
             problems.append(Problem("", "holds a lone surrogate"))
     if problems:
@@ -271,7 +271,7 @@ def patch_of(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The fields of a PATCH; the name is in the path and stays."""
     owner, _, model = name.partition("/")
     path: dict[str, str] = {"name": model, "provider": owner} if model else {"name": owner}
-    wrong = [Problem(key, f"cannot be changed: it is {path[key]!r} by the path") for key in path
+    wrong = [Problem(key, f"cannot be changed: the path says {path[key]!r}") for key in path
              if fields.get(key) not in (None, path[key])]  # fmt: skip
     if wrong:
         raise InvalidChange(wrong)
@@ -342,7 +342,7 @@ def check_addresses(
     if any(text not in known and (text, origin) not in own for text, origin in new):
         provider = name.partition("/")[0]
         text = ("a stored key or header value is not sent to a different address or proxy: "
-                "give it again in the same request, or change the file")  # fmt: skip
+                "send it again in the same request, or change the file")  # fmt: skip
         raise InvalidChange([Problem(f"providers.{provider}.api_key", text)])
 
 
@@ -435,7 +435,7 @@ class ProvidersApi:
             if f"{model.provider}/{model.name}" == name:
                 return self._model_json(model)
         what = "model" if kind_of(name) == "models" else "provider"
-        raise NotFound(f"there is no {what} {name[:200]!r}; GET /{kind_of(name)} lists what there is")
+        raise NotFound(f"there is no {what} {name[:200]!r}; GET /{kind_of(name)} lists them")
 
     async def _providers(self, request: ManagementRequest) -> ManagementResponse:
         return self._reply([self._provider_json(provider) for provider in self._config().providers])

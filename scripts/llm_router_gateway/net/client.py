@@ -9,7 +9,7 @@
     await pool.close()
 
 UpstreamFailed and UpstreamTimeout name the host and the failure; never a query, a header or a body. An idle connection that
-turns out to be closed is replaced once, and only when not a byte of an answer had come. While the pieces are not
+turns out to be closed is replaced once, and only when that shows at once, before a byte of an answer. While the pieces are not
 fetched, reading pauses: a slow caller slows the upstream.
 """
 
@@ -36,6 +36,7 @@ READ_BYTES = 65_536  # one read; also roughly what is buffered for a slow caller
 READ_AHEAD = 65_536  # unread bytes of an answer; above this, reading pauses
 WRITE_HIGH = 65_536
 IDLE_S = 60.0  # how long an unused connection is kept; servers close theirs after 5 to 350 s
+STALE_S = 5.0  # an end that comes later is none that crossed the request: the upstream had it, and may have worked on it
 MAX_IDLE = 256  # unused connections to one address
 NEXT_ADDRESS_S = 0.25  # then the name's next address is tried as well; RFC 8305 5
 KNOWN_URLS = 256  # cached origins
@@ -72,7 +73,7 @@ class Origin(NamedTuple):
 
 
 class StaleConnection(Exception):
-    """An idle connection was closed before a byte of the answer came: the request may use another one."""
+    """An idle connection was closed as the request was sent: it may use another one."""
 
 
 # ------------------------------------------------------------------------------------------------------------------ pure
@@ -144,8 +145,7 @@ def proxy_credentials(proxy: str) -> Headers:
     user, password = proxy_user(proxy)
     if not user:
         return []
-    token = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return [("proxy-authorization", f"Basic {token}")]
+    return [("proxy-authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())]
 
 
 def proxy_user(proxy: str) -> tuple[str, str]:
@@ -161,7 +161,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason or 'no common version'}"
     if isinstance(error, socket.gaierror):
-        return "the name is not known"
+        return "the host name was not found"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return "no address answered" if isinstance(error, OSError) else type(error).__name__
@@ -282,7 +282,7 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_answer", "_between_s", "_deadline", "_first_s", "_is_reading", "_keep_alive", "_loop", "_pool", "_reader",
-        "_response", "_transport", "_unsent", "_used", "_view", "origin",
+        "_response", "_sent_at", "_transport", "_unsent", "_used", "_view", "origin",
     )  # fmt: skip
 
     def __init__(self, pool: Pool, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
@@ -293,7 +293,7 @@ class Connection(asyncio.BufferedProtocol):
         self._deadline = Deadline(loop.call_at, loop.time, self._on_timeout)
         self._answer: asyncio.Future[Response] | None = None  # while an answer's head is waited for
         self._response: Response | None = None  # while its body comes
-        self._first_s = self._between_s = 0.0
+        self._first_s = self._between_s = self._sent_at = 0.0
         self._keep_alive = self._used = False
         self._is_reading = True
         self._unsent = 0  # bytes of the request that waited when its clock was last looked at
@@ -302,16 +302,20 @@ class Connection(asyncio.BufferedProtocol):
         """The answer to a request, as soon as its head is here. StaleConnection when a kept connection was closed."""
         if self._transport.is_closing():
             raise StaleConnection
-        self._first_s, self._between_s = timeouts.first_byte_s, timeouts.between_bytes_s
+        self._first_s, self._between_s, self._sent_at = timeouts.first_byte_s, timeouts.between_bytes_s, self._loop.time()
         self._reader.expect(method)
-        self._answer = self._loop.create_future()
+        answer: asyncio.Future[Response] = self._loop.create_future()
+        self._answer = answer
         self._deadline.set(self._first_s)
         self._transport.write(data)
         self._unsent = self._transport.get_write_buffer_size()
         try:
-            return await self._answer
+            return await answer
         except asyncio.CancelledError:
-            self.abort()
+            if answer.cancelled():
+                self.abort()
+            elif answer.exception() is None:  # it came in the same turn: whole, its connection may serve another by now
+                answer.result().close()
             raise
 
     # -- what the loop calls
@@ -346,13 +350,10 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.stop()
         self._pool.unregister(self)
-        if self._answer is not None and self._used and not self._reader.buffered:
-            self._refuse(StaleConnection())
-        elif self._answer is not None:
-            why = f" ({reason(exc)})" if exc else ""
-            self._refuse(UpstreamFailed(f"{self.origin.name}: the connection was closed without an answer{why}"))
-        if self._response is not None:
-            self._cut(StreamCut(f"{self.origin.name}: the connection was closed in the middle of an answer"))
+        is_stale = self._used and not self._reader.has_begun and self._loop.time() - self._sent_at < STALE_S
+        wrong = f"{self.origin.name}: the connection was closed without an answer{f' ({reason(exc)})' if exc else ''}"
+        self._refuse(StaleConnection() if is_stale else UpstreamFailed(wrong))
+        self._cut(StreamCut(f"{self.origin.name}: the connection was closed in the middle of an answer"))
 
     # -- answers
 
@@ -380,9 +381,11 @@ class Connection(asyncio.BufferedProtocol):
     def _begin(self, head: ResponseHead) -> None:
         self._keep_alive = head.keep_alive
         answer, self._answer = self._answer, None
+        if answer is None or answer.done():  # its request was cancelled in this turn
+            self.abort()
+            return
         self._response = Response(self.origin, head, self)
-        if answer is not None and not answer.done():
-            answer.set_result(self._response)
+        answer.set_result(self._response)
 
     def _take(self, piece: bytes) -> None:
         if self._response is None:
@@ -419,14 +422,12 @@ class Connection(asyncio.BufferedProtocol):
             response.finish()
 
     def _broken(self, error: Malformed) -> None:
-        what = f"the answer is no HTTP/1.1: {error.message}"
+        what = f"the answer is not HTTP/1.1: {error.message}"
         if isinstance(error, CutShort):  # an upstream that died is no upstream that speaks something else
             what = "the connection was closed in the middle of an answer"
         wrong = f"{self.origin.name}: {what}"
-        if self._response is not None:
-            self._cut(StreamCut(wrong))
-        else:
-            self._refuse(UpstreamFailed(wrong))
+        self._cut(StreamCut(wrong))
+        self._refuse(UpstreamFailed(wrong))
         self.abort()
 
     def _refuse(self, error: Exception) -> None:
@@ -527,7 +528,7 @@ async def open_tunnel(handshake: Handshake, transport: asyncio.Transport, origin
     if not 200 <= status < 300:
         raise UpstreamFailed(f"{origin.name}: the proxy refused the connection with status {status}")
     if reader.buffered:
-        raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before there was anything to answer")
+        raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before it was sent anything")
 
 
 async def open_socks_tunnel(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
@@ -582,9 +583,8 @@ class Pool:
                 return await kept.pop().send(method, data, timeouts)
             except StaleConnection:
                 pass
-        connection = await self._connect(origin, timeouts.connect_s)
         try:
-            return await connection.send(method, data, timeouts)
+            return await (await self._connect(origin, timeouts.connect_s)).send(method, data, timeouts)
         except StaleConnection:
             raise UpstreamFailed(f"{origin.name}: the connection was closed without an answer") from None
 
@@ -645,7 +645,7 @@ class Pool:
             elif origin.scheme == "https":
                 await open_tunnel(handshake, transport, origin)
             if handshake.rest:
-                raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before there was anything to answer")
+                raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before it was sent anything")
             transport.set_protocol(connection)
             tls = self._tls_for(origin.scheme)
             if tls is not None:

@@ -7,6 +7,9 @@ answer that left part of the request unread the connection is closed, slowly: so
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -28,6 +31,7 @@ LINGER_S = 2.0  # reading on after an answer that left part of the request unrea
 LINGER_BYTES = 16_777_216  # as long as this is not reached
 WRITE_HIGH = 32_768  # bytes waiting for a caller that reads slowly; then `send` waits
 WRITE_LOW = 8_192
+NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # closing drops what is unsent, and resets
 
 
 class ServerTimeouts(NamedTuple):
@@ -282,6 +286,10 @@ class Connection(asyncio.Protocol):
         self._deadline.set(self.server.timeouts.stall_s)
 
     def abort(self) -> None:
+        """Now. An answer to HTTP/1.0 that is not whole ends in a reset: its caller would see no other sign of that."""
+        if self._exchange is not None and self._exchange.ends_with_connection:
+            with suppress(OSError):
+                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         self.transport.abort()
 
     @property

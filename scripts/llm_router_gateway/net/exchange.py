@@ -192,8 +192,8 @@ class Exchange:
 
     def abort(self) -> None:
         """Ends the connection in the middle of the answer, so that the caller sees that something is missing."""
-        self.ended = True
         self._connection.abort()
+        self.ended = True
 
     async def end(self) -> None:
         """The answer is whole."""
@@ -222,6 +222,11 @@ class Exchange:
             self._keep_alive = False
             return "connection: close\r\n"
         return "" if self._is_chunked else "connection: keep-alive\r\n"  # HTTP/1.0 closes by default
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether a caller would take the connection's end, now, for the end of the answer."""
+        return self.started and not (self.ended or self._framed)
 
     @property
     def keeps_connection(self) -> bool:

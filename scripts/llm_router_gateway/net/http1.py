@@ -121,7 +121,7 @@ Item = RequestHead | ResponseHead | bytes | End | None
 def field_name(name: str) -> str:
     """field_name("Content-Type") -> "content-type"; Malformed for what is no token: "a b", "", " folded"."""
     if not TOKEN.fullmatch(name):
-        raise Malformed("a header's name holds what no name may hold (or a line is folded)")
+        raise Malformed("a header's name contains an invalid character (or a line is folded)")
     return name.lower()
 
 
@@ -221,7 +221,7 @@ def read_line(line: str) -> tuple[str, str, str, str | None, int]:
         raise Malformed("the request line is not METHOD TARGET HTTP/1.1")
     method, target, major, minor = match.groups()
     if major != "1":
-        raise Malformed("HTTP/1.1 is spoken here", status=505)
+        raise Malformed("only HTTP/1.1 is supported", status=505)
     # A later 1.x is to be read as the highest that is known; RFC 9110 2.5.
     return method, *read_target(method, target), min(int(minor), 1)
 
@@ -279,7 +279,7 @@ def first_fault(data: bytes, limits: Limits, start: re.Pattern[bytes], since: in
     """
     faults: list[tuple[int, Malformed]] = []
     if data and not start.match(data[:5]):
-        faults.append((1, Malformed("this is no HTTP")))
+        faults.append((1, Malformed("this is not HTTP")))
     if match := NOT_PAIRED.search(data, since):
         faults.append((match.end(), Malformed("a line ends with CR or LF alone")))
     if len(data) >= limits.line_bytes + 2 and data.find(CRLF, 0, limits.line_bytes + 2) < 0:
@@ -513,6 +513,11 @@ class ResponseReader(Reader):
         self._method = method
         self._interim = 0
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a byte of the next answer came, or an interim answer: then the request was received."""
+        return bool(self._data) or self._interim > 0
+
     def _head(self) -> Item:
         while self._data:
             block = self._block(self.start, self._limits)
@@ -554,7 +559,7 @@ def request_line(method: str, target: str) -> str:
     """request_line("GET", "/a") -> "GET /a HTTP/1.1\\r\\n". ValueError for a target that cannot be sent."""
     line = f"{method} {target} HTTP/1.1"
     if not REQUEST_LINE.fullmatch(line):
-        raise ValueError("the path holds what no request line may hold")
+        raise ValueError("the path contains what a request line must not contain")
     return line + "\r\n"
 
 

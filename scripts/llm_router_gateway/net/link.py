@@ -112,7 +112,7 @@ class Link(asyncio.Protocol):
             return
         for value in values:
             if not is_message(value):
-                self._broken(BrokenFrame("a message has a form that is not known here"))
+                self._broken(BrokenFrame("a message has an unknown form"))
                 return
             self._take(value)
 

@@ -13,15 +13,16 @@ from .client import Response
 
 GZIP_OR_ZLIB = 47  # zlib's wbits: either header, the largest window
 PIECE_BYTES = 65_536  # unpacked at once: a thousandfold more may come out than went in
+GZIP = b"\x1f\x8b"  # begins a further member: RFC 1952 2.2 allows several, one behind the other
 PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 def decompress(response: Response) -> Response:
-    """UpstreamFailed for an encoding that the standard library cannot read."""
+    """UpstreamFailed for an encoding that the standard library cannot read; a refusal's status counts all the same."""
     encoding = response.header("content-encoding")
     if not encoding or encoding.strip().lower() == "identity":
         return response
-    if encoding.strip().lower() not in PACKED:
+    if encoding.strip().lower() not in PACKED and response.status == 200:
         response.close()
         text = f"the answer has the content-encoding {encoding[:40]!r}, though only identity was accepted"
         raise UpstreamFailed(f"{response.origin.name}: {text}")
@@ -41,14 +42,14 @@ class DecompressedResponse(Response):
         return self._unpack()
 
     async def _unpack(self) -> AsyncIterator[bytes]:
-        stream = zlib.decompressobj(GZIP_OR_ZLIB)
+        unpacking = Unpacking()
         try:
             async for piece in self._packed.pieces():
-                for part in inflate(stream, piece):
+                for part in unpacking.feed(piece):
                     yield part
         except zlib.error as wrong:
             raise UpstreamFailed(f"{self.origin.name}: the answer's content-encoding cannot be read: {wrong}") from None
-        if not stream.eof:
+        if not unpacking.is_whole:
             raise UpstreamFailed(f"{self.origin.name}: the compressed answer broke off")
 
     async def read(self, limit: int) -> bytes:
@@ -65,10 +66,30 @@ class DecompressedResponse(Response):
         self._packed.close()
 
 
-def inflate(stream: zlib._Decompress, piece: bytes) -> Iterator[bytes]:
-    """What a piece holds, in parts of PIECE_BYTES at the most."""
-    while piece:
-        part = stream.decompress(piece, PIECE_BYTES)
-        if part:
-            yield part
-        piece = stream.unconsumed_tail
+class Unpacking:
+    """zlib, or gzip in one member or several. What else stands behind the end is dropped, as other clients do."""
+
+    __slots__ = ("_behind", "_stream")
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(GZIP_OR_ZLIB)
+        self._behind = b""  # the first byte behind a member, while the second is not here
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what came so far ends where a member does."""
+        return self._stream.eof
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """What a piece holds, in parts of PIECE_BYTES at the most."""
+        piece, self._behind = self._behind + piece, b""
+        while piece:
+            if self._stream.eof:
+                if not piece.startswith(GZIP):
+                    self._behind = piece if piece == GZIP[:1] else b""
+                    return
+                self._stream = zlib.decompressobj(GZIP_OR_ZLIB)
+            part = self._stream.decompress(piece, PIECE_BYTES)
+            if part:
+                yield part
+            piece = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail

@@ -1,15 +1,15 @@
 """Answers that are given again to the same request of the same key, for as long as the configuration says. Off by default.
 
-    cache = AnswerCache(failover, clock)
+    cache = AnswerCache(failover, clock, current)
     if await cache.replay(context): return         answered, at no cost
     cache.keep(context, headers, data)             a whole answer, for the next time
     with cache.record(context): ...                a streamed one, where it ends as it should
 
 The same request: the same key with the same terms, path, model (a name means what the configuration says now: a new one
-empties the cache), query, body as JSON, and headers that may change an answer. Only what nothing else depends on is kept: no
-request with tools, which act or look at the world, none that builds on kept conversations or is to be kept as one, and no body
-that is so large that a worker reads it. Kept are complete answers with status 200, in this process's memory, the longest unused
-ones given up first.
+empties the cache, and what began before is neither kept nor answered from it), query, body as JSON, and headers that may change
+an answer. Only what nothing else depends on is kept: no request with tools, which act or look at the world, none that builds on
+kept conversations or is to be kept as one, and no body that is so large that a worker reads it. Kept are complete answers with
+status 200, in this process's memory, the longest unused ones given up first.
 
 `Cache-Control: no-cache` (or `max-age=0`) asks for a new answer, which is kept; with `no-store` nothing is kept either.
 """
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..routing.plan import served_name
+from ..routing.snapshot import Snapshot
 from ..wire import ir
 from ..wire.registry import ACTING_FIELDS, OWN_QUERY, PRIVATE_HEADERS, SPECS
 from .failover import Failover
@@ -63,8 +64,9 @@ class Entry:
 class AnswerCache:
     """The answers of one process."""
 
-    def __init__(self, failover: Failover, clock: Callable[[], float]) -> None:
-        self._failover, self._clock = failover, clock
+    def __init__(self, failover: Failover, clock: Callable[[], float], current: Callable[[], Snapshot]) -> None:
+        """`current`: the configuration in force."""
+        self._failover, self._clock, self._current = failover, clock, current
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()  # the one that was used last at the end
         self.bytes = 0
 
@@ -78,7 +80,7 @@ class AnswerCache:
         """Whether the request was answered, where the cache is on for it. Its name in the cache is in the context from now on,
         where it may be kept."""
         control = directives(context)
-        if "no-store" in control or not may_keep(context):
+        if "no-store" in control or context.state is not self._current() or not may_keep(context):
             return False
         context.cache_key, context.record.cached = key_of(context), MISS
         entry = None if control & {"no-cache", "max-age=0"} else self._find(context.cache_key)
@@ -118,7 +120,7 @@ class AnswerCache:
     def keep(self, context: RequestContext, headers: Headers, data: bytes, *, is_stream: bool = False) -> None:
         """Nothing where the request is none to be kept, or its model forbids it."""
         ttl_s, most = ttl_of(context), context.state.config.server.max_cache_bytes
-        if context.cache_key is None or ttl_s <= 0:
+        if context.cache_key is None or ttl_s <= 0 or context.state is not self._current():
             return
         clamped = tuple(context.allowance.clamped) if context.allowance is not None else ()
         record = context.record

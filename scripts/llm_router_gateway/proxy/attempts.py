@@ -41,7 +41,7 @@ def cause_of(error: BaseException) -> tuple[str, str]:
     """(code, message)."""
     if isinstance(error, GatewayError):
         return error.code, error.message
-    return (CLIENT_GONE, "the caller went away") if isinstance(error, asyncio.CancelledError) else (INTERNAL, "")
+    return (CLIENT_GONE, "the caller disconnected") if isinstance(error, asyncio.CancelledError) else (INTERNAL, "")
 
 
 def record_of(

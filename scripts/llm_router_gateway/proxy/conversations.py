@@ -158,7 +158,7 @@ class Conversation:
             else:
                 found = await offload.once(self.given.encode(), "keep", *how)
         except GatewayError as error:
-            self.services.log.warn(f"an answer cannot be built on, since it was not kept: {error.message}")
+            self.services.log.warn(f"an answer cannot be continued, since it was not kept: {error.message}")
             return
         self._append(*found, place)
 
@@ -245,7 +245,7 @@ class Conversations:
 
     async def get(self, context: RequestContext) -> None:
         if context.query.get("stream") == "true":
-            raise BadRequest("an answer that is kept is not streamed again: leave stream out", details={"path": "stream"})
+            raise BadRequest("a stored answer is not streamed again: leave out stream", details={"path": "stream"})
         turn, protocol = await self._turn(context), context.call.protocol
         if is_large(len(turn.text)):
             await context.respond(200, [JSON_TYPE], (await self._services.offload.once(turn.text, "show", protocol))[1])

@@ -178,7 +178,7 @@ class Failover:
         try:
             return await self._limiter.acquire((scope,), tokens, idle)
         except NoSlot as error:
-            raise RateLimited("this key has as many requests open as it may", retry_after_s=error.retry_after_s) from None
+            raise RateLimited("this key has no slot left for another request", retry_after_s=error.retry_after_s) from None
         finally:
             context.limit_headers = self._limit_headers(context, scope)
 
@@ -358,4 +358,4 @@ def no_healthy_member(context: RequestContext, error: GatewayError) -> GatewayEr
     """The error of a query for which no healthy model was there at its start."""
     if context.answering or error.status in (429, 503) or not allows_failover(error):
         return error
-    return Unavailable(f"{context.record.asked}: no model that fits is healthy: {error.message}", code="no_member")
+    return Unavailable(f"{context.record.asked}: no matching model is healthy: {error.message}", code="no_member")

@@ -42,7 +42,7 @@ from .outgoing import Outgoing
 from .refusals import for_caller
 from .request import JSON_TYPE, RequestContext, dump_json
 from .services import Services
-from .stream_mask import StreamMask
+from .stream_mask import PieceMask
 from .streaming import Headers
 from .upstream import MAX_ANSWER_BYTES, Upstream, refusal
 
@@ -96,7 +96,7 @@ class OwnedFiles:
     @property
     def _owned(self) -> OwnedObjects:
         if self._kept is None:
-            raise Unsupported("files and batches need a store that knows whose they are: set [server] store")
+            raise Unsupported("files and batches need a store that records their owners: set [server] store")
         return self._kept
 
     def names_in(self, context: RequestContext) -> list[str]:
@@ -201,7 +201,7 @@ class OwnedFiles:
         found, place = await self._found(context, files_of(context).FILE)
         place = await self._with_key(context, place)
         outgoing = self._outgoing(context, place, (found.id, "content"))
-        exchange, mask = context.exchange, StreamMask(mask_of(place.candidate.provider.secrets))
+        exchange, mask = context.exchange, PieceMask(mask_of(place.candidate.provider.secrets))
         try:
             async with self._sent(context, "GET", outgoing) as response:
                 headers = caller_headers(response.headers, place.candidate)
@@ -391,8 +391,8 @@ def check_rights(context: RequestContext) -> None:
     reasons = [name for name, is_limited in limits.items() if is_limited]
     if reasons:
         what = " and ".join(reasons)
-        raise Forbidden(f"this key may not upload files or start batches: {what} of its calls are limited, and a batch names "
-                        "any model. An administrator can set allow_batches for it", code="not_allowed")  # fmt: skip
+        raise Forbidden(f"this key may not upload files or start batches: {what} of its calls are limited, and a batch can "
+                        "name any model. An administrator can set allow_batches for it", code="not_allowed")  # fmt: skip
 
 
 def provider_for(context: RequestContext) -> Candidate:
@@ -408,7 +408,7 @@ def provider_for(context: RequestContext) -> Candidate:
     if name not in able:
         title = SPECS[protocol].title
         there = f"there are {', '.join(allowed[:MAX_NAMED])}" if allowed else f"no provider here speaks {title}'s protocol"
-        what = f"{name[:100]} takes no files in {title}'s protocol" if name else "it is open which provider the file is for"
+        what = f"{name[:100]} takes no files in {title}'s protocol" if name else "the provider for the file is not clear"
         raise BadRequest(f"{what}: {there}; name one in the header {PROVIDER_HEADER}, or set [server] files_provider",
                          details={"path": PROVIDER_HEADER})  # fmt: skip
     return Candidate(able[name], FILES).speaking(protocol)
@@ -426,7 +426,7 @@ def place_of(context: RequestContext, found: Owned, call: str = "") -> Place:
     call = call or (FILES if found.kind == words.FILE else BATCHES)
     provider = next((each for each in context.state.config.providers if each.name == found.provider), None)
     if provider is None or not takes_files(provider, context.call.protocol):
-        raise NotFound(f"{found.kind} {found.id} is at {found.provider}, which this gateway has no longer")
+        raise NotFound(f"{found.kind} {found.id} is at {found.provider}, which this gateway no longer has")
     candidate = Candidate(provider, call).speaking(context.call.protocol)
     keys = provider.keys
     return Place(candidate, next((key for key in keys if mark_of(key) == found.key), keys[0] if keys else None), call)

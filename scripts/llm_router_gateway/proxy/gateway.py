@@ -1,12 +1,12 @@
 """One request's life, from the exchange to its record.
 
     gateway = Gateway(config, pool, log, clock=time.monotonic, call_later=loop.call_later, new_id=...)
-    await gateway(exchange)      answers it, whatever happens; only the caller going away leaves it unanswered
+    await gateway(exchange)      answers it in every case, unless the caller disconnects first
     gateway.swap(prepare(config))   requests in flight keep the one they began with
 
-In order, each step with its place:
+The steps in order, each with the modules that do it:
 
-    admit             gateway            the call that a path is, its caller, what the caller's key may do; `access/`
+    admit             gateway            the call that the path means, the caller, the rights of its key; `access/`
     dispatch          gateway            to chat, count, embeddings, or one of the gateway's own calls
     choose            failover           the members that may answer, best first; `routing/plan`
     acquire           failover           the limits of the caller's key and of the member
@@ -14,9 +14,9 @@ In order, each step with its place:
     relay or convert  plain_answer, stream_answer    same protocol on both sides: the bytes pass, with the model's name,
                                          the overrides and the credentials changed. Otherwise through `wire/ir`; what cannot
                                          be carried is named in the x-llm-router-lost header and in the log
-    settle            failover           limits, budget and the member's health learn how it ended
+    settle            failover           limits, budget and the member's health are updated with the outcome
     refuse            gateway            an error, in the shape of the caller's protocol
-    record            gateway, recording the line in the log, the row among the calls
+    record            gateway, recording the line in the log, the row in the call log
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ from .tracing import Tracing
 from .upstream import RelayedRefusal, Upstream
 
 OFFLOADED = frozenset({"chat", "count", "embeddings", "compact"})  # calls whose large bodies are read by workers
-TAGS_HEADER = "x-llm-router-tags"  # an ordinary request's own query; its model is not read then
+TAGS_HEADER = "x-llm-router-tags"  # a tag query, which replaces the model name of the request
 MONITORED = frozenset({"management", "models_health"})  # the calls of keys for monitoring; routes of management say more
 CLIENT_GONE = 499  # only for the log: no caller is left to read a status
 
@@ -92,7 +92,7 @@ class Prepared:
 
 
 def prepare(config: Config) -> Prepared:
-    """For `swap`; in a thread, for a thousand models and keys take longer than any request should wait."""
+    """What `swap` takes; made in a thread, since a thousand models and keys take longer than a request should wait."""
     return Prepared(snapshot_of(config), entries_of(config))
 
 
@@ -114,14 +114,14 @@ class Gateway:
         self.authenticator = authenticator or Authenticator(config)
         self.watch = Watch(clock, call_later)
         self.router = router or Router(())
-        self.on_call: Callable[[Call, Bodies | None], None] | None = None  # gets each call at its end
+        self.on_call: Callable[[Call, Bodies | None], None] | None = None  # is called with each call at its end
         self.on_attempts: Callable[[Sequence[AttemptRecord]], None] | None = None  # those of each call, at its end
         self.tracing: Tracing | None = None
-        self.store_health: Callable[[], Mapping[str, Any]] | None = None  # of what calls are stored in; None: nothing is
+        self.store_health: Callable[[], Mapping[str, Any]] | None = None  # health of the store; None: calls are not stored
         self.is_config_refused = False  # the configuration was changed, and the change is invalid
         self._contexts: dict[asyncio.Task[Any] | None, RequestContext] = {}  # requests being answered
         self._log, self._clock, self._wall, self._new_id = log, clock, wall, new_id
-        rng = rng or Random()  # nosec B311  # it shares out requests, and makes no secret
+        rng = rng or Random()  # nosec B311  # it distributes requests; no secret comes from it
         self.offload = Offload()
         self.bodies = BytesInFlight()
         self.key_commands = KeyCommands(clock=clock, wall=wall, warn=log.warn)
@@ -134,11 +134,11 @@ class Gateway:
         self._plain = PlainAnswers(services, upstream, failover)
         self._streams = StreamAnswers(services, upstream, failover)
         self._relays = RelayedCalls(services, upstream, failover)
-        self._answers = AnswerCache(failover, clock)
+        self._answers = AnswerCache(failover, clock, lambda: self.state)
         self._files = OwnedFiles(services, upstream, failover, owned, self._receive)
-        self._own = own = OwnApi(services, self._lists)
+        self._own = own = OwnApi(services, self._lists, self._receive)
         self._conversations = talks = Conversations(services, upstream, kept)
-        routes = route_api.RouteCalls(services, failover, self._plain, self._streams, self._files)
+        routes = route_api.RouteCalls(services, failover, self._plain, self._streams, self._files, self._receive)
         self._handlers: Mapping[str, Callable[[RequestContext], Awaitable[None]]] = {
             "chat": self._chat, "count": self._count, "embeddings": self._embeddings, "route": routes.route,
             "invoke": routes.invoke, "models": own.models, "model": own.model, "models_health": own.models_health,
@@ -204,7 +204,7 @@ class Gateway:
         return RequestContext(exchange, self.state, record, headers, query, paths.UNREAD[protocol])
 
     def _recorded(self, exchange: Exchange) -> Exchange:
-        """The exchange, with a record of its texts where they are logged or traced."""
+        """The exchange, which records its texts if they are logged or traced."""
         server = self.state.config.server
         kept_bytes = server.log_body_bytes if server.log_bodies and self.on_call is not None else 0
         if self.tracing is not None and self.tracing.settings.content:
@@ -327,7 +327,7 @@ class Gateway:
             await self._respond(context, *await self._plain.embeddings(context))
 
     def _respond(self, context: RequestContext, headers: Headers, data: bytes) -> Awaitable[None]:
-        """With a whole answer, which is kept for the next time where that is wanted."""
+        """Sends a whole answer, and keeps it in the answer cache if this call may use that."""
         if context.cache_key is not None:
             self._answers.keep(context, headers, data)
         return context.respond(200, headers, data)
@@ -348,10 +348,13 @@ class Gateway:
     # -- refuse
 
     async def _refuse(self, context: RequestContext, error: GatewayError) -> None:
-        """The error, as a status: nothing of an answer was sent."""
+        """Sends the error as a status, or breaks off an answer that has begun, so that it does not look complete."""
         record = context.record
         for_caller(error, context)
         record.error, record.message = error.code, error.message
+        if context.exchange.started:
+            context.exchange.abort()
+            return
         if isinstance(error, RelayedRefusal):
             await context.respond(error.status, error.headers, error.data)
             return
@@ -372,7 +375,7 @@ class Gateway:
         self._log.request(record, key_id=context.caller.key_id, cost_usd=cost_usd, cache=record.cached)
 
     def _keep(self, context: RequestContext) -> Call | None:
-        """Hands the call to the call log, the counters and the traces: a fault there does not affect the caller."""
+        """Passes the call to the call log, the counters and the traces; a fault there does not affect the caller."""
         if not is_call(context) or (self.on_call is None and self.tracing is None):
             return None
         try:
@@ -386,7 +389,7 @@ class Gateway:
             return call
         except Exception as error:
             where = f"the record of request {context.record.request_id}"
-            self._log.error(fault_line(where, error, "the log of calls may lack it, its caller has the answer"))
+            self._log.error(fault_line(where, error, "the log of calls may lack it; its caller has the answer"))
             return None
 
 
@@ -399,7 +402,7 @@ def name_model(context: RequestContext) -> None:
 
 
 async def ask_selectors(context: RequestContext, large: LargeBody) -> None:
-    """What the selectors and affinity expressions of a group say of a body that is in a worker."""
+    """Evaluates the selectors and affinity expressions of a group over a body that a worker holds."""
     table = context.state.table
     pools = table.chains.get(served_name(table, context.record.asked.removeprefix("models/")), ())
     selectors = {target.selector.text for pool in pools for target in pool.targets if target.selector is not None}
@@ -413,7 +416,7 @@ async def ask_selectors(context: RequestContext, large: LargeBody) -> None:
 
 
 def caller_left(record: Record) -> None:
-    """The outcome on the record of a request whose caller disconnected."""
+    """Writes the outcome of a request whose caller disconnected on its record."""
     if not record.whole:  # some SDKs hang up at the last event, before the stream's own end
-        record.error, record.message = "client_gone", "the caller went away"
+        record.error, record.message = "client_gone", "the caller disconnected"
     record.status = record.status or CLIENT_GONE

@@ -203,7 +203,7 @@ async def read_output(process: Process, program: str) -> bytes:
     while piece := await process.stdout.read(MAX_OUTPUT_BYTES):
         data += piece
         if len(data) > MAX_OUTPUT_BYTES:
-            raise CommandFailed(f"{program} printed more than {MAX_OUTPUT_BYTES} bytes, which is no key")
+            raise CommandFailed(f"{program} printed more than {MAX_OUTPUT_BYTES} bytes, too many for a key")
     return data
 
 

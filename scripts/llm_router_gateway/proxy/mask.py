@@ -16,7 +16,7 @@ from ..config.settings import Secret
 from ..store.redaction import MIN_SECRET
 
 STARS = "***"
-# An escaped letter, digit or sign of a key; what encoders escape for HTML's sake (< > & ') is none.
+# An escaped letter, digit or sign of a key; what encoders escape for HTML's sake (< > & ') is in hardly any.
 OF_A_KEY = re.compile(rb"\\u00(?:2[bdefBDEF]|3[0-9aAdD]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]|40|7[eE])")
 DEPTH = 16  # characters of a key that a look at the end of a text knows; `stream_mask` knows all
 KNOWN_MASKS = 256  # lists of secrets, one for each provider
@@ -25,13 +25,14 @@ KNOWN_MASKS = 256  # lists of secrets, one for each provider
 class Mask:
     """Takes secrets out of bytes or text."""
 
-    __slots__ = ("_escaped", "_secrets", "begin", "first", "texts")
+    __slots__ = ("_escaped", "_secrets", "begin", "escape", "first", "texts")
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self.texts = [secret for secret in secrets if len(secret) >= MIN_SECRET]
         self._secrets = [secret.encode() for secret in self.texts]
         patterns = ("".join(map(escape_pattern, secret)).encode() for secret in self.texts)
         self._escaped = re.compile(b"|".join(patterns)) if self.texts else None
+        self.escape = escapes_of(self.texts)  # what shows that a character of a key may be escaped
         # A value in JSON that ends as a key begins, with two letters or more, or with one: what `stream_mask` looks for first.
         # Two patterns, for one of both would have no fixed letters at its start, and take ten times as long.
         self.begin = re.compile(rf'(?:{beginnings(self.texts)})"\s*[,}}\]]'.encode())
@@ -42,7 +43,7 @@ class Mask:
         for secret in self._secrets:
             if secret in data:
                 data = data.replace(secret, STARS.encode())
-        if self._escaped is not None and has_escaped_key_character(data):
+        if self._escaped is not None and self.escape.search(data) is not None:
             data = self._escaped.sub(STARS.encode(), data)
         return data
 
@@ -58,8 +59,12 @@ class Mask:
         return False
 
 
-def has_escaped_key_character(data: bytes) -> bool:
-    return OF_A_KEY.search(data) is not None
+def escapes_of(secrets: Iterable[str]) -> re.Pattern[bytes]:
+    """OF_A_KEY, and beside it what only keys with such characters need to be searched for: `\\/`, and the others' codes."""
+    characters = sorted({character for secret in secrets for character in secret})
+    others = [code_pattern(character) for character in characters if not OF_A_KEY.match(f"\\u{ord(character):04x}".encode())]
+    others += [r"\\/"] if "/" in characters else []
+    return re.compile(b"|".join([OF_A_KEY.pattern, *(other.encode() for other in others)])) if others else OF_A_KEY
 
 
 def beginnings(secrets: Iterable[str], depth: int = 0) -> str:
@@ -77,9 +82,14 @@ def beginnings(secrets: Iterable[str], depth: int = 0) -> str:
 
 def escape_pattern(character: str) -> str:
     """A pattern for a character as it is and as JSON may escape it."""
-    code = "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{ord(character):04x}")
     also = rf"|\\{character}" if character == "/" else ""
-    return rf"(?:{re.escape(character)}|\\u{code}{also})"
+    return rf"(?:{re.escape(character)}|{code_pattern(character)}{also})"
+
+
+def code_pattern(character: str) -> str:
+    r"""A pattern for a character's code: code_pattern("/") -> r"\\u002[fF]" """
+    code = "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{ord(character):04x}")
+    return rf"\\u{code}"
 
 
 @lru_cache(maxsize=KNOWN_MASKS)

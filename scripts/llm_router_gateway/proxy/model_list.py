@@ -132,7 +132,7 @@ def find_entry(found: Sequence[Entry], name: str) -> Entry:
     for entry in found:
         if name in (entry.name, entry.short):
             return entry
-    raise UnknownModel(f"no model {name[:200]!r}; GET /v1/models lists what there is")
+    raise UnknownModel(f"no model {name[:200]!r}; GET /v1/models lists the models")
 
 
 class LiveLists:
@@ -145,14 +145,15 @@ class LiveLists:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def forget(self) -> None:
-        self._known.clear()
+        """The configuration is a new one; what is still fetched for requests of the old one is theirs alone."""
+        self._known = {}
 
     async def names(self, state: Snapshot) -> dict[str, tuple[str, ...]]:
         """By provider."""
-        now = self._services.clock()
-        stale = [name for name in state.routes.open if self._known.get(name, (0.0,))[0] <= now]
-        await asyncio.gather(*(self._fetch(state, name) for name in stale))
-        return {name: self._known[name][1] for name in state.routes.open if name in self._known}
+        now, known = self._services.clock(), self._known
+        stale = [name for name in state.routes.open if known.get(name, (0.0,))[0] <= now]
+        await asyncio.gather(*(self._fetch(state, name, known) for name in stale))
+        return {name: known[name][1] for name in state.routes.open if name in known}
 
     def learn_windows(self, context: RequestContext) -> None:
         """Asks the upstreams of a group how long a prompt may be, in the background: the next long prompt knows it."""
@@ -186,7 +187,7 @@ class LiveLists:
         for name, size in windows_in(listing).items():
             self._services.routing_state.learn_window(f"{provider}/{name}", size)
 
-    async def _fetch(self, state: Snapshot, name: str) -> None:
+    async def _fetch(self, state: Snapshot, name: str, known: dict[str, tuple[float, tuple[str, ...]]]) -> None:
         candidate = Candidate(state.routes.open[name], "")
         names: tuple[str, ...] = ()
         try:
@@ -195,4 +196,4 @@ class LiveLists:
             self._learn(name, listing)
         except (GatewayError, TimeoutError, ValueError, RecursionError) as error:
             self._services.log.debug(f"{name}: no list of models: {type(error).__name__}")
-        self._known[name] = (self._services.clock() + (LIST_KEPT_S if names else LIST_RETRY_S), names)
+        known[name] = (self._services.clock() + (LIST_KEPT_S if names else LIST_RETRY_S), names)

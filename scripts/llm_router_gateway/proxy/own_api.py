@@ -19,6 +19,7 @@ from ..net.caller import Caller
 from ..net.router import ADMIN, CALLER, MONITOR, OPEN, ManagementRequest, ManagementResponse, Router
 from ..wire.registry import SPECS, wire
 from . import model_list
+from .files import Receive
 from .model_list import LiveLists
 from .request import JSON_TYPE, NO_STORE, RequestContext, dump_json
 from .services import Services
@@ -30,8 +31,9 @@ WITH_BODY = frozenset({"POST", "PATCH", "PUT"})
 class OwnApi:
     """Answers them."""
 
-    def __init__(self, services: Services, lists: LiveLists) -> None:
-        self._services, self._lists = services, lists
+    def __init__(self, services: Services, lists: LiveLists, receive: Receive) -> None:
+        """`receive` reads a body within the server's limits."""
+        self._services, self._lists, self._receive = services, lists, receive
 
     async def preflight(self, context: RequestContext) -> None:
         headers = browser.preflight_headers(context.headers, context.cors_origins)
@@ -46,7 +48,7 @@ class OwnApi:
 
     async def discard(self, context: RequestContext) -> None:
         """What some clients send and no model needs: taken, and thrown away."""
-        await context.exchange.read_body(context.state.config.server.max_body_bytes)
+        await self._receive(context)
         await context.respond_json({})
 
     async def models(self, context: RequestContext) -> None:
@@ -65,7 +67,7 @@ class OwnApi:
 
     async def show(self, context: RequestContext) -> None:
         """A model that the body names, in either of the ways that callers have."""
-        fields = read_body(await context.exchange.read_body(context.state.config.server.max_body_bytes)).fields
+        fields = read_body(await self._receive(context)).fields
         name = fields.get("model") or fields.get("name")
         if not isinstance(name, str) or not name:
             raise BadRequest("model is missing: name one; GET /v1/models lists them", details={"path": "model"})
@@ -80,7 +82,7 @@ class OwnApi:
     async def socket(self, context: RequestContext) -> None:
         """A websocket is refused with the one status after which callers fall back to POST at once."""
         if "upgrade" in context.headers:
-            raise GatewayError("there are no websockets here: send a POST", status=426, code="no_websocket")
+            raise GatewayError("WebSockets are not supported: send a POST", status=426, code="no_websocket")
         raise BadMethod("this path takes POST", details={"allow": "POST, OPTIONS"})
 
     async def models_health(self, context: RequestContext) -> None:

@@ -20,6 +20,7 @@ from ..wire.registry import SPECS, UPSTREAMS, vectors, wire
 from ..wire.sound import is_count
 from .answers import check_key, parse_answer, renaming_of
 from .failover import Failover
+from .mask import mask_of
 from .offload import is_large
 from .outgoing import Outgoing, can_send_again, embedding_for, large_embedding_for, outgoing_for, relay_call
 from .request import JSON_TYPE, RequestContext, dump_json
@@ -40,6 +41,13 @@ def embeddings_usage(data: bytes, protocol: str) -> ir.Usage | None:
         return wire(protocol).usage_in({"usage": json.loads(found[1])}) if found else None
     except ValueError:
         return None
+
+
+def is_clean(data: bytes) -> bool:
+    """Whether an answer of embeddings is one whole object without an error, by its bytes alone; in doubt it is not."""
+    text = data.strip()
+    is_object = text.startswith(b"{") and text.endswith(b"}") and text.count(b"{") == text.count(b"}")
+    return is_object and b'"error"' not in text
 
 
 def with_alias(context: RequestContext, data: bytes) -> bytes:
@@ -132,9 +140,10 @@ class PlainAnswers:
         own, is_same = wire(context.call.protocol), provider.api == context.call.protocol
         if "count" in provider.paths:
             try:
-                headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, "count"))
+                outgoing = await outgoing_for(context, attempt, "count")
+                headers, data = await self._upstream.fetch(outgoing)
                 if is_same:
-                    return headers, data
+                    return headers, await receive_relayed(self._services, context, outgoing, data)
                 found = parse_answer(data, attempt.candidate.name).get(UPSTREAMS[provider.api].counted)
                 if isinstance(found, int) and is_count(found):
                     return [JSON_TYPE], dump_json(own.write_count(found))
@@ -164,9 +173,12 @@ class PlainAnswers:
         candidate, call = attempt.candidate, context.call.action or "embeddings"
         check_key(candidate)
         if relay_call(context.call.protocol, candidate, call, stream=False):
-            headers, data = await self._upstream.fetch(await outgoing_for(context, attempt, call))
+            outgoing = await outgoing_for(context, attempt, call)
+            headers, data = await self._upstream.fetch(outgoing)
+            if not is_clean(data):
+                return headers, await receive_relayed(self._services, context, outgoing, data)
             context.record.usage = embeddings_usage(data, candidate.provider.api)
-            return headers, data
+            return headers, mask_of(candidate.provider.secrets)(data)
         carrier = SPECS[context.call.protocol].carried.get("embeddings", (context.call.protocol, ""))[0]
         own, action = vectors(carrier), context.call.action
         if context.large is not None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..config.config import Config
 
-NO_PROVIDER = "no provider is usable: none is active with the key that it needs; --check shows each"
+NO_PROVIDER = "no provider is usable: no active one has the key that it needs; --check lists them"
 NO_STORE = "calls and keys cannot be stored at present; the log says why, and requests are still answered"
 
 

@@ -32,7 +32,7 @@ from .outgoing import Outgoing, outgoing_for
 from .refusals import for_caller
 from .request import RequestContext
 from .services import Services
-from .stream_mask import StreamMask
+from .stream_mask import PieceMask, StreamMask
 from .streaming import Headers
 from .upstream import MAX_ANSWER_BYTES, Upstream, refusal
 from .whole_answers import receive_relayed
@@ -119,9 +119,10 @@ class RelayedCalls:
     ) -> None:
         """Piece by piece. Until the first has come, another member may still answer."""
         exchange, record = context.exchange, context.record
-        events = Events(outgoing.candidate) if is_event_stream(response) else None
+        candidate = outgoing.candidate
+        pieces: Events | Pieces = Events(candidate) if is_event_stream(response) else Pieces(candidate)
         async for piece in response.pieces():
-            data = events.feed(piece) if events is not None else piece
+            data = pieces.feed(piece)
             if not data:
                 continue
             if not exchange.started:
@@ -129,14 +130,14 @@ class RelayedCalls:
                 attempt.mark_output(self._clock())
                 self._start(context, headers)
             await exchange.send(data)
-            record.usage = events.usage if events is not None else None
-        rest = events.close() if events is not None else b""
+            record.usage = pieces.usage
+        rest = pieces.close()
         if not exchange.started:
             if not rest:
-                raise BrokenAnswer(f"{outgoing.candidate.name}: the upstream's answer is empty", code="empty_answer")
+                raise BrokenAnswer(f"{candidate.name}: the upstream's answer is empty", code="empty_answer")
             self._start(context, headers)
         await exchange.send(rest)
-        record.usage = events.usage if events is not None else None
+        record.usage = pieces.usage
         record.whole = True
 
     def _start(self, context: RequestContext, headers: Headers) -> None:
@@ -149,6 +150,21 @@ class RelayedCalls:
         """The end of an answer that failed in the middle: an event that says so has no place in all of these calls."""
         context.record.error, context.record.message = error.code, error.message
         context.exchange.abort()
+
+
+class Pieces:
+    """Bytes that nothing here reads on their way, without the provider's key."""
+
+    usage: ir.Usage | None = None
+
+    def __init__(self, candidate: Candidate) -> None:
+        self._mask = PieceMask(mask_of(candidate.provider.secrets))
+
+    def feed(self, piece: bytes) -> bytes:
+        return self._mask(piece)
+
+    def close(self) -> bytes:
+        return self._mask.flush()
 
 
 class Events:

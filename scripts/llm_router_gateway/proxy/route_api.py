@@ -22,7 +22,7 @@ from . import paths
 from .answers import parse_answer
 from .charges import Charge, sum_charges
 from .failover import Failover
-from .files import OwnedFiles
+from .files import OwnedFiles, Receive
 from .plain_answer import PlainAnswers
 from .refusals import for_caller
 from .request import RequestContext, dump_json
@@ -56,7 +56,7 @@ def read_route_query(document: Mapping[str, Any], *, needs_request: bool) -> Rou
         return RouteQuery(requested_name(document), None, document, document.get("stream") is True)
     for field in document:
         if field not in ("query", "model", "request"):
-            raise bad_field(field, "is unknown; there are query, model, request")
+            raise bad_field(field, "is unknown; use query, model or request")
     query = read_query(document["query"]) if "query" in document else None
     name = f"{TAG}{query}" if query else requested_name(document)
     body = read_request(document.get("request", {}), name, needs_request)
@@ -76,13 +76,13 @@ def read_request(request: object, name: str, needed: bool) -> dict[str, Any]:
         raise bad_field("request", "is not an object")
     for field in request:
         if field not in PARTS:
-            raise bad_field(f"request.{field}", f"is unknown; there are {', '.join(PARTS)}")
+            raise bad_field(f"request.{field}", f"is unknown; use {', '.join(PARTS)}")
     parameters, stream = request.get("parameters") or {}, request.get("stream", False)
     if not isinstance(parameters, Mapping):
         raise bad_field("request.parameters", "is not an object")
     for field in OURS:
         if field in parameters:
-            raise bad_field(f"request.parameters.{field}", "has its own place")
+            raise bad_field(f"request.parameters.{field}", "has a field of its own, outside parameters")
     if not isinstance(stream, bool):
         raise bad_field("request.stream", "is not true or false")
     body = {"model": name, **messages_in(request, needed), **parameters}
@@ -138,14 +138,15 @@ class RouteCalls:
 
     def __init__(
         self, services: Services, failover: Failover, plain: PlainAnswers, streams: StreamAnswers,
-        files: OwnedFiles,
+        files: OwnedFiles, receive: Receive,
     ) -> None:  # fmt: skip
+        """`receive` reads a body within the server's limits."""
         self._clock, self._failover, self._plain, self._streams = services.clock, failover, plain, streams
-        self._files = files
+        self._files, self._receive = files, receive
 
     async def route(self, context: RequestContext) -> None:
         """Decides as a request would, and sends nothing."""
-        await read_call(context, needs_request=False)
+        read_call(context, await self._receive(context), needs_request=False)
         await self._files.look_up(context, self._files.names_in(context))
         context.call = replace(context.call, protocol=paths.protocol_of(context.exchange.path, context.headers))
         plan = self._failover.choose(context)
@@ -160,7 +161,7 @@ class RouteCalls:
 
     async def invoke(self, context: RequestContext) -> None:
         """As a chat request with the same query would be answered; plain answers in a shape of their own."""
-        await read_call(context, needs_request=True)
+        read_call(context, await self._receive(context), needs_request=True)
         await self._files.look_up(context, self._files.names_in(context))
         if context.record.stream:
             await self._streams.answer(context)
@@ -170,9 +171,9 @@ class RouteCalls:
         await context.respond_json(invoke_response(raw, context.record.served, sum_charges(context.charges)))
 
 
-async def read_call(context: RequestContext, *, needs_request: bool) -> None:
+def read_call(context: RequestContext, data: bytes, *, needs_request: bool) -> None:
     """The body of a routing call, rewritten as a chat request's."""
-    body = read_body(await context.exchange.read_body(context.state.config.server.max_body_bytes))
+    body = read_body(data)
     wish = read_route_query(body.fields, needs_request=needs_request)
     context.body = body if wish.body is body.fields else read_body(dump_json(wish.body))
     context.record.asked, context.record.stream, context.tags = wish.name, wish.stream, wish.query

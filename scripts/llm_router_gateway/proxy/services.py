@@ -63,8 +63,8 @@ class Services:
 
     def internal_error(self, request_id: str, error: Exception) -> GatewayError:
         """The answer to a caller after a fault of the gateway's own; the log says where it is."""
-        self.log.error(fault_line(f"request {request_id}", error, "its caller was answered with an error"))
-        return GatewayError(f"internal error of the gateway; its log says more under the request id {request_id}")
+        self.log.error(fault_line(f"request {request_id}", error, "its caller got an error"))
+        return GatewayError(f"internal error of the gateway; its log has more under the request id {request_id}")
 
 
 @lru_cache(maxsize=MAX_KNOWN_NAMES)

@@ -197,7 +197,7 @@ class StreamAnswers:
                 try:
                     await self._run(stream, answer, outgoing)
                 except GatewayError as error:
-                    if not can_send_again(context, outgoing, error):
+                    if answer.released or not can_send_again(context, outgoing, error):
                         raise
                     await self._run(stream, answer, await outgoing_for(context, attempt))
                     self._services.learn_converted(context.converts_for)

@@ -15,11 +15,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from .mask import STARS, Mask, has_escaped_key_character
+from .mask import STARS, Mask
 
 MAX_HELD_BYTES = 1_048_576  # more than that goes on, whatever it is
 MAX_OTHERS = 4  # events without the held place, after which nothing of it is expected any more
 VALUE = re.compile(rb'"(\w+)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"')
+LINE = re.compile(rb"[^\r\n]+")
 INDEX = re.compile(rb'"(\w*[iI]ndex)"\s*:\s*(\d+)')
 CHARACTER = re.compile(rb"\\u([0-9a-fA-F]{4})|\\(.)|(.)", re.DOTALL)
 EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -50,11 +51,11 @@ def event_start(data: bytes, at: int) -> int:
 class StreamMask:
     """One stream's mask. It gets whole events, one or more at once."""
 
-    __slots__ = ("_begin", "_first", "_held", "_longest", "_mask", "_others", "_secrets", "_tails")
+    __slots__ = ("_begin", "_escape", "_first", "_held", "_longest", "_mask", "_others", "_secrets", "_tails")
 
     def __init__(self, mask: Mask) -> None:
         self._mask, self._secrets = mask, [secret.encode() for secret in mask.texts]
-        self._begin, self._first = mask.begin, mask.first
+        self._begin, self._first, self._escape = mask.begin, mask.first, mask.escape
         self._longest = 6 * max(map(len, self._secrets), default=0)  # bytes of a key, each character escaped
         self._held = b""
         self._tails: dict[Place, list[Token]] = {}  # places whose text ends as a key begins, by its last characters
@@ -63,7 +64,7 @@ class StreamMask:
     def __call__(self, data: bytes) -> bytes:
         if not self._secrets or not data:
             return data
-        is_escaped = has_escaped_key_character(data)
+        is_escaped = self._escape.search(data) is not None
         for secret in self._secrets:  # no generator: this is done for every piece
             if is_escaped or secret in data:
                 data = self._mask(data)
@@ -147,13 +148,34 @@ class StreamMask:
         return data[:start]
 
 
+class PieceMask:
+    """A mask for bytes that are no events and are cut anywhere: what may begin a key waits for the next piece."""
+
+    __slots__ = ("_held", "_longest", "_mask", "_secrets")
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask, self._secrets = mask, [secret.encode() for secret in mask.texts]
+        self._longest = 6 * max(map(len, self._secrets), default=0)  # bytes of a key, each character escaped
+        self._held = b""
+
+    def __call__(self, data: bytes) -> bytes:
+        if not self._secrets:
+            return data
+        data = self._mask(self._held + data)
+        tail = data[max(0, len(data) - self._longest + 1) :]
+        size = len(tail) if b"\\" in tail else max(overlap(tail, secret) for secret in self._secrets)
+        self._held = data[len(data) - size :]
+        return data[: len(data) - size]
+
+    def flush(self) -> bytes:
+        held, self._held = self._held, b""
+        return held
+
+
 def lines_of(data: bytes, at: int) -> Iterator[tuple[int, bytes]]:
-    """(where it begins, a line) for the lines from `at` on."""
-    while at < len(data):
-        end = data.find(b"\n", at)
-        end = len(data) if end < 0 else end + 1
-        yield at, data[at:end]
-        at = end
+    """(where it begins, a line) for the lines from `at` on; a line may end in CR, too."""
+    for found in LINE.finditer(data, at):
+        yield found.start(), found[0]
 
 
 def letter_at(tokens: Sequence[Token], size: int) -> int:

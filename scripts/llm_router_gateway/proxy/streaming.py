@@ -99,6 +99,7 @@ class StreamedAnswer:
         asyncio.CancelledError passes through unless the watch made it.
         """
         self.pipe = pipe
+        self._take_held()  # of an attempt before, which is as if it had never been
         try:
             await self._relay(pieces, pipe)
         except asyncio.CancelledError:

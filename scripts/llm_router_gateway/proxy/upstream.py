@@ -80,7 +80,10 @@ async def refusal(outgoing: Outgoing, response: Response) -> GatewayError:
                                "followed)")  # fmt: skip
         wrong.unpaid = True
         return wrong
-    data = mask_secrets(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
+    try:
+        data = mask_secrets(await response.read(MAX_ERROR_BYTES), outgoing.candidate)
+    except GatewayError:
+        data = b""  # the status counts, whatever became of its words: some close before the body of the request is there
     said = refusal_error(outgoing, status, dict(response.headers), data)
     error = classify(said, data)
     is_plain = error is said or (error.code == CONTEXT and SPECS[outgoing.candidate.provider.api].too_long_mark in data)

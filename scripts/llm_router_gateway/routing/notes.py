@@ -1,15 +1,15 @@
 """What replicas send each other about members, keys and conversations. Pure: notes are values, `now` is an argument.
 
-    desk = Notes("replica-1")
-    desk.changes(routing_state, now)                     -> [{"kind": "member", ...}, ...] since the last call
-    desk.absorb(routing_state, note, age_s, keys, now)   what another replica wrote `age_s` ago
+    notes = Notes("replica-1")
+    notes.changes(routing_state, now)                    -> [{"kind": "member", ...}, ...] since the last call
+    notes.absorb(routing_state, note, age_s, keys, now)  what another replica wrote `age_s` ago
 
     {"from": "replica-1", "kind": "member", "name": "p/m", "open_s": 30.0, "cool_s": 0.0, "opens": 1, "why": "503 ..."}
     {"from": ..., "kind": "key", "name": "p", "mark": "1f0c...", "cool_s": 300.0}        a provider's key, by its digest
     {"from": ..., "kind": "session", "group": "g", "session": "...", "name": "p/m"}      a conversation's member
 
-Times are durations, since each machine's clocks are its own. A replica's own failures count in it at once. From others it takes
-that a breaker is open, or closed again by a trial request, and that a member or a key cools down; weights stay its own.
+Times are durations, since each machine's clocks are its own. A replica counts its own failures at once. From others it learns
+that a breaker is open, or closed again by a trial request, and that a member or a key cools down; weights are not shared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Note = dict[str, Any]
 
 
 def mark_of(key: Secret) -> str:
-    """What a provider's key is called in notes; the key cannot be read from it."""
+    """The name of a provider's key in notes; the key cannot be derived from it."""
     return hashlib.sha256(b"llm-router key " + key.reveal().encode()).hexdigest()[:24]
 
 
@@ -39,17 +39,17 @@ def keys_by_mark(config: Config) -> dict[str, Secret]:
 
 
 class Notes:
-    """One replica's, with what it has told and heard."""
+    """The notes of one replica, and what it has sent and received."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._members: dict[str, tuple[float, float]] = {}  # until when each is open and cools down, as told or heard
+        self._members: dict[str, tuple[float, float]] = {}  # until when each is open and cools down, as sent or received
         self._keys: dict[tuple[str, Secret], float] = {}
         self._sessions: dict[tuple[str, str], tuple[str, float]] = {}
         self._sessions_at = 0.0
 
     def forget(self) -> None:
-        """Everything is sent again: what held the notes has lost them."""
+        """Sends everything again, since the engine that kept the notes lost them."""
         self._members, self._keys, self._sessions, self._sessions_at = {}, {}, {}, 0.0
 
     # -- what to send

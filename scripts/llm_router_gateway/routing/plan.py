@@ -166,7 +166,7 @@ class Plan:
         return rights.denial(target.candidate) if rights is not None and target.candidate is not None else ""
 
     def _is_elsewhere(self, target: Target) -> bool:
-        """Whether it is another provider's than the one that has the files of the request."""
+        """Whether its provider is not the one that has the files of the request."""
         wanted = self._request.provider
         return bool(wanted) and target.candidate is not None and target.candidate.provider.name != wanted
 
@@ -250,7 +250,7 @@ class Plan:
         return (pool.name, name[:MAX_SESSION_CHARS]) if name else None
 
     def _choose(self, pool: Pool, options: list[Option], now: float) -> Choice:
-        """The conversation's member when it is available, else the strategy's choice."""
+        """The conversation's member if it is available, else the strategy's choice."""
         session = self._session(pool)
         home = self._request.home or (self._routing_state.session(session, now) if session else "")
         chosen = next((option for option in options if option.target.name == home), None) if home else None
@@ -331,7 +331,7 @@ class Plan:
             return min(limited, key=lambda each: each.retry_after_s or 0.0)
         states = {self._state(target, now) for pool in self._pools for target in pool.targets}
         if states <= {"off"}:
-            return Unavailable(f"{what}: every model behind it is switched off", code="no_member")
+            return Unavailable(f"{what}: all of its models are switched off", code="no_member")
         if not targets:
             return Unavailable(f"{what}: no member accepts this request: no selector matched", code="no_member")
         if {self._state(target, now) for target in targets} <= {"off", "no_key"}:

@@ -3,7 +3,7 @@
     routes = routes_of(config)                        once per Config
     candidates(routes, "openai/gpt-4.1")              -> (Candidate(provider openai, remote_id "gpt-4.1"),)
     candidates(routes, "gpt-4.1")                     -> the same, when only one provider has it
-    candidates(routes, "no-such")                     -> UnknownModel, naming what is near
+    candidates(routes, "no-such")                     -> UnknownModel, with similar names
 
 One name has one candidate here; `plan` groups several under one name and chooses among them.
 """
@@ -63,7 +63,7 @@ class Routes:
     bare: Mapping[str, tuple[Candidate, ...]]  # "gpt-4.1"
     open: Mapping[str, Provider]  # providers that accept any model name
     off: frozenset[str] = frozenset()  # full names of what is switched off
-    wild: tuple[Provider, ...] = ()  # those that draw names to them, by a * in their `rename`
+    wild: tuple[Provider, ...] = ()  # providers that claim names by a * in their `rename`
 
 
 def routes_of(config: Config) -> Routes:
@@ -86,7 +86,7 @@ def routes_of(config: Config) -> Routes:
 
 
 def remote_id_of(provider: Provider, model: Model) -> str:
-    """A model's own `remote_id` comes before the provider's `rename` table."""
+    """A model's own `remote_id` takes precedence over the provider's `rename` table."""
     return model.remote_id if model.remote_id != model.name else provider.rename.get(model.name, model.name)
 
 
@@ -169,8 +169,8 @@ def unknown(routes: Routes, name: str, named: tuple[Candidate, ...]) -> Unlisted
     from difflib import get_close_matches  # 8 ms, only when something is wrong
 
     near = get_close_matches(name, [*routes.full, *routes.bare], n=3)
-    hint = f"; near it: {', '.join(near)}" if near else "; GET /v1/models lists what there is"
+    hint = f"; similar names: {', '.join(near)}" if near else "; GET /v1/models lists the models"
     owner = name.partition("/")[0]
     if owner in {full.partition("/")[0] for full in routes.full}:
-        hint = f"; {owner} lists its models, and this is none of them" + hint
+        hint = f"; {owner} lists its models, and this one is not among them" + hint
     return Unlisted(f"no provider has a model {name!r}{hint}", details={"model": name})

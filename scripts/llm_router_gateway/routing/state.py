@@ -47,19 +47,19 @@ class RoutingState:
         return self.healths.get(name, HEALTHY)
 
     def keep(self, name: str, health: Health) -> None:
-        """Stores a model's health; above MAX_MODELS the oldest idle model is dropped, for callers can name any model."""
+        """Stores a model's health; above MAX_MODELS the oldest idle model is dropped, since callers can name any model."""
         self.healths[name] = health
         if len(self.healths) > MAX_MODELS:
             idle = next((each for each in self.healths if not self.active.get(each)), name)
             del self.healths[idle]
 
     def learn_window(self, name: str, tokens: object) -> None:
-        """What an upstream says of a model's context window: its list of models, or a refusal."""
+        """Stores the context window that an upstream states in its list of models or in a refusal."""
         if isinstance(tokens, int) and tokens > 0 and (name in self.windows or len(self.windows) < MAX_MODELS):
             self.windows[name] = tokens
 
     def window(self, candidate: Candidate) -> int | None:
-        """Tokens; the configuration's word counts before the upstream's."""
+        """Tokens; the configuration takes precedence over the upstream."""
         configured = candidate.model.context_window if candidate.model is not None else None
         return configured or self.windows.get(candidate.name)
 

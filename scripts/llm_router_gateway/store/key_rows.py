@@ -32,6 +32,8 @@ def row_of(values: tuple[Any, ...]) -> Row:
         key = read_json(json.loads(terms))
     except (ValueError, BadRequest):
         key = Key(key_id, name, note="its row in the store cannot be read", is_active=False)
+    if isinstance(digest, str):  # no digest, but a text that somebody put there: no secret leads to it
+        digest = digest.encode()
     if key_id.startswith(CONFIG_ID):
         name = name_of_file(key_id)
     return Row(replace(key, id=key_id, name=name, hint=hint, created=created), bytes(digest), last_used)

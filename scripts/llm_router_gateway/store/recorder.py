@@ -14,7 +14,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -142,6 +142,10 @@ class Recorder:
     @property
     def waiting(self) -> int:
         return len(self._waiting) + len(self._batch)
+
+    def _count_out(self, entries: Iterable[Entry]) -> None:
+        """Their bodies are in memory no more."""
+        self._bytes_out += sum(bodies.size for _, bodies in entries if bodies is not None)
 
     def _submit(self, work: Work) -> Future[Any]:
         if self._stopping:

@@ -40,8 +40,8 @@ NOT_KEPT = frozenset({404, 405, 501})  # of metrics: many LLM tools take traces 
 ADVICE = {
     401: "set its key in OTEL_EXPORTER_OTLP_HEADERS or [telemetry] headers",
     403: "set its key in OTEL_EXPORTER_OTLP_HEADERS or [telemetry] headers",
-    404: "check the endpoint: /v1/traces is put below endpoint, traces_endpoint is taken as it is",
-    405: "check the endpoint: /v1/traces is put below endpoint, traces_endpoint is taken as it is",
+    404: "check the endpoint: /v1/traces is appended to endpoint, traces_endpoint is used as it is",
+    405: "check the endpoint: /v1/traces is appended to endpoint, traces_endpoint is used as it is",
     413: "set a smaller batch_size (OTEL_BSP_MAX_EXPORT_BATCH_SIZE)",
     422: "the collector rejects it: MLflow needs the header x-mlflow-experiment-id, in OTEL_EXPORTER_OTLP_HEADERS or "
          "[telemetry] headers",
@@ -68,7 +68,7 @@ class Failed(Exception):
 def advice(status: int, protocol: str) -> str:
     if status == 415:
         return (
-            f"it does not take {protocol}: set OTEL_EXPORTER_OTLP_PROTOCOL={OTHER_PROTOCOL[protocol]} or [telemetry] protocol"
+            f"it does not accept {protocol}: set OTEL_EXPORTER_OTLP_PROTOCOL={OTHER_PROTOCOL[protocol]} or [telemetry] protocol"
         )
     return ADVICE.get(status, "")
 
@@ -148,12 +148,12 @@ class Channel:
     def note_failure(self, error: Failed) -> None:
         if self.signal == METRICS and error.status in NOT_KEPT:
             self.is_over = True
-            self._info(f"telemetry: {self.url} takes no metrics (status {error.status}): none are sent until the next start; "
-                       "OTEL_METRICS_EXPORTER=none or [telemetry] metrics = false says so")  # fmt: skip
+            self._info(f"telemetry: {self.url} accepts no metrics (status {error.status}): none are sent until the next start; "
+                       "OTEL_METRICS_EXPORTER=none or [telemetry] metrics = false turns them off")  # fmt: skip
         elif self.trouble != str(error):
             self.trouble = str(error)
-            self._warn(f"telemetry: {self.signal} cannot be sent to {self.url}: {self.trouble}. Those that wait are dropped "
-                       "when they are too many; calls are not affected")  # fmt: skip
+            self._warn(f"telemetry: {self.signal} cannot be sent to {self.url}: {self.trouble}. Waiting ones are dropped "
+                       "when there are too many; calls are not affected")  # fmt: skip
 
     def note_success(self, complaint: str) -> None:
         if complaint != self.trouble:

@@ -39,8 +39,8 @@ DURATION = Instrument("gen_ai.client.operation.duration", "s", "From sending a r
 FIRST_OUTPUT = Instrument(
     "gen_ai.client.operation.time_to_first_chunk", "s", "From sending a request to the first output of its stream.", SECONDS
 )
-TOKEN_USAGE = Instrument("gen_ai.client.token.usage", "{token}", "Tokens of a request, input and output apart.", TOKENS)
-SERVED = Instrument("http.server.request.duration", "s", "From a call's arrival to its true end.", SECONDS)
+TOKEN_USAGE = Instrument("gen_ai.client.token.usage", "{token}", "Tokens of a request, input and output separately.", TOKENS)
+SERVED = Instrument("http.server.request.duration", "s", "From a call's arrival to its real end.", SECONDS)
 COST = Instrument("llm_router.cost", "{USD}", "Known cost in US dollars.")
 
 

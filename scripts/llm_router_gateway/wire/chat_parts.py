@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from . import ir
 from .fields import obj, refuse, text
+from .shapes import all_unread
 
 MAX_USER_CHARS = 64  # a longer `user` is refused
 AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/wave": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
@@ -39,6 +40,14 @@ def read_url(kind: ir.Kind, url: str, path: str, **more: Any) -> ir.Media:
     if "base64" not in [parameter.strip().lower() for parameter in parameters]:
         data = base64.b64encode(unquote_to_bytes(data)).decode()
     return ir.Media(kind, media_type.strip().lower() or "text/plain", data, **more)
+
+
+def result_part(part: ir.Part) -> ir.Text | ir.Media | ir.Opaque:
+    """A part of a tool's result, which holds what any message may: words of other kinds are text there."""
+    if isinstance(part, ir.Text | ir.Media | ir.Opaque):
+        return part
+    said = part.text if isinstance(part, ir.Refusal | ir.Thinking) else ""
+    return ir.Text(said, extras=all_unread(part.extras))
 
 
 def read_audio(part: Mapping[str, Any], path: str, cache_control: ir.JSON | None) -> ir.Media:

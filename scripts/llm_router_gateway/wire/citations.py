@@ -17,16 +17,28 @@ equal elsewhere and is left as it is. Own forms are never touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from . import ir
 from .losses import name_lost
+from .shapes import Shape, both, shape, unread
 
 ANNOTATIONS, CITATIONS, GROUNDING = "annotations", "citations", "groundingMetadata"
 PIECES = 64  # of a text that are put together
 MAX_CITATIONS = 1_000  # of one answer; more than a page shows
+
+# What is read of a citation of a page, in each form; all else of it is named. A page's words (cited_text) have a place only in
+# Anthropic's form, and its index means nothing to others.
+READ: Mapping[str, Shape] = {
+    ANNOTATIONS: shape("type", url_citation=shape("url", "title", "start_index", "end_index")),
+    CITATIONS: shape("type", "url", "title", "encrypted_index"),
+    GROUNDING: shape(
+        groundingChunks=shape(web=shape("uri", "title")),
+        groundingSupports=shape("groundingChunkIndices", segment=shape("startIndex", "endIndex", "text", "partIndex")),
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +123,16 @@ def of_grounding(metadata: Any, said: str) -> list[Citation]:
     return pages
 
 
+def unread_of(name: str, given: Any, left: Sequence[Any] = ()) -> ir.Extras:
+    """The names of what nothing reads of citations that became pages; those that are `left` did not.
+
+    unread_of("citations", [{"type": "web_search_result_location", "url": "u", "x": 1}]) -> {"unread": {"citations.x": True}}
+    """
+    others = set(map(id, left))
+    taken = [each for each in given if id(each) not in others] if others else given
+    return unread({name: taken}, shape(**{name: READ[name]}))
+
+
 def character_at(data: bytes, index: Any) -> int:
     """The character at a byte's place."""
     return len(data[: index if type(index) is int and index > 0 else 0].decode("utf-8", "ignore"))
@@ -167,7 +189,7 @@ class Quoted:
         if not pages:
             return extras
         self._open = cited
-        return without(extras, "anthropic", CITATIONS, rest)
+        return both(without(extras, "anthropic", CITATIONS, rest), unread_of(CITATIONS, cited, rest))
 
     def end(self) -> None:
         if self._open:
@@ -182,13 +204,16 @@ class Quoted:
 
     def _of_candidate(self, extras: ir.Extras) -> ir.Extras:
         if self._own != "openai" and ANNOTATIONS in extras.get("openai", ir.NOTHING):
-            pages, rest = of_annotations(extras["openai"][ANNOTATIONS])
+            notes = extras["openai"][ANNOTATIONS]
+            pages, rest = of_annotations(notes)
             self._found += pages
-            extras = without(extras, "openai", ANNOTATIONS, rest)
+            if pages:
+                extras = both(without(extras, "openai", ANNOTATIONS, rest), unread_of(ANNOTATIONS, notes, rest))
         if self._own != "gemini" and GROUNDING in extras.get("gemini", ir.NOTHING):
-            pages = of_grounding(extras["gemini"][GROUNDING], self.text)
+            metadata = extras["gemini"][GROUNDING]
+            pages = of_grounding(metadata, self.text)
             self._found += pages
-            extras = without(extras, "gemini", GROUNDING) if pages else extras
+            extras = both(without(extras, "gemini", GROUNDING), unread_of(GROUNDING, metadata)) if pages else extras
         return extras
 
 

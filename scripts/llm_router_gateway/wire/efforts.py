@@ -84,6 +84,18 @@ def effort_of(reasoning: ir.Reasoning) -> str:
     return "medium" if reasoning.budget_tokens < MEDIUM_BELOW else "high"
 
 
+def lose_effort(reasoning: ir.Reasoning, lost: list[str]) -> None:
+    """Names a word that says nothing to the model: it takes a budget that was stated as well, or does not know the word."""
+    if reasoning.effort and reasoning.mode != "off":
+        name_lost(lost, f"reasoning.effort={reasoning.effort}")
+
+
+def lose_budget(reasoning: ir.Reasoning, lost: list[str]) -> None:
+    """Names a limit in tokens that says nothing to the model: it takes a word that was stated as well, or neither."""
+    if reasoning.mode != "off" and (reasoning.budget_tokens or 0) > 0:
+        name_lost(lost, f"reasoning.budget_tokens={reasoning.budget_tokens}")
+
+
 def nearest(word: str, known: Sequence[str]) -> str:
     """The known word that stands nearest in ORDER, the greater one of two; the word itself where it is no such word.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..errors import BadRequest
 from . import ir
@@ -14,7 +15,7 @@ MAX_LOST = 200  # names that are kept of one request; a header could not hold mo
 MAX_HEADER_CHARS = 2_000
 MAX_NAME_CHARS = 120  # of one name in the header; callers choose the names of fields
 
-# Named last, without the place it was lost at: it does not change the question to the model.
+# Named last, as counts of tokens are, without the place it was lost at: it does not change the question to the model.
 NOISE = frozenset({"$schema", "$id", "$comment", "additionalProperties", "title", "examples", "default", "format",
                    "x-anthropic-billing-header", "include_usage", "cache_control", "detail"})  # fmt: skip
 # Named first: the model saw less than the caller sent, or the answer holds less than the model said.
@@ -43,7 +44,7 @@ def lose_extras(extras: ir.Extras, own: str, lost: list[str], where: str = "") -
                     continue
                 # A part of the conversation: an answer without it would be an answer to another question.
                 if vendor in SPECS and name in SPECS[vendor].kept_fields:
-                    raise BadRequest(f"{name} is kept by {vendor} and not here: send what it holds", details={"path": name})
+                    raise BadRequest(f"{name} is kept by {vendor}, not here: send its content", details={"path": name})
                 name_lost(lost, f"{where}{name}")
 
 
@@ -89,9 +90,63 @@ def lose_part(part: ir.Part, own: str, lost: list[str]) -> None:
         lose_unread(part.extras, lost)
 
 
+# ------------------------------------------------------------------------------------------- what is said beside an answer
+
+USUAL_TIERS = frozenset({"", "auto", "default", "standard", "standard_only"})  # say that nothing special was done
+
+
+def lose_tier(tier: str, lost: list[str]) -> None:
+    """Names how an answer was served, for a protocol that has no place for it."""
+    if tier not in USUAL_TIERS:
+        name_lost(lost, f"service_tier={tier}")
+
+
+def lose_stop(stop: ir.Stop, told: frozenset[ir.Reason], lost: list[str], *, explained: bool = False) -> None:
+    """Names why an answer ended where the protocol's words do not tell, and what its vendor says about that beside an
+    explanation, if that is told."""
+    if stop.reason not in told:
+        name_lost(lost, f"stop_reason={stop.reason if stop.reason == 'stop_sequence' else stop.native or stop.reason}")
+    for fields in stop.extras.values():
+        for name, value in fields.items():
+            for inner in value if isinstance(value, dict) else ():
+                if value[inner] is not None and inner != "type" and not (explained and inner == "explanation"):
+                    name_lost(lost, f"{name}.{inner}")
+
+
+def explanation_in(stop: ir.Stop) -> str:
+    """Anthropic's own words for a refusal; "" where there are none."""
+    details = stop.extras.get("anthropic", ir.NOTHING).get("stop_details")
+    found = details.get("explanation") if isinstance(details, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+# Details of a usage that are said of nearly every answer: nothing special was done.
+USUAL_DETAILS = {"inference_geo": ("not_available", "global"), "speed": ("standard",)}
+
+
+def counts(value: Any) -> bool:
+    """Whether a detail of a usage says anything: counts(0), counts({"requests": 0}) -> False"""
+    return any(value.values()) if isinstance(value, dict) else bool(value)
+
+
+def lose_counts(usage: ir.Usage | None, own: str, lost: list[str], *classes: str) -> None:
+    """Names what of a usage has no place: `classes` that the protocol does not tell from others, and vendors' own counts."""
+    if usage is None:
+        return
+    for vendor, fields in usage.extras.items():
+        for name, value in fields.items() if vendor != own else ():
+            if counts(value) and value not in USUAL_DETAILS.get(name, ()):
+                name_lost(lost, f"usage.{name}")
+    for name in classes:
+        if getattr(usage, name):
+            name_lost(lost, f"usage.{name}")
+
+
 def only_text(part: ir.Part, lost: list[str]) -> str:
     """The text of a part of an answer, for a protocol that carries nothing else; "" for others, which are named."""
     lose_part(part, "", lost)
+    if isinstance(part, ir.Text) and part.signature:
+        name_lost(lost, "signature")
     if isinstance(part, ir.Text | ir.Refusal) or (isinstance(part, ir.Opaque) and part.text):
         return part.text
     if isinstance(part, ir.Media | ir.Opaque):
@@ -121,7 +176,7 @@ def rank_losses(lost: Sequence[str]) -> list[str]:
 
 
 def rank(name: str) -> int:
-    return 0 if CONTENT.match(name) else 2 if name in NOISE else 1
+    return 0 if CONTENT.match(name) else 2 if name in NOISE or name.startswith("usage.") else 1
 
 
 def header_of(names: Iterable[str]) -> str:

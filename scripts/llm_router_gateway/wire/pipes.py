@@ -253,7 +253,11 @@ class RelayPipe:
         if self._renaming is not None:
             data, events = self._renaming.events(data), [self._renaming.event(event) for event in events]
         if self._wrap is not None:
-            data = self._wrap.items(events)
+            try:
+                data = self._wrap.items(events)
+            except UpstreamFailed:
+                self.done = False  # the end may be among what is lost with it
+                raise
         self.error_passed = self.error_passed or not (self.error is None or scanner.flawed)
         data = self._masked(data)
         return data + self._masked.flush() if self.done or self.error is not None else data
@@ -399,13 +403,15 @@ class Array:
         self._began = False
 
     def items(self, events: Sequence[Event]) -> bytes:
-        """UpstreamFailed for an event that is not JSON: among events it would go on, here it would spoil the whole."""
-        for event in events:
+        """UpstreamFailed for an event that is not JSON: among events it would go on, here it would spoil the whole. Signs of
+        life, and the [DONE] that proxies add in any protocol, are no items."""
+        said = [event.data for event in events if not (verdict.carries_nothing(event.data) or event.data.strip() == "[DONE]")]
+        for text in said:
             try:
-                json.loads(event.data)
+                json.loads(text)
             except (ValueError, RecursionError):
                 raise UpstreamFailed("the upstream sent an event that is not JSON") from None
-        return b"".join(self.item(event.data) for event in events)
+        return b"".join(map(self.item, said))
 
     def item(self, text: str) -> bytes:
         mark = b",\r\n" if self._began else b"["

@@ -1,9 +1,9 @@
-"""The protocols by name, and the tables over all of them. Whoever acts on a protocol asks here and compares no name.
+"""The protocols by name, and tables over all of them. Code that depends on a protocol looks it up here and compares no names.
 
     SPECS["anthropic"].title                           -> "Anthropic"
     wire("openai").read_request(body, model="m")       -> ir.Request     its functions, loaded when they are first needed
 
-`spec` says how a protocol is added.
+`spec` explains how to add a protocol.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ PROTOCOLS = (
 )
 
 SPECS: Mapping[str, Spec] = {name: import_module(f".{name}.spec", __package__).SPEC for name in PROTOCOLS}
-DEFAULT = PROTOCOLS[0]  # of a request that shows no other, and of the gateway's own paths
+DEFAULT = PROTOCOLS[0]  # for requests that show no other, and for the gateway's own paths
 UPSTREAMS: Mapping[str, Upstream] = {name: spec.upstream for name, spec in SPECS.items() if spec.upstream is not None}
 
-# The union of what every protocol has, for decisions made before the protocol is known.
+# Unions over all protocols, for decisions made before the protocol is known.
 KEY_HEADERS = tuple(dict.fromkeys(name for spec in SPECS.values() for name in spec.key_headers))
 KEY_QUERIES = tuple(dict.fromkeys(spec.key_query for spec in SPECS.values() if spec.key_query))
-# What a caller's credential may stand in: none of it is ever passed on.
+# Headers that may carry a caller's credential: never passed on.
 PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", *KEY_HEADERS})
 ANSWER_HEADERS = frozenset(name for spec in SPECS.values() for name in spec.answer_headers)
 CALLERS_ACCOUNT = frozenset(name for spec in SPECS.values() for name in spec.private_headers)

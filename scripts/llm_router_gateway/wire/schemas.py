@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from . import ir
 from .fields import compact
 from .losses import name_lost
 
@@ -19,6 +20,18 @@ UNIONS = ("allOf", "anyOf", "oneOf")
 DEFINITIONS = ("$defs", "definitions")
 MAX_DEPTH = 32  # of unions inside unions, and of what is looked through for `strict`
 MAX_TOLD_CHARS = 2_000  # of the branches in a description; longer ones would cost more tokens than they are worth
+
+
+def described(wanted: ir.ResponseFormat) -> Schema:
+    """An answer's schema for a vendor that has no other place for what the answer is for: in the schema's description.
+
+    described(ResponseFormat("schema", {"type": "object"}, description="A plan")) -> {"type": "object", "description": "A plan"}
+    """
+    schema: Schema = wanted.schema or {}
+    words = schema.get("description")
+    if not wanted.description or not isinstance(words, str | None):
+        return schema
+    return {**schema, "description": f"{wanted.description}\n\n{words}" if words else wanted.description}
 
 
 def resolve_pointer(root: Schema, ref: str) -> Any:

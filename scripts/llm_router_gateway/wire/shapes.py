@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import ir
-from .losses import MAX_LOST
+from .losses import MAX_LOST, counts
 
 EMPTY: tuple[Any, ...] = (None, [], {}, "")  # says nothing
 
@@ -108,6 +108,20 @@ def unread(fields: Mapping[str, Any], known: Shape, where: str = "", spell: Spel
     return {ir.UNREAD: found} if found else ir.NOTHING
 
 
+def uncounted(usage: Mapping[str, Any], details: Mapping[str, frozenset[str]]) -> ir.Extras:
+    """The paths of counts in a usage's details that nothing reads; a count of 0 says nothing.
+
+    uncounted({"details": {"cached_tokens": 4, "audio_tokens": 2}}, {"details": frozenset({"cached_tokens"})})
+        -> {"unread": {"details.audio_tokens": True}}
+    """
+    found: dict[str, Any] = {}
+    for place, known in details.items():
+        given = usage.get(place)
+        if type(given) is dict and not known.issuperset(given):
+            found |= {f"{place}.{name}": True for name, value in given.items() if name not in known and counts(value)}
+    return {ir.UNREAD: dict(list(found.items())[:MAX_LOST])} if found else ir.NOTHING
+
+
 def all_unread(extras: ir.Extras) -> ir.Extras:
     """Extras of something that cannot carry them on: their names."""
     if extras is ir.NOTHING or extras.keys() == {ir.UNREAD}:
@@ -118,6 +132,10 @@ def all_unread(extras: ir.Extras) -> ir.Extras:
 def both(one: ir.Extras, other: ir.Extras) -> ir.Extras:
     """The extras of two objects that became one. Names beyond those that are kept are not added: of ten thousand objects each
     would else be copied for every one behind it."""
-    if other is ir.NOTHING or (len(one.get(ir.UNREAD, ())) >= MAX_LOST and other.keys() == {ir.UNREAD}):
+    if other is ir.NOTHING:
         return one
+    if other.keys() == {ir.UNREAD}:
+        known = one.get(ir.UNREAD, ir.NOTHING)
+        if len(known) >= MAX_LOST or other[ir.UNREAD].keys() <= known.keys():
+            return one
     return other if one is ir.NOTHING else ir.merge_extras(one, other)

@@ -7,22 +7,30 @@ from storing import call
 
 from llm_router_gateway.cluster import worker
 from llm_router_gateway.cluster.worker import Outbox
+from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.net.frames import FrameTooLarge
 from llm_router_gateway.net.link import LinkLost
 from llm_router_gateway.store.redaction import Bodies
 
+LONG = 1_000  # characters of lines that no message takes
+
 
 class Home:
-    """A link whose other side does as it is told: for each batch "take", "silent" (no answer), "large" or "gone"."""
+    """A link whose other side does as it is told: for each batch "take", "silent" (no answer), "large",
+    "fails" or "gone"."""
 
     def __init__(self, *script: str) -> None:
         self.script = list(script)
         self.batches: list[tuple[int, list[Any], list[str], dict[str, float]]] = []
-        self.is_lost = False
+        self.is_lost, self.refused = False, 0
 
     async def call(self, name: str, number: int, calls: list[Any], lines: list[str], used: dict[str, float]) -> bool:
         what = self.script.pop(0) if self.script else "take"
-        if what == "large":
+        if what == "fails":
+            raise GatewayError("another process of the gateway failed; its log has the reason")
+        if what == "large" or sum(map(len, lines)) > LONG:
+            self.refused += 1
+            assert self.refused < 5, "the same is offered without end"
             raise FrameTooLarge("too large")
         if what == "gone":
             self.is_lost = True
@@ -87,3 +95,23 @@ def test_more_than_a_home_takes_is_dropped_and_counted(monkeypatch: Any) -> None
     monkeypatch.setattr(worker, "MAX_WAITING", 2)
     left, outbox = flushed(Home("gone"), "a", "b", "c")
     assert (left, outbox.lost) == (2, 1)
+
+
+def test_lines_of_a_time_in_which_the_home_took_nothing_are_several_messages_in_order(monkeypatch: Any) -> None:
+    monkeypatch.setattr(worker, "MAX_BATCH_CHARS", 400)
+    home, lines = Home(), [f"{number:04d}{'x' * 95}\n" for number in range(20)]
+
+    async def run() -> None:
+        outbox = Outbox(home, dict)  # type: ignore[arg-type]
+        outbox.add_lines(lines)
+        await outbox.flush()
+
+    asyncio.run(run())
+    assert [line for batch in home.batches for line in batch[2]] == lines
+
+
+def test_a_batch_that_the_home_could_not_handle_keeps_no_later_one(monkeypatch: Any) -> None:
+    monkeypatch.setattr(worker, "MAX_BATCH", 1)
+    home = Home("fails")
+    assert flushed(home, "a", "b")[0] == 0
+    assert [ids_of(each) for each in home.batches] == [["b"]]

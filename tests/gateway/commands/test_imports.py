@@ -41,19 +41,19 @@ def test_what_the_new_file_lacks_is_listed_with_exit_code_1(folder: Path, capsys
     (folder / "channels.json").write_text(json.dumps([channel, CHANNELS["data"][0]]))
     code = imports.run(["one-api", "channels.json"])
     out, err = capsys.readouterr()
-    assert (code, "to be mended: " in err) == (1, True) and tomllib.loads(out)["providers"]
+    assert (code, "to be corrected: " in err) == (1, True) and tomllib.loads(out)["providers"]
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "text", "said"),
     [
         ("litellm", "a.json", "[1,", "a.json: is not JSON: "),
-        ("litellm", "a.json", "{}", "a.json: there is nothing to carry: LiteLLM's config.yaml has models in model_list"),
+        ("litellm", "a.json", "{}", "a.json: there is nothing to import: LiteLLM's config.yaml has models in model_list"),
         (
             "jq-server",
             "a.json",
             "{}",
-            "a.json: there is nothing to carry: the jq server's config.yaml has models in model_list",
+            "a.json: there is nothing to import: the jq server's config.yaml has models in model_list",
         ),
         ("one-api", "a.json", '{"success": false, "message": "no"}', "an administrator's token"),
         ("one-api", "a.json", '[{"type": 1}, 7]', "a.json: the list of channels[1] is not a table"),

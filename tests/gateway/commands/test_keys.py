@@ -98,8 +98,8 @@ def test_a_pattern_that_nothing_fits_is_a_warning_beside_the_key(folder: Path) -
     assert done.stdout.startswith(b"llmr_") and done.stdout.count(b"\n") == 1
     said = done.stderr.decode().splitlines()
     assert said[:2] == [
-        'warning: the key "ci": allowed_models has "olama/*", which nothing here fits',
-        'warning: the key "ci": allowed_groups has "fast", which nothing here fits',
+        'warning: the key "ci": allowed_models has "olama/*", which matches nothing in the configuration',
+        'warning: the key "ci": allowed_groups has "fast", which matches nothing in the configuration',
     ]
     assert len(shown(folder, "create", "--name", "more", "--models", "olama/*")["warnings"]) == 1
     assert shown(folder, "create", "--name", "fine", "--models", "ollama/*")["warnings"] == []
@@ -194,7 +194,7 @@ def test_print_config_counts_the_keys_of_the_store(folder: Path) -> None:
 
     assert "without a key" in said()
     keys(folder, "create", "--name", "laptop")
-    assert said().endswith("whoever shows a key: 1 key of the store")
+    assert said().endswith("callers with a key: 1 key of the store")
     (folder / "router.db").write_bytes(b"no database" * 100)
     assert said().endswith("keys of a store that cannot be read here")
 

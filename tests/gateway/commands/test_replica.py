@@ -14,7 +14,9 @@ from lines import Lines
 
 from llm_router_gateway.access.authenticate import Authenticator
 from llm_router_gateway.commands import replica as module
+from llm_router_gateway.commands import serve
 from llm_router_gateway.commands.replica import Replica
+from llm_router_gateway.commands.serve import Backends
 from llm_router_gateway.limiter.leases import EngineAway
 from llm_router_gateway.routing.state import RoutingState
 
@@ -41,6 +43,38 @@ class Engine:
 
     def kinds(self) -> list[str]:
         return [note["kind"] for note in self.taken]
+
+
+def test_what_other_gateways_spend_is_read_where_an_engine_counts_budgets_and_a_fault_ends_nothing() -> None:
+    taken: list[Any] = []
+
+    async def run() -> None:
+        done, answers = asyncio.Event(), iter([OSError("a fault"), [("key_1", "day", 1.0, 2.0)]])
+
+        async def spent(now: float) -> Any:
+            answer = next(answers)
+            if isinstance(answer, OSError):
+                raise answer
+            return answer
+
+        def take(rows: Any, now: float) -> None:
+            taken.append(rows)
+            done.set()
+
+        log: Any = Lines()
+        backends: Any = SimpleNamespace(
+            _elsewhere=None, replica=object(), keys=SimpleNamespace(spent=spent), on_spent=[take], _log=log
+        )
+        reading = asyncio.create_task(Backends.follow_spending(backends))
+        async with asyncio.timeout(30):
+            await done.wait()
+        reading.cancel()
+        assert any("reading what other gateways have spent" in line for line in log.lines)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serve, "SHOWN_S", 0.0)
+        asyncio.run(run())
+    assert taken == [[("key_1", "day", 1.0, 2.0)]]
 
 
 def with_replica(body: Callable[[Any, Any, Any], Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> None:

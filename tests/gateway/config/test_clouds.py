@@ -37,7 +37,7 @@ def test_the_parts_may_come_from_the_environment() -> None:
 
 def test_a_missing_part_is_one_problem_that_names_the_ways_to_give_it() -> None:
     assert problems('[[providers]]\nname = "azure"') == {
-        "providers[0].resource": "is missing: the name of the resource, as its address begins with; or set "
+        "providers[0].resource": "is missing: the name of the resource, with which its address begins; or set "
         "AZURE_OPENAI_RESOURCE_NAME or AZURE_RESOURCE_NAME, or give base_url"
     }
     assert set(problems('[[providers]]\nname = "vertex"')) == {"providers[0].project", "providers[0].region"}

@@ -240,7 +240,7 @@ def test_a_provider_takes_any_model_until_one_is_listed_for_it() -> None:
 
 def test_a_model_twice_is_a_problem() -> None:
     text = '[[providers]]\nname = "ollama"\n' + '[[models]]\nname = "m"\nprovider = "ollama"\n' * 2
-    assert problems(text) == {"models[1].name": '"ollama/m" is there already'}
+    assert problems(text) == {"models[1].name": '"ollama/m" exists already'}
 
 
 def test_a_rate_limit_is_checked_and_read() -> None:
@@ -374,7 +374,7 @@ def test_a_member_that_is_switched_off_is_a_note() -> None:
 
 def test_a_group_that_hides_a_model_is_a_note() -> None:
     made = parse(ABC + '[[groups]]\nname = "a"\nmembers = [{model = "b"}]')
-    assert "comes before the model" in made.notes[0]
+    assert "takes precedence over the model" in made.notes[0]
 
 
 def test_a_selector_that_is_no_jq_stops_the_start_and_says_where() -> None:

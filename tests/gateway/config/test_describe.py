@@ -115,18 +115,18 @@ KEY_OF_FILE = '[[keys]]\nname = "k"\nkey = "a-key-of-the-file"\n'
 
 @pytest.mark.parametrize(("server", "keys", "stored", "lines"), [
     ("", "", 0, ["# who may call, without a key: all on this machine, a proxy included; administer: all but proxies"]),
-    ('token = "t1,t2"', "", 0, ["# who may call: whoever shows a key: 2 tokens",
-                                "# who may administer: keys of the store that are administrators', if there are any"]),
+    ('token = "t1,t2"', "", 0, ["# who may call: callers with a key: 2 tokens",
+                                "# who may administer: administrators' keys of the store, if there are any"]),
     ('admin_token = "a1"', KEY_OF_FILE, 3,
-     ["# who may call: whoever shows a key: 1 administrator token, 1 key of the file, 3 keys of the store"]),
+     ["# who may call: callers with a key: 1 administrator token, 1 key of the file, 3 keys of the store"]),
     ("loopback_without_key = true", "", 1, [
-      "# who may call: whoever shows a key: 1 key of the store",
+      "# who may call: callers with a key: 1 key of the store",
       "# and without one: programs on this machine, which may administer; not through a proxy"]),
     ('loopback_without_key = true\nhost = "0.0.0.0"\nadmin_token = "a"', "", 0,
-     ["# who may call: whoever shows a key: 1 administrator token",
+     ["# who may call: callers with a key: 1 administrator token",
       "# and without one: programs on this machine; not through a proxy"]),
     ('admin_token = "a"', "", None,
-     ["# who may call: whoever shows a key: 1 administrator token, keys of a store that cannot be read here"]),
+     ["# who may call: callers with a key: 1 administrator token, keys of a store that cannot be read here"]),
 ])  # fmt: skip
 def test_the_printed_access_is_the_one_in_force(server: str, keys: str, stored: int | None, lines: list[str]) -> None:
     made = config.parse(tomllib.loads(f"[server]\n{server}\n[[providers]]\nname = 'ollama'\n{keys}"))

@@ -56,7 +56,7 @@ def test_what_a_patch_does_otherwise_is_reported(params: dict[str, Any], note: s
     ("spoil", "said"),
     [
         (lambda file: file["model_list"][0]["llm_params"].update(rewrite_body="{no"), "rewrite_body is not JSON"),
-        (lambda file: file["model_list"].append(file["model_list"][0]), "is there twice"),
+        (lambda file: file["model_list"].append(file["model_list"][0]), "occurs twice"),
         (lambda file: file["router_settings"]["model_groups"][0]["models"][0].update(name="two"), "is not in model_list"),
         (lambda file: file.update(model_list="none"), "model_list is not a list of tables"),
     ],
@@ -119,7 +119,7 @@ def test_litellms_prices_limits_parameters_and_keys_are_carried() -> None:
 def test_what_litellm_has_and_we_do_not_is_listed() -> None:
     lost = from_litellm(LITELLM).lost
     assert "litellm_settings: drop_params" in lost
-    assert any("cloud, as bedrock does not serve claude in a protocol" in line for line in lost)
+    assert any("cloud, as bedrock does not serve claude in a known protocol" in line for line in lost)
 
 
 def pattern(name: str, key: str, **params: Any) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def test_one_apis_channels_are_providers_and_what_several_have_is_a_group() -> N
 
 def test_one_apis_groups_and_unknown_channels_are_listed() -> None:
     found = from_one_api(ONE_API)
-    assert found.lost == ["channel proxy: group vip", "channel aws: type 33 has no address that is known here"]
+    assert found.lost == ["channel proxy: group vip", "channel aws: type 33 has no known address"]
     assert found.notes == ["channel proxy: its key is not in the file; set PROXY_API_KEY"]
 
 

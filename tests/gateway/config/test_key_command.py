@@ -51,12 +51,12 @@ def test_a_provider_with_a_command_lacks_no_key_and_takes_none_from_the_environm
         ('""', "has no program"),
         ("[]", "has no program"),
         ("7", "is not a command: a text, or a list of texts"),
-        ('"a \\u0000"', "holds a NUL character, which no argument can"),
+        ('"a \\u0000"', "holds a NUL character, which an argument cannot"),
         ('["a", 7]', "is not a command: a text, or a list of texts"),
         ('"a \'b"', "cannot be split into words: no closing quotation"),
         (
             '"cat key | tail -1"',
-            'holds "|", which only a shell knows: put the line into a script, or write ["sh", "-c", "..."]',
+            'holds "|", which only a shell understands: put the line into a script, or write ["sh", "-c", "..."]',
         ),
         ('"./token --now"', "has a relative path for its program: write the whole path, or a name that is on the PATH"),
     ],
@@ -67,7 +67,7 @@ def test_what_cannot_be_run_is_a_problem(written: str, why: str) -> None:
 
 def test_a_key_beside_a_command_is_a_problem() -> None:
     found = problems(table('api_key_command = "print-it"\napi_key_env = "X"'))
-    expected = "is there beside api_key_env: keep one of them"
+    expected = "is set together with api_key_env: keep one of them"
     assert found == {"providers[0].api_key_command": expected}
 
 
@@ -139,7 +139,7 @@ def test_a_json_web_token_says_itself_when_it_ends() -> None:
         ("ya29hidd\u00e9n".encode(), "printed a key with a space, a line end or a character outside ASCII"),
         (b'{"token": "ya29.hidden"', "printed JSON that cannot be read"),
         (b'{"a":' * 20_000, "printed JSON that cannot be read"),
-        (b'{"other": "ya29.hidden", "token": 7}', "printed a JSON object without a token: it is looked for under token, "),
+        (b'{"other": "ya29.hidden", "token": 7}', "printed a JSON object without a token under token, "),
         (b'{"token": "ya29.hidden", "expires_in": 0}', "printed a key that has expired already"),
     ],
 )

@@ -87,13 +87,13 @@ def test_a_pattern_that_nothing_fits_is_a_note(terms: dict[str, Any], said: str)
     models = [{"name": "gpt-x", "provider": "up", "tags": ["coding"]}]
     groups = [{"name": "all", "members": [{"model": "up/gpt-x"}]}]
     made = config.parse({"providers": [UP], "models": models, "groups": groups, "keys": [{**KEY, **terms}]})
-    notes = [note for note in made.notes if "nothing here fits" in note]
+    notes = [note for note in made.notes if "matches nothing in the configuration" in note]
     assert len(notes) == bool(said) and said in "".join(notes)
 
 
 def test_a_provider_that_takes_any_name_fits_any_pattern() -> None:
     made = config.parse({"providers": [{**UP, "any_model": True}], "keys": [{**KEY, "allowed_models": ["up/new", "bare"]}]})
-    assert not [note for note in made.notes if "nothing here fits" in note]
+    assert not [note for note in made.notes if "matches nothing in the configuration" in note]
 
 
 def test_one_is_not_said_in_the_plural() -> None:

@@ -3,138 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from lease_town import CENT, DOLLAR, NOON, CommonLedger, Process, Town, UnreadableLedger, failure, opened, run
 
 from llm_router_gateway.errors import GatewayError, NoCredit, RateLimited, Unavailable
 from llm_router_gateway.limiter import leased_budgets
-from llm_router_gateway.limiter.leased_budgets import AWAY, LeasedBudgets
+from llm_router_gateway.limiter.leased_budgets import AWAY
 from llm_router_gateway.limiter.leased_limiter import LeasedLimiter, divide
 from llm_router_gateway.limiter.leases import LEASE_S, EngineAway, periods_at
 from llm_router_gateway.limiter.local import FREE
-from llm_router_gateway.limiter.membership import Membership, NoLedger
-from llm_router_gateway.limiter.memory import DistantEngine, MemoryEngine
+from llm_router_gateway.limiter.membership import NoLedger
+from llm_router_gateway.limiter.memory import MemoryEngine
 from llm_router_gateway.policy.budgets import Amount, Budget
 from llm_router_gateway.policy.rate_limits import Limit, NoSlot
-
-NOON = 1_790_000_000 // 86_400 * 86_400 + 43_200
-DOLLAR = Budget(usd_per_day=1.0)
-CENT = Amount(0.01, 10)
-
-
-class CommonLedger:
-    def __init__(self) -> None:
-        self.name, self.is_common = "common", True
-        self.found: dict[str, tuple[float, float]] = {}
-        self.since: list[int] = []
-        self.is_late = False  # calls wait to be stored
-
-    async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
-        self.since.append(since)
-        return self.found
-
-    async def settle(self) -> None:
-        if self.is_late:
-            raise OSError("calls wait to be stored")
-
-
-class UnreadableLedger(CommonLedger):
-    async def sums(self, since: int) -> Mapping[str, tuple[float, float]]:
-        raise OSError("the server is away")
-
-
-class Town:
-    """An engine, a clock that only tests move, and the processes that share the engine."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.home = MemoryEngine(lambda: round((NOON + self.now) * 1_000))
-        self.is_away, self.sent = False, list[str]()
-        self.ledger, self.log = CommonLedger(), list[str]()
-        self.processes: list[Process] = []
-
-    async def send(self, name: str, values: Sequence[Any]) -> Any:
-        """As messages travel: in JSON, both ways."""
-        self.sent.append(name)
-        if self.is_away:
-            raise EngineAway("redis://far does not answer: nothing within 50 ms")
-        return json.loads(json.dumps(await self.home.handle(name, json.loads(json.dumps(values)))))
-
-    async def process(self, skew_s: float = 0.0, ledger: CommonLedger | None = None) -> Process:
-        made = Process(self, len(self.processes), skew_s, ledger or self.ledger)
-        self.processes.append(made)
-        await made.membership.beat()
-        return made
-
-    async def pass_time(self, seconds: float) -> None:
-        """In steps, with what each process does by its timer."""
-        until = self.now + seconds
-        while self.now < until:
-            self.now = round(self.now + 0.25, 6)
-            for each in self.processes:
-                try:
-                    await each.membership.beat()
-                    await each.budgets.report()
-                    await each.limiter.report()
-                except EngineAway:
-                    pass
-
-
-class Process:
-    def __init__(
-        self, town: Town, number: int, skew_s: float, ledger: CommonLedger, guess: Callable[[], int] = lambda: 1
-    ) -> None:  # fmt: skip
-        self.town, self.skew_s = town, skew_s
-        name = f"{ledger.name}/p{number}"
-        self.membership = Membership(
-            DistantEngine(town.send), holder=name, ledger=ledger, clock=lambda: town.now, wall=self.wall, tell=town.log.append,
-            guess=guess,
-        )  # fmt: skip
-        self.budgets, self.limiter = LeasedBudgets(self.membership), LeasedLimiter(self.membership)
-
-    def wall(self) -> float:
-        return NOON + self.town.now + self.skew_s
-
-    async def hold(self, amount: Amount = CENT, budget: Budget = DOLLAR) -> Any:
-        return await self.budgets.hold("k", budget, amount, self.wall())
-
-    async def spend_all(self, amount: Amount = CENT) -> int:
-        """How many such calls are granted before a refusal; each costs its hold."""
-        for count in range(10_000):
-            try:
-                await (await self.hold(amount)).settle(amount)
-            except NoCredit:
-                return count
-        raise AssertionError("no end")
-
-
-def run(test: Callable[[Town], Coroutine[Any, Any, None]]) -> None:
-    async def begin() -> None:
-        town = Town()
-        await test(town)
-        for each in town.processes:
-            if each.budgets._tasks:
-                await asyncio.wait(each.budgets._tasks)
-
-    asyncio.run(begin())
-
-
-async def opened(town: Town, count: int = 2) -> list[Process]:
-    processes = [await town.process() for _ in range(count)]
-    await town.pass_time(3.0)
-    assert all(each.membership.is_open for each in processes)
-    return processes
-
-
-async def failure(work: Awaitable[Any]) -> GatewayError:
-    with pytest.raises(GatewayError) as caught:
-        await work
-    return caught.value
-
 
 # -- budgets
 
@@ -196,6 +81,36 @@ def test_a_caller_that_leaves_while_its_lease_is_on_its_way_loses_nothing() -> N
         await asyncio.gather(task, return_exceptions=True)
         await town.pass_time(1.5)
         assert await second.spend_all() == 100
+
+    run(test)
+
+
+def test_a_report_of_many_keys_does_not_overtake_the_lease_of_one() -> None:
+    """It takes two messages; while the first is on its way, a key of the second gets a lease, whose answer comes late."""
+
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        for number in range(leased_budgets.MOST_PARTS // 2 + 10):
+            hold = await first.budgets.hold(f"k{number}", DOLLAR, CENT, first.wall())
+            await hold.settle(CENT)
+        town.now += 3.0
+        late = list(first.budgets._active)[-1]
+        deliver, holds = town.send, list[asyncio.Task[Any]]()
+
+        async def slow(name: str, values: Any) -> Any:
+            if name == "exchange" and not holds:
+                holds.append(asyncio.ensure_future(first.budgets.hold(late, DOLLAR, Amount(0.5), first.wall())))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            reply = await deliver(name, values)
+            for _ in range(20 if name == "exchange" and values[4] else 0):
+                await asyncio.sleep(0)
+            return reply
+
+        first.budgets._engine._send = slow  # type: ignore[attr-defined]
+        await first.budgets.report()
+        assert (await holds[0]).amount == Amount(0.5)
+        assert (await failure(second.budgets.hold(late, DOLLAR, Amount(0.9), second.wall()))).status == 402
 
     run(test)
 
@@ -285,7 +200,7 @@ def test_without_the_engine_the_lease_is_spent_and_then_calls_are_refused_with_t
         town.sent.clear()
         await failure(first.hold())
         assert town.sent == []  # after three such, no request asks
-        assert any("budgets are spent as far as they are leased" in line for line in town.log)
+        assert any("leased parts of budgets are spent" in line for line in town.log)
         town.is_away = False
         await first.membership.beat()
         assert await first.spend_all() == 100 - granted
@@ -479,7 +394,7 @@ def test_no_request_waits_for_a_log_that_does_not_answer(monkeypatch: pytest.Mon
         first = await town.process(ledger=SilentLedger())
         await town.pass_time(3.0)
         refused = await failure(first.hold())
-        assert (refused.status, refused.code) == (503, AWAY) and "does not say within" in refused.message
+        assert (refused.status, refused.code) == (503, AWAY) and "did not report within" in refused.message
         assert not first.membership.presence.failures, "the engine is there"
 
     run(test)
@@ -512,6 +427,29 @@ def test_keys_without_a_budget_cost_no_message() -> None:
         assert first.budgets.spent("free", first.wall())["usd_day"] == 1.5
         await first.budgets.report()
         assert town.sent == []
+
+    run(test)
+
+
+def test_spending_of_other_processes_is_shown_as_the_call_log_has_it() -> None:
+    """A key that this process has not seen, or not for some time, may be in use elsewhere."""
+
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        await (await second.hold(Amount(0.1, 5))).settle(Amount(0.1, 5))
+        await town.pass_time(3.0)
+        await (await first.hold(Amount(0.6, 30))).settle(Amount(0.6, 30))
+        await second.budgets.spend("free", Amount(0.5, 9), second.wall())
+        assert second.budgets.spent("k", second.wall())["usd_day"] == 0.1
+        for _ in range(2):
+            logged = [(key, span, usd, tokens) for span in ("day", "month")
+                      for key, usd, tokens in (("k", 0.7, 35.0), ("free", 1.5, 20.0))]  # fmt: skip
+            second.budgets.load(logged, second.wall())
+        shown = {"usd_day": 0.7, "tokens_day": 35, "usd_month": 0.7, "tokens_month": 35}
+        assert second.budgets.spent("k", second.wall()) == shown
+        assert second.budgets.spent("free", second.wall())["usd_day"] == 1.5, "its own call is in the log already"
+        await second.budgets.spend("free", Amount(0.25, 1), second.wall())
+        assert second.budgets.spent("free", second.wall())["usd_day"] == 1.75
 
     run(test)
 

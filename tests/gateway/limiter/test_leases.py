@@ -131,7 +131,7 @@ def booked(table: LeaseTable, need: Pair, now_s: float = 0.0) -> tuple[Book, Bud
     assert table.epoch is not None
     ask = BudgetAsk("l/a", table.epoch.number, 0, "l", *need, *book.next_size(need, need, now_s, 0, 1), (part,))
     reply = table.exchange(ask, NOW_MS)
-    book.take([part], reply, need, now_s)
+    book.take([book.day], [part], reply, need, now_s)
     return book, reply
 
 
@@ -303,6 +303,16 @@ def test_a_bucket_is_shared_and_refills_by_the_engines_clock_alone() -> None:
     assert take(table, "b", 0, need=5) == (REFUSED, MICRO, 0)
     assert take(table, "b", -3_600_000_000, need=5) == (REFUSED, MICRO, 0)  # an older clock refills nothing
     assert take(table, "b", -3_599_000_000, need=5) == (GRANTED, 0, 5)  # and does not stop the bucket
+
+
+@pytest.mark.parametrize("per_s", [12, 58, 2_778])  # one a day, five a day, ten an hour: millionths of a request
+def test_a_slow_bucket_fills_however_often_it_is_looked_at(per_s: int) -> None:
+    table, part = RateTable(), RatePart("key:k requests", MICRO, per_s, MICRO, MICRO, 0, 0)
+    table.take(TakeAsk("a", (part,), ()), 0)
+    early_us = MICRO * MICRO // per_s - 1_000_000
+    for step in range(1, 1_001):  # at last every 25 ms, in which less than a millionth or a few come
+        assert table.take(TakeAsk("a", (part,), ()), early_us - 25_000 * (1_000 - step)).status == REFUSED
+    assert table.take(TakeAsk("a", (part,), ()), early_us + 1_100_000).status == GRANTED
 
 
 def test_more_than_was_taken_is_owed_and_what_was_not_used_comes_back() -> None:

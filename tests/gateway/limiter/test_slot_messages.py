@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from lease_town import Town, opened, run
 
 from llm_router_gateway.errors import RateLimited
 from llm_router_gateway.limiter.leased_limiter import LeasedLimiter
@@ -49,3 +50,98 @@ def test_a_request_that_begins_just_when_a_message_is_answered_does_not_wait_for
     assert first.used is False
     with pytest.raises(RateLimited, match="1 concurrent"):
         raise second
+
+
+# -- several processes
+
+
+KEY = "key:k"
+
+
+def loose(town: Town) -> list[int]:
+    """Slots that the engine has given away, by process."""
+    return [slots for slots, _ in town.home.rates.slots.get(KEY, {}).values()]
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_caller_that_leaves_while_its_slot_is_on_its_way_gives_it_back(turns: int) -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        limit = [(KEY, Limit(3, 3_600, max_concurrent=1))]
+        for _ in range(3):
+            leaving = asyncio.ensure_future(first.limiter.acquire(limit, float))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            await town.pass_time(0.25)
+        assert not any(loose(town))
+        await (await second.limiter.acquire(limit, float)).release()  # nor is one of the three requests used up
+
+    run(test)
+
+
+def test_a_slot_is_free_for_other_processes_as_soon_as_a_long_call_has_ended() -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        limit = [(KEY, Limit(max_concurrent=1))]
+        permit = await first.limiter.acquire(limit, float)
+        await town.pass_time(10.0)
+        with pytest.raises(RateLimited):
+            await second.limiter.acquire(limit, float)
+        await permit.release()
+        await asyncio.wait(first.limiter._tasks)
+        await (await second.limiter.acquire(limit, float)).release()
+
+    run(test)
+
+
+def test_a_request_that_waits_gets_the_slot_of_a_long_call_of_its_own_process() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        limit = [(KEY, Limit(max_concurrent=2, queue=4, wait_s=5.0))]
+        permits = [await first.limiter.acquire(limit, float) for _ in range(2)]
+        await town.pass_time(10.0)
+        waiting = asyncio.ensure_future(first.limiter.acquire(limit, float))
+        while not first.limiter._waiting.get(KEY):
+            await asyncio.sleep(0)
+        town.sent.clear()
+        await permits[0].release()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert waiting.done() and town.sent == [], "the slot is this process's already"
+
+    run(test)
+
+
+def test_a_spare_slot_of_one_scope_is_enough_where_another_scope_needs_a_message() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        provider = ("provider:p", Limit(max_concurrent=4))
+        permits = [await first.limiter.acquire([("model:p/a", Limit(max_concurrent=8)), provider], float) for _ in range(4)]
+        first.limiter._slots["provider:p"].is_tight = False  # others need none, so that a free one stays here for a second
+        await permits[0].release()
+        narrow = ("model:p/b", Limit(max_concurrent=1))
+        await first.limiter.acquire([narrow, provider], float)
+        with pytest.raises(RateLimited, match="model p/b"):
+            await first.limiter.acquire([narrow, provider], float)
+        await permits[1].release()
+        with pytest.raises(RateLimited, match="model p/b"):
+            await first.limiter.acquire([narrow, provider], float)
+        assert first.limiter._slots["provider:p"].used == 3, "what was reserved for a request that was refused is spare again"
+
+    run(test)
+
+
+def test_a_slot_that_was_reserved_is_spare_again_when_the_engine_does_not_answer() -> None:
+    async def test(town: Town) -> None:
+        first, _ = await opened(town)
+        provider = ("provider:p", Limit(max_concurrent=4))
+        permit = await first.limiter.acquire([provider], float)
+        used = first.limiter._slots["provider:p"].used
+        town.is_away = True
+        await (await first.limiter.acquire([("model:p/b", Limit(max_concurrent=2)), provider], float)).release()
+        assert first.limiter._slots["provider:p"].used == used
+        await permit.release()
+
+    run(test)

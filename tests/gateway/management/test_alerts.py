@@ -109,7 +109,7 @@ def test_the_body_says_all_and_holds_no_secret() -> None:
 def test_a_refusal_short_of_the_whole_budget_is_named_as_such() -> None:
     crossing = Crossing("usd_per_day", 5.0, 1.0, 4.9)
     body = body_of(key_with(Budget(usd_per_day=5.0)), "budget", crossing, 0.0)
-    assert body["text"] == "ci has used 98 % of 5 USD a day, and a call had no room in the rest"
+    assert body["text"] == "ci has used 98 % of 5 USD a day, and the rest was too little for a call"
     assert (
         body_of(key_with(Budget()), "budget", crossing._replace(spent=5.1), 0.0)["text"] == "ci has used 102 % of 5 USD a day"
     )

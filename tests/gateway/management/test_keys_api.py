@@ -14,11 +14,13 @@ from running import Answer, Process, made_up
 
 from llm_router_gateway.access.authenticate import Authenticator
 from llm_router_gateway.config.config import parse
+from llm_router_gateway.config.keys import Key
 from llm_router_gateway.errors import BadRequest
 from llm_router_gateway.limiter.budgets import LocalBudgets
 from llm_router_gateway.management.keys_api import KeysApi
 from llm_router_gateway.net import caller
 from llm_router_gateway.net.router import ManagementRequest, Router
+from llm_router_gateway.policy.budgets import Spent
 from llm_router_gateway.store.sql_keys import SqlKeys
 from llm_router_gateway.store.sqlite.keys import KeyFile
 
@@ -126,7 +128,7 @@ def test_a_pattern_that_nothing_fits_is_a_warning_in_the_answer(gateway: Process
     answer = send(gateway, "POST", "/api-keys", {"name": made_up("key"), "allowed_models": ["up/new", "upp/*"]})
     assert answer.status == 201 and answer.json["key"].startswith("llmr_")
     assert [each.partition(": ")[2] for each in answer.json["warnings"]] == [
-        'allowed_models has "upp/*", which nothing here fits'
+        'allowed_models has "upp/*", which matches nothing in the configuration'
     ]
     changed = send(gateway, "PATCH", f"/api-keys/{answer.json['item']['id']}", {"allowed_groups": ["fast"]}).json
     assert len(changed["warnings"]) == 2 and "warnings" not in send(gateway, "GET", f"/api-keys/{changed['id']}").json
@@ -284,9 +286,15 @@ class Direct:
 
     def __init__(self, file: KeyFile) -> None:
         self.now = 1_800_000_000.0
-        authenticator = Authenticator(parse({"providers": [{"name": "ollama"}]}))
-        keys = SqlKeys(file.transact, "router.db")
+        self.logged: list[Spent] = []  # what the call log has, of all gateways
+        self._authenticator = authenticator = Authenticator(parse({"providers": [{"name": "ollama"}]}))
+        keys = SqlKeys(file.transact, "router.db", spent=lambda db, now: self.logged)
         self._router = Router(KeysApi(authenticator, keys, LocalBudgets(), lambda: self.now).routes())
+
+    def key_of(self, key_id: str) -> Key:
+        key = self._authenticator.key_by_id(key_id)
+        assert key is not None
+        return key
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         route, args = self._router.find(method, path)
@@ -298,6 +306,15 @@ class Direct:
 def direct(tmp_path: Path) -> Iterator[Direct]:
     with KeyFile(str(tmp_path / "router.db"), creates=True) as file:
         yield Direct(file)
+
+
+def test_a_reset_takes_in_what_only_the_call_log_knows_of_other_gateways(direct: Direct) -> None:
+    key = direct.send("POST", "/api-keys", {"name": "ci", "is_admin": True, "budget": {"usd_per_day": 5}})["item"]["id"]
+    direct.logged = [(key, "day", 4.5, 900.0), (key, "month", 7.5, 1_500.0)]
+    direct.send("POST", f"/api-keys/{key}/reset")
+    reset = direct.key_of(key).reset
+    assert reset is not None and (reset.usd_day, reset.usd_month) == (4.5, 7.5)
+    assert (reset.tokens_day, reset.tokens_month) == (900, 1_500)
 
 
 def test_a_key_that_has_expired_is_edited_and_does_not_expire_in_another_past(direct: Direct) -> None:

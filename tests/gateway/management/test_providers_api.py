@@ -520,4 +520,4 @@ def test_a_mask_is_no_secret(office: Office, body: Any) -> None:
     """What was read is sent back as it was: the key would be lost, and every later call refused."""
     answer = office.does("PATCH", "providers/openai", body)
     assert answer.status == 422 and office.kept is None
-    assert "not the secret" in json.dumps(answer.body)
+    assert "stands for a hidden secret" in json.dumps(answer.body)

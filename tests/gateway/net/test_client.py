@@ -284,6 +284,24 @@ def test_a_kept_connection_that_dies_under_a_request_is_replaced_once(how: str) 
     run(story())
 
 
+def test_a_kept_connection_that_ends_long_after_a_request_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "STALE_S", 0.0)
+
+    async def story() -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.say(OK)
+            await peer.request()  # this one was worked on
+
+        async with upstream_of(script) as server, pool_of() as pool:
+            assert await whole(pool, server.url) == b"ok"
+            with pytest.raises(UpstreamFailed, match="closed without an answer"):
+                await post(pool, server.url, b"again")
+            assert [body for peer in server.peers for _, body in peer.seen] == [b"{}", b"again"]
+
+    run(story())
+
+
 def test_a_new_connection_that_dies_is_not_replaced() -> None:
     async def story() -> None:
         async def script(peer: Peer) -> None:
@@ -297,13 +315,16 @@ def test_a_new_connection_that_dies_is_not_replaced() -> None:
     run(story())
 
 
-def test_once_a_byte_was_answered_nothing_is_sent_again() -> None:
+@pytest.mark.parametrize(
+    "begun", [b"HTTP/1.1 2", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"]
+)
+def test_once_a_byte_was_answered_nothing_is_sent_again(begun: bytes) -> None:
     async def story() -> None:
         async def script(peer: Peer) -> None:
             await peer.request()
             await peer.say(OK)
             await peer.request()
-            await peer.say(b"HTTP/1.1 2")
+            await peer.say(begun)
 
         async with upstream_of(script) as server, pool_of() as pool:
             await whole(pool, server.url)
@@ -603,6 +624,36 @@ def test_a_cancelled_request_closes_its_connection() -> None:
             await gone(pool)
             with pytest.raises(asyncio.CancelledError):
                 await asking
+
+    run(story())
+
+
+@pytest.mark.parametrize("is_answered_first", [True, False])
+def test_a_request_that_is_cancelled_as_its_answer_comes_takes_no_connection_from_another(
+    is_answered_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one turn of the loop: its answer, its cancellation, and another request, which runs before it ends."""
+    receive = client.Connection.buffer_updated
+
+    async def story() -> None:
+        async with upstream_of(always_ok) as server, pool_of() as pool:
+            assert await whole(pool, server.url) == b"ok"
+            first = asyncio.ensure_future(whole(pool, server.url))
+            others: list[asyncio.Task[bytes]] = []
+
+            def turn(connection: client.Connection, nbytes: int) -> None:
+                monkeypatch.undo()
+                others.append(asyncio.ensure_future(whole(pool, server.url)))
+                if not is_answered_first:
+                    first.cancel()
+                receive(connection, nbytes)
+                first.cancel()
+
+            monkeypatch.setattr(client.Connection, "buffer_updated", turn)
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert await others[0] == b"ok"
+            assert sum(len(peer.seen) for peer in server.peers) == 3
 
     run(story())
 

@@ -213,6 +213,37 @@ def test_a_stream_to_http_1_0_ends_with_the_connection_and_to_head_has_no_body()
     run(story())
 
 
+@pytest.mark.parametrize("how", ["aborted", "fault", "drain"])
+def test_an_answer_to_http_1_0_that_breaks_off_ends_in_a_reset(how: str) -> None:
+    """Its end is the connection's: closed as usual, half of it would be a whole one."""
+
+    async def story() -> None:
+        async def broken(exchange: Exchange) -> None:
+            exchange.start(200, TEXT)
+            await exchange.send(b"half of it")
+            got.set_result(None)
+            if how == "aborted":
+                exchange.abort()
+            elif how == "fault":
+                raise KeyError("x")
+            else:
+                await asyncio.Event().wait()
+
+        got: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: None)
+        async with serving(broken) as (made, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.0\r\nhost: h\r\n\r\n")
+            await got
+            if how == "drain":
+                await made.drain(0)
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            writer.close()
+
+    run(story())
+
+
 def test_an_empty_stream_is_an_answer_too() -> None:
     async def app(exchange: Exchange) -> None:
         exchange.start(200, [])

@@ -92,7 +92,7 @@ def test_check_runs_it_and_says_what_is_wrong_with_it(upstream: Upstream, tmp_pa
     upstream.does(sends(http(b'{"object": "list", "data": [{"id": "x"}]}')))
     (tmp_path / "router.toml").write_text(config(tmp_path, upstream.url))
     done = command(tmp_path, "--check")
-    assert (done.returncode, b"takes any name; lists 1" in done.stdout) == (0, True), done
+    assert (done.returncode, b"accepts any name; lists 1" in done.stdout) == (0, True), done
     (tmp_path / "printer.py").write_text("import sys\nprint('half-a-key', file=sys.stderr)\nsys.exit(4)")
     done = command(tmp_path, "--check")
     assert done.returncode == 1

@@ -245,7 +245,7 @@ def test_without_a_file_the_keys_in_the_environment_are_the_providers(start: Sta
 @pytest.mark.slow
 def test_the_demo_answers_every_protocol_without_a_key(start: Start) -> None:
     gateway = start("", "--demo")
-    assert "--demo: ask for the model `demo`, or for any gpt, claude or gemini" in gateway.log
+    assert "--demo: request the model `demo`, or any gpt, claude or gemini" in gateway.log
     for protocol in PROTOCOLS:
         for model in ("demo", "demo-anthropic/demo", "demo-gemini/demo", "gpt-5.4", "claude-sonnet-5-5", "gemini-4-argon"):
             assert "You said: hi" in text_of(protocol, gateway.chat(protocol, model).json)
@@ -851,7 +851,7 @@ def test_sighup_reads_the_file_again_and_open_streams_do_not_notice(start: Start
 def test_the_signal_that_replaces_workers_ends_no_gateway_that_has_none(start: Start, mock_server: Any) -> None:
     gateway = start(config(mock_server.url), env=ENV)
     gateway.signal(signal.SIGUSR2)
-    gateway.logged("this gateway is one process: nothing was done")
+    gateway.logged("this gateway has none: nothing was done")
     assert gateway.get("/health").status == 200
 
 

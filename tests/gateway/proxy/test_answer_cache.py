@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import ANSWER, DONE, FIRST, STREAM, TEXT, Exchange, Upstream
+from fakes import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Upstream, chunk
 from routed import Hosts, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed
 
 from llm_router_gateway.config import config
@@ -244,6 +244,37 @@ def test_a_new_configuration_and_new_terms_begin_anew(tmp_path: Path) -> None:
     ways = play(story, document(), Hosts(a=ok("of a"), b=ok("of b")), tmp_path)
     assert b"of a" in exchanges[0].out and b"of b" in exchanges[1].out and exchanges[2].status == 403
     assert ways.hosts.hosts == ["a", "b"]
+
+
+@pytest.mark.parametrize("when", ["body", "answer"])
+@pytest.mark.parametrize("extra", ["", ', "stream": true'])
+def test_what_began_under_an_older_configuration_is_not_kept_for_the_new_one(when: str, extra: str, tmp_path: Path) -> None:
+    class Swapping(Exchange):
+        async def read_body(self, limit: int) -> bytes:
+            if when == "body":
+                self.swap()
+            return await super().read_body(limit)
+
+        def swap(self) -> None: ...
+
+    first, second = Swapping("POST", "/v1/chat/completions", ask(extra, "g").body_in, [ANN]), ask(extra, "g")
+
+    async def story(ways: Ways) -> None:
+        def swap() -> None:
+            ways.gateway.swap(prepare(config.parse(document(groups=[group("b/m")]))))
+
+        def of_a(sent: dict[str, Any]) -> Upstream:
+            if when == "answer":
+                swap()
+            return streamed(FIRST, chunk({"content": "of a"}), LAST, DONE) if extra else ok("of a")
+
+        first.swap, ways.hosts.scripts["a"] = swap, [of_a]  # type: ignore[method-assign]
+        await ways.ask(first)
+        await ways.ask(second)
+
+    of_b = streamed(FIRST, chunk({"content": "of b"}), LAST, DONE) if extra else ok("of b")
+    play(story, document(groups=[group("a/m")]), Hosts(a=[], b=of_b), tmp_path)
+    assert b"of a" in first.out and b"of b" in second.out and states([second]) == ["miss"]
 
 
 def test_the_longest_unused_answers_go_first_and_long_ones_are_not_kept(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Exchange, Upstream
+from fakes import DONE, FIRST, LAST, STREAM, TEXT, Exchange, Upstream
 from routed import Hosts, Ways, play, provider
 
 Body = dict[str, Any]
@@ -390,3 +390,31 @@ def test_a_name_stands_in_geminis_path_escaped(tmp_path: Path) -> None:
 
     play(story, {"providers": [provider("g", api="gemini", base_url="http://g.example")]}, hosts, tmp_path)
     assert hosts.sent[0]["url"] == "http://g.example/v1beta/models/my%20model%3F%23%C3%BC:generateContent"
+
+
+# -- a text completion whose upstream has chats only, as it says in the stream itself
+
+NO_COMPLETIONS = (
+    b'data: {"error":{"message":"This is a chat model and not supported in the v1/completions endpoint","code":404}}\n\n'
+)
+
+
+def text_piece(text: str) -> bytes:
+    choice = {"index": 0, "text": text, "finish_reason": None}
+    return b"data: " + json.dumps({"id": "c-1", "object": "text_completion", "choices": [choice]}).encode() + b"\n\n"
+
+
+@pytest.mark.parametrize(("first", "sent"), [("", 2), ("It ", 1)])
+def test_a_stream_has_one_answer_though_its_upstream_refuses_the_form(first: str, sent: int, tmp_path: Path) -> None:
+    """What came before the first output is as if it had never been; after it nothing else can answer."""
+    exchange = Exchange("POST", "/v1/completions", b'{"model":"o/m","prompt":"hi","stream":true}')
+    hosts = Hosts(
+        o=[Upstream(200, [text_piece(first), NO_COMPLETIONS], **STREAM), Upstream(200, [FIRST, TEXT, LAST, DONE], **STREAM)]
+    )
+
+    async def story(ways: Ways) -> None:
+        await ways.ask(exchange)
+
+    play(story, {"providers": [provider("o", any_model=True)]}, hosts, tmp_path)
+    assert len(hosts.sent) == sent and (b"c-1" in exchange.out) == (sent == 1)
+    assert (b'"text":"hi"' in exchange.out) == (sent == 2) and (b"error" in exchange.out) == (sent == 1)

@@ -286,7 +286,7 @@ def test_at_the_drains_limit_no_other_is_tried(run: Run) -> None:
             task = asyncio.create_task(ways.ask(ask))
             for _ in range(20):
                 await asyncio.sleep(0)
-            ways.gateway.end_all(Unavailable("the gateway is going down"))
+            ways.gateway.end_all(Unavailable("the gateway is shutting down"))
             assert (await task).status == 503
         health = (await ways.get("/health/models"))["models"]
         assert [each["factor"] for each in health] == [1.0] * 3

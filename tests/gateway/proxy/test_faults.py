@@ -48,9 +48,9 @@ def lines(folder: Path, work: Callable[[asyncio.AbstractEventLoop], None]) -> li
 
 
 def test_a_line_says_where_it_was_what_came_of_it_and_what_to_do() -> None:
-    line = fault_line("request 7f3", failed(KeyError(PROMPT)), "its caller was answered with an error")
+    line = fault_line("request 7f3", failed(KeyError(PROMPT)), "its caller got an error")
     assert line.startswith("internal error in request 7f3: KeyError at test_faults.py:")
-    assert " inner < test_faults.py:" in line and "; its caller was answered with an error. Please report this line" in line
+    assert " inner < test_faults.py:" in line and "; its caller got an error. Please report this line" in line
     assert __version__ in line and PROMPT not in line and "\n" not in line
 
 

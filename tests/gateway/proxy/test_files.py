@@ -445,6 +445,8 @@ def test_errors_of_the_provider_pass_and_its_key_does_not(tmp_path: Path) -> Non
         assert bad.status == 400 and "first boundary" in bad.json["error"]["message"]
         no_file = await desk.do("POST", "/v1/batches", "ann", b'{"endpoint":"/v1/chat/completions"}')
         assert no_file.status == 400 and no_file.json["error"]["param"] == "input_file_id"
+        cut = (await desk.upload(data=secret.encode() + b" is cut")).json["id"]  # it comes in two pieces
+        assert (await desk.do("GET", f"/v1/files/{cut}/content")).out == b"*** is cut"
 
     run(tmp_path, deeds, settings, a=as_upstream(vendor))
 
@@ -479,6 +481,6 @@ def test_an_object_at_a_provider_that_is_gone_says_so(tmp_path: Path) -> None:
     async def deeds(desk: Desk) -> None:
         answer = await desk.do("GET", "/v1/files/file-1")
         assert answer.status == 404 and answer.json["error"]["code"] == "not_found"
-        assert "which this gateway has no longer" in answer.json["error"]["message"]
+        assert "which this gateway no longer has" in answer.json["error"]["message"]
 
     run(tmp_path, deeds, owned=Elsewhere(), a=Upstream())

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -380,6 +380,57 @@ def test_embeddings_come_in_the_form_that_was_requested(play: Callable[..., Room
 
     sent = play(story, Upstream(200, b'{"data":[{"embedding":[0.5]}]}')).pool.sent
     assert sent[0]["url"] == "https://api.openai.com/v1/embeddings"
+
+
+NO_ANSWERS = [
+    (b"<html>sign in</html>", 502, "not a JSON object"),
+    (b'{"data":[{"embedding":[0.5,0.', 502, "not a JSON object"),
+    (b'{"data":[{"embedding":[0.5]}', 502, "not a JSON object"),
+    (b'{"error":{"message":"no such plan","code":403}}', 403, "no such plan"),
+]
+
+
+@pytest.mark.parametrize(("data", "status", "message"), NO_ANSWERS)
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/messages/count_tokens"])
+def test_a_relayed_count_or_embedding_is_an_answer_or_an_error(
+    play: Callable[..., Room], path: str, data: bytes, status: int, message: str
+) -> None:
+    async def story(room: Room) -> None:
+        exchange = await room.ask(Exchange("POST", path, b'{"model":"%s","input":"a","messages":[]}' % name))
+        assert exchange.status == status and message in exchange.json["error"]["message"]
+
+    name = b"openai/e" if path.endswith("embeddings") else b"claude/c"
+    play(story, Upstream(200, data))
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"data":[{"embedding":[0.5]}],"note":"%s"}\n', b'{"data":[{"embedding":[0.5]}],"note":"{%s"}']
+)
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/messages/count_tokens"])
+def test_a_relayed_count_or_embedding_holds_no_key(play: Callable[..., Room], path: str, data: bytes) -> None:
+    async def story(room: Room) -> None:
+        exchange = await room.ask(Exchange("POST", path, b'{"model":"%s","input":"a","messages":[]}' % name))
+        assert exchange.status == 200 and exchange.out == data % b"***"
+
+    name = b"openai/e" if path.endswith("embeddings") else b"claude/c"
+    play(story, Upstream(200, data % KEY.encode()))
+
+
+@pytest.mark.parametrize("wrong", [UpstreamFailed("the disk is gone"), KeyError("x")])
+def test_an_answer_in_pieces_that_breaks_off_has_no_second_answer_in_it(play: Callable[..., Room], wrong: Exception) -> None:
+    async def rows() -> AsyncIterator[bytes]:
+        yield b"first\n"
+        raise wrong
+
+    async def export(request: ManagementRequest) -> ManagementResponse:
+        return ManagementResponse(rows(), headers=[("content-type", "text/csv")])
+
+    async def story(room: Room) -> None:
+        room.gateway.router = Router([Route("GET", "monitor/export.csv", export)])
+        exchange = await room.ask(Exchange("GET", "/monitor/export.csv"))
+        assert exchange.status == 200 and exchange.out == b"first\n" and exchange.aborted and not exchange.ended
+
+    play(story)
 
 
 def test_a_request_keeps_the_config_that_it_began_with(play: Callable[..., Room]) -> None:

@@ -1,12 +1,17 @@
 """model_list: the list of models in three shapes, with names that a call accepts."""
 
 import tomllib
+from pathlib import Path
+from typing import Any
 
 import pytest
+from fakes import Upstream
+from routed import Hosts, Ways, play, provider
 
 from llm_router_gateway.config import config
 from llm_router_gateway.errors import BadRequest, UnknownModel
 from llm_router_gateway.proxy import model_list
+from llm_router_gateway.proxy.gateway import prepare
 from llm_router_gateway.routing import resolve
 from llm_router_gateway.wire.registry import wire
 
@@ -99,3 +104,22 @@ def test_one_model_by_either_name_and_none_by_another() -> None:
 )  # fmt: skip
 def test_names_are_read_from_any_upstreams_list(listing: object, names: tuple[str, ...]) -> None:
     assert model_list.names_in(listing) == names
+
+
+def test_a_list_that_is_fetched_while_the_configuration_changes_is_not_the_new_ones(tmp_path: Path) -> None:
+    lists: list[Any] = []
+
+    def document(host: str) -> dict[str, Any]:
+        return {"providers": [provider("o", any_model=True, base_url=f"http://{host}.example/v1")]}
+
+    async def story(ways: Ways) -> None:
+        def old(sent: dict[str, Any]) -> Upstream:
+            ways.gateway.swap(prepare(config.parse(document("new"))))
+            return Upstream(200, b'{"data":[{"id":"old"}]}')
+
+        ways.hosts.scripts["old"] = [old]
+        for _ in range(2):
+            lists.append([each["id"] for each in (await ways.get("/v1/models"))["data"]])
+
+    play(story, document("old"), Hosts(new=Upstream(200, b'{"data":[{"id":"new"}]}')), tmp_path)
+    assert lists == [["o/old"], ["o/new"]]

@@ -223,11 +223,12 @@ def test_bytes_in_flight_have_a_budget() -> None:
     assert bodies.reserve(60, 100) + bodies.reserve(40, 100) == 100
 
 
-def test_a_request_for_which_there_is_no_room_is_503(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", [CHAT, "/route", "/route/invoke", "/api/show", "/v1/embeddings", "/v1/audio/speech"])
+def test_a_request_for_which_there_is_no_room_is_503(path: str, tmp_path: Path) -> None:
     async def story(ways: Ways) -> None:
         ways.gateway.bodies.reserve(1_000, 2_000)
         body = b'{"model":"o/m","messages":[{"role":"user","content":"' + b"x" * 2_000 + b'"}]}'
-        answer = await ways.ask(Exchange("POST", CHAT, body, [("content-length", str(len(body)))]))
+        answer = await ways.ask(Exchange("POST", path, body, [("content-length", str(len(body)))]))
         assert answer.status == 503 and answer.out_headers["retry-after"] == "1"
         assert ways.gateway.bodies.bytes == 1_000
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 from fakes import ANSWER, STREAM, Exchange, Upstream
 from routed import SOON_S, Hosts, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed, trio
 
-from llm_router_gateway.errors import CONTEXT, GatewayError, of_status
+from llm_router_gateway.errors import CONTEXT, GatewayError, StreamCut, of_status
 from llm_router_gateway.proxy.attempts import AttemptRecord
 from llm_router_gateway.proxy.model_list import windows_in
 from llm_router_gateway.store.call import Call
@@ -39,7 +39,29 @@ def lone(api: str = "openai", **server: Any) -> dict[str, Any]:
     return {"providers": [provider("a", api=api, base_url=url)], "models": [model("a")], "server": server}
 
 
+class CutShort(list):  # type: ignore[type-arg]
+    """The beginning of a refusal, after which the connection breaks."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b'{"error":{"mess'
+        raise StreamCut("a: the connection was closed in the middle of an answer")
+
+
 # -- what a refusal means
+
+
+@pytest.mark.parametrize(("status", "retry_after"), [(429, "7"), (401, None), (413, None)])
+@pytest.mark.parametrize("ask", [chat, stream])
+def test_a_refusal_whose_words_are_lost_has_its_status(run: Run, ask: Any, status: int, retry_after: str | None) -> None:
+    """A server that closes before it has read the request's body resets the connection, and its answer may be lost in part."""
+    headers = {"retry_after": retry_after} if retry_after else {}
+
+    async def story(ways: Ways) -> None:
+        answer = await ways.ask(ask("a/m"))
+        assert answer.status == status and answer.out_headers.get("retry-after") == retry_after
+        assert f"the provider answered {status} and gave no reason" in answer.json["error"]["message"]
+
+    run(story, lone(), a=Upstream(status, CutShort(), **headers))
 
 
 @pytest.mark.parametrize(("status", "message", "code", "details"), [

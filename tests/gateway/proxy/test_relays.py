@@ -139,6 +139,15 @@ def test_a_transcript_in_text_may_be_empty_and_holds_no_key(pieces: list[bytes],
     assert (exchange.status, exchange.out) == (200, said) and exchange.out_headers["content-type"].startswith("text/plain")
 
 
+@pytest.mark.parametrize("kind", ["", "application/x-ndjson", "audio/wav"])
+def test_a_key_in_bytes_that_are_not_read_is_masked_wherever_they_are_cut(kind: str, tmp_path: Path) -> None:
+    exchange = post("/v1/audio/speech", SPEECH % b"a/m")
+    document = {"providers": [provider("a", api_key="key-a-0123456789")], "models": [model("a")]}  # pragma: allowlist secret
+    pieces = [b"RIFF key-a-", b"0123", b"456789 key-a-01"]
+    answer(tmp_path, exchange, document, a=Upstream(200, pieces, content_type=kind))
+    assert exchange.out == b"RIFF *** key-a-01" and exchange.ended
+
+
 def test_events_pass_and_their_usage_is_kept(tmp_path: Path) -> None:
     usage = {"type": "tokens", "input_tokens": 14, "output_tokens": 45, "total_tokens": 59}
     last = {"type": "transcript.text.done", "text": "Hello", "usage": usage}

@@ -13,7 +13,7 @@ from routed import Hosts, Ways, play, provider
 from running import made_up
 
 from llm_router_gateway.proxy.mask import Mask
-from llm_router_gateway.proxy.stream_mask import MAX_OTHERS, StreamMask
+from llm_router_gateway.proxy.stream_mask import MAX_OTHERS, PieceMask, StreamMask
 
 KEY, OTHER = "sk-" + made_up("one"), "sk-" + made_up("two")
 TEXTS = {
@@ -91,6 +91,26 @@ def test_characters_that_json_escapes_are_the_same() -> None:
     assert through(pieces) == b'data: {"text":"***"}\n\ndata: {"text":""}\n\n'
 
 
+@pytest.mark.parametrize(("character", "escaped"), [("/", r"\/"), ("/", r"\u002F"), ("&", r"\u0026"), ("'", r"\u0027")])
+def test_characters_that_only_some_encoders_escape_are_the_same(character: str, escaped: str) -> None:
+    secret = f"{KEY}{character}end"
+    written = secret.replace(character, escaped)
+    assert Mask((secret,))(f'{{"m":"bad key {written}"}}'.encode()) == b'{"m":"bad key ***"}'
+    for place in range(len(KEY) + 1):
+        parts = (written[:place], written[place:])
+        data = through([f'data: {{"text":"{part}"}}\n\n'.encode() for part in parts], mask(secret))
+        assert b"***" in data and KEY[:8].encode() not in data, place
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_lines_end_in_any_way_and_pieces_hold_several(end: bytes) -> None:
+    texts = ["hello", KEY[:5], KEY[5:], " it is"]
+    events = [TEXTS["openai"](text).replace(b"\n", end) for text in texts]
+    for cut in range(1, len(events)):
+        data = through([b"".join(events[:cut]), *events[cut:]])
+        assert b"***" in data and KEY[5:].encode() not in data and data.endswith(events[-1]), cut
+
+
 def test_texts_of_several_choices_come_in_turns() -> None:
     def piece(index: int, text: str) -> bytes:
         return event({"choices": [{"index": index, "delta": {"content": text}}]}, spaces=True)
@@ -134,6 +154,26 @@ def test_everything_else_passes_to_the_byte() -> None:
 def test_without_a_key_worth_hiding_nothing_is_looked_at() -> None:
     made = StreamMask(Mask(("short",)))
     assert made(TEXTS["openai"]("short s")) == TEXTS["openai"]("short s")
+
+
+def in_codes(text: str) -> str:
+    return "".join(f"\\u{ord(letter):04x}" for letter in text)
+
+
+@pytest.mark.parametrize("written", [KEY, in_codes(KEY), KEY[:4] + in_codes(KEY[4]) + KEY[5:]])
+def test_bytes_that_are_no_events_are_masked_wherever_they_are_cut(written: str) -> None:
+    text = f"the key is {written}, keep it".encode()
+    for place in range(len(text)):
+        made = PieceMask(Mask((KEY, OTHER)))
+        pieces = [text[:place], *(text[at : at + 1] for at in range(place, len(text)))]
+        assert b"".join([*map(made, pieces), made.flush()]) == b"the key is ***, keep it", place
+
+
+def test_only_bytes_that_may_begin_a_key_wait() -> None:
+    made = PieceMask(Mask((KEY,)))
+    assert [made(b"\xff\xfb\0sk"), made(b"y"), made(b"sk-"), made.flush()] == [b"\xff\xfb\0", b"sky", b"", b"sk-"]
+    assert made.flush() == b""
+    assert PieceMask(Mask(("short",)))(b"short sh") == b"short sh"
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def test_what_is_not_there_or_switched_off_is_unknown(name: str) -> None:
 
 
 def test_the_error_names_what_is_near() -> None:
-    with pytest.raises(UnknownModel, match="near it: small"):
+    with pytest.raises(UnknownModel, match="similar names: small"):
         found(routes(), "smal")
     with pytest.raises(UnknownModel, match="one lists its models"):
         found(routes(), "one/zzz")

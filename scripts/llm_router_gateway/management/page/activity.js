@@ -123,8 +123,8 @@ function rangeQuery(given) {
 function noticeOf(shared) {
   if (!shared) return "";
   if (!shared.is_up)
-    return `${shared.why}, for ${Math.round(shared.away_s)} s: budgets are spent as far as they are leased and refused then; rate limits count here alone.`;
-  return shared.is_open ? "" : "The engine of [state] collects what it had forgotten: no budgets are granted for a moment.";
+    return `${shared.why}, for ${Math.round(shared.away_s)} s: leased parts of budgets are spent, then budgets refuse; rate limits count here alone.`;
+  return shared.is_open ? "" : "The engine of [state] is restoring its memory: no budgets are granted for a moment.";
 }
 
 /** The same span just before this one, to compare with. */
@@ -238,13 +238,13 @@ export class ActivityView {
   fillNotice(store, where, since, shared) {
     const words = shared ? [shared] : [];
     if (since)
-      words.push(`There are too many calls for this filter: the figures are of the newest ones, since ${moment(since)}.`);
+      words.push(`There are too many calls for this filter: the figures cover the newest ones, since ${moment(since)}.`);
     if (store?.broken) words.push(`The call log cannot be used: ${store.broken}.`);
     if (store?.replicas?.silent.length)
-      words.push(`Not heard of any more: ${store.replicas.silent.join(", ")}. ${count(store.replicas.alive)} gateways answer.`);
-    for (const difference of store?.replicas?.differences ?? []) words.push(`Look at the roll-out: ${difference}.`);
+      words.push(`No longer reporting: ${store.replicas.silent.join(", ")}. ${count(store.replicas.alive)} gateways answer.`);
+    for (const difference of store?.replicas?.differences ?? []) words.push(`Check the roll-out: ${difference}.`);
     if (where === "off") words.push("The call log is off: set store in [server] to keep what happens.");
-    if (where === "memory") words.push("The call log is in memory only: it is gone with the next stop.");
+    if (where === "memory") words.push("The call log is in memory only: it is lost at the next stop.");
     if (store?.dropped)
       words.push(`${count(store.dropped)} calls could not be written${store.last_error ? `: ${store.last_error}` : ""}.`);
     refill(
@@ -319,7 +319,7 @@ export class ActivityView {
   nothing(given) {
     if (Object.keys(filtersOf(given)).length)
       return empty(
-        "No call fits these filters in this time.",
+        "No call matches these filters in this time.",
         h("a", { class: "button", href: viewLink("activity", { range: given.range }) }, "Remove the filters"),
       );
     return empty(
@@ -578,7 +578,7 @@ function labelsHelp(by) {
     );
   return empty(
     "No call in this time names an end user.",
-    h("p", { class: "muted" }, "Clients name one in the request: user, safety_identifier, or metadata.user_id, as their protocol has it."),
+    h("p", { class: "muted" }, "Clients name one in the request: user, safety_identifier, or metadata.user_id, depending on their protocol."),
   );
 }
 

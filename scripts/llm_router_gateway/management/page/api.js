@@ -4,12 +4,12 @@ const ROOT = location.pathname.replace(/\/monitor\/?$/, "");
 const LIMIT_MS = 20000; // a statistic takes far less than one second; past this the gateway does not answer
 
 const STEPS = {
-  unreachable: "Is the gateway running? This page goes on asking.",
+  unreachable: "Is the gateway running? This page keeps trying.",
   unauthorized: "Sign in with an admin key.",
-  forbidden: "This key may not do that: use one of an administrator.",
+  forbidden: "This key may not do that: use an administrator's key.",
   rate_limited: "A limit is reached: wait, or raise it under Keys or in the configuration.",
   no_credit: "Raise the budget of this key under Keys, or pay the provider.",
-  model_not_found: "Choose another model: Models lists what is there.",
+  model_not_found: "Choose another model: the Models view lists them.",
   no_key: "Set the provider's key in its environment variable or file.",
   no_member: "See Models: every member of this group is off, cooling, or does not take the request.",
   upstream_failed: "The provider failed: see Models for its health, then try again or choose another model.",
@@ -92,7 +92,7 @@ export async function call(method, path, options = {}) {
   try {
     return await response.json();
   } catch {
-    throw new CallFailed("The answer is not what this gateway would say; is something else in between?", {
+    throw new CallFailed("The answer does not come from this gateway; is another server in between?", {
       code: "bad_answer",
       status: response.status,
     });

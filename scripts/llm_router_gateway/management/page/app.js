@@ -292,7 +292,7 @@ class App {
       "form",
       { class: "panel login", onsubmit: (event) => this.signIn(event, key, wrong, submit) },
       h("h1", { tabindex: "-1" }, "Sign in"),
-      h("p", { class: "muted" }, "This page shows all requests of all callers: it needs an admin key of this gateway."),
+      h("p", { class: "muted" }, "This page shows all requests of all callers, so it needs an admin key of this gateway."),
       user,
       field("Admin key", key),
       wrong,

@@ -111,7 +111,7 @@ export function bodySections(row, isKept) {
   if (bodies.request == null && bodies.response == null) {
     const why =
       bodies.kept || isKept
-        ? "None was kept of this call, or its time is over (keep_bodies_days)."
+        ? "None were kept for this call, or they have expired (keep_bodies_days)."
         : "Bodies are not kept. log_bodies = true in [server] keeps them, without secrets, for keep_bodies_days.";
     return h("section", {}, h("h3", {}, "Bodies"), h("p", { class: "muted" }, why));
   }

@@ -69,7 +69,7 @@ export class CallDrawer {
         this.body,
         failure(
           {
-            title: "This call could not be had",
+            title: "This call could not be loaded",
             code: error.code,
             message: error.message,
             step: error.status === 404 ? "It may be older than what is kept (keep_days)." : error.step,

@@ -214,7 +214,7 @@ export class CallsView {
       refill(
         this.body,
         isFiltered
-          ? empty("No call fits these filters.", h("p", { class: "muted" }, "Take one away, or choose a longer time."))
+          ? empty("No call matches these filters.", h("p", { class: "muted" }, "Remove one, or choose a longer time."))
           : empty("No calls in this time.", h("a", { class: "button primary", href: viewLink("try") }, "Try a model here")),
       );
       return;

@@ -224,7 +224,7 @@ export function failure(error, retry) {
   return h(
     "div",
     { class: "failure", role: "alert" },
-    h("p", { class: "empty-title" }, error.title ?? "This could not be had"),
+    h("p", { class: "empty-title" }, error.title ?? "This could not be loaded"),
     h("p", {}, error.code ? h("strong", {}, errorWords(error.code), ". ") : null, foreign(error.message)),
     error.code ? h("p", {}, h("code", {}, error.code)) : null,
     error.step ? h("p", { class: "muted" }, error.step) : null,

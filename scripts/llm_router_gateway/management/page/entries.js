@@ -29,7 +29,7 @@ function providerGroups(given, isNew) {
     settings = given.settings ?? {};
   const types = PROVIDER_TYPES.map(([name]) => [name, name]);
   const known = types.some(([name]) => name === given.type) || !given.type ? types : [[given.type, given.type], ...types];
-  const type = choiceField("type", "Type", known, given.type || types[0]?.[0], { hint: "What is known of it is filled in." });
+  const type = choiceField("type", "Type", known, given.type || types[0]?.[0], { hint: "What is known about it is filled in." });
   const name = textField("name", "Name", given.name, {
     required: true,
     disabled: !isNew,
@@ -88,7 +88,7 @@ function modelGroups(given, providers, isNew) {
         textField("name", "Name", given.name, {
           required: true,
           disabled: !isNew,
-          hint: "As callers write it, alone or behind PROVIDER/.",
+          hint: "As callers write it, alone or after PROVIDER/.",
         }),
         textField("remote_identifier", "Name at the provider", remote, { hint: "Empty: the same." }),
       ],
@@ -104,7 +104,7 @@ function modelGroups(given, providers, isNew) {
       fields: [
         textField("display_name", "Shown as", given.display_name),
         textField("description", "Description", given.description),
-        listField("tags", "Tags", given.tags, { hint: "With commas between. Callers can ask for tag:NAME." }),
+        listField("tags", "Tags", given.tags, { hint: "Separated by commas. Callers can request tag:NAME." }),
       ],
     },
     {
@@ -162,7 +162,7 @@ class EntryForm {
       name = shortened(given.id, 60),
       danger = { class: "danger-text" };
     if (given.source === "overlay") {
-      const words = what === "provider" ? "It is removed with its models." : "It is not offered any more.";
+      const words = what === "provider" ? "It is removed with its models." : "It is no longer offered.";
       return button("Remove", () => this.remove(`Remove ${name}?`, `${words} Its calls stay in the log.`, "Remove", {}), danger);
     }
     if (!given.changed?.length) return null;
@@ -175,7 +175,7 @@ class EntryForm {
     try {
       await call("DELETE", this.path, { query });
       this.form.dialog.close();
-      toast(word === "Undo" ? "As in the file again." : `${shortened(this.given.id, 60)} is removed.`);
+      toast(word === "Undo" ? "Restored from the file." : `${shortened(this.given.id, 60)} is removed.`);
     } catch (error) {
       this.form.refused(error);
     }

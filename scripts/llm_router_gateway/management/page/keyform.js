@@ -13,7 +13,7 @@ const BUDGET_FIELDS = [
 ];
 const TABLES = ["limits", "budget", "soft_budget"]; // which are replaced whole
 const CAPPED = ["max_tokens", "max_completion_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty"];
-const PATTERNS = "Names with commas between, * stands for anything. Empty: no restriction.";
+const PATTERNS = "Names separated by commas; * stands for anything. Empty: no restriction.";
 
 /** The only time that the key itself is shown. */
 export function showSecret({ key, item, warnings = [] }) {
@@ -29,7 +29,7 @@ export function showSecret({ key, item, warnings = [] }) {
   const dialog = openDialog(
     `The key of ${shortened(item.name, 60)}`,
     [
-      h("p", { class: "notice" }, "It is shown this once. Copy it now: only its hash is kept."),
+      h("p", { class: "notice" }, "It is shown only this once. Copy it now: only its hash is kept."),
       field("Key", shown),
       warnings.length ? h("ul", { class: "notice" }, warnings.map((each) => h("li", {}, foreign(each)))) : null,
       h(
@@ -107,7 +107,7 @@ function keyGroups(given) {
   return [
     {
       fields: [
-        textField("name", "Name", given.name, { required: true, maxlength: "100", hint: "As it is called in logs and statistics." }),
+        textField("name", "Name", given.name, { required: true, maxlength: "100", hint: "Its name in logs and statistics." }),
         listField("allowed_models", "Models", given.allowed_models, { hint: PATTERNS, placeholder: "all" }),
         Object.assign(main, { hint: "Empty: no budget." }),
       ],
@@ -128,7 +128,7 @@ function keyGroups(given) {
         checkField("is_monitor", "Monitoring: may read statistics and metrics, and nothing else", given.is_monitor),
         checkField(
           "allow_batches",
-          "Batches: may upload files and start batches despite its limits, which do not reach into a batch",
+          "Batches: may upload files and start batches despite its limits, which do not apply inside a batch",
           given.allow_batches,
         ),
       ],
@@ -149,14 +149,14 @@ function keyGroups(given) {
       title: "Cached answers",
       fields: [
         numberField("cache_ttl_s", "Same answer again for, seconds", given.cache_ttl_s, {
-          hint: "The same request gets the same answer for so long. Empty: as for all keys. 0: never.",
+          hint: "The same request gets the same answer for this long. Empty: as for all keys. 0: never.",
         }),
       ],
     },
     { title: "More budgets", fields: budget("budget").filter((each) => each.path !== main.path) },
     {
       title: "Soft budgets",
-      hint: "For alerts alone: no call is refused for them.",
+      hint: "Only for alerts: no call is refused because of them.",
       fields: budget("soft_budget", "Soft: "),
     },
   ];

@@ -317,7 +317,7 @@ export class ModelsView {
             found.map((model) => this.model(model, groups)),
             { class: "models" },
           )
-        : empty("No model fits.", h("a", { class: "button", href: viewLink("models") }, "Show all models")),
+        : empty("No model matches.", h("a", { class: "button", href: viewLink("models") }, "Show all models")),
     );
   }
 
@@ -377,7 +377,7 @@ export class ModelsView {
         {},
         model.is_active ? (model.provider_is_active === false ? badge("provider off") : stateBadge(health)) : badge("off"),
         model.is_active ? this.weights(model, health, groups) : null,
-        health.active ? h("span", { class: "muted block" }, `${count(health.active)} under way`) : null,
+        health.active ? h("span", { class: "muted block" }, `${count(health.active)} in progress`) : null,
         health.consecutive_failures
           ? h("span", { class: "muted block" }, `${count(health.consecutive_failures)} failed in a row`)
           : null,

@@ -92,7 +92,7 @@ class Answer {
       waiting ? h("p", { class: "typing" }, "Waiting for the first words…") : this.words.show(this.text),
       this.done && !this.text && !this.error && !this.stopped ? h("p", { class: "muted" }, "The answer holds no text.") : null,
       this.error
-        ? failure({ title: "No whole answer", code: this.error.code, message: this.error.message, step: this.error.step })
+        ? failure({ title: "No complete answer", code: this.error.code, message: this.error.message, step: this.error.step })
         : null,
     );
     refill(this.foot, this.facts());
@@ -257,11 +257,11 @@ export class TryView {
     refill(
       this.log,
       empty(
-        "Nothing said yet.",
+        "No messages yet.",
         h(
           "p",
           { class: "muted" },
-          "What you write goes to the model as any client's call does, and is in the log like them. The conversation is in this page only.",
+          "What you write goes to the model like any client's call, and is logged like one. The conversation is kept only in this page.",
         ),
       ),
     );
@@ -379,10 +379,10 @@ export class TryView {
 
   attach(files) {
     for (const file of files) {
-      if (!file.type.startsWith("image/")) toast(`${shortened(file.name, 60)} is no image.`, "error");
+      if (!file.type.startsWith("image/")) toast(`${shortened(file.name, 60)} is not an image.`, "error");
       else if (file.size > MAX_IMAGE_BYTES)
-        toast(`${shortened(file.name, 60)} has ${bytes(file.size)}; the most is ${bytes(MAX_IMAGE_BYTES)}.`, "error");
-      else if (this.images.length >= MAX_IMAGES) toast(`${MAX_IMAGES} images are the most for one message.`, "error");
+        toast(`${shortened(file.name, 60)} has ${bytes(file.size)}; the limit is ${bytes(MAX_IMAGE_BYTES)}.`, "error");
+      else if (this.images.length >= MAX_IMAGES) toast(`One message takes at most ${MAX_IMAGES} images.`, "error");
       else this.read(file);
     }
   }
@@ -489,7 +489,7 @@ export class TryView {
         answer.error =
           error instanceof CallFailed
             ? error
-            : new CallFailed("The connection broke before the answer was whole.", { code: "stream_cut" });
+            : new CallFailed("The connection broke before the answer was complete.", { code: "stream_cut" });
     }
     answer.end();
     this.running = null;
@@ -524,7 +524,7 @@ export class TryView {
     if (answer.text) this.turns.push({ role: "assistant", content: answer.text });
     else this.turns.pop(); // nothing was answered: the question is sent again, not twice
     announce(
-      answer.error ? `No whole answer: ${answer.error.message}` : answer.stopped ? "Stopped." : "The answer is complete.",
+      answer.error ? `No complete answer: ${answer.error.message}` : answer.stopped ? "Stopped." : "The answer is complete.",
     );
     this.follow(true);
     this.explain();

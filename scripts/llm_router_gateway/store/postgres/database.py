@@ -198,7 +198,7 @@ class PostgresStore(Recorder):
             self.notes.append(f"{self.path}: made {', '.join(applied.done)}")
         if applied.unknown:
             self.notes.append(
-                f"{self.path} has steps of a newer version ({', '.join(applied.unknown)}): this one goes on beside it"
+                f"{self.path} has steps of a newer version ({', '.join(applied.unknown)}): this version works beside it"
             )
         self._days.clear()
         return session
@@ -245,7 +245,7 @@ class PostgresStore(Recorder):
         self._is_clean = False
 
     def _batch_done(self) -> None:
-        self._bytes_out += sum(bodies.size for _, bodies in self._batch if bodies)
+        self._count_out(self._batch)
         self._batch = []
 
     def _write_batch(self) -> bool:

@@ -25,7 +25,7 @@ FIRST = "0"  # the version of a database that has no overlay yet
 READ = "SELECT name, value FROM meta WHERE name IN ('overlay', 'overlay_version')"
 NEXT = "UPDATE meta SET value = (value::bigint + 1)::text WHERE name = 'overlay_version' AND value = ? RETURNING value"
 KEEP = "INSERT INTO meta (name, value) VALUES ('overlay', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-WAS_FIRST = "another gateway changed providers or models a moment ago: look at them again, and repeat the change"
+WAS_FIRST = "another gateway changed providers or models a moment ago: read them again, and repeat the change"
 
 
 class SharedOverlay:
@@ -55,6 +55,7 @@ class SharedOverlay:
 
         version = self._work(change)
         if not version:
+            self.pull()  # for the repetition: this gateway may not have been able to write its file
             raise OSError(WAS_FIRST)
         self._version = version
 
@@ -65,12 +66,14 @@ class SharedOverlay:
         if version == self._version:
             return
         here = self._path.read_bytes() if self._path.exists() else b""
+        if text is not None:
+            if text.encode() != here:
+                put(self._path, text.encode())
+            self._version = version  # not before: with it `push` would replace what this file lacks
+            return
         self._version = version
-        if text is None:
-            if here:
-                self.push(here)
-        elif text.encode() != here:
-            put(self._path, text.encode())
+        if here:
+            self.push(here)
 
 
 async def follow(shared: SharedOverlay, warn: Any) -> None:

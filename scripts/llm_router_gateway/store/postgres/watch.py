@@ -168,7 +168,7 @@ class ReplicaWatch:
         if text != self._refused and not is_away(wrong):
             self._refused = text
             with suppress(RuntimeError):
-                self._deliver(self._warn, f"keys and what other gateways say cannot be read from the database: {text}")
+                self._deliver(self._warn, f"keys and messages of other gateways cannot be read from the database: {text}")
 
     def _is_news(self, state: Mapping[str, str], is_fresh: bool) -> bool:
         return is_fresh or state.get("keys_generation", "") != self._known.generation

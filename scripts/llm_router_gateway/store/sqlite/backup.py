@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from secrets import token_hex
 from typing import NamedTuple
 
-from .file import MAGIC, StoreBroken, connect, lock, make_private, open_writer, reason, refuse_links
+from .file import MAGIC, StoreBroken, connect, is_busy, lock, make_private, open_writer, reason, refuse_links
 from .migrations import APPLICATION_ID, unknown_steps
 
 TAILS = ("", "-wal", "-shm")
@@ -117,15 +117,40 @@ def restore(copy: str, path: str, now_s: float) -> tuple[Facts, str]:
             raise StoreBroken(f"{path} is in use by a gateway: stop it first")
         try:
             with temporary_copy(copy, path) as (new, facts):
+                open_writer(new, int(now_s * 1000)).close()  # brings one of an older version up to date
+                sync(new)
+                take_in(path)
                 aside = put_aside(path, now_s)
-                os.replace(new, path)
-            open_writer(path, int(now_s * 1000)).close()  # brings one of an older version up to date
+                try:
+                    os.replace(new, path)
+                except OSError:
+                    if aside:
+                        move(aside, path)
+                    raise
             sync(os.path.dirname(os.path.abspath(path)))
             return facts, aside
         finally:
             os.close(held)
     except (OSError, sqlite3.Error) as wrong:
         raise StoreBroken(f"{path} cannot be restored from {copy}: {reason(wrong)}") from None
+
+
+def take_in(path: str) -> None:
+    """What was written last is in a file beside a store whose gateway was killed, or was read while it ended: takes it into the
+    store, so that what is kept is one file. StoreBroken while another program has the store open."""
+    try:
+        with closing(connect(path)) as db:
+            if db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+                db.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as wrong:  # one that is not there or damaged is kept as it is, with what is beside it
+        if is_busy(wrong):
+            raise StoreBroken(f"{path} is open in another program, such as `keys`, a backup or sqlite3: end it first") from None
+
+
+def move(source: str, target: str) -> None:
+    for tail in TAILS:
+        with suppress(FileNotFoundError):
+            os.replace(source + tail, target + tail)
 
 
 def put_aside(path: str, now_s: float) -> str:
@@ -135,7 +160,5 @@ def put_aside(path: str, now_s: float) -> str:
     aside = f"{path}.before-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now_s))}"
     if os.path.lexists(aside):
         aside = f"{aside}-{token_hex(2)}"
-    for tail in TAILS:
-        with suppress(FileNotFoundError):
-            os.replace(path + tail, aside + tail)
+    move(path, aside)
     return aside

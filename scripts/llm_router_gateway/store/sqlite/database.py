@@ -115,7 +115,7 @@ class Store(Recorder):
                 raise Unavailable(f"nothing was changed: another program holds {self.path}", retry_after_s=1) from None
             if not is_of_disk(wrong):
                 raise
-            raise NotSaved(f"nothing was changed: {self.path} takes no more: {reason(wrong)}") from None
+            raise NotSaved(f"nothing was changed: {self.path} accepts no changes: {reason(wrong)}") from None
         except Unavailable as wrong:
             raise NotSaved(f"nothing was changed: {wrong.message}") from None
 
@@ -236,7 +236,7 @@ class Store(Recorder):
                 self._cannot(f"{self.path} is damaged ({reason(wrong)}): start the gateway, which moves it aside", AGAIN_S)
                 return False
             if self._clock() < self._aside_at + ASIDE_S:
-                self._cannot(f"{self.path} is damaged again: look at the disk", AGAIN_S)
+                self._cannot(f"{self.path} is damaged again: check the disk", AGAIN_S)
                 return False
             if not may_be_moved(self.path):
                 self._cannot(f"{self.path} is not an SQLite file and was not touched: name another file in store", AGAIN_S)
@@ -304,7 +304,7 @@ class Store(Recorder):
         except (sqlite3.Error, OSError) as wrong:
             self._failed(wrong)
             return self._ready() and self._db is not None and not self.broken
-        self._bytes_out += sum(bodies.size for _, bodies in self._batch if bodies)
+        self._count_out(self._batch)
         self._batch = []
         self._recovered()
         return True
@@ -325,6 +325,7 @@ class Store(Recorder):
                 return
             while batch:
                 self._commit(batch[:1])
+                self._count_out(batch[:1])
                 del batch[0]
 
     def _put(self, batch: list[Entry]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from ...policy.budgets import Budgets
 from ..key_rows import look, spent
 from ..keys import KeyHolder
-from .file import StoreBroken, connect, identity
+from .file import connect, identity
 
 LOOK_S = 0.1
 UNREADABLE = "the store with the keys cannot be read: access without a key is refused until it can"
@@ -71,12 +71,13 @@ class KeyWatch:
         try:
             is_new = self._open()
             generation, rows = look(self._db, None if is_new else self._known)
-        except (sqlite3.Error, OSError, StoreBroken):
+            number = int(generation or 0)
+        except Exception:  # whatever is in the file: the thread goes on, and sees the next change of a key
             self._let_go()
             return False
         if rows is not None:
             is_lost = is_new and self._had_keys and not rows
-            deliver(self._authenticator.take, rows, int(generation or 0), is_new, LOST if is_lost else "")
+            deliver(self._authenticator.take, rows, number, is_new, LOST if is_lost else "")
             self._had_keys = self._had_keys or bool(rows)
         self._known = generation
         return True

@@ -10,7 +10,7 @@ from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..citations import Citation, gather, stretches
 from ..envelope import pack_envelope
-from ..losses import lose_extras, lose_part, name_lost
+from ..losses import lose_counts, lose_extras, lose_part, name_lost
 from ..names import own_names, pack_id
 from .common import (
     SCHEMA_TOOL,
@@ -181,6 +181,7 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: Lost) -> Block:
     usage = write_usage(answer.usage) | write_tier(answer.service_tier, lost)
     if answer.usage is None:
         name_lost(lost, "usage")
+    lose_counts(answer.usage, VENDOR, lost, "cost")
     lose_extras(first.extras, VENDOR, lost)
     lose_extras(answer.extras, VENDOR, lost)
     return {

@@ -277,7 +277,15 @@ def read_choice(value: Any) -> tuple[ir.ToolChoice | None, bool | None]:
 
 
 THINKING_MODE: Mapping[str, Any] = {"enabled": "on", "disabled": "off", "adaptive": "adaptive"}
-SHOWN: Mapping[str, bool] = {"summarized": True, "omitted": False}
+SHOWN: Mapping[str, bool] = {"summarized": True, "omitted": False, "updates": True}
+SHOWN_ELSEWHERE = ("summarized", "omitted")  # updates on the work are Anthropic's own
+
+
+def unread_display(thinking: Any) -> ir.Extras:
+    """A word of thinking.display that no other protocol has an equal of, known or not."""
+    word = thinking.get("display") if isinstance(thinking, dict) else None
+    stated = f"thinking.display={word}" if isinstance(word, str) else "thinking.display"
+    return ir.NOTHING if word is None or word in SHOWN_ELSEWHERE else {ir.UNREAD: {stated: True}}
 
 
 def read_reasoning(thinking: Any, effort: Any) -> ir.Reasoning | None:
@@ -381,7 +389,7 @@ def apply_tool_changes(tools: list[ir.Tool], found: Loading) -> tuple[ir.Tool, .
 
 def request_extras(fields: Mapping[str, Any], config: Mapping[str, Any], billing: str, unread_: ir.Extras) -> ir.Extras:
     """What only Anthropic knows at the top: context_management, container, the rest of output_config."""
-    extras = both(own(fields, REQUEST), unread_)
+    extras = both(both(own(fields, REQUEST), unread_display(fields.get("thinking"))), unread_)
     rest = own_fields(extras)
     config_rest = {name: value for name, value in config.items() if name not in ("effort", "format") and value is not None}
     if config_rest:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import ir
-from ..efforts import OFF_LOST, ORDER, nearest_effort
+from ..efforts import OFF_LOST, ORDER, lose_effort, nearest_effort
 from ..fields import compact, refuse
-from ..losses import lose_extras, lose_unread, name_lost
+from ..losses import lose_extras, lose_settings, lose_unread, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
-from ..schemas import object_at_root, with_hashes
+from ..schemas import described, object_at_root, with_hashes
 from ..tools import FREE_TEXT, choice_among
 from .abilities import Abilities, abilities
 from .common import BILLING, EMPTY_TURN, GO_ON, MIN_BUDGET, NO_WORDS, SCHEMA_TOOL, VENDOR, Block, Lost, own_fields
@@ -248,11 +248,12 @@ JSON_HINT = "Answer with one JSON object and nothing else: no introduction, no c
 WEB_SEARCH = "web_search_20250305"  # the oldest that is still taken, and so the one that every model knows
 
 
-def write_search(search: ir.WebSearch) -> Block:
+def write_search(search: ir.WebSearch, to: Target) -> Block:
     """Anthropic's search of the web in place of another vendor's; of both lists of domains it takes one."""
     block: Block = {"type": WEB_SEARCH, "name": "web_search"}
     if search.allowed_domains:
         block["allowed_domains"] = list(search.allowed_domains)
+        lose_settings(search, ("blocked_domains",), to.lose)
     elif search.blocked_domains:
         block["blocked_domains"] = list(search.blocked_domains)
     if search.location:
@@ -266,7 +267,7 @@ def write_tool(tool: ir.Tool, to: Target) -> Block | None:
             return dict(tool.value)
         if tool.search is not None and to.able.web_search:
             lose_unread(tool.extras, to.lost)
-            return write_search(tool.search)
+            return write_search(tool.search, to)
         to.lose(f"tools={tool.name}")
         return None
     schema: Any = FREE_TEXT if tool.custom else object_at_root(tool.parameters, to.lost) if tool.parameters else None
@@ -361,6 +362,8 @@ def write_reasoning(request: ir.Request, able: Abilities, lost: Lost) -> Block:
     if reasoning is None:
         return {}
     word = effort_word(reasoning.effort, able, lost)
+    if not word and ((reasoning.budget_tokens or 0) > 0 or reasoning.effort not in ORDER):
+        lose_effort(reasoning, lost)
     out: Block = {"output_config": {"effort": word}} if word else {}
     thinking = write_thinking_mode(reasoning, able, lost)
     return {**out, "thinking": thinking} if thinking is not None else out
@@ -449,12 +452,12 @@ def schema_way(request: ir.Request, able: Abilities) -> str:
 
 def schema_hint(wanted: ir.ResponseFormat, lost: Lost) -> str:
     name_lost(lost, f"response_format={wanted.kind}")  # requested, not enforced
-    return JSON_HINT if not wanted.schema else f"{JSON_HINT} It must fit this JSON schema:\n{compact(wanted.schema)}"
+    return JSON_HINT if not wanted.schema else f"{JSON_HINT} It must fit this JSON schema:\n{compact(described(wanted))}"
 
 
 def write_schema(wanted: ir.ResponseFormat, way: str, lost: Lost) -> Block:
     if way == "native":
-        schema = fit_schema(with_hashes(wanted.schema or {}), lost)
+        schema = fit_schema(with_hashes(described(wanted)), lost)
         return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
     if way != "tool":
         return {}
@@ -476,7 +479,7 @@ def write_rest(request: ir.Request, lost: Lost) -> Block:
         name_lost(lost, f"service_tier={request.service_tier}")
     stated = {"n": (request.n or 1) > 1, "metadata": request.metadata, "prompt_cache_key": request.cache_key}
     for name, value in {**{name: getattr(request, name) for name in NOT_HERE}, **stated}.items():
-        if value:
+        if value or (name == "seed" and value is not None):  # 0 is a seed like any other
             name_lost(lost, name)
     lose_extras(request.extras, VENDOR, lost)
     return out

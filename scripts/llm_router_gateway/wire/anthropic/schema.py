@@ -11,7 +11,7 @@ from .common import Lost
 
 # What the constrained decoder accepts; the rest goes into the description, as in the vendor's own SDK.
 SCHEMA_KEYS = frozenset({
-    "type", "properties", "required", "additionalProperties", "items", "anyOf", "allOf", "$ref", "$defs", "definitions",
+    "type", "properties", "required", "items", "anyOf", "allOf", "$ref", "$defs", "definitions",
     "description", "title", "enum", "const", "default",
 })  # fmt: skip
 SCHEMA_FORMATS = frozenset({
@@ -25,6 +25,8 @@ MAX_SCHEMA_DEPTH = 64  # no real answer is deeper, and it would exceed the inter
 def keeps(name: str, value: Any) -> bool:
     if name == "format":
         return isinstance(value, str) and value in SCHEMA_FORMATS
+    if name == "additionalProperties":  # the decoder knows closed objects alone, and no maps
+        return value is False
     return name in SCHEMA_KEYS or (name == "minItems" and value in (0, 1))
 
 

@@ -53,11 +53,26 @@ REQUEST = shape(
 # ------------------------------------------------------------------------------------------------------------------ answer
 
 ANSWER = shape("id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "usage")
-# Of a stream: the beginnings of blocks that grow, and the last event with its delta.
+# Of a stream: the beginnings of blocks that grow, the events around what is said, and the last one with its delta.
 STARTS: Mapping[str, Shape] = {"text": shape("type", "text", "citations"), "thinking": THINKING}
+BEGINNING = shape("type", "message")
+START = shape("type", "index", "content_block")
+PIECE = shape("type", "index", "delta")
+STOP = shape("type", "index")
+END = shape("type", "amazon-bedrock-invocationMetrics")  # the latter counts what `usage` does
+# How many tokens a hidden thought has by now is a sign of life and no more.
+DELTAS: Mapping[str, Shape] = {
+    "text_delta": shape("type", "text"), "thinking_delta": shape("type", "thinking", "estimated_tokens"),
+    "signature_delta": shape("type", "signature"), "input_json_delta": shape("type", "partial_json"),
+    "citations_delta": shape("type", "citation"),
+}  # fmt: skip
 LAST_EVENT = shape("type", "delta", "usage", "context_management")
 LAST_DELTA = shape("stop_reason", "stop_sequence", "stop_details", "container")
 USAGE = shape(
     "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation",
     "output_tokens_details", "service_tier",
 )  # fmt: skip
+COUNTED: Mapping[str, frozenset[str]] = {  # of its details
+    "cache_creation": frozenset({"ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"}),
+    "output_tokens_details": frozenset({"thinking_tokens"}),
+}

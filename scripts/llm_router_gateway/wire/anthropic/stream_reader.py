@@ -10,12 +10,13 @@ from ...errors import GatewayError, StreamCut, UpstreamFailed
 from .. import ir, verdict
 from ..fields import compact
 from ..names import mint_id
-from ..shapes import both, unread
+from ..shapes import Shape, both, unread
 from ..sse import Event
 from .answer import answer_part, read_stop, tier_of
 from .common import SCHEMA_TOOL, VENDOR, Block, error_of, own, read_usage
 from .request_reader import read_opaque
-from .shapes import ANSWER, CALL, LAST_DELTA, LAST_EVENT, STARTS, THINKING
+from .shapes import ANSWER, BEGINNING, CALL, END, LAST_DELTA, LAST_EVENT, PIECE, START, STARTS, STOP, THINKING
+from .shapes import DELTAS as KNOWN_DELTAS
 
 Events = Sequence[ir.StreamEvent]
 
@@ -101,13 +102,14 @@ class StreamReader:
         if data is None:
             is_nothing = event.data.startswith("[DONE]") or verdict.carries_nothing(event.data)
             return () if is_nothing else self._on_failure(UpstreamFailed("the upstream sent an event that is "
-                                                                                           "no JSON object"))  # fmt: skip
+                                                                                           "not a JSON object"))  # fmt: skip
         return self._take(data, event.event)
 
     def _take(self, data: Block, name: str) -> Events:
-        kind = "error" if isinstance(data.get("error"), dict) else str(data.get("type") or name)
-        if kind == "content_block_delta" and self._started and not self._stopped:
+        stated = data.get("type")
+        if stated == "content_block_delta" and self._started and not self._stopped and "error" not in data:
             return self._delta(data)
+        kind = "error" if isinstance(data.get("error"), dict) else str(stated or name)
         handle = self._HANDLERS.get(kind)
         if handle is None:
             self._lose({} if kind in SIGNS_OF_LIFE else {kind: True})
@@ -119,6 +121,16 @@ class StreamReader:
     def _lose(self, names: Mapping[str, Any]) -> None:
         if names:
             self._unread = both(self._unread, {ir.UNREAD: names})
+
+    def _look_in(self, event: Mapping[str, Any], known: Shape) -> None:
+        """Names what nothing reads of an event, or of a piece in one."""
+        self._unread = both(self._unread, unread(event, known))
+
+    def _look_in_delta(self, data: Block, delta: Block) -> None:
+        self._look_in(data, PIECE)
+        known = KNOWN_DELTAS.get(str(delta.get("type")))
+        if known is not None:
+            self._look_in(delta, known)
 
     def close(self) -> Events:
         """Nothing when all came; else StreamCut."""
@@ -137,6 +149,7 @@ class StreamReader:
         """message_start; a second one only brings its usage."""
         message = data.get("message")
         fields = message if isinstance(message, dict) else {}
+        self._look_in(data, BEGINNING)
         stated = with_usage(self._usage, fields)
         usage = [ir.UsageSeen(read_usage(self._usage))] if stated else []
         if self._started:
@@ -165,13 +178,14 @@ class StreamReader:
         kind = str(block.get("type"))
         events = [*self._end_part()]
         self._open, self._block, self._kind = True, data.get("index"), kind
+        self._look_in(data, START)
         if kind in GROWING:
-            self._unread = both(self._unread, unread(block, STARTS[kind]))
+            self._look_in(block, STARTS[kind])
             return [*events, *self._grow(block, kind)]
         if kind == "tool_use":
             return [*events, self._call(block)]
         if kind == "redacted_thinking":
-            self._unread = both(self._unread, unread(block, THINKING))
+            self._look_in(block, THINKING)
             return [*events, self._part(ir.Thinking("", "", VENDOR, str(block.get("data") or "")))]
         self._held = Held({**block, "type": kind})
         return events
@@ -186,7 +200,15 @@ class StreamReader:
         said, signature = block.get(kind) or "", block.get("signature") or ""
         if said or signature:
             events.append(ir.PartDelta(self._index, str(said), str(signature)))
+        cited = block.get("citations")
+        if isinstance(cited, list) and cited:  # the API sends them in deltas
+            self._citations = list(cited)
+            events.append(self._quote())
         return events
+
+    def _quote(self) -> ir.StreamEvent:
+        """What the open text quotes, all of it so far."""
+        return ir.PartDelta(self._index, extras={VENDOR: {"citations": list(self._citations)}})
 
     def _call(self, block: Block) -> ir.StreamEvent:
         name = str(block.get("name") or "")
@@ -202,12 +224,15 @@ class StreamReader:
         delta = data.get("delta")
         if not isinstance(delta, dict) or (data.get("index") != self._block and self._waits(data)):
             return ()
+        if len(data) > 3 or len(delta) > 2 or "index" not in data:  # nearly all hold their three fields and two in them
+            self._look_in_delta(data, delta)
         known = DELTAS.get(str(delta.get("type")))
         if known is None or self._held is not None:
             return self._other_delta(delta)
         kind, name = known
         piece = delta.get(name)
         if not piece or not isinstance(piece, str):
+            self._look_in_delta(data, delta)
             return ()
         if self._open and kind == self._kind and data.get("index") == self._block:
             self._input = ""
@@ -223,12 +248,21 @@ class StreamReader:
         signed = name == "signature"
         return [*events, ir.PartDelta(self._index, "" if signed else piece, piece if signed else "")]
 
+    def _untyped_delta(self, data: Block) -> Events:
+        """One whose type stands only in the event's name, or that comes too early or too late."""
+        delta = data.get("delta")
+        if self._stopped or not isinstance(delta, dict):
+            return ()
+        self._look_in_delta(data, delta)
+        return self._delta(data)
+
     def _other_delta(self, delta: Block) -> Events:
         if self._held is not None:
-            self._held.feed(delta)
+            self._held.feed(delta)  # the block goes on whole, and with it what this says
         elif delta.get("type") == "citations_delta" and self._open and self._kind == "text":
             self._citations.append(delta.get("citation"))
-            return (ir.PartDelta(self._index, extras={VENDOR: {"citations": list(self._citations)}}),)
+            self._look_in(delta, KNOWN_DELTAS["citations_delta"])
+            return (self._quote(),)
         else:
             self._lose({str(delta.get("type")): True})
         return ()
@@ -249,6 +283,7 @@ class StreamReader:
     def _block_stop(self, data: Block) -> Events:
         if self._waits(data) or not self._open or data.get("index", self._block) != self._block:
             return ()
+        self._look_in(data, STOP)
         return [*self._end_part(), *self._release_held()]
 
     def _release_held(self) -> list[ir.StreamEvent]:
@@ -279,7 +314,8 @@ class StreamReader:
             return events
         if fields.get("container"):
             self._late["container"] = fields["container"]
-        self._unread = both(self._unread, both(unread(fields, LAST_DELTA), unread(data, LAST_EVENT)))
+        self._look_in(fields, LAST_DELTA)
+        self._look_in(data, LAST_EVENT)
         if data.get("context_management"):
             self._late["context_management"] = data["context_management"]
         if with_usage(self._usage, data):
@@ -297,6 +333,7 @@ class StreamReader:
         return [*events, ir.Stopped(stop)]
 
     def _message_stop(self, data: Block) -> Events:
+        self._look_in(data, END)
         events = self._stop({})
         if self._over:
             return events
@@ -304,7 +341,6 @@ class StreamReader:
         return [*events, ir.Finished(both({VENDOR: self._late} if self._late else ir.NOTHING, self._unread))]
 
     _HANDLERS: ClassVar[Mapping[str, Callable[[Any, Block], Events]]] = {
-        "message_start": _begin, "content_block_start": _block_start, "content_block_delta": lambda reader, data: (
-            () if reader._stopped else reader._delta(data)
-        ), "content_block_stop": _block_stop, "message_delta": _message_delta, "message_stop": _message_stop, "error": _error,
+        "message_start": _begin, "content_block_start": _block_start, "content_block_delta": _untyped_delta,
+        "content_block_stop": _block_stop, "message_delta": _message_delta, "message_stop": _message_stop, "error": _error,
     }  # fmt: skip

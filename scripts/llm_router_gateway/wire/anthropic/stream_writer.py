@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from .. import ir
 from ..citations import Quoted
 from ..fields import compact
-from ..losses import lose_extras, lose_part, name_lost
+from ..losses import lose_counts, lose_extras, lose_part, name_lost
 from ..names import own_names, pack_id
 from .answer import citation_of, enclose, thinking_block, write_stop, write_whole_block
 from .common import VENDOR, Block, Lost, error_event, event_bytes, own_fields, write_tier, write_usage
@@ -211,6 +211,7 @@ class StreamWriter:
         self._over = True
         if self._usage is None:
             name_lost(self._lost, "usage")
+        lose_counts(self._usage, VENDOR, self._lost, "cost")
         lose_extras(event.extras, VENDOR, self._lost)
         delta = {**write_stop(self._stop, self._called, self._lost), **own_fields(event.extras)}
         fields = {"type": "message_delta", "delta": delta, "usage": write_usage(self._usage, self._request.input_estimate)}

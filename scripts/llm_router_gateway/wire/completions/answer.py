@@ -11,13 +11,17 @@ from .. import ir
 from ..citations import lose_all_extras
 from ..error_bodies import error_body
 from ..fields import compact
-from ..losses import only_text
+from ..losses import lose_counts, lose_stop, lose_tier, only_text
 from ..names import mint_id
 
 REASON: Mapping[str, str] = {
     **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "stop"), "length": "length", "context": "length",
     "refusal": "content_filter",
 }  # fmt: skip
+
+
+TOLD: frozenset[ir.Reason] = frozenset({"end", "length", "refusal", "tool_calls"})  # calls are named by themselves
+UNCOUNTED = ("cache_write", "cache_write_1h", "cost")
 
 
 def count(fields: Any, name: str) -> int:
@@ -36,7 +40,15 @@ def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
 
 
 def write_usage(usage: ir.Usage) -> dict[str, Any]:
-    return {"prompt_tokens": usage.total_input, "completion_tokens": usage.output, "total_tokens": usage.total}
+    """As chat completions have it; details only where they say something, as servers of text completions do."""
+    made: dict[str, Any] = {
+        "prompt_tokens": usage.total_input, "completion_tokens": usage.output, "total_tokens": usage.total,
+    }  # fmt: skip
+    if usage.cache_read:
+        made["prompt_tokens_details"] = {"cached_tokens": usage.cache_read}
+    if usage.reasoning:
+        made["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    return made
 
 
 def write_count(tokens: int) -> dict[str, Any]:
@@ -65,8 +77,11 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
         for number, each in enumerate(answer.candidates)
     ]  # fmt: skip
     lose_all_extras(answer, lost)
+    lose_tier(answer.service_tier, lost)
+    lose_counts(answer.usage, "", lost, *UNCOUNTED)
     for each in answer.candidates:
         lose_all_extras(each, lost)
+        lose_stop(each.stop, TOLD, lost)
     body = head_of(answer.id, answer.model or request.model, answer.created) | {"choices": choices}
     return body | ({"usage": write_usage(answer.usage)} if answer.usage is not None else {})
 

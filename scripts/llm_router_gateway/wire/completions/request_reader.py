@@ -82,7 +82,7 @@ def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream:
     options = obj(fields.get("stream_options") or {}, "stream_options")
     best = integer(fields.get("best_of"), "best_of")
     if best is not None and best > 1:
-        refuse("best_of", "must be 1: a chat gives its answers unranked")
+        refuse("best_of", "must be 1: a chat does not rank its answers")
     rest = {name: value for name, value in fields.items() if name not in FIELDS and value not in (None, [], {}, "")}
     return ir.Request(
         model=model if model is not None else text(fields.get("model"), "model"),

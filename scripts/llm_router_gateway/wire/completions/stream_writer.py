@@ -10,8 +10,8 @@ from json.encoder import encode_basestring as quoted
 from .. import ir
 from ..citations import lose_all_extras
 from ..fields import compact
-from ..losses import only_text
-from .answer import REASON, head_of, write_usage
+from ..losses import lose_counts, lose_stop, lose_tier, name_lost, only_text
+from .answer import REASON, TOLD, UNCOUNTED, head_of, write_usage
 
 DONE = "data: [DONE]\n\n"
 
@@ -35,13 +35,19 @@ class StreamWriter:
         if not isinstance(event, ir.PartDelta) or event.extras:
             lose_all_extras(event, self._lost)
         if isinstance(event, ir.PartDelta):
-            return self._write_choice(event.candidate, event.text) if isinstance(self._parts[event.candidate], ir.Text) else ""
+            if not isinstance(self._parts[event.candidate], ir.Text):
+                return ""
+            if event.signature:
+                name_lost(self._lost, "signature")
+            return self._write_choice(event.candidate, event.text)
         if isinstance(event, ir.PartStart):
             return self._part(event)
         if isinstance(event, ir.Started):
+            lose_tier(event.service_tier, self._lost)
             head = head_of(event.id, event.model or self._request.model, event.created)
             self._base = f'data: {compact(head)[:-1]},"choices":['
         elif isinstance(event, ir.Stopped):
+            lose_stop(event.stop, TOLD, self._lost)
             return self._write_choice(event.candidate, "", REASON[event.stop.reason])
         elif isinstance(event, ir.UsageSeen):
             self._usage = event.usage
@@ -62,4 +68,5 @@ class StreamWriter:
 
     def _on_finish(self) -> str:
         usage = self._usage if self._request.include_usage else None
+        lose_counts(usage, "", self._lost, *UNCOUNTED)
         return (f'{self._base}],"usage":{compact(write_usage(usage))}}}\n\n' if usage is not None else "") + DONE

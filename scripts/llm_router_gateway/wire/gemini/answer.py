@@ -9,13 +9,13 @@ from typing import Any
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..citations import GROUNDING, gather, grounding
-from ..losses import lose_extras, lose_part, name_lost
+from ..losses import MAX_LOST, explanation_in, lose_counts, lose_extras, lose_part, lose_stop, lose_tier, name_lost
 from ..names import own_names
-from ..shapes import EMPTY, Shape, knows_below
-from .common import FINISH, FINISH_OF, OMITTED_ZEROS, UNTOLD, VENDOR, Fields, error_in, fields_of, many, pack_signature
+from ..shapes import EMPTY, Shape, both, knows_below
+from .common import FINISH, FINISH_OF, OMITTED_ZEROS, UNTOLD, VENDOR, Fields, dicts, error_in, fields_of, many, pack_signature
 from .request_reader import Calls, own, read_part
 from .request_writer import write_part
-from .shapes import ANSWER, CANDIDATE
+from .shapes import ANSWER, CANDIDATE, COUNTED, DETAIL, DETAILS, TEXTS, USUAL_TRAFFIC
 
 # ----------------------------------------------------------------------------------------------------------- answer, read
 
@@ -41,8 +41,24 @@ def usage_of(value: Any) -> ir.Usage | None:
         cache_read=cached,
         text=count(value.get("candidatesTokenCount")),
         reasoning=count(value.get("thoughtsTokenCount")),
-        extras={VENDOR: {"toolUsePromptTokenCount": tools}} if tools else ir.NOTHING,
+        extras=both({VENDOR: {"toolUsePromptTokenCount": tools}} if tools else ir.NOTHING, unread_counts(value)),
     )
+
+
+def unread_counts(usage: Mapping[str, Any]) -> ir.Extras:
+    """What nothing reads of usageMetadata: tokens that are no text, other counts, how the request was served.
+
+    {"promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 5}]}  -> {"unread": {"promptTokensDetails=AUDIO": True}}
+    """
+    found: Fields = {}
+    for name, value in usage.items():
+        if name in DETAILS:
+            found |= {f"{name}={each.get('modality')}": True for each in dicts(value)
+                      if each.get("modality") not in TEXTS and each.get("tokenCount")}  # fmt: skip
+            found |= {f"{name}.{inner}": True for each in dicts(value) for inner in each if inner not in DETAIL}
+        elif name not in COUNTED and value and value not in USUAL_TRAFFIC:
+            found[name] = True
+    return {ir.UNREAD: dict(list(found.items())[:MAX_LOST])} if found else ir.NOTHING
 
 
 def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
@@ -128,6 +144,9 @@ def shows_thoughts(request: ir.Request) -> bool:
     return request.reasoning is not None and request.reasoning.shown is True
 
 
+UNCOUNTED = ("cache_write", "cache_write_1h", "cost")  # the first two are in the prompt's count
+
+
 def write_usage(usage: ir.Usage) -> Fields:
     """Gemini's counts: the prompt's with what a cache gave, the answer's without thoughts."""
     made = {
@@ -140,15 +159,19 @@ def write_usage(usage: ir.Usage) -> Fields:
     return {name: value for name, value in made.items() if value or name not in OMITTED_ZEROS}
 
 
+REASONS = frozenset(FINISH_OF)
+
+
 def write_stop(stop: ir.Stop, malformed: str, lost: list[str]) -> Fields:
     """finishReason, and in words what it cannot say. `malformed` names a call whose arguments are no object."""
     if malformed and stop.reason != "length":
         return {"finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": f"Malformed function call: {malformed}"}
     own = FINISH.get(stop.native) == stop.reason
     made: Fields = {"finishReason": stop.native if own else FINISH_OF[stop.reason]}
-    if stop.reason not in UNTOLD and not own:
-        name_lost(lost, f"stop_reason={stop.native or stop.reason}")
-        made["finishMessage"] = stop.native or stop.reason
+    explained = explanation_in(stop)
+    if explained or (stop.reason not in UNTOLD and not own):
+        made["finishMessage"] = explained or stop.native or stop.reason
+    lose_stop(stop, REASONS if own else UNTOLD, lost, explained=True)
     return made
 
 
@@ -171,6 +194,8 @@ def answer_part(part: ir.Part, names: Mapping[str, str], shown: bool, lost: list
         return answer_call(part, names, lost)
     if isinstance(part, ir.Thinking):
         signature = pack_signature(part)
+        if signature and not shown:
+            name_lost(lost, "thinking.signature")
         if not shown or not (part.text or signature):
             return None
         return {"text": part.text, "thought": True, **({"thoughtSignature": signature} if signature else {})}
@@ -208,9 +233,11 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> Fie
     made: Fields = {"candidates": candidates}
     if answer.usage is not None:
         made["usageMetadata"] = write_usage(answer.usage)
+        lose_counts(answer.usage, VENDOR, lost, *UNCOUNTED)
     made["modelVersion"] = answer.model or request.model
     if answer.id or request.answer_id:
         made["responseId"] = answer.id or request.answer_id
+    lose_tier(answer.service_tier, lost)
     lose_extras(answer.extras, VENDOR, lost)
     return made
 

@@ -25,7 +25,7 @@ def text_in(request: Mapping[str, Any], path: str) -> str:
         text = part.get("text") if isinstance(part, dict) else None
         if not isinstance(text, str):
             where = f"{path}content.parts[{number}]"
-            raise BadRequest(f"{where} is not text, and only texts become vectors here", details={"path": where})
+            raise BadRequest(f"{where} is not text, and only text can be embedded here", details={"path": where})
         texts.append(text)
     return "".join(texts)
 
@@ -41,7 +41,7 @@ def read_texts(fields: Mapping[str, Any], action: str) -> Texts:
         raise BadRequest("requests is empty", details={"path": "requests"})
     sizes = {request.get("outputDimensionality") for request, _ in requests}
     if len(sizes) > 1:
-        raise BadRequest("the requests want vectors of different sizes", details={"path": "requests"})
+        raise BadRequest("the requests ask for vectors of different sizes", details={"path": "requests"})
     size = sizes.pop()
     lost = tuple(name for name in LOST if any(request.get(name) for request, _ in requests))
     return Texts(tuple(text_in(request, path) for request, path in requests), size if isinstance(size, int) else None, lost)

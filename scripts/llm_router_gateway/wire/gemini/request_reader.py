@@ -156,9 +156,13 @@ def read_code(fields: Fields, path: str, calls: Calls) -> ir.Opaque:
 
 
 def read_code_result(fields: Fields, path: str, calls: Calls) -> ir.Opaque:
+    """What the code printed; how it ended too, where it failed."""
     own = fields["codeExecutionResult"]
-    output = own.get("output") if isinstance(own, dict) else ""
-    return ir.Opaque(VENDOR, "codeExecutionResult", {"codeExecutionResult": own}, f"```\n{output}\n```" if output else "")
+    given = own if isinstance(own, dict) else {}
+    outcome = given.get("outcome")
+    words = [str(each) for each in (outcome if outcome != "OUTCOME_OK" else "", given.get("output")) if each]
+    told = "```\n" + "\n".join(words) + "\n```" if words else ""
+    return ir.Opaque(VENDOR, "codeExecutionResult", {"codeExecutionResult": own}, told)
 
 
 def read_text(fields: Fields, path: str, calls: Calls) -> ir.Part:
@@ -308,6 +312,10 @@ def texts(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
+READ_MODES = frozenset({"AUTO", "ANY", "NONE", "MODE_UNSPECIFIED"})
+READ_TYPES = frozenset({"", "text/plain", "application/json"})  # of an answer
+
+
 def read_choice(tool_config: Fields) -> ir.ToolChoice | None:
     """Mode AUTO and VALIDATED may call, ANY must, NONE must not."""
     config = fields_of(tool_config.get("functionCallingConfig", {}), "toolConfig.functionCallingConfig")
@@ -337,9 +345,9 @@ def read_thinking(value: Any) -> ir.Reasoning | None:
 
 
 def read_format(config: Fields) -> ir.ResponseFormat | None:
-    """Answers in JSON. text/x.enum, a bare word out of some, is Gemini's own and stays in extras."""
+    """Answers in JSON. text/x.enum, a bare word out of some, and other types are Gemini's own and stay in extras."""
     mime = config.get("responseMimeType", "")
-    if mime == "text/x.enum":
+    if mime not in READ_TYPES:
         return None
     schema = config.get("responseJsonSchema")
     if schema is None and "responseSchema" in config:
@@ -353,7 +361,7 @@ def read_extras(fields: Fields, config: Fields, tool_config: Fields) -> ir.Extra
     """What has no neutral place, by its path: {"safetySettings": [...], "generationConfig.speechConfig": {...}}."""
     found = {name: value for name, value in fields.items() if name not in READ_FIELDS}
     read = set(READ_CONFIG)
-    if config.get("responseMimeType") != "text/x.enum":
+    if config.get("responseMimeType", "") in READ_TYPES:
         read |= {"responseMimeType", "responseSchema", "responseJsonSchema"}
     if config.get("responseModalities") == ["TEXT"]:
         read.add("responseModalities")
@@ -361,7 +369,7 @@ def read_extras(fields: Fields, config: Fields, tool_config: Fields) -> ir.Extra
     calling = fields_of(tool_config.get("functionCallingConfig", {}), "toolConfig.functionCallingConfig")
     found.update((f"toolConfig.{name}", own) for name, own in tool_config.items() if name != "functionCallingConfig")
     for name, value in calling.items():
-        if name not in ("mode", "allowedFunctionNames") or value == "VALIDATED":
+        if name not in ("mode", "allowedFunctionNames") or (name == "mode" and str(value).upper() not in READ_MODES):
             found[f"toolConfig.functionCallingConfig.{name}"] = value
     return both({VENDOR: found} if found else ir.NOTHING, unread(config, CONFIG, "generationConfig.", normalize))
 
@@ -388,7 +396,7 @@ def read_request(body: Mapping[str, Any], *, model: str | None = None, stream: b
         reasoning=read_thinking(config.get("thinkingConfig")),
         response_format=read_format(config),
         metadata={key: str(value) for key, value in fields_of(fields.get("labels", {}), "labels").items()},
-        service_tier=text(fields.get("serviceTier", ""), "serviceTier"),
+        service_tier=text(fields.get("serviceTier", ""), "serviceTier").lower().replace("unspecified", ""),
         extras=both(read_extras(fields, config, tool_config), all_unread(system.extras)),
         **sampling,
     )

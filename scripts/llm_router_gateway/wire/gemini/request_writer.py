@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 from .. import ir
-from ..efforts import OFF_LOST, ORDER, nearest_effort
+from ..efforts import OFF_LOST, ORDER, lose_budget, lose_effort, nearest_effort
 from ..fields import compact
 from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost
 from ..names import MINTED, safe_name
 from ..pairing import pair_results
-from ..schemas import object_at_root
+from ..schemas import described, object_at_root
 from ..tools import FREE_TEXT, choice_among, visible_tools
 from .common import (
     EFFORT_BUDGETS,
@@ -95,7 +95,7 @@ def note_text(part: ir.Text, lost: list[str]) -> None:
 def format_hint(wanted: ir.ResponseFormat | None) -> str:
     if wanted is None or wanted.schema is None:
         return "Answer with one JSON object and nothing else."
-    return f"Answer, when no tool is called, with JSON that fits this schema and nothing else: {compact(wanted.schema)}"
+    return f"Answer, when no tool is called, with JSON that fits this schema and nothing else: {compact(described(wanted))}"
 
 
 def write_system(request: ir.Request, target: Target, lost: list[str]) -> list[Fields]:
@@ -184,7 +184,7 @@ def words_of(result: ir.ToolResult, lost: list[str]) -> str:
             words.append(part.text)
         elif part.text:
             lose_extras(part.extras, VENDOR, lost)
-            words.append(part.text)
+            words.append(f"{part.name}\n{part.text}" if isinstance(part, ir.Media) and part.name else part.text)
         elif isinstance(part, ir.Opaque):
             name_lost(lost, part.kind)
     return "\n".join(words)
@@ -410,7 +410,11 @@ def write_thinking_config(reasoning: ir.Reasoning, target: Target, lost: list[st
         return {}
     shown = reasoning.shown if reasoning.shown is not None else reasoning.mode in ("on", "adaptive")
     made: Fields = {"includeThoughts": True} if shown else {}
+    if reasoning.effort not in ORDER or (target.thinking == "budget" and reasoning.budget_tokens is not None):
+        lose_effort(reasoning, lost)
     if target.thinking == "level":
+        if reasoning.effort:
+            lose_budget(reasoning, lost)
         level = level_of(reasoning, target.levels, lost)
         return {**made, "thinkingLevel": level} if level else made
     budget = budget_of(reasoning)
@@ -426,9 +430,9 @@ def write_format(request: ir.Request, target: Target, lost: list[str]) -> Fields
         return {}
     made: Fields = {"responseMimeType": "application/json"}
     if wanted.schema is not None and target.json_schema:
-        made["responseJsonSchema"] = wanted.schema
+        made["responseJsonSchema"] = described(wanted)
     elif wanted.schema is not None:
-        made["responseSchema"] = to_gemini(wanted.schema, "response_format", lost)
+        made["responseSchema"] = to_gemini(described(wanted), "response_format", lost)
     return made
 
 
@@ -449,14 +453,22 @@ def write_config(request: ir.Request, target: Target, lost: list[str]) -> Fields
     return config
 
 
+TIERS = frozenset({"flex", "priority"})  # ai.google.dev/gemini-api/docs/optimization
+USUAL_TIERS = frozenset({"auto", "default", "standard", "standard_only"})  # its default
+
+
 def write_rest(body: Fields, request: ir.Request, target: Target, lost: list[str]) -> None:
     """Metadata, and what has no place in any Gemini body."""
     if request.metadata and target.labels:
         body["labels"] = dict(request.metadata)
-    for name in ("user", "service_tier", "cache_key", *(() if target.labels else ("metadata",))):
-        value = getattr(request, name)
-        if value and not (name == "service_tier" and value in ("auto", "default")):
-            name_lost(lost, f"service_tier={value}" if name == "service_tier" else name)
+    for name in ("user", "cache_key", *(() if target.labels else ("metadata",))):
+        if getattr(request, name):
+            name_lost(lost, name)
+    tier = request.service_tier
+    if tier in TIERS:
+        body["serviceTier"] = tier
+    elif tier and tier not in USUAL_TIERS:
+        name_lost(lost, f"service_tier={tier}")
 
 
 def put(body: Fields, path: str, value: Any) -> None:

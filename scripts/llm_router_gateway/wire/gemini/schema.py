@@ -25,6 +25,8 @@ COPIED = frozenset({"title", "description", "default", "example", "pattern", "mi
                     "minItems", "maxItems", "minProperties", "maxProperties", "propertyOrdering", "nullable"})  # fmt: skip
 HANDLED = frozenset({"type", "enum", "const", "properties", "required", "items", "anyOf", "oneOf", "allOf", "format",
                      "$ref", "$defs", "definitions", "exclusiveMinimum", "exclusiveMaximum", "prefixItems"})  # fmt: skip
+# What may stand beside a union: the union itself, what was followed already, and what says nothing of the value.
+BESIDE_UNIONS = frozenset({"anyOf", "oneOf", "allOf", "$ref", "$defs", "definitions", "title", "nullable"})
 FORMATS: Mapping[str, frozenset[str]] = {
     "string": frozenset({"date-time", "enum"}),
     "number": frozenset({"float", "double"}),
@@ -121,7 +123,7 @@ class Conversion:
         branches = [branch for branch in union if not (isinstance(branch, dict) and branch.get("type") == "null")]
         nullable = nullable or len(branches) < len(union)
         shared = {name: schema[name] for name in ("type", "description") if schema.get(name) is not None}
-        for name in sorted(schema.keys() - shared.keys() - HANDLED - {"title", "nullable"}):
+        for name in sorted(schema.keys() - shared.keys() - BESIDE_UNIONS):
             self.note(name)
         branches = [{**shared, **each} if isinstance(each, dict) and "$ref" not in each else each for each in branches]
         made = [self.node(branch, refs, depth + 1) for branch in branches]
@@ -174,10 +176,12 @@ class Conversion:
             bound = schema.get(name)
             if isinstance(bound, int | float) and not isinstance(bound, bool):
                 if kind == "integer" and isinstance(bound, int):
-                    made[plain] = bound + step
+                    bound += step
                 else:
-                    made[plain] = bound
                     self.note(name)
+                given = made.get(plain)
+                both = isinstance(given, int | float) and not isinstance(given, bool)
+                made[plain] = (max if step > 0 else min)(bound, given) if both else bound
             elif bound is not None:
                 self.note(name)
 
@@ -186,9 +190,12 @@ class Conversion:
         if isinstance(properties, dict) and properties:  # PHP writes [] for none
             made["properties"] = {name: self.node(value, refs, depth + 1) for name, value in properties.items()}
         known = made.get("properties", {})
-        required = [name for name in as_list(schema.get("required")) if isinstance(name, str) and name in known]
+        wanted = [name for name in as_list(schema.get("required")) if isinstance(name, str)]
+        required = [name for name in wanted if name in known]
         if required:
             made["required"] = required
+        if len(required) < len(wanted):  # Gemini refuses one that is not among the properties
+            self.note("required")
 
     def _array(self, schema: Schema, made: dict[str, Any], refs: tuple[str, ...], depth: int) -> None:
         items = schema.get("items")

@@ -27,3 +27,12 @@ CONFIG = within(thinkingConfig=shape("includeThoughts", "thinkingBudget", "think
 ANSWER = shape("candidates", "usageMetadata", "modelVersion", "responseId", "createTime")
 CANDIDATE = shape("finishReason", "index", "tokenCount", content=CONTENT)
 SEARCH = shape()  # googleSearch, where another vendor's search takes its place: that has none of its settings
+# Of usageMetadata: what is counted, the details by kind of content, and how nearly every request is served.
+COUNTED = frozenset({
+    "promptTokenCount", "cachedContentTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "totalTokenCount",
+    "toolUsePromptTokenCount",
+})  # fmt: skip
+DETAILS = frozenset({"promptTokensDetails", "cacheTokensDetails", "candidatesTokensDetails", "toolUsePromptTokensDetails"})
+DETAIL = frozenset({"modality", "tokenCount"})
+TEXTS = frozenset({None, "TEXT", "MODALITY_UNSPECIFIED"})
+USUAL_TRAFFIC = ("ON_DEMAND", "standard")

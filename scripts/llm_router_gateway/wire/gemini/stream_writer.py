@@ -9,9 +9,9 @@ from ...errors import GatewayError
 from .. import ir
 from ..citations import GROUNDING, Quoted, grounding
 from ..fields import compact
-from ..losses import lose_extras, lose_part
+from ..losses import lose_counts, lose_extras, lose_part, lose_tier, name_lost
 from ..names import own_names
-from .answer import answer_call, answer_part, shows_thoughts, write_stop, write_usage
+from .answer import UNCOUNTED, answer_call, answer_part, shows_thoughts, write_stop, write_usage
 from .common import VENDOR, Fields, frame, pack_signature, write_error
 
 
@@ -88,6 +88,7 @@ class StreamWriter:
     def _on_start(self, event: ir.Started) -> bytes:
         id = event.id or self._answer_id
         self._head = {"modelVersion": event.model or self._model, **({"responseId": id} if id else {})}
+        lose_tier(event.service_tier, self._lost)
         lose_extras(event.extras, VENDOR, self._lost)
         return b""
 
@@ -139,7 +140,9 @@ class StreamWriter:
                 self._malformed[event.candidate] = self._names.get(part.name, part.name)
         elif isinstance(part, ir.Text) and part.signature:
             made = {"text": "", "thoughtSignature": pack_signature(part)}
-        elif isinstance(part, ir.Thinking) and self._shown and (part.signature or part.data):
+        elif isinstance(part, ir.Thinking) and (part.signature or part.data) and not self._shown:
+            name_lost(self._lost, "thinking.signature")
+        elif isinstance(part, ir.Thinking) and (part.signature or part.data):
             made = {"text": "", "thought": True, "thoughtSignature": pack_signature(part)}
         return self._chunk(made, event.candidate) if made is not None else b""
 
@@ -166,6 +169,7 @@ class StreamWriter:
         chunk: Fields = {"candidates": candidates}
         if self._usage is not None:
             chunk["usageMetadata"] = write_usage(self._usage)
+            lose_counts(self._usage, VENDOR, self._lost, *UNCOUNTED)
         return self._frame(compact({**chunk, **self._head})) + (b"]" if self._array else b"")
 
     def _on_failure(self, event: ir.Failed) -> bytes:

@@ -17,13 +17,15 @@ from ...errors import GatewayError
 from .. import ir
 from ..citations import lose_all_extras
 from ..fields import compact
-from ..losses import lose_part, name_lost
+from ..losses import lose_counts, lose_part, lose_stop, lose_tier, name_lost
 from ..names import own_names, pack_id
 
 REASON: Mapping[str, str] = {
     **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "stop"), "length": "length", "context": "length",
     "refusal": "stop",
 }  # fmt: skip
+TOLD: frozenset[ir.Reason] = frozenset({"end", "tool_calls", "length"})  # all others look like one of these
+UNCOUNTED = ("cache_read", "cache_write", "cache_write_1h", "reasoning", "cost")
 SOME_TIME_NS = 1  # a duration that was not measured: strands divides by it
 OVERLOADED = 529  # Anthropic's own
 
@@ -52,8 +54,10 @@ def message_of(
     return {"message": {"role": "assistant", "content": said, **more, **({"tool_calls": calls} if calls else {})}}
 
 
-def end_of(stop: ir.Stop, usage: ir.Usage | None) -> dict[str, Any]:
+def end_of(stop: ir.Stop, usage: ir.Usage | None, lost: list[str]) -> dict[str, Any]:
     """What the last object has beside its message."""
+    lose_stop(stop, TOLD, lost)
+    lose_counts(usage, "", lost, *UNCOUNTED)
     used = usage or ir.Usage()
     return {
         "done": True, "done_reason": REASON[stop.reason], "total_duration": SOME_TIME_NS, "load_duration": 0,
@@ -70,6 +74,12 @@ def text_of(part: ir.Part, lost: list[str]) -> str:
     return ""
 
 
+def lose_signature(part: ir.Part, lost: list[str]) -> None:
+    """Names what a vendor wants back of a text or a thought; of a call it goes in the id."""
+    if isinstance(part, ir.Text | ir.Thinking) and (part.signature or (isinstance(part, ir.Thinking) and part.data)):
+        name_lost(lost, "signature" if isinstance(part, ir.Text) else "thinking.signature")
+
+
 def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]:
     """The body that answers `request`: the first candidate, since the protocol has one."""
     if len(answer.candidates) > 1:
@@ -79,6 +89,7 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
     calls = []
     for part in first.parts:
         lose_part(part, "", lost)
+        lose_signature(part, lost)
         if isinstance(part, ir.Text):
             said += part.text
         elif isinstance(part, ir.Thinking):
@@ -89,10 +100,11 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
             said += text_of(part, lost)
     lose_all_extras(first, lost)
     lose_all_extras(answer, lost)
+    lose_tier(answer.service_tier, lost)
     head = {"model": answer.model or request.model, "created_at": date_of(answer.created)}
     if calls and request.reply.echo.get("generates"):
         name_lost(lost, "tool_calls")
-    return head | message_of(request, said, thought, calls) | end_of(first.stop, answer.usage)
+    return head | message_of(request, said, thought, calls) | end_of(first.stop, answer.usage, lost)
 
 
 def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:

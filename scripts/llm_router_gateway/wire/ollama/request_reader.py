@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import ir
+from ..chat_parts import result_part
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
 from ..names import mint_id, unpack_id
 from ..shapes import both, shape, unread
@@ -20,7 +21,7 @@ from ..shapes import both, shape, unread
 OWN = "ollama"
 FIELDS = frozenset({
     "model", "messages", "prompt", "system", "images", "tools", "format", "options", "stream", "think", "keep_alive",
-    "suffix", "context",
+    "suffix",
 })  # fmt: skip
 OPTIONS = frozenset({
     "num_predict", "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty",
@@ -93,7 +94,7 @@ class Conversation:
             self.system += parts
             self.unread = both(self.unread, extras)
         else:
-            self.messages.append(ir.Message(known, tuple(parts), extras=extras))
+            self.messages.append(ir.Message(known, tuple(parts), str(message.get("name") or ""), extras))
 
     def _call(self, call: Mapping[str, Any], path: str) -> ir.ToolCall:
         inner = obj(call.get("function"), f"{path}.function")
@@ -109,7 +110,10 @@ class Conversation:
     def _result(self, message: Mapping[str, Any], path: str) -> None:
         call = self._match_call(message)
         parts = [ir.Text(text(message.get("content") or "", f"{path}.content"))]
-        result = ir.ToolResult(call.id, tuple(parts), name=call.name, vendor=call.vendor, extras=unread(message, MESSAGE))
+        pictures = tuple(map(result_part, read_images(message.get("images"), f"{path}.images")))
+        result = ir.ToolResult(
+            call.id, (*parts, *pictures), name=call.name, vendor=call.vendor, extras=unread(message, MESSAGE)
+        )
         last = self.messages[-1] if self.messages else None
         if last is not None and last.role == "user" and last.parts and isinstance(last.parts[-1], ir.ToolResult):
             self.messages[-1] = replace(last, parts=(*last.parts, result))
@@ -178,9 +182,7 @@ def read_options(value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def prompt_messages(fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """/api/generate as a chat; what comes before and after a gap (`suffix`) no chat can fill."""
     if fields.get("suffix"):
-        refuse(
-            "suffix", "needs a model that fills gaps, which a chat does not: use /v1/completions with an upstream that has it"
-        )
+        refuse("suffix", "needs a model that fills gaps; chat models do not: use /v1/completions with an upstream that has it")
     user = {"role": "user", "content": fields.get("prompt") or "", "images": fields.get("images")}
     system = fields.get("system")
     return [*([{"role": "system", "content": system}] if system else []), user]

@@ -12,9 +12,9 @@ from typing import Any
 from .. import ir
 from ..citations import lose_all_extras
 from ..fields import compact
-from ..losses import lose_part, name_lost
+from ..losses import lose_part, lose_tier, name_lost
 from ..names import own_names
-from .answer import call_of, date_of, end_of, message_of, text_of
+from .answer import call_of, date_of, end_of, lose_signature, message_of, text_of
 
 
 class StreamWriter:
@@ -42,19 +42,22 @@ class StreamWriter:
         if not isinstance(event, ir.PartDelta) or event.extras:
             lose_all_extras(event, self._lost)
         if isinstance(event, ir.PartDelta):
+            if event.signature:
+                lose_signature(ir.longer(self._part, event), self._lost)
             return self._delta(event.text)
         if isinstance(event, ir.PartStart):
             return self._begun(event.part)
         if isinstance(event, ir.PartEnd):
             return self._on_end()
         if isinstance(event, ir.Started):
+            lose_tier(event.service_tier, self._lost)
             self._head = {"model": event.model or self._request.model, "created_at": date_of(event.created)}
         elif isinstance(event, ir.Stopped):
             self._stop = event.stop
         elif isinstance(event, ir.UsageSeen):
             self._usage = event.usage
         elif isinstance(event, ir.Finished):
-            return self._line(message_of(self._request), end_of(self._stop, self._usage))
+            return self._line(message_of(self._request), end_of(self._stop, self._usage, self._lost))
         return ""
 
     def _line(self, message: dict[str, Any], end: dict[str, Any] | None = None) -> str:
@@ -63,6 +66,7 @@ class StreamWriter:
     def _begun(self, part: ir.Part) -> str:
         self._part, self._texts = part, []
         lose_part(part, "", self._lost)
+        lose_signature(part, self._lost)
         if isinstance(part, ir.Text | ir.Thinking):
             return self._delta(part.text)
         if isinstance(part, ir.ToolCall):

@@ -12,7 +12,7 @@ from ..chat_parts import data_url
 from ..citations import ANNOTATIONS, gather, write_annotations
 from ..error_bodies import error_in, error_of
 from ..fields import compact
-from ..losses import lose_extras, lose_part, name_lost
+from ..losses import explanation_in, lose_counts, lose_extras, lose_part, lose_stop, name_lost
 from ..names import mint_id, own_names, pack_id
 from ..shapes import both
 from ..tools import custom_names, free_text
@@ -54,6 +54,11 @@ def stop_of(native: Any, parts_called: bool, refused: bool, matched: Any = None)
     return ir.Stop(reason, stated, sequence)
 
 
+def matched_in(choice: Mapping[str, Any]) -> Any:
+    """The stop sequence that was met, as vLLM and SGLang say it; a number is a token of theirs."""
+    return choice.get("stop_reason") or choice.get("matched_stop")
+
+
 def choice_extras(choice: Mapping[str, Any], message: Mapping[str, Any]) -> ir.Extras:
     """logprobs, annotations, audio and the like."""
     return both(own(choice, CHOICE), own(message, MESSAGE))
@@ -72,7 +77,7 @@ def read_candidate(choice: Any, answer_id: str, number: int) -> ir.Candidate:
                 parts[at] = part = replace(part, id=made)
             seen.add(part.id)
     refused = any(isinstance(part, ir.Refusal) for part in parts)
-    stop = stop_of(choice.get("finish_reason"), bool(seen), refused, choice.get("stop_reason"))
+    stop = stop_of(choice.get("finish_reason"), bool(seen), refused, matched_in(choice))
     return ir.Candidate(tuple(parts), stop, choice_extras(choice, message))
 
 
@@ -102,9 +107,7 @@ REFUSED = "The upstream ended the answer: "  # where it gives no reason of its o
 
 def refusal_text(stop: ir.Stop) -> str:
     """Stop("refusal", "SAFETY") -> "The upstream ended the answer: SAFETY"; Anthropic's own explanation where there is one."""
-    details = stop.extras.get("anthropic", {}).get("stop_details")
-    explained = details.get("explanation") if isinstance(details, dict) else None
-    return explained if isinstance(explained, str) and explained else REFUSED + (stop.native or "refusal")
+    return explanation_in(stop) or REFUSED + (stop.native or "refusal")
 
 
 def image_of(part: ir.Media) -> dict[str, Any]:
@@ -169,7 +172,9 @@ class Message:
     def _text(self, part: ir.Text) -> None:
         self._texts.append(part.text)
         lose_extras(part.extras, OWN, self._lost)
-        if part.signature and part.vendor == "gemini":
+        if part.signature and (part.vendor != "gemini" or "extra_content" in self._more):
+            name_lost(self._lost, "signature")
+        elif part.signature:
             self._more["extra_content"] = {"google": {"thought_signature": part.signature}}
 
     def finish(self, stop: ir.Stop) -> dict[str, Any]:
@@ -184,8 +189,13 @@ class Message:
         return body
 
 
+REASONS = frozenset(REASON)  # all are told, as the native word is
+
+
 def native_reason(stop: ir.Stop, lost: list[str]) -> dict[str, Any]:
     """The upstream's own word beside ours, under OpenRouter's name for it, and the stop sequence under vLLM's."""
+    if stop.extras is not ir.NOTHING:
+        lose_stop(stop, REASONS, lost, explained=stop.reason == "refusal")
     if stop.sequence:
         return {"native_finish_reason": stop.native, "stop_reason": stop.sequence}
     return {"native_finish_reason": stop.native} if stop.native else {}
@@ -221,6 +231,7 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
     }  # fmt: skip
     if answer.usage is not None:
         body["usage"] = write_usage(answer.usage)
+        lose_counts(answer.usage, OWN, lost, "cache_write_1h")
     body |= write_tier(answer.service_tier, lost)
     lose_extras(answer.extras, OWN, lost)
     return body | own_fields(answer.extras)

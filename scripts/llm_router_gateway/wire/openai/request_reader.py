@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from .. import ir
-from ..chat_parts import read_audio, read_url
+from ..chat_parts import read_audio, read_url, result_part
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
 from ..losses import with_extras
 from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
-from ..shapes import all_unread, both, unread
+from ..shapes import EMPTY, all_unread, both, unread
 from .common import OWN, SEARCH, VENDORS, own
 from .shapes import MESSAGE, PARTS, REQUEST, RESULT_MESSAGE, SEARCH_OPTIONS, SYSTEM_MESSAGE
 
@@ -28,6 +28,25 @@ def read_stop(value: Any) -> tuple[str, ...]:
 
 def read_user(fields: Mapping[str, Any]) -> str:
     return text(fields.get("safety_identifier") or fields.get("user") or "", "user")
+
+
+MODES_OF_THINKING = {"enabled": "on", "disabled": "off", "adaptive": "adaptive", "auto": "adaptive"}  # the last is Doubao's
+
+
+def unread_words(fields: Mapping[str, Any]) -> ir.Extras:
+    """Known fields that say what is not known, or twice."""
+    found: dict[str, Any] = {}
+    thinking = fields.get("thinking")
+    kind = thinking.get("type") if isinstance(thinking, dict) else None
+    if kind is not None and kind not in MODES_OF_THINKING:
+        found[f"thinking.type={kind}"] = True
+    for name in ("reasoning", "thinking"):
+        if fields.get(name) not in EMPTY and not isinstance(fields[name], dict):
+            found[name] = True
+    named, user = fields.get("safety_identifier"), fields.get("user")
+    if named and user and named != user:  # other vendors have a place for one
+        found["user"] = True
+    return {ir.UNREAD: found} if found else ir.NOTHING
 
 
 def read_reasoning(fields: Mapping[str, Any]) -> ir.Reasoning | None:
@@ -46,7 +65,7 @@ def read_reasoning(fields: Mapping[str, Any]) -> ir.Reasoning | None:
     if budget is None and isinstance(thinking, dict):
         budget = thinking.get("budget_tokens")
     switch = wanted.get("enabled", fields.get("enable_thinking"))
-    mode = {"enabled": "on", "disabled": "off", "adaptive": "adaptive"}.get(str(kind), "")
+    mode = MODES_OF_THINKING.get(str(kind), "")
     if not mode and isinstance(switch, bool):
         mode = "on" if switch else "off"
     if not mode and budget is not None:
@@ -404,7 +423,7 @@ def read_result(message: Mapping[str, Any], path: str, made: Conversation) -> No
     """A tool's message joins the results before it: {"role": "tool", "tool_call_id": "t1", "content": "42"}"""
     call = made.call_for(text(message.get("tool_call_id") or "", f"{path}.tool_call_id"))
     content = read_content(message.get("content"), path)
-    parts = tuple(part for part in content if isinstance(part, ir.Text | ir.Media | ir.Opaque))
+    parts = tuple(result_part(part) for part in content)
     name = call.name or str(message.get("name") or "")
     made.add_result(ir.ToolResult(
         call.id, parts, name=name, vendor=call.vendor, cache_control=message.get("cache_control"),
@@ -465,7 +484,7 @@ def read_request(fields: Mapping[str, Any], *, model: str | None = None, stream:
         metadata=obj(fields.get("metadata") or {}, "metadata"),
         service_tier=text(fields.get("service_tier") or "", "service_tier"),
         cache_key=text(fields.get("prompt_cache_key") or "", "prompt_cache_key"),
-        extras=both(own(fields, REQUEST), made.unread),
+        extras=both(both(own(fields, REQUEST), unread_words(fields)), made.unread),
         temperature=number(fields.get("temperature"), "temperature"),
         top_p=number(fields.get("top_p"), "top_p"),
         presence_penalty=number(fields.get("presence_penalty"), "presence_penalty"),

@@ -10,12 +10,12 @@ from typing import Any
 
 from .. import ir
 from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
-from ..efforts import can_be_off, effort_of, efforts_of, nearest_effort
+from ..efforts import can_be_off, effort_of, efforts_of, lose_budget, lose_effort, nearest_effort
 from ..fields import compact
 from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
-from ..schemas import fits_strict, object_at_root, with_hashes
+from ..schemas import described, fits_strict, object_at_root, with_hashes
 from ..tools import FREE_TEXT, choice_among, visible_tools
 from .common import (
     EFFORT_BUDGETS,
@@ -134,25 +134,45 @@ def write_rest(to: Writing) -> dict[str, Any]:
     return body
 
 
-def openai_effort(to: Writing, effort: str) -> dict[str, Any]:
+def openai_effort(to: Writing, wanted: ir.Reasoning, effort: str) -> dict[str, Any]:
     """The nearest word that the model knows."""
+    if wanted.effort:
+        lose_budget(wanted, to.lost)
     known = efforts_of(to.model)
     if known is not None and not to.quirks.get("reasoning"):
         effort = nearest_effort(effort, known, to.lost)
     return {"reasoning_effort": effort} if effort else {}
 
 
-def openrouter_reasoning(wanted: ir.Reasoning, effort: str) -> dict[str, Any]:
+def openrouter_reasoning(to: Writing, wanted: ir.Reasoning, effort: str) -> dict[str, Any]:
+    """Of an effort and a budget it takes one."""
     body: dict[str, Any] = {}
     if effort == "none":
         body["effort"] = "none"
     elif wanted.budget_tokens is not None and wanted.budget_tokens > 0:
         body["max_tokens"] = wanted.budget_tokens
+        lose_effort(wanted, to.lost)
     elif effort:
         body["effort"] = "xhigh" if effort == "max" else effort
     else:
         body["enabled"] = True
     return body | ({"exclude": not wanted.shown} if wanted.shown is not None else {})
+
+
+def switched(to: Writing, wanted: ir.Reasoning, effort: str) -> dict[str, Any]:
+    """For servers that only switch thinking on and off: neither effort nor budget goes further."""
+    if effort != "none":
+        lose_effort(wanted, to.lost)
+        lose_budget(wanted, to.lost)
+    return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
+
+
+def lose_shown(to: Writing, wanted: ir.Reasoning) -> None:
+    """Whether thoughts are shown no request can say here. OpenAI's own models show none."""
+    if wanted.shown:
+        to.lose("reasoning.shown")
+    elif wanted.shown is False and effort_of(wanted) != "none" and not OWN_MODELS.search(to.model.lower()):
+        to.lose("reasoning.shown=false")
 
 
 def write_reasoning(to: Writing) -> dict[str, Any]:
@@ -161,20 +181,21 @@ def write_reasoning(to: Writing) -> dict[str, Any]:
         return {}
     style = to.quirks.get("reasoning", "effort")
     effort = effort_of(wanted)
-    if wanted.shown and style != "openrouter":
-        to.lose("reasoning.shown")
     if style == "openrouter":
-        return {"reasoning": openrouter_reasoning(wanted, effort)}
+        return {"reasoning": openrouter_reasoning(to, wanted, effort)}
+    lose_shown(to, wanted)
     if style == "thinking" and (wanted.mode or effort):
-        return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
+        return switched(to, wanted, effort)
     if style == "enable_thinking" and (wanted.mode or effort):
         budget = wanted.budget_tokens if wanted.budget_tokens is not None else EFFORT_BUDGETS.get(effort)
+        if effort and effort not in EFFORT_BUDGETS:
+            lose_effort(wanted, to.lost)
         return {"enable_thinking": effort != "none"} | ({"thinking_budget": budget} if budget else {})
     if style != "effort" or not to.thinks:
         if effort != "none":
             to.lose("reasoning")
         return {}
-    return openai_effort(to, effort)
+    return openai_effort(to, wanted, effort)
 
 
 def system_role(to: Writing) -> str:
@@ -198,7 +219,7 @@ def write_format(to: Writing, wanted: ir.ResponseFormat, messages: list[dict[str
         inner |= {"description": wanted.description} if wanted.description else {}
         return {"response_format": {"type": "json_schema", "json_schema": inner}}
     if wanted.kind == "schema":
-        add_hint(to, messages, f"{JSON_HINT} It must fit this JSON schema:\n{compact(wanted.schema)}")
+        add_hint(to, messages, f"{JSON_HINT} It must fit this JSON schema:\n{compact(described(wanted))}")
         to.lose("response_format.schema=in the system text")
     elif "json" not in compact(messages).lower():
         add_hint(to, messages, JSON_HINT)

@@ -65,15 +65,22 @@ SEARCH_OPTIONS = shape(user_location=shape("type", approximate=shape("city", "co
 # Read, or of no use outside this upstream.
 ANSWER = shape(
     "id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation", "x_groq",
-    "request_id", "time_info", "usage_breakdown", "sla_metrics", "prompt_filter_results", "error", "nvext",
+    "request_id", "time_info", "usage_breakdown", "sla_metrics", "error", "nvext",
 )  # fmt: skip
 CHOICE = shape(
     "index", "message", "delta", "finish_reason", "native_finish_reason", "stop_reason", "seed", "usage", "text",
-    "content_filter_results", "content_filter_result", "matched_stop", "token_ids",
+    "matched_stop", "token_ids",
 )  # fmt: skip
-STREAMED_CHOICE = shape(*CHOICE.fields, "logprobs")
+# Azure's verdicts come with each piece; those that count come with the last.
+STREAMED_CHOICE = shape(*CHOICE.fields, "logprobs", "content_filter_results", "content_filter_result")
+LAST_CHOICE = shape(*CHOICE.fields, "logprobs")
 USAGE = shape(
     "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details", "cost",
     "cached_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "prompt_time", "completion_time", "queue_time",
     "total_time", "is_byok",
 )  # fmt: skip
+# Of its details: what is read, and the rest of what is.
+COUNTED: Mapping[str, frozenset[str]] = {
+    "prompt_tokens_details": frozenset({"cached_tokens", "cache_write_tokens", "cache_creation_tokens", "text_tokens"}),
+    "completion_tokens_details": frozenset({"reasoning_tokens", "text_tokens"}),
+}

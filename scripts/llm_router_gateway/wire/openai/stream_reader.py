@@ -14,10 +14,10 @@ from ..fields import compact
 from ..names import mint_id
 from ..shapes import both, unread
 from ..sse import Event
-from .answer import stop_of
+from .answer import matched_in, stop_of
 from .common import OWN, chunk_usage, count, own
 from .request_reader import google_signature, read_content, read_image, thoughts_in
-from .shapes import ANSWER, CALL, MESSAGE, STREAMED_CHOICE
+from .shapes import ANSWER, CALL, FUNCTION, IMAGE_PART, LAST_CHOICE, MESSAGE, STREAMED_CHOICE
 from .stream_scanner import place_of
 
 # The common fields: where a delta has no other, there are no thoughts to look for.
@@ -88,10 +88,12 @@ class Turn:
         if delta.get("refusal"):
             self._refusal.append(str(delta["refusal"]))
         for image in delta.get("images") or ():
+            self.extras = both(self.extras, unread(image, IMAGE_PART, "images."))
             self._whole(read_image(image, "delta.images"), out)
         for call in delta.get("tool_calls") or ():
             self._call(call, out)
         if delta.get("function_call"):
+            self.extras = both(self.extras, unread(delta["function_call"], FUNCTION, "function_call."))
             self._call({"index": 0, "function": delta["function_call"]}, out)
 
     def _content(self, content: Any, out: list[ir.StreamEvent]) -> None:
@@ -129,7 +131,7 @@ class Turn:
             self._put(slot, out)
         if given:
             if slot.ended and given.strip():
-                raise UpstreamFailed("the upstream went on with a call that was whole already")
+                raise UpstreamFailed("the upstream continued a tool call that was already complete")
             slot.texts.append(given)
             self._add(slot, given, "", out)
 
@@ -305,7 +307,8 @@ class StreamReader:
         if delta:
             turn.delta(delta, out)
         if choice.get("finish_reason"):
-            turn.native, turn.matched = choice["finish_reason"], choice.get("stop_reason")
+            turn.native, turn.matched = choice["finish_reason"], matched_in(choice)
+            turn.extras = both(turn.extras, own(choice, LAST_CHOICE))
             flaw = verdict.finish_failure(turn.native, choice.get("native_finish_reason"), said=turn.says)
             if flaw is not None:
                 raise flaw

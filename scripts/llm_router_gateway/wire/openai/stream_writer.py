@@ -10,7 +10,7 @@ from typing import Any
 from .. import ir
 from ..citations import ANNOTATIONS, Quoted, write_annotations
 from ..fields import compact
-from ..losses import lose_extras, lose_part, name_lost
+from ..losses import lose_counts, lose_extras, lose_part, name_lost
 from ..names import mint_id
 from ..tools import free_text
 from .answer import Callers, image_of, native_reason, outgoing_call, refusal_text, write_tier
@@ -131,7 +131,9 @@ class StreamWriter:
         kind, said = voice.kind, event.text
         extras = event.extras
         if kind is ir.Text:
-            out = f'{voice.head}"content":{quoted(said)}{TAIL}' if said else self._text_signature(voice, event)
+            out = f'{voice.head}"content":{quoted(said)}{TAIL}' if said else ""
+            if event.signature:
+                out += self._text_signature(voice, event)
             voice.quoted.say(said)
             extras = voice.quoted.more(extras) if extras else extras
         elif kind is ir.ToolCall:
@@ -145,7 +147,8 @@ class StreamWriter:
         return out.encode("utf-8", "backslashreplace")
 
     def _text_signature(self, voice: Voice, event: ir.PartDelta) -> str:
-        if not event.signature or not isinstance(voice.part, ir.Text) or voice.part.vendor != "gemini":
+        if not isinstance(voice.part, ir.Text) or voice.part.vendor != "gemini":
+            name_lost(self._lost, "signature")
             return ""
         return f'{voice.head}"extra_content":{compact({"google": {"thought_signature": event.signature}})}{TAIL}'
 
@@ -208,5 +211,6 @@ class StreamWriter:
         """Usage once, at the end, and only on request: others do not expect a chunk without choices."""
         lose_extras(event.extras, OWN, self._lost)
         usage = self._usage if self._request.include_usage else None
+        lose_counts(usage, OWN, self._lost, "cache_write_1h")
         stated = f'{self._base}],"usage":{compact(write_usage(usage))}}}\n\n' if usage is not None else ""
         return stated + DONE.decode()

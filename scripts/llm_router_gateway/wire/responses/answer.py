@@ -112,7 +112,7 @@ def read_answer(body: Mapping[str, Any]) -> ir.Answer:
     if not isinstance(output, list):
         raise UpstreamFailed("the upstream's answer has no output; check that its api is responses")
     if status not in (None, *ENDS):
-        raise UpstreamFailed(f"the upstream's answer is not whole: its status is {status}")
+        raise UpstreamFailed(f"the upstream's answer is not complete: its status is {status}")
     answer_id = str(body.get("id") or "")
     try:
         parts = [part for at, item in enumerate(output) for part in read_item(item, f"output[{at}]")]

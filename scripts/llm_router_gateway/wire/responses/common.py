@@ -17,8 +17,8 @@ from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
 from ..names import mint_id, short_hash
-from ..shapes import EMPTY, Shape, knows_below, with_unread
-from .shapes import USAGE
+from ..shapes import EMPTY, Shape, both, knows_below, uncounted, with_unread
+from .shapes import COUNTED, USAGE
 
 OWN = "responses"
 OPENAI = "openai"  # whose files, signatures and fields are the same in chat completions
@@ -100,7 +100,8 @@ def read_usage(usage: Any) -> ir.Usage | None:
     cost = usage.get("cost")
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None, own(usage, USAGE),
+        float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None,
+        both(own(usage, USAGE), uncounted(usage, COUNTED)),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import BadRequest, NotFound
 from .. import ir
-from ..chat_parts import read_audio, read_url
+from ..chat_parts import read_audio, read_url, result_part
 from ..fields import compact, items, obj, refuse, text
 from ..losses import with_extras
 from ..names import mint_id, unpack_id
@@ -108,7 +108,7 @@ def read_content(content: Any, path: str) -> list[ir.Part]:
 def read_output(output: Any, path: str) -> tuple[ir.Text | ir.Media | ir.Opaque, ...]:
     """What a tool answered: text, parts, or (as some send) any JSON."""
     if isinstance(output, list) and output and all(isinstance(each, dict) and "type" in each for each in output):
-        return tuple(part for part in read_content(output, path) if isinstance(part, ir.Text | ir.Media | ir.Opaque))
+        return tuple(map(result_part, read_content(output, path)))
     if output is None:
         refuse(path, "must be text or a list of parts")
     return (ir.Text(output if isinstance(output, str) else compact(output)),) if output != "" else ()
@@ -278,7 +278,7 @@ class Conversation:
 
     def trigger(self, is_last: bool, path: str) -> None:
         if not is_last:
-            refuse(path, "must be the last item: a compaction_trigger asks for a summary of all that stands before it")
+            refuse(path, "must be the last item: a compaction_trigger asks for a summary of everything before it")
         self.compacting = True
 
 
@@ -329,7 +329,7 @@ def read_compaction(item: Mapping[str, Any], path: str, made: Conversation) -> N
     summary = summary_in(value) if value is not None else None
     if summary is None:
         raise BadRequest(
-            f"{path}: this compaction can be read only by the provider that made it: go on with its models, or start anew",
+            f"{path}: this compaction can be read only by the provider that made it: continue with its models, or start over",
             code="invalid_encrypted_content", details={"path": path},
         )  # fmt: skip
     made.say("user", [ir.Text(f"{SUMMARY_HEAD}\n\n{summary}", extras=unread(item, COMPACTION))])

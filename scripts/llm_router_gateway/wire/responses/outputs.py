@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import ir
-from ..citations import of_grounding
-from .common import OPENAI
+from ..citations import CITATIONS, of_grounding, unread_of
+from ..losses import explanation_in
+from ..shapes import both
 
 # Why an answer is incomplete; every other reason is a completed one.
 INCOMPLETE: Mapping[str, str] = {
@@ -17,14 +18,13 @@ INCOMPLETE: Mapping[str, str] = {
 REASON: Mapping[str, str] = {
     **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "completed"), **INCOMPLETE,
 }  # fmt: skip
+TOLD: frozenset[ir.Reason] = frozenset({"end", "tool_calls", "length", "refusal"})  # the others have no word of their own
 REFUSED = "The upstream ended the answer: "  # where it gives no reason of its own
 
 
 def refusal_text(stop: ir.Stop) -> str:
     """Stop("refusal", "SAFETY") -> "The upstream ended the answer: SAFETY"; Anthropic's own explanation where there is one."""
-    details = stop.extras.get("anthropic", {}).get("stop_details")
-    explained = details.get("explanation") if isinstance(details, dict) else None
-    return explained if isinstance(explained, str) and explained else REFUSED + (stop.native or "refusal")
+    return explanation_in(stop) or REFUSED + (stop.native or "refusal")
 
 
 def seal_thought(seal: ir.Seal, part: ir.Thinking, said: str, signature: str) -> str:
@@ -50,8 +50,10 @@ def annotations_in(notes: Any) -> list[dict[str, Any]]:
     made = []
     for note in notes if isinstance(notes, list) else ():
         if isinstance(note, dict):
-            inner = note.get(str(note.get("type")))
-            made.append({"type": note.get("type"), **inner} if isinstance(inner, dict) else dict(note))
+            kind = str(note.get("type"))
+            inner = note.get(kind)
+            outer = {name: each for name, each in note.items() if name != kind}
+            made.append({**outer, **inner} if isinstance(inner, dict) else dict(note))
     return made
 
 
@@ -106,7 +108,8 @@ def citations_in(extras: ir.Extras) -> tuple[list[dict[str, Any]], ir.Extras]:
     cited = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
     notes = [{"type": "url_citation", "url": each["url"], "title": str(each.get("title") or "")}
              for each in cited if isinstance(each.get("url"), str)]  # fmt: skip
+    pages = [each for each in cited if isinstance(each.get("url"), str)]
     if len(notes) < len(cited):
         own["citations"] = cited
-    left = {vendor: fields for vendor, fields in extras.items() if vendor not in ("anthropic", OPENAI)}
-    return notes, left | ({"anthropic": own} if own else {})
+    left = {vendor: fields for vendor, fields in extras.items() if vendor != "anthropic"}
+    return notes, both(left | ({"anthropic": own} if own else {}), unread_of(CITATIONS, pages))

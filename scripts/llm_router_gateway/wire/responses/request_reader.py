@@ -99,6 +99,7 @@ def read_extras(fields: Mapping[str, Any], include: list[str], choice: Any) -> i
     inner |= {f"reasoning.{name}": value for name, value in reasoning.items()
               if name not in ("effort", "summary", "generate_summary")}  # fmt: skip
     rest |= {name: value for name, value in inner.items() if value is not None}
+    words = reasoning.get("summary") or reasoning.get("generate_summary")
     if include:
         rest["include"] = include
     if choice is not None:
@@ -106,6 +107,10 @@ def read_extras(fields: Mapping[str, Any], include: list[str], choice: Any) -> i
     if fields.get("truncation") not in (None, "disabled"):
         rest["truncation"] = fields["truncation"]
     found = {name: True for name in known.get(ir.UNREAD, ()) if choice is None or not name.startswith("tool_choice.")}
+    if words not in (None, "auto", "none"):  # how long a summary is to be; others only show thoughts or do not
+        found[f"reasoning.summary={words}"] = True
+    if fields.get("user") and fields.get("safety_identifier") not in (None, "", fields["user"]):
+        found["user"] = True
     made = {vendor: value for vendor, value in ((OWN, rest), (OPENAI, shared), (ir.UNREAD, found)) if value}
     return made or ir.NOTHING
 

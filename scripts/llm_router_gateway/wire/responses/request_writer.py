@@ -23,7 +23,7 @@ from typing import Any
 
 from .. import ir
 from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
-from ..efforts import LOW_TO_HIGH, can_be_off, effort_of, efforts_of, nearest_effort
+from ..efforts import LOW_TO_HIGH, can_be_off, effort_of, efforts_of, lose_budget, nearest_effort
 from ..fields import compact
 from ..losses import lose_extras, lose_name, lose_unread, name_lost
 from ..names import mint_id, safe_id, safe_name
@@ -332,9 +332,11 @@ def write_reasoning(to: Writing) -> Item:
     if wanted is None:
         return body
     if not to.thinks and "summary" not in to.quirks and "encrypted" not in to.quirks:
-        if effort_of(wanted) not in ("", "none"):
+        if effort_of(wanted) != "none":
             to.lose("reasoning")
         return body
+    if wanted.effort:
+        lose_budget(wanted, to._lost)
     made: Item = {}
     effort = effort_of(wanted)
     if effort:
@@ -343,6 +345,10 @@ def write_reasoning(to: Writing) -> Item:
     word = to.quirks.get("summary", "auto")
     if shown and word and made.get("effort") != "none":
         made["summary"] = word
+    elif wanted.shown and made.get("effort") != "none":
+        to.lose("reasoning.shown")
+    if wanted.shown is False and to.quirks.get("local"):  # such servers show what a model thinks
+        to.lose("reasoning.shown=false")
     return body | ({"reasoning": made} if made else {})
 
 
@@ -461,7 +467,9 @@ def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any],
     body |= write_tools(to) | write_sampling(to) | write_reasoning(to) | write_format(to, given) | write_rest(to)
     if not given:  # a system text alone, which other vendors answer
         given.append({"type": "message", "role": "user", "content": ""})
-    if request.logprobs:
+    if request.logprobs and rejects_sampling(to):
+        to.lose("logprobs")
+    elif request.logprobs:
         body["include"] = [*body.get("include", ()), LOGPROBS]
     if request.stream:
         body["stream"] = True

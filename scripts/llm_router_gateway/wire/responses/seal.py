@@ -25,7 +25,7 @@ from ..fields import compact
 
 MAGIC = "llmr1"  # the version: another one gets another name, and this one stays readable
 MIN_SECRET_BYTES = 16
-WRONG = "encrypted_content cannot be used: it was changed on the way, or belongs to another key. Leave the item out"
+WRONG = "encrypted_content cannot be used: it was changed on the way, or belongs to another key. Leave out the item"
 
 
 def encode(data: bytes) -> str:

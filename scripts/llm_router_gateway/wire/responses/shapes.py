@@ -58,6 +58,23 @@ OUTPUTS: Mapping[str, Shape] = {
     ),
 }  # fmt: skip
 
+# -------------------------------------------------------------------------------------------------------- events of a stream
+
+# Around what is said; an item, its last event, and the response come whole and are looked into by themselves.
+FRAME = shape(
+    "type", "sequence_number", "response", "item", "item_id", "output_index", "content_index", "summary_index", "delta", "text",
+    "refusal", "arguments", "input", "name", "logprobs", "obfuscation", "annotation", "annotation_index",
+    "code", "command", "command_index", "output", "partial_image_b64", "partial_image_index", "background", "output_format",
+    "quality", "size", part=shape("type", "text", "refusal", "annotations", "logprobs"),
+)  # fmt: skip
+# Events whose content comes once more, with the item or with the end of its piece; without the last word of their type.
+REPEATED = frozenset(f"response.{name}" for name in (
+    "content_part", "reasoning_part", "reasoning_summary_part", "output_text.annotation", "refusal", "web_search_call",
+    "file_search_call", "code_interpreter_call", "code_interpreter_call_code", "image_generation_call", "mcp_call",
+    "mcp_call_arguments", "mcp_list_tools", "shell_call_command", "shell_call_output_content", "compaction",
+))  # fmt: skip
+SIGNS_OF_LIFE = frozenset({"ping", "keepalive", "message"})  # the last names events without a type
+
 # ----------------------------------------------------------------------------------------------------------------- request
 
 SCHEMA_FORMAT = ("name", "description", "schema", "strict")
@@ -87,3 +104,7 @@ ANSWER = shape(
     "user", "store", "billing", "frequency_penalty", "presence_penalty", "output_text", "moderation", "access_programs",
 )  # fmt: skip
 USAGE = shape("input_tokens", "input_tokens_details", "output_tokens", "output_tokens_details", "total_tokens", "cost")
+COUNTED: Mapping[str, frozenset[str]] = {  # of its details
+    "input_tokens_details": frozenset({"cached_tokens", "cache_write_tokens", "text_tokens"}),
+    "output_tokens_details": frozenset({"reasoning_tokens", "text_tokens"}),
+}

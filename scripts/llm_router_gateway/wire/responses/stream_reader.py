@@ -15,11 +15,12 @@ from ...errors import BadRequest, GatewayError, StreamCut, UpstreamFailed
 from .. import ir
 from ..error_bodies import error_in, error_of
 from ..names import mint_id
+from ..shapes import all_unread, both, unread
 from ..sse import Event
 from .answer import candidate_extras, read_item, stop_of
 from .common import count, own, read_usage
 from .items import read_call
-from .shapes import ANSWER
+from .shapes import ANSWER, FRAME, OUTPUTS, REPEATED, SIGNS_OF_LIFE
 
 Fields = Mapping[str, Any]
 
@@ -65,7 +66,7 @@ class Line:
         if slot.ended:
             if isinstance(slot.part, ir.ToolCall):
                 if said.strip():
-                    raise UpstreamFailed("the upstream went on with a call that was whole already")
+                    raise UpstreamFailed("the upstream continued a tool call that was already complete")
                 return slot
             slot = self.put(Slot(slot.part), out)
         slot.said.append(said)
@@ -115,7 +116,8 @@ class Item:
 class StreamReader:
     """Events of one answer: feed() each, close() at the end of the connection."""
 
-    __slots__ = ("_answer_id", "_by_id", "_by_index", "_ids", "_last", "_line", "_outputs", "_over", "_started")
+    __slots__ = ("_answer_id", "_by_id", "_by_index", "_ids", "_last", "_line", "_outputs", "_over", "_started",
+                 "_unread")  # fmt: skip
     done = False  # the end becomes Finished
 
     def __init__(self) -> None:
@@ -126,14 +128,16 @@ class StreamReader:
         self._outputs: list[Any] = []  # items that came whole
         self._ids: set[str] = set()  # of calls
         self._answer_id = ""
+        self._unread: ir.Extras = ir.NOTHING  # for Finished
         self._started = self._over = False
 
     def feed(self, event: Event) -> list[ir.StreamEvent]:
-        if self._over or not event.data.strip() or event.data.startswith("[DONE]"):
+        data = event.data
+        if self._over or (data[:1] != "{" and (not data.strip() or data.startswith("[DONE]"))):
             return []
         out: list[ir.StreamEvent] = []
         try:
-            fields = json.loads(event.data)
+            fields = json.loads(data)
             if not isinstance(fields, dict):
                 raise UpstreamFailed("the upstream sent an event that is not an object")
             self._take(str(fields.get("type") or event.event), fields, out)
@@ -156,22 +160,35 @@ class StreamReader:
         return [ir.Failed(StreamCut(f"the upstream ended the stream {what}"))]
 
     def _take(self, kind: str, fields: Fields, out: list[ir.StreamEvent]) -> None:
-        if kind in ("error", "response.failed") or (kind == "message" and error_in(fields)):
-            self._over = True
-            out.append(ir.Failed(error_of(error_in(fields) or {"message": "the upstream's answer failed"}, 0)))
-            return
         handler = self._HANDLERS.get(kind)
         if handler is None:
+            self._other_event(kind, fields, out)
             return
+        if not FRAME.fields.issuperset(fields):
+            self._lose(unread(fields, FRAME))
         if not self._started:
             self._start(fields.get("response"), out)
         handler(self, fields, out)
+
+    def _lose(self, names: ir.Extras) -> None:
+        self._unread = both(self._unread, names)
+
+    def _other_event(self, kind: str, fields: Fields, out: list[ir.StreamEvent]) -> None:
+        """An error, or an event of which nothing becomes part of the answer."""
+        if kind in ("error", "response.failed") or (kind == "message" and error_in(fields)):
+            self._over = True
+            out.append(ir.Failed(error_of(error_in(fields) or {"message": "the upstream's answer failed"}, 0)))
+        elif kind.rpartition(".")[0] in REPEATED:
+            self._lose(unread(fields, FRAME))
+        elif kind not in SIGNS_OF_LIFE:
+            self._lose({ir.UNREAD: {kind: True}})
 
     def _start(self, response: Any, out: list[ir.StreamEvent]) -> None:
         given = response if isinstance(response, dict) else {}
         self._started = True
         self._answer_id = str(given.get("id") or "")
         model, tier = str(given.get("model") or ""), str(given.get("service_tier") or "")
+        self._lose(all_unread(own(given, ANSWER)))
         out.append(ir.Started(self._answer_id, model, count(given, "created_at"), tier))
 
     def _begun(self, fields: Fields, out: list[ir.StreamEvent]) -> None:
@@ -204,6 +221,8 @@ class StreamReader:
         id_, index, kind = item.get("id"), fields.get("output_index"), str(item.get("type"))
         known = self._by_id.get(id_) if isinstance(id_, str) else None
         made = known or self._new(kind, id_, index)
+        if kind in OUTPUTS:
+            self._lose(unread(item, OUTPUTS[kind]))
         if kind in ("function_call", "custom_tool_call"):
             self._call(made, item, out)
 
@@ -354,11 +373,13 @@ class StreamReader:
                 known = self._new(str(item.get("type")), item.get("id"), at)
             self._whole(known, item, out)
         self._line.finish(out)
-        out.append(ir.Stopped(stop_of(response, self._line.kinds), 0, candidate_extras(output or self._outputs)))
+        extras = candidate_extras(output or self._outputs)
+        out.append(ir.Stopped(stop_of(response, self._line.kinds), 0, extras))
         usage = read_usage(response.get("usage"))
         if usage is not None:
             out.append(ir.UsageSeen(usage))
-        out.append(ir.Finished(own(response, ANSWER)))
+        rest = {name: True for name in self._unread.get(ir.UNREAD, ()) if name not in extras.get(ir.UNREAD, ())}
+        out.append(ir.Finished(both(own(response, ANSWER), {ir.UNREAD: rest} if rest else ir.NOTHING)))
         self._over = True
 
     _HANDLERS: Mapping[str, Callable[[StreamReader, Fields, list[ir.StreamEvent]], None]] = {

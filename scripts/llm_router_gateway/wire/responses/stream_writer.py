@@ -20,8 +20,9 @@ from typing import Any, ClassVar
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir
+from ..citations import GROUNDING, unread_of
 from ..fields import compact
-from ..losses import lose_extras, lose_part, name_lost
+from ..losses import lose_counts, lose_extras, lose_part, lose_stop, name_lost
 from ..names import own_names, pack_id
 from .common import (
     CALL,
@@ -41,7 +42,16 @@ from .common import (
     write_usage,
 )  # fmt: skip
 from .compaction import compaction_item
-from .outputs import INCOMPLETE, annotations_in, citations_in, grounding_annotations, refusal_text, seal_signature, seal_thought
+from .outputs import (
+    INCOMPLETE,
+    TOLD,
+    annotations_in,
+    citations_in,
+    grounding_annotations,
+    refusal_text,
+    seal_signature,
+    seal_thought,
+)
 
 Fields = dict[str, Any]
 TEXT = "response.output_text.delta"
@@ -180,11 +190,12 @@ class StreamWriter:
     def _late_extras(self, extras: ir.Extras) -> str:
         shared, google = dict(extras.get(OPENAI, {})), dict(extras.get("gemini", {}))
         notes = annotations_in(shared.pop("annotations", None))
-        if "groundingMetadata" in google and self._text_length():
+        if GROUNDING in google and self._text_length():
             said = "".join(self._item.texts) if self._item is not None else ""
-            found = grounding_annotations(google["groundingMetadata"], said)
+            found = grounding_annotations(google[GROUNDING], said)
             notes += found
-            google = {name: each for name, each in google.items() if name != "groundingMetadata" or not found}
+            if found:
+                self._lose(unread_of(GROUNDING, google.pop(GROUNDING)))
         self._lose({vendor: fields for vendor, fields in extras.items() if vendor not in (OPENAI, "gemini")})
         self._lose({"gemini": google})
         logprobs = shared.pop("logprobs", None)
@@ -206,25 +217,26 @@ class StreamWriter:
         if self._summary is not None:
             out += self._write_compaction()
         stop = self._stop
-        reason = INCOMPLETE.get(stop.reason)
+        reason, explained = INCOMPLETE.get(stop.reason), False
         if stop.reason == "refusal":
             reason = None if self._refused else reason  # the model's own refusal is an answer, and complete
-            if reason and not any(item.get("type") == "message" for item in self._items):
+            explained = bool(reason) and not any(item.get("type") == "message" for item in self._items)
+            if explained:
                 out += self._refuse(refusal_text(stop)) + self._close()
-        if stop.reason in ("other", "pause") and stop.native:
-            name_lost(self._lost, f"stop_reason={stop.native}")
+        lose_stop(stop, TOLD, self._lost, explained=explained)
         self._base["status"] = "incomplete" if reason else "completed"
         if reason:
             self._base["incomplete_details"] = {"reason": reason}
         if self._usage is not None:
             self._base["usage"] = write_usage(self._usage)
+            lose_counts(self._usage, OWN, self._lost, "cache_write_1h")
         return out + self._response_event("response.incomplete" if reason else "response.completed")
 
     def _write_compaction(self) -> str:
         """The summary as the one item of the answer."""
         summary, seal = "".join(self._summary or ()).strip(), self._seal
         if not summary or seal is None:
-            raise UpstreamFailed("the model wrote no summary: the conversation cannot be compacted; try again or start anew")
+            raise UpstreamFailed("the model wrote no summary: the conversation cannot be compacted; try again, or start over")
         made = item_id(self._base["id"], COMPACTION, 0)
         return self._whole_item(compaction_item(made, summary, seal))
 
@@ -535,7 +547,9 @@ class StreamWriter:
         """Pictures, and what only one vendor knows."""
         if isinstance(part, ir.Media) and part.kind == "image" and part.data:
             made = item_id(self._base["id"], IMAGE, len(self._items))
-            return self._whole_item({"id": made, "type": "image_generation_call", "status": "completed", "result": part.data})
+            fields = {"id": made, "type": "image_generation_call", "status": "completed", "result": part.data}
+            kind = part.media_type.removeprefix("image/")
+            return self._whole_item(fields | ({"output_format": kind} if kind not in ("", "png") else {}))
         if isinstance(part, ir.Opaque):
             return self._opaque(part)
         name_lost(self._lost, part.kind if isinstance(part, ir.Media) else "tool_result")

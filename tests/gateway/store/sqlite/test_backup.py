@@ -13,9 +13,10 @@ import pytest
 from storing import AT_MS, call, differences, kept
 
 from llm_router_gateway.store.sqlite import backup, migrations
+from llm_router_gateway.store.sqlite import file as storefile
 from llm_router_gateway.store.sqlite.backup import back_up, restore
 from llm_router_gateway.store.sqlite.database import Store
-from llm_router_gateway.store.sqlite.file import StoreBroken
+from llm_router_gateway.store.sqlite.file import StoreBroken, connect
 
 NOW_S = AT_MS / 1000
 
@@ -153,3 +154,65 @@ def test_a_copy_that_turns_out_damaged_is_removed(tmp_path: Path, monkeypatch: p
     with pytest.raises(StoreBroken, match="damaged"):
         back_up(str(path), str(tmp_path / "copy.db"))
     assert left(tmp_path) == {"router.db"}
+
+
+def ended_by_force(path: Path) -> Path:
+    """A store whose last calls are in the file beside it: its gateway was killed, or a reader was the last to close it."""
+    with closing(connect(str(path), reads=True)) as reader:
+        reader.execute("SELECT count(*) FROM calls").fetchone()
+        filled(path, 5)
+    assert Path(f"{path}-wal").stat().st_size > 0
+    return path
+
+
+def test_what_a_restore_keeps_is_one_file_and_complete(tmp_path: Path) -> None:
+    path, copy = filled(tmp_path / "router.db"), tmp_path / "copy.db"
+    back_up(str(path), str(copy))
+    facts, aside = restore(str(copy), str(ended_by_force(path)), NOW_S)
+    beside = {each.name for each in tmp_path.iterdir()}
+    assert beside == {"router.db", "router.db.lock", "copy.db", Path(aside).name}
+    assert facts.calls == len(kept(path)) == 3
+    alone = tmp_path / "elsewhere.db"
+    os.replace(aside, alone)
+    assert len(kept(alone)) == 8
+
+
+def test_a_store_that_another_program_has_open_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storefile, "BUSY_S", 0.05)
+    path, copy = filled(tmp_path / "router.db"), tmp_path / "copy.db"
+    back_up(str(path), str(copy))
+    with closing(connect(str(path))) as other:
+        other.execute("SELECT count(*) FROM calls").fetchone()
+        with pytest.raises(StoreBroken, match="open in another program"):
+            restore(str(copy), str(path), NOW_S)
+        other.execute("INSERT INTO meta (name, value) VALUES ('later', '1')")
+    assert left(tmp_path) == {"router.db", "copy.db"}
+    with closing(connect(str(path), reads=True)) as db:
+        assert db.execute("SELECT value FROM meta WHERE name = 'later'").fetchone() == ("1",)
+
+
+def test_a_damaged_store_is_kept_as_it_is(tmp_path: Path) -> None:
+    path, copy = filled(tmp_path / "router.db"), tmp_path / "copy.db"
+    back_up(str(path), str(copy))
+    path.write_bytes(b"damaged")
+    facts, aside = restore(str(copy), str(path), NOW_S)
+    assert (facts.calls, Path(aside).read_bytes()) == (3, b"damaged")
+
+
+@pytest.mark.parametrize("fails", ["open_writer", "replace"])
+def test_a_restore_that_fails_late_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    path, copy = filled(tmp_path / "router.db"), tmp_path / "copy.db"
+    back_up(str(path), str(copy))
+    filled(path, 2)
+    rename = os.replace
+
+    def fail(source: str, *target: object) -> None:
+        if fails == "open_writer" or ".tmp" in source:
+            raise OSError(28, "No space left on device")
+        rename(source, *target)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as full:
+        full.setattr(*((backup, "open_writer") if fails == "open_writer" else (os, "replace")), fail)
+        with pytest.raises(StoreBroken, match="No space left"):
+            restore(str(copy), str(path), NOW_S)
+    assert len(kept(path)) == 5 and left(tmp_path) == {"router.db", "copy.db"}

@@ -202,6 +202,18 @@ def test_a_call_that_no_column_takes_is_dropped_alone(opened: Opened) -> None:
     assert not differences(kept_in.path)
 
 
+def test_texts_of_calls_that_were_stored_one_by_one_wait_no_more(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(recorder, "MAX_WAITING_BYTES", 500)
+    kept_in = opened()
+    for _ in range(3):
+        kept_in.add(call(status=10**30))
+        kept_in.add(call(), Bodies(b"x" * 400, None, 1_000))
+        assert kept_in.flush()
+    assert read(kept_in, "SELECT count(*) FROM bodies") == [(3,)]
+
+
 def test_texts_are_kept_beside_their_call(opened: Opened) -> None:
     kept_in = opened()
     kept_in.add(call())
@@ -404,7 +416,7 @@ def test_damage_again_and_again_is_a_broken_disk(opened: Opened, tmp_path: Path)
     wrong = sqlite3.DatabaseError("again")
     wrong.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     kept_in._failed(wrong)
-    assert "look at the disk" in kept_in.broken
+    assert "check the disk" in kept_in.broken
     assert len(list(tmp_path.glob("*.damaged-*"))) == 1
 
 
@@ -782,7 +794,7 @@ def test_a_change_of_keys_on_a_full_disk_is_refused_with_the_reason(opened: Open
     keys = SqlKeys(kept_in.transact, kept_in.path)
     made = asyncio.run(keys.insert(Key("key_1", "one", created=1.0), b"1" * 32))
     limit_pages(kept_in, 1)
-    with pytest.raises(NotSaved, match=r"nothing was changed: .*calls\.db takes no more: .*full") as wrong:
+    with pytest.raises(NotSaved, match=r"nothing was changed: .*calls\.db accepts no changes: .*full") as wrong:
         asyncio.run(keys.insert(Key("key_2", "two", created=2.0, note="x" * 100_000), b"2" * 32))
     assert (wrong.value.status, wrong.value.code) == (507, "not_saved")
     limit_pages(kept_in, 10_000)

@@ -63,7 +63,8 @@ def test_an_answer() -> None:
     assert completions.write_answer(ANSWER, read(), lost) == {
         "id": "cmpl-1", "object": "text_completion", "created": 7, "model": "m-1",
         "choices": [{"text": "Hello", "index": 0, "logprobs": None, "finish_reason": "length"}],
-        "usage": {"prompt_tokens": 8, "completion_tokens": 6, "total_tokens": 14},
+        "usage": {"prompt_tokens": 8, "completion_tokens": 6, "total_tokens": 14,
+                  "prompt_tokens_details": {"cached_tokens": 3}},
     }  # fmt: skip
     assert lost == ["thinking"]
 
@@ -84,7 +85,7 @@ def test_a_stream_says_what_the_answer_says(include: bool) -> None:
     scanner = completions.Scanner()
     scanner.feed(events)
     assert scanner.outputs == 2 and scanner.done and scanner.finish == "length"
-    assert scanner.usage == (ir.Usage(8, text=6) if include else None) and scanner.error is None
+    assert scanner.usage == (ir.Usage(5, 3, text=6) if include else None) and scanner.error is None
 
 
 def test_two_answers_have_their_places() -> None:

@@ -181,7 +181,8 @@ def test_generate_answers_in_its_own_shape() -> None:
     request = ollama.read_request({"model": "m", "prompt": "q"})
     assert "".join(line["response"] for line in lines(ANSWER, request)) == "Hello"
     lost: list[str] = []
-    assert ollama.write_answer(ANSWER, request, lost)["response"] == "Hello" and lost == ["tool_calls"]
+    assert ollama.write_answer(ANSWER, request, lost)["response"] == "Hello"
+    assert lost == ["tool_calls", "usage.cache_read", "usage.reasoning"]
 
 
 @pytest.mark.parametrize(("part", "said", "named"), [
