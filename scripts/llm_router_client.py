@@ -608,6 +608,7 @@ class Reader:
     def __init__(self) -> None:
         self.raw = b""  # the body as it came, where it came whole
         self.finish, self.native, self.refusal, self.kept_chars = "", "", "", 0  # native: OpenRouter's upstream's finish
+        self.call_chars = 0
         self.early = False  # output followed a finish reason: some servers send one with every chunk
         self.usage: Any = None
         self.choices: dict[int, JSON] = {}
@@ -661,6 +662,9 @@ class Reader:
         for fragment in fragments:
             number = add_fragment(state["calls"], fragment)
             call = state["calls"][number]
+            self.call_chars += len(call["pieces"][-1])
+            if self.call_chars > MAX_KEPT_CHARS:
+                raise BadUpstreamError(f"the arguments of tool calls are longer than {MAX_KEPT_CHARS} characters")
             known = {"index": number, "id": call["id"], "name": call["name"]}
             yield {"type": "tool_call", **known, "arguments": call["pieces"][-1]}
 
@@ -1532,14 +1536,18 @@ def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequ
     return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail else {})}}, note
 
 
-def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
-    """A whole body; BadUpstreamError over MAX_BODY_BYTES."""
-    data = bytearray(start)
+def bounded(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of a body; BadUpstreamError over MAX_BODY_BYTES."""
+    size = 0
     for piece in pieces:
-        data += piece
-        if len(data) > MAX_BODY_BYTES:
+        size += len(piece)
+        if size > MAX_BODY_BYTES:
             raise BadUpstreamError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
-    return bytes(data)
+        yield piece
+
+
+def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
+    return start + b"".join(bounded(pieces))
 
 
 def first_piece(pieces: Iterator[bytes]) -> bytes:
@@ -1800,7 +1808,7 @@ class Call:
         """The events of one response, a stream or JSON: the content decides which. Closing it disconnects."""
         response, reader, parser, seen = attempt.response, attempt.reader, SSEParser(), False
         try:
-            pieces = response.pieces()
+            pieces = response.pieces() if attempt.call.stream else bounded(response.pieces())  # whose events are all held
             piece = first_piece(pieces)
             more = piece.lstrip(BLANK)[:1] not in (b"{", b"[", b"<", b"")
             if not more:
