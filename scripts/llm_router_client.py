@@ -1194,14 +1194,16 @@ def reach(host: str, port: int, until: float) -> Any:
     # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
     addresses = getaddrinfo(host.encode("ascii"), port, type=SOCK_STREAM)
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        sock = socket_classes()[0](family, kind, protocol)
+        sock: Any = None
         try:
+            sock = socket_classes()[0](family, kind, protocol)  # an OSError where the system knows no IPv6
             sock.settimeout(max((until - time.monotonic()) / (len(addresses) - number), 0.001))
             sock.connect(address)
             return sock
         except OSError as error:
-            sock.close()
             failure = error
+            if sock:
+                sock.close()
     raise failure
 
 

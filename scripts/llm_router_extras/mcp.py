@@ -30,6 +30,7 @@ from llm_router_client import (
     open_client,
     parse_json,
     request_of,
+    with_system,
 )
 
 from .schema import first_fault
@@ -324,9 +325,7 @@ class Server:
     def _request(self, arguments: JSON) -> JSON:
         """What the command line said, under what the call says; `message` and `system` as the turns."""
         given = {name: value for name, value in arguments.items() if name not in ("message", "system")}
-        system = arguments.get("system")
-        turns = [] if system is None else [{"role": "system", "content": system}]
-        return {**self._usual, **given, "messages": turns}
+        return {**self._usual, **given, "messages": with_system(arguments.get("system"))}
 
     def _send(self, message: JSON) -> None:
         with self._writing:

@@ -369,6 +369,9 @@ def test_an_address_that_is_silent_leaves_time_for_the_next(serve: Serve, monkey
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*silent, *here])
     assert client(server, connect_timeout_s=30).chat("m", ASK).text == "hello"
     assert len(shares) == 1 and 14 < shares[0] <= 15
+    unknown = [(-1, *each[1:]) for each in here]  # a family that this system does not have
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*unknown, *here])
+    assert client(server).chat("m", ASK).text == "hello"
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: silent)
     with pytest.raises(c.RequestTimeout):
         client(server, max_retries=0).chat("m", ASK)
