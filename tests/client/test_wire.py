@@ -307,6 +307,15 @@ def test_done_after_an_error_does_not_make_the_text_before_it_an_answer(last: An
         read_stream(data + b"data: [DONE]\n\n")
 
 
+def test_arguments_without_an_end_are_a_bad_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c, "MAX_KEPT_CHARS", 1_000)
+    reader, piece = c.Reader(), chunk(tool_calls=[part("x" * 100, index=0, name="f")])
+    for _ in range(10):
+        reader.take(piece)
+    with pytest.raises(c.BadUpstreamError, match="arguments of tool calls are longer than 1000 characters"):
+        reader.take(piece)
+
+
 def test_the_input_of_a_custom_tool_is_a_text() -> None:
     reader = c.Reader()
     named = {"id": "c1", "type": "custom", "custom": {"name": "patch", "input": ""}}
