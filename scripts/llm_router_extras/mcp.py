@@ -375,7 +375,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Any, console: Console) -> int:
     """The command `mcp`: until the input ends; calls that were read before are answered first."""
     if sys.stdin is None or sys.stdin.isatty():
-        step = "Name this command in an agent's settings: references/mcp.md shows how."
+        step = "Name this command in an agent's settings; `docs mcp` shows how."
         raise UsageError("mcp speaks to a program over pipes, and standard input is a terminal", next_step=step)
     usual = {name: value for name, value in request_of(without_question(args)).items() if name != "messages"}
     if args.fallback:

@@ -54,7 +54,7 @@ def too_few_choices(body: JSON, reader: Reader) -> str:
     field, wanted = ("candidateCount", config.get("candidateCount")) if gemini else ("n", body.get("n"))
     came = len(dicts(reader.body().get(reader.answers))) if gemini else len(reader.choices)
     few = isinstance(wanted, int) and came < wanted and (reader.raw or not gemini)
-    return f"{field} requests {wanted} choices, and the answer has {came}" if few else ""
+    return f"{field} asks for {wanted} choices, and the answer has {came}" if few else ""
 
 
 def warnings(body: JSON, reader: Reader) -> list[str]:

@@ -21,7 +21,7 @@ class GatewayError(Exception):
 
     status = 500
     code = "internal"  # for programs; never reworded once released
-    unpaid = False  # of an upstream: nothing was used, for it was not reached, or refused the request by a status
+    unpaid = False  # of an upstream: nothing was used, since it was not reached, or refused the request with a status
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class RateLimited(GatewayError):
 
 
 class Unsupported(GatewayError):
-    """Understood, and not built: the same request fails again, here and everywhere."""
+    """Understood, but not supported: a retry of the same request fails too."""
 
     status = 400
     code = "unsupported"
@@ -131,7 +131,7 @@ class UpstreamFailed(GatewayError):
 
 
 class BrokenAnswer(UpstreamFailed):
-    """The upstream's answer came and is none: it calls itself unfinished, holds no turn, or breaks off inside a call."""
+    """The upstream's answer came but does not count: it calls itself unfinished, holds no turn, or breaks off inside a call."""
 
     code = "broken_answer"
 
@@ -143,7 +143,7 @@ class StreamCut(UpstreamFailed):
 
 
 class Unavailable(GatewayError):
-    """Overloaded or going down; the same request may work soon."""
+    """Overloaded or shutting down; the same request may work soon."""
 
     status = 503
     code = "unavailable"

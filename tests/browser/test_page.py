@@ -588,6 +588,28 @@ def test_a_refused_form_keeps_what_was_typed(page: Any, gateway: Any) -> None:
     assert page.run("return document.querySelector('dialog [name=name]').value") == "first"
 
 
+def test_a_number_that_the_browser_cannot_read_is_not_sent_as_no_budget(page: Any, gateway: Any) -> None:
+    open_view(page, gateway, "view=keys")
+    page.labelled("New key").click()
+    page.field("Name").type("first")
+    page.field("USD per month").type("5e")
+    page.labelled("Create the key").click()
+    page.until("return document.querySelector('dialog .wrong')?.textContent === 'is not a number'")
+    assert gateway.came("POST", "api-keys") == []
+    page.field("USD per month").fill("5")
+    page.labelled("Caps on parameters").click()
+    page.labelled("Add a cap").click()
+    page.field("Most").type("9")
+    page.labelled("Create the key").click()
+    page.until("return document.querySelector('dialog .wrong')?.textContent === 'a cap needs the name of its parameter'")
+    assert gateway.came("POST", "api-keys") == []
+    page.field("Parameter").type("max_tokens")
+    page.labelled("Create the key").click()
+    page.labelled("Done").click()
+    [sent] = gateway.came("POST", "api-keys")
+    assert (sent["budget"], sent["parameter_limits"]) == ({"usd_per_month": 5}, {"max_tokens": 9})
+
+
 def test_what_is_wrong_with_a_key_stands_at_its_field_which_is_unfolded(page: Any, gateway: Any) -> None:
     page.allowed = BROKEN
     message = "budget.usd_per_day: must be at least 0; networks: is no network"

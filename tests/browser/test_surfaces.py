@@ -145,7 +145,9 @@ def key_shown(page: Any, gateway: Any) -> None:
 
 def key_warned(page: Any, gateway: Any) -> None:
     lists = [("allowed_models", "opnai/gpt-5*"), ("allowed_groups", "all-of-the-small-models")]
-    gateway.warnings = [f'the key "batch": {name} has "{pattern}", which matches nothing in the configuration' for name, pattern in lists]
+    gateway.warnings = [
+        f'the key "batch": {name} has "{pattern}", which matches nothing in the configuration' for name, pattern in lists
+    ]
     key_shown(page, gateway)
     page.until_text("dialog", "which matches nothing in the configuration")
 

@@ -60,7 +60,12 @@ def test_only_real_images_inside_the_working_directory_are_sent(at: Any, demo: A
     (at.cwd / "key.png").write_bytes(b"-----BEGIN KEY-----")
     (at.cwd / "empty.png").write_bytes(b"")
     (at.cwd / "large.png").write_bytes(PNG + b"\0" * c.MAX_IMAGE_BYTES)
-    names = {**hostile_files(at.cwd, outside, PNG), "key.png": "no PNG", "empty.png": "no PNG", "large.png": "over the limit"}
+    names = {
+        **hostile_files(at.cwd, outside, PNG),
+        "key.png": "not a PNG",
+        "empty.png": "not a PNG",
+        "large.png": "over the limit",
+    }
     for name, why in names.items():
         ran = at(demo, "vision", "-m", "demo", "--image", name, timeout_s=10)
         assert ran.code == 8 and why in ran.err.decode(), (name, ran)

@@ -42,9 +42,9 @@ GEMINI_CALL = {"candidates": [{"content": {"parts": [{"functionCall": {"name": "
     ({"tool_choice": "none"}, False, {"choices": [{"index": 0, "delta": {"tool_calls": CALL}}]},
      ["tool_choice allows no tool call, and the answer has one"]),
     ({"n": 2}, False, {"choices": [{"index": 0, "delta": {"content": "Hi"}}]},
-     ["n requests 2 choices, and the answer has 1"]),
+     ["n asks for 2 choices, and the answer has 1"]),
     ({"toolConfig": {"functionCallingConfig": {"mode": "NONE"}}, "generationConfig": {"candidateCount": 2}}, True, GEMINI_CALL,
-     ["toolConfig allows no tool call, and the answer has one", "candidateCount requests 2 choices, and the answer has 1"]),
+     ["toolConfig allows no tool call, and the answer has one", "candidateCount asks for 2 choices, and the answer has 1"]),
 ])  # fmt: skip
 def test_what_an_answer_lacks_is_named(body: Any, gemini: bool, chunk: Any, warned: List[str]) -> None:
     reader = GeminiReader() if gemini else c.Reader()
@@ -81,7 +81,7 @@ def test_a_prescribed_call_that_does_not_come_is_a_warning(
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("wanted,came,warned", [
-    (3, 1, ["n requests 3 choices, and the answer has 1"]), (2, 2, []), (1, 1, []), (1, 2, []), (None, 1, []),
+    (3, 1, ["n asks for 3 choices, and the answer has 1"]), (2, 2, []), (1, 1, []), (1, 2, []), (None, 1, []),
 ])  # fmt: skip
 def test_fewer_choices_than_requested_are_a_warning(
     serve: Any, streamed: bool, wanted: Any, came: int, warned: List[str]
@@ -102,7 +102,7 @@ def test_geminis_own_format_too(serve: Any, streamed: bool) -> None:
     server = serve(stream(b"data: %s\n\n" % http(whole).partition(b"\r\n\r\n")[2]) if streamed else http(whole))
     body = {"toolConfig": {"functionCallingConfig": {"mode": "ANY"}}, "generation_config": {"candidateCount": 2}}
     answer = c.LLMRouterClient(base_url=server.base_url).generate_content("m", "Hi", stream=streamed, **body)
-    few = [] if streamed else ["candidateCount requests 2 choices, and the answer has 1"]
+    few = [] if streamed else ["candidateCount asks for 2 choices, and the answer has 1"]
     said = (answer.answer() if streamed else answer).warnings
     assert said == ["toolConfig prescribes a call of a tool, and the answer has none", *few]
 
@@ -113,7 +113,7 @@ def test_the_command_line_says_so_beside_the_answer(cli: Any, serve: Any, more: 
     cli.env["LLM_ROUTER_BASE_URL"] = server.base_url
     (cli.cwd / "body.json").write_text('{"n": 2}')
     words = ["chat", "-m", "m", "--message", "Hi", "--tool-choice", "required", "--body-file", "body.json", *more]
-    warned = ["tool_choice prescribes a call of a tool, and the answer has none", "n requests 2 choices, and the answer has 1"]
+    warned = ["tool_choice prescribes a call of a tool, and the answer has none", "n asks for 2 choices, and the answer has 1"]
     ran = cli(*words)
     assert (ran.code, ran.out, ran.err.decode()) == (0, b"Hi\n", "".join(f"llm-router: {text}\n" for text in warned))
     ran = cli(*words, "--json")

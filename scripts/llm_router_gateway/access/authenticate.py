@@ -50,7 +50,7 @@ class Entry:
     last_used: float | None = None
 
     def check(self, client: str, now: float) -> None:
-        """Forbidden when the key is off, has ended, or is not for this address."""
+        """Forbidden if the key is disabled, expired, or not valid for this address."""
         key: Key | None = self.caller.key
         if self.is_free or key is None:
             return
@@ -110,8 +110,8 @@ class Authenticator:
         self._generation = -1
         self.is_unread = False  # the last attempt to read the store failed
         self.sealed = ""  # why anonymous callers are refused: the store's keys are unknown
-        self._unknown = ""  # why it cannot be said of a key that it is none: the store is out of reach
-        self._expired = ""  # why the keys of the store are not taken: it has been out of reach for too long
+        self._unknown = ""  # why an unknown key cannot be called invalid: the store is out of reach
+        self._expired = ""  # why the keys of the store are not accepted: it has been out of reach for too long
         self._stored, self._fixed = Entries(), Entries()
         self._entries: dict[bytes, Entry] = {}
         self._by_id: dict[str, Entry] = {}
@@ -238,7 +238,7 @@ class Authenticator:
         return used
 
     def note_used(self, used: Mapping[str, float]) -> None:
-        """What another process of this gateway says of keys that it has seen."""
+        """Notes the use of keys that another process of this gateway reports."""
         for key_id, at in used.items():
             self._used[key_id] = max(at, self._used.get(key_id, 0.0))
             entry = self._by_id.get(key_id)

@@ -153,7 +153,7 @@ async def check_state(state: State, store: str, clock: Callable[[], float]) -> O
     if not is_postgres(store):
         sys.stderr.write(
             "note: each gateway keeps a call log of its own. Limits, health and budgets are shared, but when the engine of "
-            "[state] loses its memory, what a gateway spent that is gone by then is forgotten. Budgets across several "
+            "[state] loses its memory, the spending of gateways that no longer run is forgotten. Budgets across several "
             'gateways need a common log: [server] store = "postgresql://..."\n'
         )
     return Outcome(engine.where, seconds, version)

@@ -2,8 +2,8 @@
 
     explain --model gpt_models < body.json
         gpt_models (roundrobin): openai/gpt-4.1 would be tried first
-        take  openai/gpt-4.1   weight 100 of 100  ok   ...
-        -     claude/claude-x  weight 100 of 100  ok   its selector gave false
+        take  openai/gpt-4.1   weight 70, 70 % of requests  ok  chosen
+        -     claude/claude-x  weight 30, 30 % of requests  ok  another candidate ranked higher ...
 
 It reads the configuration and knows no running gateway's health; `POST /route` of a running one does.
 """
@@ -19,6 +19,7 @@ from random import Random
 from typing import Any
 
 from ..config.config import ConfigError
+from ..config.settings import HEADER_NAME
 from ..config.sources import Source
 from ..errors import BadRequest, GatewayError
 from ..json_body import read_body
@@ -29,6 +30,14 @@ from ..routing.snapshot import snapshot_of
 from ..wire.registry import DEFAULT, SPECS
 from ..wire.token_estimate import input_tokens
 from .program import Parser, as_typed, program_name, read_request, report_unusable
+
+
+def header(text: str) -> str:
+    """The text, where it is a header; its value, which may be a credential, is not repeated."""
+    name, colon, _ = text.partition(":")
+    if not colon or not HEADER_NAME.fullmatch(name.strip()):
+        raise argparse.ArgumentTypeError("it is not NAME:VALUE")
+    return text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-m", "--model", default="", help="a model, a group, tag:a,b or task:NAME; else the request's")
     made.add_argument("--from", dest="source", default=DEFAULT, choices=tuple(SPECS), help="the protocol of the request")
     made.add_argument("--stream", action="store_true", help="treat it as a stream, where the request does not say (Gemini)")
-    made.add_argument("-H", "--header", action="append", default=[], metavar="NAME:VALUE", help="a header of the request")
+    made.add_argument(
+        "-H", "--header", action="append", default=[], metavar="NAME:VALUE", type=header, help="a header of the request"
+    )
     made.add_argument("--key", default="", metavar="NAME", help="as a caller with this key of [[keys]]")
     made.add_argument("-c", "--config", default="", metavar="FILE", help="configuration (default: router.toml here)")
     made.add_argument("--json", action="store_true", help="everything, for programs")
@@ -75,22 +86,20 @@ def explain(options: argparse.Namespace, data: bytes) -> dict[str, Any]:
     return plan(state.table, RoutingState(), ask, 0.0, Random(0)).explain(0.0)  # nosec B311  # one choice to show, the same each time
 
 
-def number(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def row(candidate: Mapping[str, Any], chosen: object) -> list[str]:
-    """One candidate: taken or not, its name, weight, state, and the reason."""
-    weight = f"weight {number(candidate.get('effective_weight'))} of {number(candidate.get('weight'))}"
+def row(candidate: Mapping[str, Any], chosen: object, *, is_alone: bool) -> list[str]:
+    """One candidate: taken or not, its name, weight and share of such requests, state, and the reason."""
+    weight = f"weight {candidate['weight']:.9g}, {candidate['share'] * 100:.3g} % of requests"
     mark = "take" if candidate["model"] == chosen else "-"
-    return [mark, str(candidate["model"]), weight, str(candidate.get("state", "")), str(candidate.get("why") or "")]
+    shown = () if is_alone else (weight,)  # of one alone the weight decides nothing
+    return [mark, str(candidate["model"]), *shown, str(candidate.get("state", "")), str(candidate.get("why") or "")]
 
 
 def text_of(decision: Mapping[str, Any]) -> str:
     """The decision as text: a line with the chosen member, then a line for each candidate."""
     chosen, group = decision.get("chosen"), decision.get("group")
     what = f"{decision['model']} ({decision.get('strategy')})" if group else str(decision["model"])
-    rows = [row(candidate, chosen) for candidate in decision["candidates"]]
+    candidates = decision["candidates"]
+    rows = [row(candidate, chosen, is_alone=len(candidates) == 1) for candidate in candidates]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
     lines = [f"{what}: {f'{chosen} would be tried first' if chosen else 'no member would be tried'}"]
     for cells in rows:

@@ -261,6 +261,7 @@ spec:
     metadata: {{labels: {{app: llm-router}}}}
     spec:
       automountServiceAccountToken: false
+      enableServiceLinks: false
       terminationGracePeriodSeconds: {place.stop_s + PRE_STOP_S}
       securityContext:
         runAsNonRoot: true

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -24,11 +25,12 @@ from ..access.authenticate import fixed_names
 from ..config.addresses import is_postgres
 from ..config.config import Config, ConfigError
 from ..config.keys import Key, digest_of, hint_of, key_json, past_expiry, read_json, reset_now
+from ..config.numbers import LAST_TIME
 from ..config.sources import Source
 from ..errors import GatewayError, NotFound
 from ..limiter.budgets import LocalBudgets
 from ..management.keys_api import new_secret, stored_key
-from ..policy.budgets import Spent
+from ..policy.budgets import Spent, utc_text
 from ..proxy.log import escape
 from ..store.keys import KeyRepository, Row
 from ..store.recorder import StoreUnusable
@@ -146,20 +148,30 @@ def window(text: str) -> dict[str, Any]:
 
 def expiry(text: str, now: float) -> str:
     """expiry("30d", now) -> the time in 30 days; other texts as they are."""
-    unit = {"d": 86_400, "h": 3_600}.get(text[-1:])
-    if unit is None or not text[:-1].isdigit():
+    match = re.fullmatch(r"([0-9]{1,15})([dh])", text)
+    if match is None:
         return text
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + int(text[:-1]) * unit))
+    return utc_text(min(now + int(match[1]) * {"d": 86_400, "h": 3_600}[match[2]], LAST_TIME))
+
+
+def parameters(texts: Sequence[str]) -> dict[str, Any]:
+    """The bounds of all --param. CommandFailed."""
+    found = list(map(parameter, texts))
+    names = [name for name, _ in found]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        raise CommandFailed(f"--param {twice} is given twice: write {twice}=MIN..MAX for both ends")
+    return dict(found)
 
 
 def size(text: str | None) -> Any:
-    return int(text) if text is not None and text.isdigit() else text
+    return int(text) if text is not None and re.fullmatch("[0-9]{1,15}", text) else text
 
 
 def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
     """The flags as the JSON that POST /api-keys takes."""
     given = vars(options)
-    limits = window(options.requests) if options.requests else {}
+    limits = window(options.requests) if options.requests is not None else {}
     if options.tokens_per_minute is not None:
         limits["tokens_per_minute"] = size(options.tokens_per_minute)
     if options.max_concurrent is not None:
@@ -172,7 +184,7 @@ def terms_of(options: argparse.Namespace, now: float) -> dict[str, Any]:
         "name": options.name, "owner": options.owner, "note": options.note, "is_admin": options.admin,
         "is_monitor": options.monitor, "allow_batches": options.batches,
         "expires_at": None if options.expires is None else expiry(options.expires, now), **lists,
-        "parameter_limits": dict(map(parameter, options.param)), "limits": limits, "budget": budget,
+        "parameter_limits": parameters(options.param), "limits": limits, "budget": budget,
         "networks": options.network,
     }  # fmt: skip
 

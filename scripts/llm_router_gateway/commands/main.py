@@ -101,8 +101,11 @@ def flags_of(options: argparse.Namespace) -> dict[str, str]:
     return {setting.name: named[setting.name] for setting in SERVER if named.get(setting.name) is not None}
 
 
-def load(source: Source, *, serves: bool = False) -> Config | None:
-    """The Config, its notes said; None, every problem said, when it cannot be used. What serves says it as its log does."""
+def load(source: Source, *, serves: bool = False, is_printed: bool = False) -> Config | None:
+    """The Config, its notes said; None, every problem said, when it cannot be used. What serves says it as its log does.
+
+    A configuration that is printed has its notes at its end.
+    """
     try:
         config = source.load()
     except ConfigError as error:
@@ -116,7 +119,7 @@ def load(source: Source, *, serves: bool = False) -> Config | None:
             say(f"  {problem}")
         return None
     is_json = serves and config.server.log_format == "json"
-    for note in config.notes:
+    for note in () if is_printed else config.notes:
         sys.stderr.write(event_line("warn", "note", note) if is_json else f"note: {note}\n")
     return config
 
@@ -173,7 +176,7 @@ def demo_document(url: str) -> dict[str, Any]:
 
 
 def run_config(options: argparse.Namespace, source: Source) -> int:
-    config = load(source, serves=not (options.check or options.print_config))
+    config = load(source, serves=not (options.check or options.print_config), is_printed=options.print_config)
     if config is None:
         return 2
     if options.print_config:

@@ -165,7 +165,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     try:
         config = Source(options.config, flags={}, env=os.environ).load()
-        prices = read_data_file(Path(options.prices)) if options.prices else {}
+        prices = read_data_file(Path(options.prices), last_wins=True) if options.prices else {}
     except ConfigError as error:
         report_unusable(error)
         return 2

@@ -14,7 +14,7 @@ import gc
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,8 @@ AT_START = (
     "max_connections",
     "max_connections_per_address",
     "store",
+    "spill_file",
+    "keys_valid_offline_s",
     "workers",
     "reuse_port",
 )  # what a reload cannot change
@@ -112,7 +114,7 @@ def log_of(config: Config) -> Log:
     """ConfigError where its file cannot be opened."""
     server = config.server
     try:
-        return Log(server.log_level, path=server.log_file, as_json=server.log_format == "json")
+        return Log(server.log_level, path=os.path.expanduser(server.log_file), as_json=server.log_format == "json")
     except OSError as wrong:
         why = (
             "is a symbolic link: name the file itself" if wrong.errno == errno.ELOOP else f"cannot be opened: {wrong.strerror}"
@@ -246,6 +248,7 @@ class GatewayProcess:
         """ConfigError where the log file cannot be opened."""
         server = config.server
         self.config, self.source, self.log = config, source, log_of(config)
+        self._at_start = config
         self._reloading: asyncio.Task[None] | None = None
         self._is_stale = False  # another reload was requested since it was read last
         self._changing = asyncio.Lock()  # the administrators', once there are routes for them
@@ -302,7 +305,7 @@ class GatewayProcess:
         )  # fmt: skip
         admin = ProvidersApi(
             self.source, state=lambda: gateway.state, routing_state=gateway.routing_state, take_over=self.take_over,
-            clock=time.monotonic, new_id=new_id, warn=self.log.warn, info=self.log.info,
+            clock=time.monotonic, new_id=new_id, warn=self.log.warn, info=self.log.info, refuse=self.refuse,
         )  # fmt: skip
         self._changing = admin.lock
         keys = KeysApi(backends.authenticator, backends.keys, self.shown_budgets, time.time, demo=demo)
@@ -365,9 +368,17 @@ class GatewayProcess:
                 try:
                     await self.take_over(await asyncio.to_thread(self.load))
                 except ConfigError as error:
+                    self.refuse(error)
+                except Exception as error:
                     self.gateway.is_config_refused = True
-                    for problem in error.problems:
-                        self.log.error(f"{self.source.name} not reloaded: {problem}")
+                    effect = "the configuration before it stays in effect"
+                    self.log.error(fault_line(f"reloading {self.source.name}", error, effect))
+
+    def refuse(self, error: ConfigError) -> None:
+        """What was read cannot be used: the log and /health/ready say so, and the Config stays."""
+        self.gateway.is_config_refused = True
+        for problem in error.problems:
+            self.log.error(f"{self.source.name} not reloaded: {problem}")
 
     def load(self) -> Config:
         """The configuration as it is now. In a thread. ConfigError."""
@@ -376,19 +387,26 @@ class GatewayProcess:
     async def take_over(self, config: Config) -> None:
         """Swaps the Config in; requests in progress keep the one they began with."""
         self.gateway.swap(await asyncio.to_thread(prepare, config))
-        self.gateway.is_config_refused = False
+        self.gateway.is_config_refused = self.source.is_refused  # it stays so when the API changes what was read before
         self.backends.configure(config)
-        old, new = self.config.server, config.server
-        names = [name for name in AT_START if getattr(old, name) != getattr(new, name)]
-        names += ["[telemetry]"] if self.config.telemetry != config.telemetry else []
-        names += ["[alerts]"] if self.config.alerts != config.alerts else []
-        names += ["[state]"] if self.config.state != config.state else []
-        late = ", ".join(names)
+        late = ", ".join(self._late(config))
         self.config = config
         for note in config.notes:
             self.log.warn(f"note: {note}")
         count = f"{count_text(len(config.providers), 'provider')}, {count_text(len(config.models), 'listed model')}"
-        self.log.info(f"{self.source.name} reloaded: {count}{late and f'; at the next start: {late}'}")
+        what = "not reloaded, only changed through the API" if self.source.is_refused else "reloaded"
+        self.log.info(f"{self.source.name} {what}: {count}{late and f'; at the next start: {late}'}")
+
+    def _late(self, config: Config) -> Iterator[str]:
+        """What a configuration says otherwise than the one at the start, and nothing but a start changes."""
+        old, new = self._at_start, config
+        yield from (name for name in AT_START if getattr(old.server, name) != getattr(new.server, name))
+        if old.telemetry != new.telemetry:
+            yield "[telemetry]"
+        if old.alerts != new.alerts:
+            yield "[alerts]"
+        if old.state != new.state:
+            yield "[state]"
 
     async def look_after(self) -> None:
         """The periodic work: changed files, buffered log lines, the backends. Runs until it is cancelled."""
@@ -406,13 +424,16 @@ class GatewayProcess:
         while True:
             await asyncio.sleep(FLUSH_S)
             self._watchdog.beat()
-            self.backends.tend()
+            try:
+                self.backends.tend()
+                if time.monotonic() >= next_look:
+                    next_look = time.monotonic() + RELOAD_S
+                    busy = self._reloading is not None and not self._reloading.done()
+                    if not busy and self.source.has_changed():
+                        self.reload()
+            except Exception as error:
+                self.log.error(fault_line("the periodic work", error, f"it is tried again in {FLUSH_S:g} s"))
             self.log.flush()
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + RELOAD_S
-                busy = self._reloading is not None and not self._reloading.done()
-                if not busy and self.source.has_changed():
-                    self.reload()
 
     async def drain(self) -> None:
         """Refuses new requests; open ones may finish until the limit, then their streams get an error event."""

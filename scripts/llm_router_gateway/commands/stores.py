@@ -121,7 +121,9 @@ def spill_path(config: Config, source: Source) -> str:
     if named == SPILL_OFF or not (named or source.path):
         return ""
     path = str(source.path or "")
-    return os.path.join(os.path.dirname(path), named or f"{os.path.splitext(os.path.basename(path))[0]}.spill.db")
+    return os.path.join(
+        os.path.dirname(path), os.path.expanduser(named) or f"{os.path.splitext(os.path.basename(path))[0]}.spill.db"
+    )
 
 
 def replica_id() -> str:

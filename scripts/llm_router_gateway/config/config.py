@@ -22,10 +22,12 @@ from .base_urls import base_url_of, has_parts
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .key_command import KeyCommand
 from .keys import Key, read_keys_of_file, unmatched_patterns
+from .numbers import plain_value
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
+from .quirks import read_quirks
+from .reader import VERY_NEAR, Reading, check, closest, list_of, read_settings, sub_table
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
-from .reader import Reading, check, closest, list_of, read_settings, sub_table
 from .settings import (  # fmt: skip
     LONG_CONTEXT,
     LOOPBACK,
@@ -40,7 +42,16 @@ from .settings import (  # fmt: skip
     Secret,
 )
 from .telemetry import Telemetry, read_telemetry
-from .tokens import check_networks, check_secrets, from_outside, read_admin_tokens, read_secret, read_tokens
+from .tokens import (  # fmt: skip
+    SERVICE_LINK_NOTE,
+    check_networks,
+    check_secrets,
+    from_outside,
+    is_service_link,
+    read_admin_tokens,
+    read_secret,
+    read_tokens,
+)
 
 # ------------------------------------------------------------------------------------------------------- the result
 
@@ -247,6 +258,8 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
         outside = from_outside(setting, flags, reading.env)
         if outside and not setting.name.startswith(("token", "admin_token")):
             values[setting.name] = check(setting, outside[1], outside[0], reading)
+        links = [name for name in setting.env if is_service_link(name, reading.env.get(name, ""))]
+        reading.notes += [f"{name} is {reading.env[name]}: {SERVICE_LINK_NOTE}" for name in links]
         source = outside[0] if outside else "file" if setting.name in table else "default"
         reading.sources.append((f"server.{setting.name}", source))
     tokens = read_tokens(table, flags, reading)
@@ -299,6 +312,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         return None
     preset = read_preset(values, path, reading)
     if preset is None:
+        reading.broken.add(name)
         return None
     keys = read_secret(table, "api_key", f"{path}.api_key", reading)
     hints = [values["api_key_env"]] if values["api_key_env"] else list(preset.key_env)
@@ -307,6 +321,7 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         keys = first_key(preset.key_env, path, reading)
     api = values["api"] or preset.api
     any_model = name not in reading.listed if values["any_model"] is None else values["any_model"]
+    spoken = (api, *(each for each in special["also"] or preset.also if each in UPSTREAMS))
     header, scheme = (preset.auth_header, preset.auth_scheme) if api == preset.api else auth_of(api)
     made = Provider(
         name=name, type=values["type"] or (name if preset_of(name) else CUSTOM), api=api,
@@ -322,7 +337,8 @@ def read_provider(table: Mapping[str, Any], path: str, server: Server, reading: 
         timeout_s=special["timeout"] or server.timeout_s,
         first_output_timeout_s=special["first_output_timeout_s"] or server.first_output_timeout_s,
         output_gap_timeout_s=special["output_gap_timeout_s"] or server.output_gap_timeout_s,
-        quirks={**preset.quirks, **special["quirks"]}, rename=values["rename"],
+        quirks={**preset.quirks, **read_quirks(special["quirks"], spoken, f"{path}.settings.quirks", reading)},
+        rename=values["rename"],
         overrides=read_overrides(values, path, reading), limit=read_limit(values["limits"], f"{path}.limits", reading),
         key_command=command,
     )  # fmt: skip
@@ -423,12 +439,14 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
     known = {setting.name for setting in MODEL_CONFIG}
     raw = sub_table(table, "config", path, reading)
     info = read_settings(raw, MODEL_CONFIG, f"{path}.config", reading, closed=False)
+    reading.notes += [f"{path}.config.{name} is only shown{closest(name, known, VERY_NEAR)}" for name in raw
+                      if name not in known and closest(name, known, VERY_NEAR)]  # fmt: skip
     name, owner = values["name"], values["provider"] or provider
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
         reading.bad_once(f"{path}.name", "is missing, or has a space at an end or a control character inside")
         return None
     if not owner:
-        reading.bad(f"{path}.provider", f'"{name}" needs the name of its provider')
+        reading.bad_once(f"{path}.provider", f'"{name}" needs the name of its provider')
         return None
     return Model(
         name=name, provider=owner, remote_id=values["remote_identifier"] or info["model"] or name,
@@ -439,7 +457,7 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
         input_usd_per_mtok=price(info["input_usd_per_mtok"], info["cost_per_1k_tokens"]),
         output_usd_per_mtok=price(info["output_usd_per_mtok"], info["cost_per_1k_completion_tokens"]),
         cached_input_usd_per_mtok=info["cached_input_usd_per_mtok"],
-        extra={key: value for key, value in raw.items() if key not in known}, priority=info["priority"],
+        extra={key: plain_value(value) for key, value in raw.items() if key not in known}, priority=info["priority"],
         overrides=read_overrides(values, path, reading), limit=read_model_limit(table, path, reading),
         cache_write_usd_per_mtok=info["cache_write_usd_per_mtok"],
         cache_write_1h_usd_per_mtok=info["cache_write_1h_usd_per_mtok"],
@@ -478,13 +496,29 @@ def price(per_mtok: float | None, per_1k: float | None) -> float | None:
 # -- the whole
 
 
+TABLE_NAMES = (
+    "server",
+    "providers",
+    "models",
+    "groups",
+    "routing",
+    "health",
+    "tasks",
+    "keys",
+    "state",
+    "alerts",
+    "frontend",
+    "telemetry",
+)
+
+
 def read_models(document: Mapping[str, Any], providers: Mapping[str, Provider], reading: Reading) -> tuple[Model, ...]:
     """[[models]] and [[PROVIDER.models]], each with a provider that exists, none twice."""
     found = [
         (f"models[{index}]", read_model(table, f"models[{index}]", reading))
         for index, table in enumerate(list_of(document, "models", "", reading))
     ]
-    for name in filter(providers.__contains__, document):
+    for name in (name for name in document if name in {*providers, *reading.broken}.difference(TABLE_NAMES)):
         tables = list_of(sub_table(document, name, "", reading), "models", name, reading)
         for index, table in enumerate(tables):
             path = f"{name}.models[{index}]"
@@ -493,7 +527,7 @@ def read_models(document: Mapping[str, Any], providers: Mapping[str, Provider], 
     for path, model in found:
         if model is None:
             continue
-        if model.provider not in providers:
+        if model.provider not in {*providers, *reading.broken}:
             near = closest(model.provider, providers)
             reading.bad(f"{path}.provider", f'there is no provider "{model.provider}"{near}')
         elif (model.provider, model.name) in models:
@@ -554,13 +588,16 @@ def accepting_providers(providers: Iterable[Provider], name: str) -> tuple[Provi
 
 
 def resolver(providers: Mapping[str, Provider], models: Iterable[Model], reading: Reading) -> Callable[[str, str], str | None]:
-    """What turns the name of a group's member into a full one; None, and a problem noted, when it cannot be."""
+    """What turns the name of a group's member into a full one; None, and a problem noted there or before, when it cannot be."""
     full = {f"{model.provider}/{model.name}": model.is_active and providers[model.provider].is_active
             for model in models if model.provider in providers}  # fmt: skip
     opened = [provider for provider in providers.values() if provider.any_model]
+    broken = {model.name for model in models if model.provider in reading.broken}
 
     def resolve(name: str, path: str) -> str | None:
         owner, _, rest = name.partition("/")
+        if name in broken or owner in reading.broken:
+            return None  # what is wrong with its provider is noted
         known = name in full or (rest and any(owner == provider.name for provider in opened))
         ways = [name] if known else [each for each in full if each.partition("/")[2] == name]
         ways = [each for each in ways if full.get(each, True)] or ways
@@ -586,22 +623,6 @@ def with_default(routing: Routing, groups: Iterable[Group], resolve: Callable[[s
     return replace(routing, default_model=resolve(name, "routing.default_model") or "")
 
 
-TABLE_NAMES = (
-    "server",
-    "providers",
-    "models",
-    "groups",
-    "routing",
-    "health",
-    "tasks",
-    "keys",
-    "state",
-    "alerts",
-    "frontend",
-    "telemetry",
-)
-
-
 def parse(
     document: Mapping[str, Any],
     *,
@@ -621,7 +642,7 @@ def parse(
     groups = read_groups(document, resolve, reading)
     routing = with_default(read_routing(document, reading), groups, resolve)
     check_groups(groups, models, reading)
-    if server.files_provider and server.files_provider not in providers:
+    if server.files_provider and server.files_provider not in {*providers, *reading.broken}:
         reading.bad("server.files_provider", f'there is no provider "{server.files_provider}"'
                     + closest(server.files_provider, providers))  # fmt: skip
     keys, state = read_file_keys(document, reading), read_state(document, reading)
@@ -629,7 +650,7 @@ def parse(
     check_secrets(server, keys, reading)
     alerts = read_alerts(sub_table(document, "alerts", "", reading), reading.env, reading)
     telemetry = read_telemetry(sub_table(document, "telemetry", "", reading), reading.env, reading)
-    known = {*TABLE_NAMES, *providers}
+    known = {*TABLE_NAMES, *providers, *reading.broken}
     for name in sorted(document.keys() - known):
         reading.bad(name, "unknown table" + closest(name, known))
     if "frontend" in document:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -20,6 +21,7 @@ from .config import Config, Model, Provider
 from .groups import Group, Routing, Selector
 from .keys import Key, terms_json
 from .presets import ALIASES, PRESETS, Preset
+from .quirks import quirks_reference
 from .settings import KINDS, LOOPBACK, MODEL_CONFIG, TABLES, Setting
 from .telemetry import Telemetry
 
@@ -35,6 +37,8 @@ def toml(value: object) -> str:
         return f"[{', '.join(map(toml, value))}]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return json.dumps(value, ensure_ascii=False, default=str)  # TOML's basic strings and numbers are JSON's
 
 
@@ -253,7 +257,7 @@ def key_state(provider: Provider) -> str:
 
 
 def model_lines(model: Model) -> Iterator[str]:
-    info = dict(model.extra)
+    info = {name: value for name, value in model.extra.items() if value is not None}
     for name, value in rows(model, ("extra", "overrides", "limit")):
         if name == "long_context":
             info[name] = [dict(rows(tier)) for tier in model.long_context]
@@ -302,4 +306,5 @@ def reference() -> str:
     """The configuration tables and the presets, as references/gateway-configuration.md holds them."""
     presets = "\n".join(preset_row(name, preset) for name, preset in PRESETS.items())
     head = "### Presets\n\n| Type | Protocol | Address | Key from |\n| --- | --- | --- | --- |\n"
-    return "\n".join([*(table_of(title, settings) for title, settings in TABLES.items()), head + presets + "\n"])
+    tables = [*(table_of(title, settings) for title, settings in TABLES.items()), quirks_reference(), head + presets + "\n"]
+    return "\n".join(tables)

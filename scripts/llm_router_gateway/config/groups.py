@@ -206,7 +206,7 @@ def read_group(table: Mapping[str, Any], path: str, resolve: Resolve, reading: R
         elif member:
             members[member.model] = member
     if not table.get("members"):
-        reading.bad(f"{path}.members", "is missing or empty")
+        reading.bad_once(f"{path}.members", "is missing or empty")
     return Group(
         name, values["strategy"], tuple(members.values()), values["fallbacks"],
         read_affinity(values["affinity"], f"{path}.affinity", reading), values["first_output_timeout_s"],

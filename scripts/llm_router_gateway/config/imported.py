@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import litellm
 from .describe import toml
 from .presets import (
     AZURE_HOST,
@@ -137,6 +138,16 @@ def patch(value: Any, where: str) -> Any:
     return table(value, where)
 
 
+def without_nulls(value: Any, path: str, lost: list[str]) -> Any:
+    """The value without what TOML cannot say, which is noted."""
+    if isinstance(value, list):
+        return [without_nulls(item, f"{path}[{at}]", lost) for at, item in enumerate(value) if item is not None]
+    if not isinstance(value, dict):
+        return value
+    lost += [f"{path}.{name}, which is null" for name, item in value.items() if item is None]
+    return {name: without_nulls(item, f"{path}.{name}", lost) for name, item in value.items() if item is not None}
+
+
 def toml_value(value: Table) -> Table | str:
     """A patch as TOML can write it: with a null in it as JSON text."""
     text = json.dumps(value, ensure_ascii=False)
@@ -191,19 +202,21 @@ def jq_groups(settings: Table, names: Mapping[str, str], made: Builder) -> Itera
         members = []
         for number, member in enumerate(tables(group.get("models"), f"{where}.models")):
             made.drop(f"{where}.models[{number}]", member, {"name", "weight", "selector"})
-            if member.get("name") not in names:
-                raise Wrong(f"{where}.models[{number}].name {member.get('name')!r} is not in model_list")
+            name = str(member.get("name"))  # YAML takes 4.1 for a number
+            if name not in names:
+                raise Wrong(f"{where}.models[{number}].name {name!r} is not in model_list")
             said = {"weight": member.get("weight"), "selector": member.get("selector")}
             filled = {key: value for key, value in said.items() if value not in (None, "")}
-            members.append({"model": names[str(member["name"])], **filled})
+            members.append({"model": names[name], **filled})
         yield {"name": group.get("name"), "strategy": settings.get("strategy", "roundrobin"), "members": members}
 
 
 # ------------------------------------------------------------------------------------------------------------ LiteLLM
 
 
-LITELLM_STRATEGIES = {"simple-shuffle": "random", "least-busy": "leastconn"}
-LITELLM_PROVIDER_PARAMS = {"model", "api_key", "api_base", "base_url", "timeout", "extra_headers", "custom_llm_provider"}
+LITELLM_PROVIDER_PARAMS = {
+    "model", "api_key", "api_base", "base_url", "timeout", "stream_timeout", "extra_headers", "custom_llm_provider",
+}  # fmt: skip
 LITELLM_PARAMS = LITELLM_PROVIDER_PARAMS | {"rpm", "tpm", "weight", "order", "max_parallel_requests"}
 SENT_PARAMS = {"temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop", "presence_penalty",
                "frequency_penalty", "reasoning_effort", "extra_body"}  # fmt: skip
@@ -222,23 +235,30 @@ def from_litellm(given: Any) -> Imported:
     given, made = table(given, "the file"), Builder()
     for place, entry in enumerate(tables(given.get("model_list"), "model_list")):
         litellm_model(f"model_list[{place}]", entry, made)
-    parts = ("router_settings", "litellm_settings", "general_settings")
-    router, module, general = (table(given.get(part), part) for part in parts)
-    said = router.get("routing_strategy")
-    if said and said not in LITELLM_STRATEGIES:
-        made.lost.append(f"router_settings: routing_strategy {said} (random in its place)")
-    fallbacks = litellm_fallbacks(router, module, made)
+    parts = {part: table(given.get(part), part) for part in litellm.PARTS}
+    router, master_key = parts["router_settings"], parts["general_settings"].get("master_key")
     aliases = table(router.get("model_group_alias"), "router_settings.model_group_alias")
-    groups = groups_of(made.answers, LITELLM_STRATEGIES.get(str(said), "random"), fallbacks)
+    fallbacks = litellm_fallbacks(parts, set(aliases), made)
+    groups = groups_of(made.answers, litellm_strategy(router, made), fallbacks)
     groups += [group_of_alias(alias, target, groups) for alias, target in aliases.items()]
-    document = made.document(groups)
-    if general.get("master_key"):
-        document = {"server": secret(general["master_key"], "token"), **document}
-    made.drop("router_settings", router, {"routing_strategy", "fallbacks", "model_group_alias"})
-    made.drop("litellm_settings", module, {"fallbacks"})
-    made.drop("general_settings", general, {"master_key"})
-    made.drop("the file", given, {"model_list", *parts})
+    own = litellm.carry(parts, made.lost, made.notes)
+    server = {**(secret(master_key, "token") if master_key else {}), **own.pop("server", {})}
+    document = {**({"server": server} if server else {}), **made.document(groups), **own}
+    for part, settings in parts.items():
+        made.lost += litellm.leftovers(part, settings, litellm.known_of(part))
+    made.lost += litellm.leftovers("the file", given, {"model_list", *parts})
     return Imported(document, made.lost, made.notes)
+
+
+def litellm_strategy(router: Table, made: Builder) -> str:
+    said = str(router.get("routing_strategy") or "")
+    if said and said not in litellm.STRATEGIES:
+        made.lost.append(f"router_settings: routing_strategy {said} (random in its place)")
+    found = litellm.STRATEGIES.get(said, "random")
+    if found == "cost":
+        made.notes.append("the cheapest member is found by the prices of [models.config], and those without come last: "
+                          "prices import or models refresh --prices has LiteLLM's")  # fmt: skip
+    return found
 
 
 def group_of_alias(alias: str, target: Any, groups: list[Table]) -> Table:
@@ -276,17 +296,24 @@ def litellm_cloud(where: str, word: str, params: Table, base: Any, made: Builder
 
 def litellm_provider(word: str, place: Table, params: Table, made: Builder) -> str:
     """The name of the provider at that place with the key and the settings of a deployment."""
-    timeout = {"timeout": params["timeout"]} if isinstance(params.get("timeout"), (int, float)) else {}
-    settings = {**timeout, **({"headers": params["extra_headers"]} if params.get("extra_headers") else {})}
+    settings: Table = {"headers": params["extra_headers"]} if params.get("extra_headers") else {}
+    for theirs, ours in (("timeout", "timeout"), ("stream_timeout", "first_output_timeout_s")):
+        amount = litellm.number_at(f"{word} {params.get('model')}: {theirs}", params.get(theirs), made.lost)
+        if amount is not None:
+            settings[ours] = amount
     return made.provider(word, **place, **secret(params.get("api_key")), settings=settings)
 
 
 def litellm_model(where: str, entry: Table, made: Builder) -> None:
     asked, params = str(entry.get("model_name")), table(entry.get("litellm_params"), f"{where}.litellm_params")
     info = table(entry.get("model_info"), f"{where}.model_info")
+    missing = [name for name, value in (("model_name", entry.get("model_name")), ("model", params.get("model"))) if not value]
+    if missing:
+        made.lost.append(f"{where}: it has no {missing[0]}")
+        return
     said = str(params.get("model"))
     word, _, remote = said.rpartition("/") if "/" not in said else said.partition("/")
-    word = params.get("custom_llm_provider") or word or COMMON_API
+    word = str(params.get("custom_llm_provider") or word or COMMON_API)
     base = params.get("api_base") or params.get("base_url") or LITELLM_ADDRESSES.get(word)
     cloud = LITELLM_CLOUDS.get(word)
     if word not in LITELLM_PRESETS and not base and cloud is None:
@@ -298,8 +325,8 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
             made.lost.append(f"{where}: {asked}, a pattern; only PROVIDER/* with the provider's own name can be imported")
             return
         made.take_any_model(litellm_provider(word, {"base_url": base, **kind}, params, made), word)
-        made.drop(where, entry, {"model_name", "litellm_params", "model_info"})
-        made.drop(f"{where} {asked}", params, LITELLM_PROVIDER_PARAMS)
+        made.lost += litellm.leftovers(where, entry, {"model_name", "litellm_params", "model_info"})
+        made.lost += litellm.leftovers(f"{where} {asked}", params, LITELLM_PROVIDER_PARAMS)
         return
     if cloud is not None:
         names = [found.expand(to) for pattern, to in cloud[2] if (found := re.fullmatch(pattern, remote))]
@@ -311,24 +338,45 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
     limits = {"max_requests": params.get("rpm"), "per_seconds": 60 if params.get("rpm") else None,
               "tokens_per_minute": params.get("tpm"), "max_concurrent": params.get("max_parallel_requests")}  # fmt: skip
     limits = {key: value for key, value in limits.items() if value}
-    defaults = {key: params[key] for key in sorted(SENT_PARAMS & params.keys()) if key != "extra_body"}
+    sent = sorted(SENT_PARAMS & params.keys() - {"extra_body"})
+    defaults = {key: params[key] for key in sent if params[key] is not None}
     defaults.update(table(params.get("extra_body"), f"{where}.extra_body"))
+    defaults = without_nulls(defaults, f"{where} {asked}", made.lost)
     weight = params.get("weight") or params.get("rpm")
-    member = {key: value for key, value in {"weight": weight, "priority": -int(params.get("order") or 0)}.items() if value}
+    order = litellm.number_at(f"{where} {asked}: order", params.get("order"), made.lost) or 0
+    member = {key: value for key, value in {"weight": weight, "priority": -order}.items() if value}
     made.model(provider, asked, remote or said, member, default_params=defaults, limits=limits, config=price_config(info))
-    made.drop(where, entry, {"model_name", "litellm_params", "model_info"})
+    made.lost += litellm.leftovers(where, entry, {"model_name", "litellm_params", "model_info"})
     of_cloud = {*cloud[1].values(), "api_version"} if cloud is not None else set()
-    made.drop(f"{where} {asked}", params, LITELLM_PARAMS | SENT_PARAMS | of_cloud)
-    made.drop(f"{where} {asked}", info, LITELLM_INFO | set(filter(is_carried, info)))
+    made.lost += litellm.leftovers(f"{where} {asked}", params, LITELLM_PARAMS | SENT_PARAMS | of_cloud)
+    made.lost += litellm.leftovers(f"{where} {asked}", info, LITELLM_INFO | set(filter(is_carried, info)))
 
 
-def litellm_fallbacks(router: Table, module: Table, made: Builder) -> dict[str, list[str]]:
-    """{"gpt-4": ["claude"]} out of fallbacks: [{"gpt-4": ["claude"]}], which may stand in two places."""
+def litellm_fallbacks(parts: Mapping[str, Table], aliases: set[str], made: Builder) -> dict[str, list[str]]:
+    """{"gpt-4": ["claude"]} out of fallbacks: [{"gpt-4": ["claude"]}], of two places, and those for all else."""
+    said: dict[str, Any] = {}
+    for where in ("router_settings", "litellm_settings"):
+        for row in tables(parts[where].get("fallbacks"), f"{where}.fallbacks"):
+            said.update(row)
+    general = [
+        said.pop("*", None),
+        *(parts[where].get("default_fallbacks") for where in ("router_settings", "litellm_settings")),
+    ]
+    usual: Any = next(filter(None, general), [])
+    made.lost += [f"fallbacks of {name}, which is not a model_name" for name in said if name not in made.answers]
+    opened = {str(provider["name"]) for provider in made.providers.values() if provider.get("any_model")}
     found: dict[str, list[str]] = {}
-    for where, rows in (("router_settings", router.get("fallbacks")), ("litellm_settings", module.get("fallbacks"))):
-        for row in tables(rows, f"{where}.fallbacks"):
-            found.update((name, names) for name, names in row.items() if isinstance(names, list))
-    made.lost += [f"fallbacks of {name}, which is not a model_name" for name in found if name not in made.answers]
+    for name in made.answers:
+        names = said.get(name, usual)
+        for other in names if isinstance(names, list) else [names]:
+            is_here = isinstance(other, str) and (
+                other in made.answers or other in aliases or other.partition("/")[0] in opened
+            )
+            if is_here and other != name:
+                found.setdefault(name, []).append(other)
+            elif not is_here:
+                shown = other if isinstance(other, str) else json.dumps(other, default=str)
+                made.lost.append(f"fallback of {name}: {shown[:100]}, which is not a model_name")
     return found
 
 
@@ -336,7 +384,7 @@ def groups_of(answers: Mapping[str, list[Table]], strategy: str, fallbacks: Mapp
     """A group for each name that several answer to, or that has fallbacks; the others are models of that name."""
     groups = []
     for name, members in answers.items():
-        then = [other for other in fallbacks.get(name, []) if other in answers]
+        then = fallbacks.get(name, [])
         plain = len(members) == 1 and members[0]["model"].endswith(f"/{name}")
         if not plain or then:
             groups.append({"name": name, "strategy": strategy, "members": members, **({"fallbacks": then} if then else {})})
@@ -362,11 +410,22 @@ def from_one_api(given: Any) -> Imported:
     made = Builder()
     for place, channel in enumerate(tables(rows, "the list of channels")):
         one_api_channel(f"channel {channel.get('name') or place}", channel, made)
+    for members in made.answers.values():
+        weigh_channels(members)
     return Imported(made.document(groups_of(made.answers, "random", {})), made.lost, made.notes)
 
 
+def weigh_channels(members: list[Table]) -> None:
+    """Without any weight among those of one priority all are equal; with one, those without are only for its failures."""
+    weighed = [member.get("priority") for member in members if member.get("weight")]
+    for member in members:
+        if member.get("priority") in weighed:
+            member.setdefault("weight", 0)
+
+
 def one_api_channel(where: str, channel: Table, made: Builder) -> None:
-    kind, base = ONE_API_KINDS.get(channel.get("type", 0)), str(channel.get("base_url") or "").rstrip("/")
+    number = channel.get("type")
+    kind, base = ONE_API_KINDS.get(number) if isinstance(number, int) else None, str(channel.get("base_url") or "").rstrip("/")
     if kind is None and not base:
         made.lost.append(f"{where}: type {channel.get('type')} has no known address")
         return
@@ -412,8 +471,8 @@ def rows_of(given: Mapping[str, Any]) -> Iterator[str]:
 
 
 def toml_text(document: Mapping[str, Any]) -> str:
-    """A router.toml's text: [server], then [[providers]], [[models]], [[groups]] with their [[groups.members]]."""
-    parts = [["[server]", *rows_of(document["server"])]] if document.get("server") else []
+    """A router.toml's text: [server] and [health], then [[providers]], [[models]], [[groups]] with their [[groups.members]]."""
+    parts = [[f"[{name}]", *rows_of(document[name])] for name in ("server", "health") if document.get(name)]
     for kind in ("providers", "models", "groups"):
         for entry in document.get(kind, ()):
             lines = [f"[[{kind}]]", *rows_of(entry)]

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from .misplaced import looks_like_key
+
 SHELL_WORDS = frozenset({"|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>/dev/null", "2>&1"})
 KEY = re.compile(r"[\x21-\x7e]+")  # what a header can hold
 ABSOLUTE = re.compile(r"/|~/|[A-Za-z]:[\\/]|\\\\")
@@ -76,6 +78,8 @@ def read_command(value: object) -> tuple[str, ...]:
         raise ValueError("holds a NUL character, which an argument cannot")
     if not words or not words[0]:
         raise ValueError("has no program")
+    if looks_like_key(words[0]):
+        raise ValueError("is a key, as it seems: give the program that prints it")
     if re.search(r"[/\\]", words[0]) and not ABSOLUTE.match(words[0]):
         raise ValueError("has a relative path for its program: write the whole path, or a name that is on the PATH")
     return tuple(words)

@@ -20,10 +20,10 @@ from typing import Any
 
 from ..errors import BadRequest, Forbidden
 from ..policy.budgets import Budget, Reset, since_reset, utc_text
-from ..policy.parameter_limits import Bound, ParameterLimits, parameter_limits_json, read_limits
+from ..policy.parameter_limits import DEFAULTS, Bound, ParameterLimits, parameter_limits_json, read_limits
 from ..policy.rate_limits import Limit
 from .groups import read_limit
-from .reader import Problem, Reading, closest, list_of, read_settings, sub_table, value_text
+from .reader import VERY_NEAR, Problem, Reading, advice, closest, list_of, read_settings, sub_table, value_text
 from .settings import BUDGET, CALLER_KEY, KEY_SECRET, RESET, Secret
 
 PREFIX = "llmr_"  # how keys that this gateway makes begin
@@ -35,7 +35,7 @@ MAX_ADDRESS = 128  # characters, with brackets, zone and port; callers choose wh
 HINT_CHARS = 9  # of a key that may be shown: its prefix and four more
 MAX_NAMED = 12  # patterns in one error text
 MAX_NAME = 100  # characters
-NAME = re.compile(r"[^\s\x00-\x1f\x7f/](?:[^\x00-\x1f\x7f/]{0,98}[^\s\x00-\x1f\x7f/])?")
+NAME = re.compile(r"[^\s\x00-\x1f\x7f/\ud800-\udfff](?:[^\x00-\x1f\x7f/\ud800-\udfff]{0,98}[^\s\x00-\x1f\x7f/\ud800-\udfff])?")
 STORE, CONFIG = "store", "config"
 CONFIG_ID = "config:"  # before the name of a key of the file
 
@@ -217,7 +217,7 @@ def client_of(peer: str, headers: Mapping[str, str], proxies: Sequence[Any]) -> 
 def unmatched_patterns(
     keys: Iterable[Key], models: Mapping[str, Iterable[str]], opened: Iterable[str], groups: Iterable[str]
 ) -> Iterator[str]:
-    """A note for each pattern of a key that nothing fits now: it is misspelt, or for what comes later.
+    """A note for each pattern of a key that nothing fits now: it is misspelt, or for what comes later; and misspelt bounds.
 
     `models` are full names with their tags, `opened` the providers that take any name.
     """
@@ -242,6 +242,10 @@ def unmatched_patterns(
             for pattern in patterns or ():
                 if not found(pattern):
                     yield f'the key "{key.name}": {setting} has "{pattern}", which matches nothing in the configuration'
+        for name in key.parameter_limits:
+            near = "" if name in DEFAULTS else closest(name, DEFAULTS, VERY_NEAR)
+            if near:
+                yield f'the key "{key.name}": parameter_limits has "{name}"{near}'
 
 
 def past_expiry(key: Key, now: float, before: Key | None = None) -> str:
@@ -268,6 +272,8 @@ def name_problem(name: object) -> str:
         return f"{value_text(name)} holds a slash: write another character in its place"
     if name != name.strip():
         return f"{value_text(name)} begins or ends with white space"
+    if any("\ud800" <= each <= "\udfff" for each in name):
+        return f"{value_text(name)} holds half of a character (a lone surrogate)"
     return f"{value_text(name)} holds a control character, such as a line break"
 
 
@@ -277,7 +283,7 @@ def read_terms(table: Mapping[str, Any], path: str, reading: Reading, *, key: Ke
     known = {setting.name: setting for setting in CALLER_KEY}
     for name in table:
         if name not in known:
-            reading.bad(f"{place}{name}", "unknown field" + closest(name, known))
+            reading.bad(f"{place}{name}", "unknown field" + advice(name, known))
     given = {name: value for name, value in table.items() if name in known}
     texts = ("owner", "note")  # which may be empty
     present = {name: value for name, value in given.items()
@@ -370,7 +376,7 @@ def read_keys_of_file(document: Mapping[str, Any], reading: Reading, read_secret
             sub_table(table, name, path, reading)
         shown = read_secret(table, "key", f"{path}.key", reading)
         if not shown:
-            reading.bad(f"{path}.key", "has no key: set key_env, key_file or key")
+            reading.bad_once(f"{path}.key", "has no key: set key_env, key_file or key")
         if key.name in found:
             reading.bad_once(f"{path}.name", f'"{key.name}" exists already')
         hint = hint_of(shown[0].reveal()) if shown else ""

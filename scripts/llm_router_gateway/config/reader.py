@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from .settings import Setting, read_tables
+from .settings import BUDGET, LIMITS, MODEL_CONFIG, PROVIDER_SETTINGS, Setting, read_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Reading:
     notes: list[str]
     sources: list[tuple[str, str]]
     listed: frozenset[str]  # providers that some [[models]] entry names
+    broken: set[str] = field(default_factory=set)  # providers that are there and cannot be used: what names them is no problem
 
     def bad(self, path: str, text: str) -> None:
         self.problems.append(Problem(path, text))
@@ -60,6 +61,11 @@ def value_text(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+INNER: Mapping[str, tuple[Setting, ...]] = {  # tables in tables, whose settings may be looked for outside of them
+    "settings": PROVIDER_SETTINGS, "config": MODEL_CONFIG, "limits": LIMITS, "key_limits": LIMITS, "budget": BUDGET,
+}  # fmt: skip
+NEAR = 0.6  # from 0 to 1, of a name where only a few can be
+VERY_NEAR = 0.85  # of one where any other may be: a price with a letter wrong is no price
 OTHER_NAMES = {  # names that other tools use, and that resemble another setting here
     "requests_per_second": "max_requests with per_seconds = 1",
     **dict.fromkeys(("requests_per_minute", "rpm", "rpm_limit", "max_rpm"), "max_requests with per_seconds = 60"),
@@ -70,7 +76,23 @@ OTHER_NAMES = {  # names that other tools use, and that resemble another setting
 }
 
 
-def closest(name: str, names: Iterable[str]) -> str:
+SYNONYMS: Mapping[str, tuple[str, ...]] = {  # what it is called elsewhere -> the same here, of which a table has one
+    **dict.fromkeys(("api_base", "baseURL", "base_uri", "api_url"), ("base_url",)),
+    "url": ("base_url", "webhook"), "redis_url": ("url",), "api_type": ("api",), "type": ("api",),
+    **dict.fromkeys(("enabled", "disabled", "active", "status"), ("is_active",)),
+    "model_name": ("name",), "id": ("name",), "model": ("remote_identifier",), "upstream": ("remote_identifier",),
+    "context_length": ("context_window",), "max_tokens": ("max_output_tokens",),
+    "models": ("members", "allowed_models"), "order": ("priority",), "filter": ("selector",), "condition": ("selector",),
+    "name": ("model",),
+    **dict.fromkeys(("token", "secret", "api_key"), ("key",)), "allowed_ips": ("networks",), "admin": ("is_admin",),
+    "max_budget": ("budget",), "request_timeout": ("timeout_s", "timeout"), "timeout": ("timeout_s", "first_output_timeout_s"),
+    **dict.fromkeys(("bind", "listen", "address"), ("host",)), "master_key": ("token",), "database_url": ("store",),
+    "cors": ("cors_origins",), "json_logs": ("log_format",), "debug": ("log_level",), "verbose": ("log_level",),
+    "allowed_fails": ("failures_to_open",), "cooldown_time": ("open_s",), "cooldown": ("open_s",), "thresholds": ("at",),
+}  # fmt: skip
+
+
+def closest(name: str, names: Iterable[str], near_from: float = NEAR) -> str:
     """ "; did you mean ...?", or "" when nothing is near."""
     names = list(names)
     other = OTHER_NAMES.get(name, "")
@@ -78,8 +100,12 @@ def closest(name: str, names: Iterable[str]) -> str:
         return f"; write {other}"
     from difflib import get_close_matches  # 8 ms, only when something is wrong
 
-    near = get_close_matches(name, names, n=1)
+    near = get_close_matches(name, names, n=1, cutoff=near_from)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+# Kinds whose values are not repeated: they are secrets, or a secret may stand there by mistake.
+QUIET = frozenset({"secret", "variable", "secret path", "headers", "header patch", "state url", "webhook", "command"})
 
 
 def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
@@ -87,12 +113,20 @@ def check(setting: Setting, value: object, path: str, reading: Reading) -> Any:
     try:
         return setting.read(value)
     except ValueError as wrong:
-        quiet = setting.kind in ("secret", "headers", "header patch", "state url", "webhook", "command") or (
-            setting.kind in ("url", "proxy") and "@" in str(value)  # it may hold a password
-        )
+        quiet = setting.kind in QUIET or (setting.kind in ("url", "proxy") and "@" in str(value))  # it may hold a password
         text = str(wrong) if quiet else f"{value_text(value)} {wrong}"
         reading.bad(path, text)
         return setting.default
+
+
+def advice(name: str, known: Mapping[str, Setting]) -> str:
+    """What to write in place of an unknown name: its synonym, the table that has it, or the nearest name; "" for nothing."""
+    same = next((each for each in SYNONYMS.get(name, ()) if each in known), "")
+    if same:
+        return f'; did you mean "{same}"?'
+    inner = {place: table for place, table in INNER.items() if place in known and known[place].kind == "table"}
+    place = next((place for place, table in inner.items() if any(name == setting.name for setting in table)), "")
+    return f"; it belongs into {place}: {place} = {{ {name} = ... }}" if place else closest(name, known)
 
 
 def read_settings(
@@ -102,7 +136,7 @@ def read_settings(
     known = {setting.name: setting for setting in settings}
     for name in table if closed else ():
         if name not in known:
-            reading.bad(f"{path}.{name}", "unknown key" + closest(name, known))
+            reading.bad(f"{path}.{name}", "unknown key" + advice(name, known))
     return {
         name: check(setting, table[name], f"{path}.{name}", reading) if name in table else setting.default
         for name, setting in known.items()
@@ -114,7 +148,7 @@ def sub_table(table: Mapping[str, Any], name: str, path: str, reading: Reading) 
     value = table.get(name, {})
     if isinstance(value, dict):
         return value
-    reading.bad(f"{path}.{name}" if path else name, "is not a table")
+    reading.bad_once(f"{path}.{name}" if path else name, "is not a table")
     return {}
 
 
@@ -123,5 +157,5 @@ def list_of(table: Mapping[str, Any], name: str, path: str, reading: Reading) ->
     try:
         return read_tables(table.get(name, []))
     except ValueError as wrong:
-        reading.bad(f"{path}.{name}" if path else name, str(wrong))
+        reading.bad_once(f"{path}.{name}" if path else name, str(wrong))
         return ()

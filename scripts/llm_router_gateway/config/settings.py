@@ -12,13 +12,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
 from ..wire.registry import SPECS, UPSTREAMS
 from .key_command import read_command, read_label
-from .numbers import read_number, read_whole
+from .misplaced import check_path, names_variable, read_variable
+from .numbers import read_number, read_size, read_time, read_whole
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error")
 NAME = re.compile(r"[A-Za-z0-9_.:+-]+")  # a provider's name is the part of a model name before the first slash
@@ -101,19 +101,33 @@ def read_headers(value: object) -> Mapping[str, str]:
             raise ValueError(f"cannot set the header {name!r}")
         if not isinstance(text, str) or not HEADER_VALUE.fullmatch(text):
             raise ValueError(f"has no plain text for the header {name!r}")
+        if names_variable(text) or names_variable(text.partition(" ")[2]):  # with or without a scheme in front
+            raise ValueError(
+                f"holds the name of a variable for the header {name!r}, which is not looked up: write the value itself"
+            )
     return dict(read_table(value))
+
+
+def read_secret_path(value: object) -> str:
+    return check_path(read_text(value))
 
 
 def read_keys(value: object) -> tuple[Secret, ...]:
     """A comma list, or a list of texts, of keys; never repeated in an error."""
     texts = value.split(",") if isinstance(value, str) else read_texts(value)
     keys = [text.strip() for text in texts if text.strip()]
+    if any(map(names_variable, keys)):
+        raise ValueError(
+            "holds the name of a variable, which is not looked up: give the key itself, or that name as the setting in _env"
+        )
     if not all(KEY.fullmatch(key) for key in keys):
         raise ValueError("holds a key with a space, a line end or a character outside ASCII")
     return tuple(map(Secret, keys))
 
 
 def read_url(value: object) -> str:
+    if "${" in str(value) or names_variable(str(value)):
+        raise ValueError("holds the name of a variable, which is not looked up: write the address itself")
     if not URL.fullmatch(read_text(value)):
         raise ValueError("is not an http or https address without user, query and fragment")
     return str(value).rstrip("/")
@@ -176,28 +190,6 @@ def read_names(value: object) -> Mapping[str, str]:
     return dict(read_table(value))
 
 
-def read_size(value: object) -> int:
-    """Tokens: 128000 or "128k" or "1M"."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmM]?)", value) if isinstance(value, str) else None
-    if match:
-        return int(float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()])
-    return read_whole(value)
-
-
-def read_time(value: object) -> float:
-    """Unix seconds of an ISO 8601 time, in UTC unless it names a zone; a date without a time means the end of that day."""
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        raise ValueError('is not a time such as "2027-01-31" or "2027-01-31T18:00:00Z"') from None
-    if not isinstance(found, date):
-        raise ValueError('is not a time such as "2027-01-31" or "2027-01-31T18:00:00Z"')
-    is_day = not isinstance(found, datetime) or (isinstance(value, str) and len(value) <= 10)
-    at = found if isinstance(found, datetime) else datetime(found.year, found.month, found.day)
-    at = at.replace(tzinfo=at.tzinfo or UTC)
-    return (at + timedelta(days=1) if is_day else at).timestamp()
-
-
 def read_patterns(value: object) -> tuple[str, ...] | None:
     """["openai/*", "gpt-4.1"]; null = no restriction. An empty list is refused: it would allow nothing."""
     if value is None:
@@ -250,6 +242,8 @@ KINDS: Mapping[str, tuple[Callable[[object], object], str]] = {
     "header patch": (read_header_patch, "table of texts, or JSON text"),
     "names": (read_names, "table of texts"),
     "secret": (read_keys, "secret, or comma list of them"),
+    "variable": (read_variable, "text"),
+    "secret path": (read_secret_path, "text"),
     "url": (read_url, "http(s) address"),
     "proxy": (read_proxy, "proxy address"),
     "state url": (read_state_url, "address of Redis or Valkey"),
@@ -322,8 +316,8 @@ SERVER: tuple[Setting, ...] = (
             "system spreads connections, instead of one that they share"),
     Setting("token", "secret", (), "token that callers must send; better in the environment or a file",
             ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS"), "-t/--token"),
-    Setting("token_env", "text", "", "name of the environment variable that holds the token"),
-    Setting("token_file", "text", "", "file that holds the token, one a line",
+    Setting("token_env", "variable", "", "name of the environment variable that holds the token"),
+    Setting("token_file", "secret path", "", "file that holds the token, one a line",
             ("LLM_ROUTER_TOKEN_FILE",), "--token-file"),
     Setting("log_level", "text", "info", "least severe level that is logged; info has one line per request",
             ("LLM_ROUTER_LOG_LEVEL",), "-l/--log-level", choices=LOG_LEVELS),
@@ -353,8 +347,8 @@ SERVER: tuple[Setting, ...] = (
     Setting("key_limits", "table", {}, "what each caller's key may use, see `[models.limits]`"),
     Setting("admin_token", "secret", (), "token of administrators; better in the environment or a file",
             ("LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY")),
-    Setting("admin_token_env", "text", "", "name of the environment variable that holds it"),
-    Setting("admin_token_file", "text", "", "file that holds it, one a line"),
+    Setting("admin_token_env", "variable", "", "name of the environment variable that holds it"),
+    Setting("admin_token_file", "secret path", "", "file that holds it, one a line"),
     Setting("loopback_without_key", "bool", False, "callers on this machine need no key and may administer; never those "
             "that come through a proxy"),
     Setting("trusted_proxies", "texts", (), 'networks whose X-Forwarded-For is trusted: "10.0.0.0/8"'),
@@ -397,8 +391,8 @@ PROVIDER: tuple[Setting, ...] = (
     Setting("api", "text", "", "protocol it speaks, if not that of its type", choices=tuple(UPSTREAMS)),
     Setting("base_url", "url", "", "address to which paths are appended; a segment that both have is not repeated"),
     Setting("api_key", "secret", (), "the key, or a comma list of them; better api_key_env or api_key_file"),
-    Setting("api_key_env", "text", "", "name of the environment variable that holds the key"),
-    Setting("api_key_file", "text", "", "file that holds the key; beside this one unless absolute"),
+    Setting("api_key_env", "variable", "", "name of the environment variable that holds the key"),
+    Setting("api_key_file", "secret path", "", "file that holds the key; beside this one unless absolute"),
     Setting(
         "api_key_command",
         "command",
@@ -453,7 +447,7 @@ PROVIDER_SETTINGS: tuple[Setting, ...] = (
     Setting("timeout", "number", None, "as [server] timeout_s", low=0.01, high=LONG_S),
     Setting("first_output_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
     Setting("output_gap_timeout_s", "number", None, "as [server]", low=0.01, high=LONG_S),
-    Setting("quirks", "table", {}, "peculiarities of this server; added to those of its type"),
+    Setting("quirks", "table", {}, "peculiarities of this server, see below; added to those of its type"),
 )
 
 MODEL: tuple[Setting, ...] = (
@@ -599,8 +593,8 @@ CALLER_KEY: tuple[Setting, ...] = (  # one caller's key and its rights; for [[ke
 
 KEY_SECRET: tuple[Setting, ...] = (  # where [[keys]] have the key itself
     Setting("key", "secret", (), "the key, or a comma list of them; better key_env or key_file"),
-    Setting("key_env", "text", "", "name of the environment variable that holds it"),
-    Setting("key_file", "text", "", "file that holds it, one a line; beside this one unless absolute"),
+    Setting("key_env", "variable", "", "name of the environment variable that holds it"),
+    Setting("key_file", "secret path", "", "file that holds it, one a line; beside this one unless absolute"),
 )
 
 BUDGET: tuple[Setting, ...] = (

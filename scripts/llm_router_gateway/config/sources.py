@@ -42,6 +42,7 @@ FILE_VARIABLE = "LLM_ROUTER_MODEL_CONFIG"
 OVERLAY_VARIABLE = "LLM_ROUTER_OVERLAY"  # where the folder of the file cannot be written
 PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
 YAML_SUFFIXES = (".yaml", ".yml")  # the jq server's configuration, read as it stands
+MERGE_TAG = "tag:yaml.org,2002:merge"  # <<, which takes keys over from another table
 NO_YAML = "is YAML, which needs PyYAML: python3 -m pip install PyYAML"
 LACKING = "the file no longer contains what it changes"
 INLINE = {setting.name for setting in (*SERVER, *PROVIDER, *CALLER_KEY, *KEY_SECRET) if setting.kind == "secret"}
@@ -73,12 +74,15 @@ def unreadable(path: Path | None, wrong: OSError) -> Problem:
     return Problem(str(path), f"cannot be read: {wrong.strerror}{step}")
 
 
-def read_data_file(path: Path) -> Any:
-    """What a JSON or YAML file holds; ConfigError with what is wrong with it. PyYAML is imported for YAML alone."""
+def read_data_file(path: Path, *, last_wins: bool = False) -> Any:
+    """What a JSON or YAML file holds; ConfigError with what is wrong with it. PyYAML is imported for YAML alone.
+
+    A key that stands twice in one table is wrong, but for a JSON file that somebody else keeps: `last_wins`.
+    """
     try:
         text = path.read_text("utf-8-sig")
         if path.suffix == ".json":
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=None if last_wins else once_each)
     except OSError as wrong:
         raise ConfigError([unreadable(path, wrong)]) from None
     except UnicodeDecodeError as wrong:
@@ -90,9 +94,44 @@ def read_data_file(path: Path) -> Any:
     except ImportError:
         raise ConfigError([Problem(str(path), NO_YAML)]) from None
     try:
-        return yaml.safe_load(text)
+        return with_text_keys(yaml.load(text, loader_of(yaml)), {})  # nosec B506  # it is the safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as wrong:
         raise ConfigError([Problem(str(path), f"is not YAML: {yaml_fault(wrong)}")]) from None
+
+
+def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError where a key stands in it twice, of which the last would win and the rest be lost."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:60]!r} stands twice in one object")
+    return made
+
+
+def loader_of(yaml: Any) -> Any:
+    """PyYAML's safe loader, but for keys that stand twice in one table: they are an error."""
+
+    class OnceEach(yaml.SafeLoader):  # type: ignore[misc]  # a class of a module that is there at run time
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            """Before << takes keys over from other tables, which the table's own replace."""
+            node, seen = super().compose_mapping_node(anchor), set()
+            for key, _ in node.value:
+                name = (key.tag, str(key.value))
+                if name in seen and key.tag != MERGE_TAG:
+                    fault = f"the key {name[1][:60]!r} stands twice in one table"
+                    raise yaml.MarkedYAMLError(problem=fault, problem_mark=key.start_mark)
+                seen.add(name)
+            return node
+
+    return OnceEach
+
+
+def with_text_keys(value: Any, made: dict[int, Any]) -> Any:
+    """Tables with texts for keys, which YAML takes for numbers, dates or truth too; `made` is what was converted, by its id."""
+    if isinstance(value, (dict, list)) and id(value) not in made:
+        pairs = ((str(key), with_text_keys(item, made)) for key, item in value.items()) if isinstance(value, dict) else ()
+        made[id(value)] = dict(pairs) if isinstance(value, dict) else [with_text_keys(item, made) for item in value]
+    return made.get(id(value), value) if isinstance(value, (dict, list)) else value
 
 
 def yaml_fault(wrong: Exception) -> str:
@@ -211,6 +250,7 @@ class Source:
         self.merged: Merged = merge({}, NOTHING)  # the current document
         self.unfit: Mapping[str, str] = {}  # entries of the overlay that are not, and why
         self.fault = ""  # why the overlay cannot be changed now
+        self.is_refused = False  # the files could not be used at the last load: what was read before them is in effect
         self._damage = ""  # what is wrong with the overlay's file
         self._is_keeper = False
         self._read_at: tuple[int, int, int] | None = None  # the stamp of the overlay that was read
@@ -232,15 +272,16 @@ class Source:
         return str(self.path) if self.path else "the environment"
 
     def load(self) -> Config:
+        self.is_refused = True
         self._secrets.clear()
-        try:
-            env = {**self._dotenv(), **self._env}
-            self._document_read = self._read(env)
-            base = Base(self._document_read, env)
-            config = self._take(base, self._read_overlay())
-            return replace(config, notes=(*config.notes, *self._readable_secrets(base)))
-        finally:
-            self._stamps = {path: stamp(path) for path in self._files()}
+        # Of before they are read: what is written meanwhile, be it the rest of a file, is a change.
+        self._stamps = {path: stamp(path) for path in self._files()}
+        env = {**self._dotenv(), **self._env}
+        self._document_read = self._read(env)
+        base = Base(self._document_read, env)
+        config = self._take(base, self._read_overlay())
+        self.is_refused = False
+        return replace(config, notes=(*config.notes, *self._readable_secrets(base)))
 
     def _readable_secrets(self, base: Base) -> Iterator[str]:
         """What to say of each file that holds keys and that every user of this machine can read."""
@@ -289,6 +330,8 @@ class Source:
             raise ConfigError([unreadable(self.path, wrong)]) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
             raise ConfigError([Problem(str(self.path), f"is not TOML: {wrong}")]) from None
+        except RecursionError:
+            raise ConfigError([Problem(str(self.path), "is nested too deeply")]) from None
 
     def _read_yaml(self, path: Path) -> Mapping[str, Any]:
         """The jq server's file as a document like router.toml's; what differs here, or is lost, waits to be reported."""
@@ -304,6 +347,7 @@ class Source:
         path = (self.path.parent if self.path else Path()) / Path(name).expanduser()
         self._secrets.add(path)
         if path not in base.secrets:
+            self._stamps[path] = stamp(path)
             base.secrets[path] = path.read_text("utf-8-sig")  # a key that is not ASCII is refused later
         return base.secrets[path]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
+from .misplaced import check_path
 from .reader import Reading
 from .settings import Secret, Setting, read_keys
 
@@ -14,12 +16,23 @@ if TYPE_CHECKING:
     from .keys import Key
 
 
+# What Kubernetes puts into every pod's environment for a Service named llm-router: LLM_ROUTER_PORT=tcp://10.0.0.1:8000.
+SERVICE_LINK_NOTE = (
+    "Kubernetes sets it for a Service of this name; it is not used. enableServiceLinks: false in the pod avoids it"
+)
+SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://\S+")
+
+
+def is_service_link(name: str, text: str) -> bool:
+    return name.endswith("_PORT") and SERVICE_LINK.fullmatch(text.strip()) is not None
+
+
 def from_outside(setting: Setting, flags: Mapping[str, str], env: Mapping[str, str]) -> tuple[str, object] | None:
     """Where a flag or an environment variable sets it, and to what; None if neither does."""
     if setting.name in flags:
         return setting.flag.rsplit("/", 1)[-1], setting.from_text(flags[setting.name])
     for name in setting.env:
-        if env.get(name, "").strip():
+        if env.get(name, "").strip() and not is_service_link(name, env[name]):
             return name, setting.from_text(env[name])
     return None
 
@@ -73,19 +86,39 @@ def check_networks(texts: Iterable[str], path: str, reading: Reading) -> None:
 
 
 def read_secret(table: Mapping[str, Any], name: str, path: str, reading: Reading) -> tuple[Secret, ...]:
-    """The keys that `name`, `name`_env and `name`_file give together: the first of them that is set."""
+    """The keys that `name`, `name`_env and `name`_file give together: the first of them that is set.
+
+    What `read_settings` has reported of these settings already is not reported again.
+    """
     value, where = table.get(name), path
     if not value and table.get(f"{name}_env"):
         where = f"{path}_env"
         value = reading.env.get(str(table[f"{name}_env"]), "")
     if not value and table.get(f"{name}_file"):
-        where = f"{path}_file"
-        try:
-            value = reading.read_secret(str(table[f"{name}_file"])).replace("\n", ",")
-        except (OSError, ValueError) as wrong:
-            reading.bad(where, f"cannot be read: {wrong}")
+        where = beside(path, "file")
+        value = read_secret_file(str(table[f"{name}_file"]), where, reading)
     try:
         return read_keys(value or "")
     except ValueError as wrong:
-        reading.bad(where, str(wrong))
+        reading.bad_once(where, str(wrong))
         return ()
+
+
+def beside(path: str, ending: str) -> str:
+    """The setting, flag or variable for the same by file: "--token" -> "--token-file"."""
+    return f"{path}-{ending}" if path.startswith("-") else f"{path}_{ending.upper() if path.isupper() else ending}"
+
+
+def read_secret_file(path: str, where: str, reading: Reading) -> str:
+    """What a file holds, as a comma list."""
+    try:
+        text = reading.read_secret(check_path(path)).replace("\n", ",")
+    except (OSError, UnicodeError) as wrong:
+        reading.bad_once(where, f"cannot be read: {wrong}")
+        return ""
+    except ValueError as wrong:
+        reading.bad_once(where, str(wrong))
+        return ""
+    if not text.strip(", \t\r"):
+        reading.bad_once(where, "holds no key: the file is empty")
+    return text

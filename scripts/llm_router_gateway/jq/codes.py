@@ -55,7 +55,7 @@ class Code:
 
 
 def without_paths(path: Path, value: Value, env: Env) -> Iterable[tuple[Path, Value]]:
-    raise JqRefused("a path through an expression that is none")
+    raise JqRefused("a path through an expression that is not a path")
 
 
 def fresh(one: One | None, many: Many | None = None) -> Code:

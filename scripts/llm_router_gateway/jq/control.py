@@ -54,7 +54,7 @@ def caught_value(error: JqRaised | Broken, handler: Code) -> Value:
     if isinstance(error, Broken):
         return {"__jq": 0}
     if isinstance(error, JqUnknownError) and handler.constant is None:
-        raise JqRefused("an error whose words only jq knows")
+        raise JqRefused("an error whose message only jq has")
     return error.value
 
 

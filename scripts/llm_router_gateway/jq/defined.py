@@ -139,6 +139,6 @@ REFUSED = {
             "y1/0",
             "yn/2",
         ],
-        "a function of C's mathematics that Python does not answer to the last digit",
+        "a mathematical function of C that Python does not compute to the last digit",
     ),
 }

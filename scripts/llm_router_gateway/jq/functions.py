@@ -394,7 +394,7 @@ def leaves(value: Value, path: tuple[Value, ...]) -> Iterator[tuple[tuple[Value,
 
 def ascii_letter(value: Value) -> str:
     if type(value) is not int or not 0 <= value < 128:
-        raise JqRefused("ascii of what is no ASCII code")
+        raise JqRefused("ascii of what is not an ASCII code")
     return chr(value)
 
 

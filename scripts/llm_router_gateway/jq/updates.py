@@ -19,7 +19,7 @@ from .values import JqRefused, Value
 def path_lists(body: Code) -> Many:
     """The paths of body's outputs as arrays; JqRefused where body can have none."""
     if not body.tracked:
-        raise JqRefused("a path through an expression that is none")
+        raise JqRefused("a path through an expression that is not a path")
 
     def many(value: Value, env: Env) -> Iterator[Value]:
         for path, output in body.paths((), value, env):

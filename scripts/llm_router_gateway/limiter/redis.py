@@ -5,7 +5,7 @@
     await engine.publish([note, ...])           notes for the other replicas
     await engine.notes()                        -> [(age_s, note), ...] since the last call
 
-redis-py is imported here, when an engine is made, and nowhere else. Its own time-outs of seconds and its retries are switched
+redis-py is imported here, when an engine is made, and nowhere else. Its own timeouts of seconds and its retries are switched
 off: a request must not wait for an engine that is away. Messages of the same turn of the event loop go out as one pipeline.
 
     redis://HOST:PORT/DB  rediss://...            one server; `unix://` works as well

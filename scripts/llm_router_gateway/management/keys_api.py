@@ -14,6 +14,7 @@ A change is on disk and in effect before the response is sent.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from secrets import token_bytes, token_hex, token_urlsafe
@@ -57,6 +58,7 @@ class KeysApi:
         demo: bool = False,
     ) -> None:  # fmt: skip
         self._authenticator, self._keys, self._budgets, self._wall, self._demo = authenticator, keys, budgets, wall, demo
+        self._changing = asyncio.Lock()  # of two changes at once each might leave the other's administrator as the last one
 
     def routes(self) -> list[Route]:
         return [
@@ -111,6 +113,10 @@ class KeysApi:
 
     async def create(self, request: ManagementRequest) -> ManagementResponse:
         described = read_json(request.body)
+        async with self._changing:
+            return await self._create(described)
+
+    async def _create(self, described: Key) -> ManagementResponse:
         if not (described.is_admin or self._authenticator.can_administer()):
             raise Conflict(FIRST, code="first_key", details={"path": "is_admin"})
         self._check_name(described)
@@ -125,19 +131,21 @@ class KeysApi:
         return ManagementResponse(self._item(self._key(request)))
 
     async def change(self, request: ManagementRequest) -> ManagementResponse:
-        key = self._stored(request)
-        changed = read_json(request.body, key)
-        self._check_name(changed)
-        self._check_expiry(changed, key)
-        if not (changed.is_admin and changed.is_active):
-            self._keep_an_admin(key)
-        key = self._in_force(await self._stored_keys.change(key.id, request.body))
+        async with self._changing:
+            key = self._stored(request)
+            changed = read_json(request.body, key)
+            self._check_name(changed)
+            self._check_expiry(changed, key)
+            if not (changed.is_admin and changed.is_active):
+                self._keep_an_admin(key)
+            key = self._in_force(await self._stored_keys.change(key.id, request.body))
         return ManagementResponse({**self._item(key), "warnings": self._warnings(key)})
 
     async def delete(self, request: ManagementRequest) -> ManagementResponse:
-        key = self._stored(request)
-        self._keep_an_admin(key)
-        self._in_force(await self._stored_keys.delete(key.id))
+        async with self._changing:
+            key = self._stored(request)
+            self._keep_an_admin(key)
+            self._in_force(await self._stored_keys.delete(key.id))
         self._budgets.forget(key.id)
         return ManagementResponse(None, 204)
 

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from ..config.config import Config, ConfigError, Model, Problem, Provider
 from ..config.describe import MASK, mask_proxy
 from ..config.groups import Group
+from ..config.numbers import plain_value
 from ..config.overlay import ADDED, MERGED, Entry, Overlay, add_entry, change_entry, forget_entry, kind_of, remove_entry
 from ..config.presets import ALIASES, PRESETS, preset_of
 from ..config.settings import MODEL_NAME, NAME
@@ -64,17 +65,6 @@ def problems_json(problems: Iterable[Problem]) -> list[dict[str, str]]:
 
 
 # ------------------------------------------------------------------------------------------------------- what is shown
-
-
-def plain_value(value: object) -> Any:
-    """As JSON has it: TOML's dates and times are texts, infinities are not there."""
-    if isinstance(value, Mapping):
-        return {str(key): plain_value(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain_value(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
 
 
 def visible_fields(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -376,9 +366,13 @@ class ProvidersApi:
         self, source: Source, *, state: Callable[[], Snapshot], routing_state: RoutingState,
         take_over: Callable[[Config], Awaitable[None]],
         clock: Callable[[], float], new_id: Callable[[], str], warn: Callable[[str], None],
-        info: Callable[[str], None] = lambda line: None,
+        info: Callable[[str], None] = lambda line: None, refuse: Callable[[ConfigError], None] = lambda error: None,
     ) -> None:  # fmt: skip
-        """`take_over` swaps the Config in as a reload does; `info` and `warn` are the log's; `source` has been loaded."""
+        """`take_over` and `refuse` do what a reload does with a Config or without; `info` and `warn` are the log's.
+
+        `source` has been loaded.
+        """
+        self._refuse = refuse
         self._source, self._state, self._routing_state = source, state, routing_state
         self._take_over, self._clock, self._warn, self._info = take_over, clock, warn, info
         self.lock = asyncio.Lock()  # a reload takes it, too
@@ -584,6 +578,7 @@ class ProvidersApi:
             try:
                 config = await asyncio.to_thread(self._source.load)
             except ConfigError as error:
+                self._refuse(error)
                 count = len(error.problems)
                 message = f"not reloaded: {count} problem{'s' * (count != 1)}; the previous configuration stays in effect"
                 return ManagementResponse({"success": False, "message": message, "config_file": file,

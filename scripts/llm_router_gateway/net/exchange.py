@@ -100,7 +100,7 @@ class Exchange:
         return True
 
     def take_whole(self, body: bytes) -> None:
-        """All of the body, before it was asked for."""
+        """The whole body, before the application reads it."""
         if body:
             self._pieces.append(body)
             self._size = len(body)

@@ -24,6 +24,7 @@ from ..errors import GatewayError
 MAX_LINE_BYTES = 8_192  # a request line; RFC 9112 3 asks for 8,000 at least
 MAX_HEAD_BYTES = 65_536  # all lines of a head, or of trailers
 MAX_FIELDS = 128  # header lines; browsers send 20, what CDNs add makes 50
+MAX_NAME = 256  # of a header's name: those that are remembered must not fill the memory
 MAX_CHUNK_LINE = 256  # size and extensions; no server known to us sends an extension
 MAX_INTERIM = 16  # 1xx answers before the real one
 MAX_LENGTH_DIGITS = 15  # of a content-length: a petabyte
@@ -122,6 +123,8 @@ def field_name(name: str) -> str:
     """field_name("Content-Type") -> "content-type"; Malformed for what is no token: "a b", "", " folded"."""
     if not TOKEN.fullmatch(name):
         raise Malformed("a header's name contains an invalid character (or a line is folded)")
+    if len(name) > MAX_NAME:
+        raise Malformed(f"a header's name of more than {MAX_NAME} bytes", status=431)
     return name.lower()
 
 

@@ -92,7 +92,9 @@ def take(bucket: Bucket | None, rate: Rate, amount: float, now: float) -> tuple[
 
 
 def give_back(bucket: Bucket, rate: Rate, amount: float, now: float) -> Bucket:
-    return Bucket(min(rate.capacity, level_of(bucket, rate, now) + amount), now)
+    """The bucket with `amount` more. `rate` is that of its taking: what a larger one has brought since then stays."""
+    level = max(bucket.level, level_of(bucket, rate, now))
+    return Bucket(min(max(rate.capacity, level), level + amount), now)
 
 
 @dataclass(frozen=True, slots=True)

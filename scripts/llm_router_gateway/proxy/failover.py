@@ -3,9 +3,9 @@
     failover = Failover(services)
     answer = await failover.answer(context, send, idle)
 
-`send(attempt)` sends the request to one member and returns its answer, or raises what went wrong. A member that fails before
-the caller was sent anything is followed by the next one, a refused key by the provider's next key, for as long as the request
-may go on looking. What was sent cannot be taken back: after the first output a failure is the answer's own.
+`send(attempt)` sends the request to one member and returns its answer, or raises what went wrong. If a member fails before the
+caller was sent anything, the next one is tried; if a key is refused, the provider's next key; as long as the request has time.
+Output that was sent cannot be taken back: after the first output, a failure ends the answer with an error.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .services import Services
 from .streaming import Headers
 
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # another key of the same provider may succeed
-PASSING = frozenset({502, 503, 529})  # often over a moment later
+PASSING = frozenset({502, 503, 529})  # often pass within a moment
 MAX_AGAIN_S = 2.0  # of a Retry-After, for the second attempt at the only member
 EXPIRED = re.compile(r"\bexpired\b|^authentication failed", re.I)
 SMALL_ERRORS = frozenset({"no_key", "unsupported"})
@@ -96,7 +96,7 @@ class Failover:
             await permit.release()
 
     async def _first_answer(self, context: RequestContext, send: Send[Answer], idle: Idle) -> Answer:
-        """Tries one member after the other; raises the last one's error where none answers."""
+        """Tries one member after the other; raises the last one's error if none answers."""
         clock, members = self._clock, self._lone(context) or self.choose(context)
         is_unhealthy = context.plan is not None and context.is_query and not context.plan.healthy()
         last: GatewayError | None = None
@@ -197,7 +197,7 @@ class Failover:
             return None
 
     async def _book(self, context: RequestContext, charge: Charge | None) -> None:
-        """Puts what an attempt cost on the account of the caller's key."""
+        """Charges the cost of an attempt to the caller's key."""
         if context.allowance is not None:
             await context.allowance.settle(charge)
         if charge is not None and context.caller.key.budget is None:
@@ -214,7 +214,7 @@ class Failover:
     # -- send
 
     async def _again(self, context: RequestContext, before: Attempt, error: GatewayError | None, idle: Idle) -> Attempt | None:
-        """A second attempt at the only member after a short wait: most such failures are over then."""
+        """A second attempt at the only member after a short wait: most such failures have passed by then."""
         wait_s = context.state.config.server.retry_alone_s
         if error is None or error.status not in PASSING or not wait_s or error is context.not_sent:
             return None
@@ -290,7 +290,7 @@ class Failover:
     def _goes_on(self, context: RequestContext, attempt: Attempt, error: GatewayError) -> bool:
         """Records a failure; True when another member may answer."""
         if error is context.ending:
-            return False  # the gateway is going down: no member's fault
+            return False  # the gateway is shutting down: no member's fault
         if error is not context.not_sent:
             attempt.fail(self._clock(), error)
         if context.answering or not (allows_failover(error) or error is context.not_sent):
@@ -355,7 +355,7 @@ def is_small(context: RequestContext, error: GatewayError) -> bool:
 
 
 def no_healthy_member(context: RequestContext, error: GatewayError) -> GatewayError:
-    """The error of a query for which no healthy model was there at its start."""
+    """The error of a query for which no healthy model was available when it began."""
     if context.answering or error.status in (429, 503) or not allows_failover(error):
         return error
     return Unavailable(f"{context.record.asked}: no matching model is healthy: {error.message}", code="no_member")

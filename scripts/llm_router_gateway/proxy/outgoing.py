@@ -1,4 +1,4 @@
-"""What goes to the upstream for a request: the caller's own bytes, or the body in the upstream's protocol.
+"""What goes to the upstream for a request: the caller's own bytes, or a body in the upstream's protocol.
 
 await outgoing_for(context, attempt) -> one of these two, by the protocol of the attempt's provider
 relay_request(context, candidate, "chat")  -> Outgoing(url, headers, body)   the caller's bytes, but for the model's name
@@ -57,7 +57,7 @@ class Outgoing(NamedTuple):
 async def outgoing_for(
     context: RequestContext, attempt: Attempt, call: str = "chat", instead: Mapping[str, Any] | LargeBody | None = None
 ) -> Outgoing:
-    """What a member is sent; what an earlier one lost of it is not lost any more. `instead` is converted, if not the body."""
+    """What a member is sent; fields lost for an earlier member no longer count. `instead` is converted in place of the body."""
     protocol, record = context.call.protocol, context.record
     candidate = attempt.candidate.speaking(protocol)
     check_key(candidate)

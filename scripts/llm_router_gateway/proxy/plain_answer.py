@@ -29,14 +29,15 @@ from .streaming import Headers
 from .upstream import Upstream
 from .whole_answers import keep_answer, raise_wrong, receive, receive_relayed, rewrite
 
-ESTIMATED = ("x-llm-router-estimated", "tokens")  # beside a count that no tokenizer made; wire/token_estimate says how far off
-# Of an answer of embeddings: it is flat, and no other object there is called so.
+ESTIMATED = ("x-llm-router-estimated", "tokens")  # marks a count that is estimated; wire/token_estimate says how accurate it is
+# The usage of an embeddings answer: a flat object, and the only one of this name.
 USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*\})')
+END_BYTES = 4_096  # where servers write it: behind their vectors, megabytes of them
 
 
 def embeddings_usage(data: bytes, protocol: str) -> ir.Usage | None:
-    """What an answer of embeddings says that it used, found without reading its numbers by the thousand."""
-    found = USAGE.search(data)
+    """The usage of an embeddings answer, found without parsing its thousands of numbers."""
+    found = USAGE.search(data, max(0, len(data) - END_BYTES)) or USAGE.search(data)
     try:
         return wire(protocol).usage_in({"usage": json.loads(found[1])}) if found else None
     except ValueError:
@@ -51,7 +52,7 @@ def is_clean(data: bytes) -> bool:
 
 
 def with_alias(context: RequestContext, data: bytes) -> bytes:
-    """The caller's name of the model in the answer, where that is wanted."""
+    """Puts the caller's name of the model into the answer, if that is configured."""
     renaming = renaming_of(context)
     return data if renaming is None else renaming.whole(data)
 
@@ -93,11 +94,11 @@ class PlainAnswers:
         return outgoing, headers, data
 
     async def compact(self, context: RequestContext) -> tuple[Headers, bytes]:
-        """A conversation as what must be known of it."""
+        """Compacts a conversation into what must be kept of it."""
         return await self._failover.answer(context, partial(self._compact, context))
 
     async def _compact(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
-        """By an upstream that has such a call in the caller's protocol, else a summary that the model writes."""
+        """By an upstream that has such a call in the caller's protocol, else as a summary written by the model."""
         candidate = attempt.candidate.speaking(context.call.protocol)
         if relay_call(context.call.protocol, candidate, "compact", stream=False):
             try:
@@ -155,7 +156,7 @@ class PlainAnswers:
         return [JSON_TYPE, ESTIMATED], dump_json(own.write_count(context.input_tokens))
 
     async def embeddings(self, context: RequestContext) -> tuple[Headers, bytes]:
-        """Of texts; the answer in the form that the caller's protocol and its body want."""
+        """The vectors of texts, in the form that the caller's protocol and body request."""
         spec, wanted = SPECS[context.call.protocol], context.fields
         if "embeddings" in spec.carried and context.large is not None:
             await context.large.carry(context.call.protocol)

@@ -1,6 +1,6 @@
-"""A request at its true end -> the call that the log keeps, and its texts if the configuration says so.
+"""A request at its real end -> the call that the log keeps, and its texts if the configuration says so.
 
-exchange = RecordedExchange(exchange, limit)     only where texts are kept: it remembers what passes
+exchange = RecordedExchange(exchange, limit)     only if texts are kept: it records what passes
 call_of(context, unix_s())                    -> Call, when nothing more can happen to the request
 bodies_of(context)                            -> Bodies, or None
 """
@@ -92,7 +92,7 @@ def call_of(context: RequestContext, now_s: float) -> Call:
 
 
 def clean(text: str, limit: int) -> str:
-    """As any program can read it: half of a pair of surrogates has no bytes."""
+    """Text that any program can read: half of a surrogate pair cannot be encoded."""
     if len(text) <= limit and text.isascii():
         return text
     return text[:limit].encode("utf-8", "replace").decode()
@@ -113,7 +113,7 @@ def finish_of(context: RequestContext) -> str:
 
 
 def bodies_of(context: RequestContext) -> Bodies | None:
-    """What was overheard; None where nothing is kept."""
+    """The recorded texts; None if none are kept."""
     heard, server = context.exchange, context.state.config.server
     if not server.log_bodies or not isinstance(heard, RecordedExchange):
         return None

@@ -1,6 +1,6 @@
 """Streamed answers: the first member that gives one; its head, its pieces, and its end, however it comes.
 
-await StreamAnswers(services, upstream, failover).answer(context)     raises only what no byte went out before
+await StreamAnswers(services, upstream, failover).answer(context)     raises only errors from before the first byte
 """
 
 from __future__ import annotations
@@ -86,12 +86,12 @@ class Stream:
         return self.pipe
 
     def _watcher(self) -> Watcher | None:
-        """For a request whose answer has to hold certain things."""
+        """A watcher for a request whose answer must meet demands."""
         reader = getattr(self._module, "StreamReader", None) or getattr(self._module, "StreamChoices", None)
         return Watcher(reader()) if reader is not None and self.context.demands is not None else None
 
     def _keep_at_its_end(self, response: Callable[[], Mapping[str, Any]], outgoing: Outgoing, place: Place = HERE) -> None:
-        """Before its last event goes out, for the caller may build on it at once."""
+        """Before its last event goes out, since the caller may build on it at once."""
         conversation, secrets = self.context.conversation, outgoing.candidate.provider.secrets
         if conversation is not None and self.pipe is not None:
             self.pipe.on_done = lambda: conversation.keep(response(), secrets, place)
@@ -159,7 +159,7 @@ class StreamAnswers:
             shown = error if isinstance(error, GatewayError) else self._services.internal_error(record.request_id, error)
             for_caller(shown, context)
             record.error, record.message = shown.code, shown.message
-            last = streams[-1] if context.answering else Stream(context)  # what was held back is as if it had never been
+            last = streams[-1] if context.answering else Stream(context)  # what was held back is discarded
             await exchange.send(last.fail(shown))
             await exchange.send(last.bare_error(shown))  # alone in its chunk: some SDKs see it only so
         finally:
@@ -167,7 +167,7 @@ class StreamAnswers:
         await exchange.end()
 
     async def _send(self, context: RequestContext, streams: list[Stream], attempt: Attempt) -> None:
-        """One member's stream, once more where its upstream does not know the wish for a usage that was added."""
+        """One member's stream; sent once more if its upstream rejects the added request for usage."""
         context.wordless, context.converted = self._wordless, self._services.converted
         outgoing = await outgoing_for(context, attempt)
         try:
@@ -238,7 +238,7 @@ class StreamAnswers:
             response.close()
 
     async def _replay(self, stream: Stream, outgoing: Outgoing, data: bytes) -> bytes:
-        """A plain answer that came in the place of a stream, as the stream that was requested."""
+        """Turns a plain answer that came instead of a stream into the stream that was requested."""
         context = stream.context
         said, made = await receive(self._services, context, outgoing, data, replay, array=stream.is_array)
         if context.conversation is not None:

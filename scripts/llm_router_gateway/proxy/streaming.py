@@ -1,4 +1,4 @@
-"""One streamed answer on its way: held back, kept alive, timed by its content, ended as its protocol ends.
+"""One streamed answer: held back, kept alive, timed by its content, and ended in the way of its protocol.
 
     watch = Watch(clock, loop.call_later)
     answer = StreamedAnswer(exchange, head, keepalive, limits, clock)
@@ -6,8 +6,8 @@
         response = await ...                  # already kept alive, already timed
         await answer.run(response.pieces(), pipe)
 
-Nothing goes out until the first real output, so that an upstream failing before it is answered with a proper status.
-When that takes longer than `keepalive_s`, the head and a sign of life go out and the rest is held back further.
+Nothing goes out until the first real output, so that the caller gets a proper status if the upstream fails before that.
+If it takes longer than `keepalive_s`, the head and a keep-alive go out, and the rest is still held back.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from ..errors import GatewayError, UpstreamTimeout
 
 MAX_HELD_BYTES = 1_048_576  # before the first output; more than that is output, whatever it is
-TAIL_S = 5.0  # after the true end: for upstreams that forget to close
+TAIL_S = 5.0  # after the real end: for upstreams that forget to close
 TICK_S = 0.25  # how often silence is checked
 TICKS = 4  # looks in the shortest of the limits, so that one is late by a quarter at most
 
@@ -166,7 +166,7 @@ class StreamedAnswer:
         self._released = True
 
     def tap(self, piece: bytes) -> bool:
-        """A piece that comes while this waits for one, passed on at once: nearly every piece of a stream, and no task is woken.
+        """Passes on at once a piece that comes while this waits for one, without waking a task: nearly every piece of a stream.
 
         False where it has to wait its turn. Raises what is wrong with it.
         """
@@ -210,7 +210,7 @@ class StreamedAnswer:
         finally:
             self._sending = False
         self.last_sent_at = self._clock()
-        self.last_output_at += self.last_sent_at - before  # a caller that reads slowly is not a silent upstream
+        self.last_output_at += self.last_sent_at - before  # a caller's slow reading is not the upstream's silence
 
     def begin(self) -> None:
         """The head, once."""

@@ -25,7 +25,7 @@ from ..store import pricing
 from ..store.call import CUT, Call
 from ..telemetry import instruments
 from ..telemetry.instruments import Instruments, Labels
-from ..telemetry.otlp import CLIENT, SERVER, Attributes, Span, Value
+from ..telemetry.otlp import CLIENT, MAX_INT, SERVER, Attributes, Span, Value
 from ..telemetry.trace import Trace, Tracer
 from ..wire import ir
 from ..wire.registry import SPECS
@@ -82,11 +82,16 @@ def parameters_of(context: RequestContext) -> Attributes:
             value: Any = fields
             for part in path.split("."):
                 value = value.get(part) if isinstance(value, Mapping) else None
-            if name in PARAMETERS and isinstance(value, (int, float)) and not isinstance(value, bool):
+            if name in PARAMETERS and is_writable(value):
                 whole = name in ("max_tokens", "top_k")
                 found[PARAMETERS[name]] = int(value) if whole else float(value)
                 break
     return found
+
+
+def is_writable(value: object) -> bool:
+    """Whether it is a number that a span can hold: callers send 1e999, too."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_INT
 
 
 def usage_of(attempt: AttemptRecord) -> Attributes:

@@ -333,7 +333,10 @@ class Plan:
         if states <= {"off"}:
             return Unavailable(f"{what}: all of its models are switched off", code="no_member")
         if not targets:
-            return Unavailable(f"{what}: no member accepts this request: no selector matched", code="no_member")
+            failed = {each.selector.text for pool in self._pools for each in pool.targets
+                      if each.selector is not None and self._verdict(each.selector)[1]}  # fmt: skip
+            more = f", and {len(failed)} of them failed on it (the gateway's log says why)" if failed else ""
+            return Unavailable(f"{what}: no member accepts this request: no selector matched{more}", code="no_member")
         if {self._state(target, now) for target in targets} <= {"off", "no_key"}:
             hint = next(target.candidate.provider for target in targets if target.candidate)
             return Unavailable(f"{what}: {hint.name} has no key: set {hint.key_hint}", code="no_key")

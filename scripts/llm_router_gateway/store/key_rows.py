@@ -84,7 +84,7 @@ def check_name(db: Any, name: str, key_id: str) -> None:
 
 
 def text_of(key: Key) -> str:
-    return json.dumps(terms_json(key), ensure_ascii=False)
+    return json.dumps(terms_json(key))  # in ASCII: half of a character, in a note, has no other form
 
 
 def insert(db: Any, key: Key, digest: bytes) -> Row:
@@ -150,3 +150,17 @@ def spent(db: Any, now: float) -> list[Spent]:
     found = [("day", today), ("month", first)]
     return [(key_id, span, usd or 0.0, tokens or 0.0) for span, since in found
             for key_id, usd, tokens in db.execute(sql, (DAY_S, int(since)))]  # fmt: skip
+
+
+def spent_before(db: Any, now: float, began: float) -> list[Spent]:
+    """The same without the calls that began at `began` or later: their process counts them itself. In SQLite."""
+    own = ("SELECT key_id, SUM(cost_usd), SUM(COALESCE(input_tokens, 0) + COALESCE(output_tokens, 0)) FROM calls "
+           "WHERE started_ms >= ? AND key_id <> '' GROUP BY key_id")  # fmt: skip
+    starts = {"day": now // DAY_S * DAY_S, "month": 0.0}
+    later = {(span, key_id): (usd or 0.0, tokens or 0.0) for span, start in starts.items()
+             for key_id, usd, tokens in db.execute(own, (int(max(began, start) * 1_000),))}  # fmt: skip
+    found = []
+    for key_id, span, usd, tokens in spent(db, now):
+        own_usd, own_tokens = later.get((span, key_id), (0.0, 0.0))
+        found.append((key_id, span, max(0.0, usd - own_usd), max(0.0, tokens - own_tokens)))
+    return found

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What is to be embedded; `lost` names what has no place in other protocols: Gemini's task type and title."""
+    """What is to be embedded; `lost` names what has no place in other protocols: Gemini's task type, OpenAI's user, ..."""
 
     texts: tuple[str, ...]
     dimensions: int | None = None

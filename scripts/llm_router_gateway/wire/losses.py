@@ -101,13 +101,27 @@ def lose_tier(tier: str, lost: list[str]) -> None:
         name_lost(lost, f"service_tier={tier}")
 
 
-def lose_stop(stop: ir.Stop, told: frozenset[ir.Reason], lost: list[str], *, explained: bool = False) -> None:
+def late_tier(first: str, last: str) -> ir.Extras:
+    """How a stream says at its end that it was served, where its beginning said another thing: that one was passed on."""
+    return ir.NOTHING if last == first or last in USUAL_TIERS else {ir.UNREAD: {f"service_tier={last}": True}}
+
+
+def unknown_word(word: str) -> ir.Extras:
+    """Of a Stop whose word is not known, though a call in the answer tells why it ended."""
+    return {ir.UNREAD: {f"stop_reason={word}": True}}
+
+
+def lose_stop(
+    stop: ir.Stop, told: frozenset[ir.Reason], lost: list[str], *, explained: bool = False, native: bool = False
+) -> None:
     """Names why an answer ended where the protocol's words do not tell, and what its vendor says about that beside an
-    explanation, if that is told."""
+    explanation and the word itself, if these are told."""
     if stop.reason not in told:
         name_lost(lost, f"stop_reason={stop.reason if stop.reason == 'stop_sequence' else stop.native or stop.reason}")
-    for fields in stop.extras.values():
+    for vendor, fields in stop.extras.items():
         for name, value in fields.items():
+            if vendor == ir.UNREAD and not native:
+                name_lost(lost, name)
             for inner in value if isinstance(value, dict) else ():
                 if value[inner] is not None and inner != "type" and not (explained and inner == "explanation"):
                     name_lost(lost, f"{name}.{inner}")

@@ -22,10 +22,11 @@ MAX_DEPTH = 32  # of unions inside unions, and of what is looked through for `st
 MAX_TOLD_CHARS = 2_000  # of the branches in a description; longer ones would cost more tokens than they are worth
 
 
-def described(wanted: ir.ResponseFormat) -> Schema:
+def with_description(wanted: ir.ResponseFormat) -> Schema:
     """An answer's schema for a vendor that has no other place for what the answer is for: in the schema's description.
 
-    described(ResponseFormat("schema", {"type": "object"}, description="A plan")) -> {"type": "object", "description": "A plan"}
+    with_description(ResponseFormat("schema", {"type": "object"}, description="A plan"))
+        -> {"type": "object", "description": "A plan"}
     """
     schema: Schema = wanted.schema or {}
     words = schema.get("description")

@@ -108,10 +108,10 @@ def unread(fields: Mapping[str, Any], known: Shape, where: str = "", spell: Spel
     return {ir.UNREAD: found} if found else ir.NOTHING
 
 
-def uncounted(usage: Mapping[str, Any], details: Mapping[str, frozenset[str]]) -> ir.Extras:
+def unread_details(usage: Mapping[str, Any], details: Mapping[str, frozenset[str]]) -> ir.Extras:
     """The paths of counts in a usage's details that nothing reads; a count of 0 says nothing.
 
-    uncounted({"details": {"cached_tokens": 4, "audio_tokens": 2}}, {"details": frozenset({"cached_tokens"})})
+    unread_details({"details": {"cached_tokens": 4, "audio_tokens": 2}}, {"details": frozenset({"cached_tokens"})})
         -> {"unread": {"details.audio_tokens": True}}
     """
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What one protocol is: all in which it differs from the others, as data that the rest of the gateway asks for.
+"""The description of a protocol: everything in which it differs from the others, as data for the rest of the gateway.
 
     registry.SPECS["gemini"].actions["countTokens"]          -> Action("count")
     registry.UPSTREAMS["anthropic"].paths["chat"]            -> "/v1/messages"
@@ -6,16 +6,16 @@
 
 How to add a protocol:
 
-1. A folder `wire/NAME/` whose `__init__` is a docstring. No protocol imports another; what all share lies beside the folders.
-2. `wire/NAME/spec.py` with `SPEC = Spec(name="NAME", ...)`. It is read at start, so it imports nothing but this module and what
-   is cheap; regular expressions and small functions may stand there.
-3. `wire/NAME/codec.py` with the functions of `Codec`, loaded when a request first needs them. A protocol that carries text
-   only needs four of them: `simple` has a base for the rest.
-4. One line in `wire/registry.PROTOCOLS`. Its place there is its place in lists, and decides between two that claim one path.
+1. A folder `wire/NAME/` whose `__init__` is a docstring. No protocol imports another; what they share is beside the folders.
+2. `wire/NAME/spec.py` with `SPEC = Spec(name="NAME", ...)`. It is imported at start, so it imports only this module and what is
+   cheap; it may contain regular expressions and small functions.
+3. `wire/NAME/codec.py` with the functions of `Codec`, loaded when a request first needs them. A protocol that carries only text
+   needs four of them; `simple` has a base for the rest.
+4. One line in `wire/registry.PROTOCOLS`. Its position is that in lists, and decides between two protocols that claim one path.
 
-A protocol that callers speak and no provider does has `upstream=None`, and its codec no function for the upstream's side
-(Codec says which). One that is served on several paths has a `Line` for each; what its bodies differ in, `read_request` sees in
-the body. A provider type that speaks the new protocol is a line in `config/presets`; without one, `api = "NAME"` and `base_url`
+A protocol that callers speak but no provider does has `upstream=None`, and its codec has no functions for the upstream's side
+(see Codec). A protocol that is served on several paths has a `Line` for each; if their bodies differ, `read_request` tells them
+apart. A provider type that speaks the new protocol is a line in `config/presets`; without one, `api = "NAME"` and `base_url`
 in the configuration are enough.
 """
 
@@ -23,18 +23,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .demands import Demands, no_demands
 
-if TYPE_CHECKING:  # names for types alone: this is read at every start
+if TYPE_CHECKING:  # only for types: this module is imported at every start
     from ..errors import GatewayError
     from . import ir
     from .listing import Entry
 
 JSON = Mapping[str, Any]
-RELAYED_KINDS = frozenset({"audio", "images", "moderations", "rerank"})  # of a Line; no other protocol has an equal of them
-CREATING_KINDS = frozenset({"files", "batches"})  # of a Line; these make an object that belongs to the caller's key
+RELAYED_KINDS = frozenset({"audio", "images", "moderations", "rerank"})  # of a Line; no other protocol has an equivalent
+CREATING_KINDS = frozenset({"files", "batches"})  # of a Line; these create an object that belongs to the caller's key
 Pairs = list[tuple[str, str]]
 
 # ------------------------------------------------------------------------------------------------------------ the facts
@@ -42,13 +42,13 @@ Pairs = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A request line: Line("POST", "messages", "chat"). The path stands without its version; "{id}" is any one part of it.
+    """A request line: Line("POST", "messages", "chat"). The path has no version in front; "{id}" is any one part of it.
 
-    `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and thrown away), show (a model
-    that the body names), kept, kept_input, forget, cancel (an earlier answer, by its id), compact (a conversation, to what must
-    be known of it), fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), one of
+    `kind` is what the gateway does for it: chat, count, embeddings, models, ignored (accepted and discarded), show (a model
+    that the body names), kept, kept_input, forget, cancel (of an earlier answer, by id), compact (summarize a conversation),
+    fixed (always the same answer), socket (a websocket is refused so that callers fall back at once), one of
     RELAYED_KINDS (passed on as it is; its path is also the name of the call among the paths of `Upstream`), files and batches
-    (one is made), list_files, file, file_content, delete_file, list_batches, batch, cancel_batch (those of the caller), ...
+    (create one), list_files, file, file_content, delete_file, list_batches, batch, cancel_batch (those of the caller), ...
     """
 
     method: str
@@ -58,7 +58,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What follows the model's name in POST /models/NAME:action; `stream` where it is answered as one."""
+    """What follows the model's name in POST /models/NAME:action; `stream`: the answer is a stream."""
 
     kind: str
     stream: bool = False
@@ -66,7 +66,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A header without which upstreams refuse a request, and the provider setting that has its value."""
+    """A header without which upstreams refuse a request, and the provider's setting for its value."""
 
     header: str
     setting: str
@@ -74,7 +74,7 @@ class Version:
 
 
 def same_path(chat_path: str) -> str:
-    """The path of a streamed call where the body says that it is one."""
+    """The path of a streamed call, if only the body says that it is streamed."""
     return chat_path
 
 
@@ -120,70 +120,78 @@ def as_it_is(body: JSON) -> dict[str, Any]:
     return dict(body)
 
 
+class Quirk(NamedTuple):
+    """How a server may differ from its protocol, by `quirks` of its provider: "bool", "whole", "text", "texts", or words."""
+
+    values: str | tuple[str, ...]
+    help: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """How the gateway calls a provider that speaks the protocol."""
 
     root: str = ""  # follows a base_url that is only a host: "https://api.openai.com" + "/v1"
     paths: Mapping[str, str]  # call -> path below base_url: chat, stream (where it has its own), count, models
-    auth_header: str = "Authorization"  # carries the key, where the provider's preset does not say otherwise
+    auth_header: str = "Authorization"  # carries the key, unless the provider's preset names another
     auth_scheme: str = "Bearer"  # the word before the key; "" for none
     version: Version | None = None
-    stream_path: Callable[[str], str] = same_path  # of a chat path that the configuration gives, where `paths` has "stream"
-    event_tokens: int = 2  # about the most in one event of a stream that was broken off
+    stream_path: Callable[[str], str] = same_path  # a configured chat path -> that of streams, if `paths` has "stream"
+    event_tokens: int = 2  # roughly the most tokens in one event, to estimate a stream that broke off
     parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    # bounded parameter -> its names in a body, dotted where they lie deeper; what was left out is put under the first
+    # bounded parameter -> its names in a body, dotted if nested; a missing one is added under the first name
     output_field: Callable[[str, JSON], str] = no_output_field
-    # (model, the provider's quirks) -> the name of the output limit that this model knows; "" = the first
+    # (model, the provider's quirks) -> the name of the output limit that this model accepts; "" = the first
     rejected_parameters: Callable[[str, JSON], frozenset[str]] = nothing_rejected
-    # (model, body) -> the parameters that this model refuses to be given, so that nothing is put in
+    # (model, body) -> the parameters that this model refuses, so that none of them is added
     count_request: Callable[[JSON, str], dict[str, Any]] = no_count
-    # (a chat body, model) -> the body of the call "count", where `paths` has one
-    counted: str = ""  # the field of its answer that holds the tokens
+    # (a chat body, model) -> the body of the call "count", if `paths` has one
+    counted: str = ""  # the field of that call's answer with the number of tokens
     searches: bool = False  # the vendor's own search of the web is a tool like any other
     usage_request: Callable[[JSON], dict[str, Any]] = no_more
-    # body -> fields to set so that a stream's end says what it cost
+    # body -> fields to set so that a stream ends with its usage
+    quirks: Mapping[str, Quirk] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """One protocol. Header names are in lower case."""
 
-    name: str  # as in configuration, API and log: "anthropic"; also the folder's name
+    name: str  # in configuration, API and log: "anthropic"; also the folder's name
     title: str  # for people: "Anthropic"
 
     # -- a caller's request
     lines: Sequence[Line] = ()
-    actions: Mapping[str, Action] = field(default_factory=dict)  # the path then names model and form of answer, not the body
+    actions: Mapping[str, Action] = field(default_factory=dict)  # if any: the path names model and form of answer, not the body
     prefixes: frozenset[str] = frozenset({"v1"})  # versions that may stand before any path
-    marks: frozenset[str] = frozenset()  # headers that tell its callers where protocols share a path (GET /v1/models)
-    key_headers: tuple[str, ...] = ()  # that callers send their key in, besides Authorization: Bearer
+    marks: frozenset[str] = frozenset()  # headers that identify its callers on a shared path (GET /v1/models)
+    key_headers: tuple[str, ...] = ()  # in which callers send their key, besides Authorization: Bearer
     key_query: str = ""  # the same in the query: "key"
-    steering_headers: frozenset[str] = frozenset()  # that change what an answer is
-    acting_fields: frozenset[str] = frozenset({"tools"})  # of a body: with them an answer does things, or looks at the world
+    steering_headers: frozenset[str] = frozenset()  # that may change an answer
+    acting_fields: frozenset[str] = frozenset({"tools"})  # fields of a body that let an answer act or search
     private_headers: frozenset[str] = frozenset()  # the caller's own account: not for the upstream
     turns: str = "messages"  # the body's field that holds the conversation
-    streams_by_default: bool = False  # a body without `stream` wants one
-    counts_first: bool = False  # its streams begin with how many tokens the request has
-    answer_prefix: str = ""  # begins the id of an answer that its upstream gave none
+    streams_by_default: bool = False  # a body without `stream` requests a stream
+    counts_first: bool = False  # its streams begin with the number of the request's tokens
+    answer_prefix: str = ""  # prefix of the id of an answer without one from its upstream
     carried: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    # kind of call -> (protocol of upstreams that take its bodies as they are, what they call it): no conversion is needed
-    embeddings_request: Callable[[JSON], dict[str, Any]] = as_it_is  # a body -> as the protocol in `carried` has it
+    # kind of call -> (protocol of upstreams that accept its bodies unconverted, their name of the call)
+    embeddings_request: Callable[[JSON], dict[str, Any]] = as_it_is  # a body -> in the form of the protocol in `carried`
 
     # -- an answer to a caller
     stream_type: str = "text/event-stream"
     events_query: tuple[str, str] | None = None  # ("alt", "sse"): a streaming action without it is answered as one JSON array
-    bare_errors: bool = False  # a broken event stream ends in the error's JSON once more, outside of any event
-    keepalive: bytes = b"\n"  # the sign of life on a stream that waits, which every client of it skips
-    answer_headers: frozenset[str] = frozenset()  # of an answer, that SDKs read; one that ends in - is a beginning
-    too_long: str = ""  # a prompt is longer than the window, in its clients' words, with {tokens}, {window}
-    too_long_mark: bytes = b""  # what they look for in an error's body: they compact then
-    too_long_words: str = ""  # that some look for in the message, where the mark is not text but a code
-    model_field: str = "model"  # of a whole answer, and of a stream's events: the model that it comes from
-    event_models: tuple[tuple[str, ...], ...] = (("model",),)  # where it stands in those events
-    answer_field: str = ""  # what every whole answer has and no error does: "choices"
-    embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (an upstream's vectors, the body) -> as the body wants them
-    demands: Callable[[JSON], Demands | None] = no_demands  # of its answer, that upstreams may not obey: see wire/demands
+    bare_errors: bool = False  # a broken event stream repeats the error's JSON at its end, outside of any event
+    keepalive: bytes = b"\n"  # sent on a waiting stream; every client skips it
+    answer_headers: frozenset[str] = frozenset()  # headers of an answer that SDKs read; one that ends in - is a prefix
+    too_long: str = ""  # message for a prompt longer than the window, with {tokens} and {window}
+    too_long_mark: bytes = b""  # what clients look for in an error's body in order to compact
+    too_long_words: str = ""  # what some clients look for in the message, if the mark is a code
+    model_field: str = "model"  # field of a whole answer with the model that gave it
+    event_models: tuple[tuple[str, ...], ...] = (("model",),)  # where it is in a stream's events
+    answer_field: str = ""  # a field that every whole answer has and no error: "choices"
+    embeddings: Callable[[bytes, JSON], bytes] = as_they_are  # (an upstream's vectors, the body) -> as the body requests
+    demands: Callable[[JSON], Demands | None] = no_demands  # what a body requires of its answer: see wire/demands
     reshapes: Callable[[JSON], bool] = never  # whether `embeddings` may change an answer to this body
     keeps_answers: bool = False  # a request may build on an earlier answer by its id: `state` of the codec, and more
     limit_headers: Callable[[str, int, int, float, float], Pairs] = limit_headers
@@ -191,14 +199,14 @@ class Spec:
     fixed: Mapping[str, JSON] = field(default_factory=dict)  # path of a Line of the kind "fixed" -> its answer
 
     # -- what a caller says about its call: for statistics, never for an upstream
-    end_user: tuple[str, ...] = ()  # dotted names of the body's fields that name the person behind it; the first one counts
+    end_user: tuple[str, ...] = ()  # dotted names of the body's fields that name the end user; the first present counts
     labels: str = "metadata"  # the body's field with the caller's own labels
-    attributes: frozenset[str] = field(init=False)  # all fields of the body in which either may be
+    attributes: frozenset[str] = field(init=False)  # all top-level fields that may hold either
 
     # -- conversion
-    encloses: bool = False  # its callers bring other vendors' thoughts back in envelopes (wire/envelope)
+    encloses: bool = False  # its callers return other vendors' reasoning in envelopes (wire/envelope)
     packs_ids: bool = False  # its calls' issuer and signature travel inside their ids (wire/names)
-    kept_fields: frozenset[str] = frozenset()  # that name something kept at its vendor: refused elsewhere, not lost
+    kept_fields: frozenset[str] = frozenset()  # name something kept by its vendor: refused elsewhere, not lost
 
     embeds: bool = False  # there is a module `embeddings` beside the codec: see wire/embeddings
 
@@ -210,7 +218,7 @@ class Spec:
 
     @property
     def chat_action(self) -> str:
-        """The action of a plain chat request; "" where the body says all."""
+        """The action of a plain chat request; "" if the body says everything."""
         return next((name for name, each in self.actions.items() if each.kind == "chat" and not each.stream), "")
 
     def wants_stream(self, body: JSON) -> bool:
@@ -224,9 +232,9 @@ class Spec:
 
 
 class Codec(Protocol):
-    """The functions of a protocol's `codec` module. Those after "upstream" are missing where no provider speaks it.
+    """The functions of a protocol's `codec` module. Those below "upstream" are missing if no provider speaks it.
 
-    Also there: `Scanner` (where providers speak it), `StreamReader` (the same), `StreamWriter`: see `pipes`.
+    `Scanner`, `StreamReader` (both only if providers speak it) and `StreamWriter` are described in `pipes`.
     """
 
     FINISH_WORDS: Mapping[ir.Reason, str]  # why an answer stopped, in the protocol's word
@@ -234,7 +242,7 @@ class Codec(Protocol):
     StreamWriter: Callable[..., Any]  # (request, lost=[...], array=False)
 
     def read_request(self, fields: JSON, *, model: str | None = None, stream: bool | None = None, **more: Any) -> ir.Request:
-        """A caller's body; BadRequest with details["path"]. `more`: of a conversation, where answers are kept."""
+        """A caller's body, read; BadRequest with details["path"]. `more`: from the conversation, if answers are kept."""
 
     def write_answer(self, answer: ir.Answer, request: ir.Request, lost: list[str]) -> dict[str, Any]: ...
     def write_error(self, error: GatewayError, request_id: str) -> tuple[int, Pairs, dict[str, Any]]:
@@ -253,15 +261,15 @@ class Codec(Protocol):
         """The answer to GET /v1/models, a page of it where the protocol has pages."""
 
     def finish_in(self, answer: JSON) -> str:
-        """Why a whole answer in this protocol stopped, in its own word; "" where it does not say."""
+        """Why a whole answer in this protocol stopped, in its own word; "" if it does not say."""
 
-    # -- of a protocol whose bodies some upstreams take as they are (`carried`)
+    # -- of a protocol whose bodies some upstreams accept unconverted (`carried`)
 
     def lacks_call(self, error: GatewayError) -> bool:
-        """Whether such an upstream says that it does not take them after all, so that they are converted."""
+        """Whether such an upstream's error means that it does not accept them, so that they have to be converted."""
 
     def only_upstream(self, fields: JSON) -> str:
-        """The field that cannot be converted; "" where all can."""
+        """The field that cannot be converted; "" if all can."""
 
     # -- of a protocol whose callers carry envelopes (`encloses`)
 
@@ -276,7 +284,7 @@ class Codec(Protocol):
     Seal: Callable[[bytes, str], ir.Seal]
 
     def refuse_unsupported(self, fields: JSON) -> None:
-        """What no upstream could do through the gateway."""
+        """Refuses what no upstream could do through the gateway."""
 
     # -- of a protocol with files and batches; see wire/openai/files for what is in it
 
@@ -289,10 +297,10 @@ class Codec(Protocol):
 
     def write_request(self, request: ir.Request, *, model: str, quirks: JSON, lost: list[str]) -> dict[str, Any]: ...
     def read_answer(self, body: JSON) -> ir.Answer:
-        """A whole answer; UpstreamFailed where it is none."""
+        """A whole answer, read; UpstreamFailed if it is not one."""
 
     def flaw_in(self, answer: JSON) -> GatewayError | None:
-        """Why a whole answer of an upstream is none; None where it is one. See `verdict`."""
+        """Why an upstream's answer does not count as one; None if it does. See `verdict`."""
 
     def usage_in(self, answer: JSON) -> ir.Usage | None: ...
     def read_error(self, status: int, headers: Mapping[str, str], body: bytes) -> GatewayError: ...

@@ -7,10 +7,11 @@ free_text(ToolCall("t", "code", '{"input":"1+1"}', {"input": "1+1"}))  -> "1+1"
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Set
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Set
+from typing import Any, Literal
 
 from . import ir
+from .fields import refuse
 from .losses import name_lost
 
 # A custom tool, which takes free text, where a vendor knows only arguments that are an object.
@@ -29,6 +30,25 @@ def choice_among(choice: ir.ToolChoice | None, sent: Set[str], lost: list[str]) 
         return choice
     name_lost(lost, "tool_choice")
     return None if choice.mode == "required" else ir.ToolChoice(choice.mode)
+
+
+def mode_among(given: Mapping[str, Any], path: str) -> Literal["auto", "required"]:
+    """The mode of a choice among allowed tools; "auto" where it is left out."""
+    mode = given.get("mode") or "auto"
+    if mode not in ("auto", "required"):
+        refuse(f"{path}.mode", "must be auto or required")
+    return "required" if mode == "required" else "auto"
+
+
+def speaks_after_call(parts: Iterable[ir.Part]) -> bool:
+    """Whether words stand behind a call, for a vendor that has texts and calls apart and so not their order."""
+    called = False
+    for part in parts:
+        if isinstance(part, ir.ToolCall):
+            called = True
+        elif called and not isinstance(part, ir.Thinking) and getattr(part, "text", "x") != "":
+            return True
+    return False
 
 
 def custom_names(tools: Collection[ir.Tool]) -> frozenset[str]:

@@ -75,7 +75,8 @@ def test_every_candidate_has_its_line(run: Run) -> None:
     lines = out.splitlines()
     assert (code, lines[0]) == (0, "g (roundrobin): a/m would be tried first")
     assert [line.split()[:2] for line in lines[1:]] == [["take", "a/m"], ["-", "b/x"], ["-", "a/n"]]
-    assert "weight 30 of 30" in lines[1]
+    assert "weight 30, 100 % of requests" in lines[1]
+    assert "weight 70, 0 % of requests" in lines[2]
     assert "no key" in lines[2]
     assert "off" in lines[3]
 
@@ -94,8 +95,8 @@ def test_as_json_it_is_what_route_tells(run: Run) -> None:
     assert told["candidates"][0]["state"] == "ok"
 
 
-def test_the_request_may_name_its_model(run: Run) -> None:
-    assert run(body={"model": "a/m"})[1].startswith("a/m: a/m would be tried first\n")
+def test_the_request_may_name_its_model_whose_weight_decides_nothing(run: Run) -> None:
+    assert run(body={"model": "a/m"})[1] == "a/m: a/m would be tried first\ntake  a/m  ok  chosen\n"
     code, _, err = run(body={})
     assert code == 1
     assert "model is missing" in err
@@ -115,6 +116,25 @@ def test_a_file_that_cannot_be_used_is_exit_code_2(run: Run) -> None:
 
 def test_headers_of_the_request_are_seen(run: Run) -> None:
     assert run("--model", "g", "-H", "X-Team: red", body={})[0] == 0
+
+
+@pytest.mark.parametrize("header", ["canary", ":canary", "a b: canary"])
+def test_a_header_that_is_none_is_a_usage_error_that_does_not_repeat_it(
+    run: Run, header: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("--model", "g", "-H", header, body={})
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and "argument -H/--header: it is not NAME:VALUE" in err and "canary" not in err
+
+
+def test_a_group_cannot_be_converted_to_and_its_members_are_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = b'{"model": "x", "messages": []}'
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: False))
+    assert main.main(["convert", "--from", "openai", "--to", "g", "-c", str(run._folder / "router.toml")]) == 1
+    assert "g is a group: give one of its members as --to: a/m, b/x, a/n; explain says" in capsys.readouterr().err
 
 
 def test_terminal_codes_in_a_name_are_printed_as_text(run: Run) -> None:

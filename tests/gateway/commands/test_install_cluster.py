@@ -80,6 +80,7 @@ def test_every_container_of_the_manifests_is_probed_bounded_and_has_no_rights(pr
         names = {mount["name"] for mount in container["volumeMounts"]}
         claims = {"state", "data"} if pod is not pods["llm-router-redis"] else set()
         assert names <= {volume["name"] for volume in pod["volumes"]} | claims
+    assert pods["llm-router"]["enableServiceLinks"] is False  # or LLM_ROUTER_PORT would be the Service's
     gateway = pods["llm-router"]["containers"][0]
     assert gateway["readinessProbe"]["httpGet"]["path"] == "/health/ready"
     assert gateway["livenessProbe"]["httpGet"]["path"] == "/health/live"  # which asks nothing of PostgreSQL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import stat
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from running import command
 
 from llm_router_gateway.commands import keys as keycli
+from llm_router_gateway.config.numbers import LAST_TIME
+from llm_router_gateway.errors import GatewayError
 
 CONFIG = '[[providers]]\nname = "ollama"\n'
 
@@ -204,3 +207,23 @@ def test_a_key_for_monitoring(folder: Path) -> None:
     assert shown(folder, "create", "--name", "grafana", "--monitor")["item"]["is_monitor"]
     assert b" monitor " in keys(folder, "list").stdout
     assert b"is_monitor" in keys(folder, "create", "--name", "both", "--monitor", "--admin", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--expires", "\u00b2d"], 'expires_at: "\u00b2d" is not a time'),
+        (["--tokens-per-minute", "\u00b2"], "limits.tokens_per_minute: "),
+        (["--requests", ""], "--requests : write N/SECONDS"),
+        (["--param", "n=1", "--param", "n=2"], "--param n is given twice: write n=MIN..MAX for both ends"),
+    ],
+)
+def test_a_value_that_cannot_be_is_said_in_a_line(words: list[str], said: str) -> None:
+    options = keycli.parser().parse_args(["create", "--name", "x", *words])
+    with pytest.raises((keycli.CommandFailed, GatewayError), match=re.escape(said)):
+        keycli.described_key(options, 0.0)
+
+
+def test_an_expiry_beyond_all_years_is_the_end_of_the_last() -> None:
+    options = keycli.parser().parse_args(["create", "--name", "x", "--expires", "999999999999d"])
+    assert keycli.described_key(options, 0.0).expires == LAST_TIME

@@ -43,6 +43,16 @@ def test_the_whole_configuration_is_printed_and_no_key_is(tmp_path: Path) -> Non
     assert KEY not in done.stdout + done.stderr
 
 
+def test_a_printed_configuration_has_its_notes_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "router.toml").write_text("[[providers]]\nname = 'claude'\napi_key_env = 'NOWHERE_SET'\n")
+    assert cli.main(["--print-config"]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("NOWHERE_SET is not set); its models answer 503") == 1 and "# note: claude: " in out and not err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

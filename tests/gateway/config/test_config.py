@@ -273,7 +273,7 @@ def every_setting() -> list[settings.Setting]:
 
 
 READ_AS: dict[str, tuple[type, ...]] = {  # kind of setting -> what a value of it is in Python
-    **dict.fromkeys(("text", "url", "proxy", "label"), (str,)),
+    **dict.fromkeys(("text", "url", "proxy", "label", "variable", "secret path"), (str,)),
     **dict.fromkeys(("whole", "size"), (int,)),
     **dict.fromkeys(("texts", "tables", "secret", "networks", "shares", "command"), (tuple,)),
     **dict.fromkeys(("table", "headers", "params", "patch", "header patch", "names"), (dict,)),

@@ -36,6 +36,14 @@ def test_the_effective_config_is_shown_without_secrets_and_with_its_sources() ->
     assert "https://api.openai.com/v1/chat/completions" in text
 
 
+def test_numbers_that_json_lacks_are_printed_as_toml_has_them() -> None:
+    text = TEXT.replace('tags = ["a", "b"]', "config = {score = nan, most = inf, at = 10:30:00, dated = 2026-05-01}")
+    printed = describe.config_text(config.parse(tomllib.loads(text)))
+    [model] = tomllib.loads(printed)["models"]
+    assert model["config"] == {"priority": 0, "at": "10:30:00", "dated": "2026-05-01"}
+    assert tomllib.loads(f"x = {describe.toml([float('inf'), -float('inf')])}")["x"] == [float("inf"), -float("inf")]
+
+
 def test_what_is_printed_gives_the_same_config_again() -> None:
     first = config.parse(tomllib.loads(TEXT.replace("socks5", "http").replace(f"u:{KEY}@", "").replace(f"user:{KEY}@", "")))
     again = config.parse(tomllib.loads(describe.config_text(first)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from llm_router_gateway.config import config
 from llm_router_gateway.config.imported import Wrong, from_jq_server, from_litellm, from_one_api, toml_text
-from llm_router_gateway.config.sources import Source
+from llm_router_gateway.config.sources import Source, read_data_file
 
 KEY = "k" + "ey-" * 4
 
@@ -118,7 +119,7 @@ def test_litellms_prices_limits_parameters_and_keys_are_carried() -> None:
 
 def test_what_litellm_has_and_we_do_not_is_listed() -> None:
     lost = from_litellm(LITELLM).lost
-    assert "litellm_settings: drop_params" in lost
+    assert any(line.startswith("litellm_settings: drop_params; conversions leave out") for line in lost)
     assert any("cloud, as bedrock does not serve claude in a known protocol" in line for line in lost)
 
 
@@ -145,6 +146,100 @@ def test_litellms_other_patterns_are_listed_as_lost(asked: str, model: str) -> N
     row = {"model_name": asked, "litellm_params": {"model": model, "api_key": KEY, "api_base": "https://x.example.com/v1"}}
     made = from_litellm({"model_list": [row]})
     assert made.document == {} and "a pattern" in made.lost[0]
+
+
+ONE = {"model_name": "one", "litellm_params": {"model": "openai/gpt-one", "api_key": KEY}}
+TWO = {"model_name": "two", "litellm_params": {"model": "openai/gpt-two", "api_key": KEY}}
+
+
+def litellm_file(*models: Any, **parts: Any) -> dict[str, Any]:
+    return {"model_list": list(models or (ONE, TWO)), **parts}
+
+
+def test_litellms_timeouts_cooldowns_and_log_have_their_settings_here() -> None:
+    router = {"timeout": 30, "stream_timeout": "2.5", "allowed_fails": 2, "cooldown_time": 60.0}
+    found = from_litellm(litellm_file(router_settings=router, litellm_settings={"json_logs": True, "request_timeout": 9}))
+    assert found.document["server"] == {"timeout_s": 30, "first_output_timeout_s": 2.5, "log_format": "json"}
+    assert found.document["health"] == {"failures_to_open": 3, "open_s": 60.0}
+    assert not found.lost and len(found.notes) == 3
+    named = ("router_settings.timeout bounds", "router_settings.allowed_fails counts", "after router_settings.cooldown_time")
+    assert [note.startswith(name) for note, name in zip(found.notes, named, strict=True)] == [True] * 3
+    made = config.parse(tomllib.loads(toml_text(found.document)))
+    assert (made.server.timeout_s, made.routing.health.failures_to_open, made.routing.health.open_s) == (30, 3, 60)
+    of_module = from_litellm(litellm_file(litellm_settings={"request_timeout": "600", "allowed_fails": 0}))
+    assert of_module.document["server"] == {"timeout_s": 600} and of_module.document["health"] == {"failures_to_open": 1}
+
+
+def test_a_deployments_timeouts_are_its_providers() -> None:
+    params = {**ONE["litellm_params"], "timeout": "30", "stream_timeout": 5}  # type: ignore[dict-item]
+    found = from_litellm(litellm_file({"model_name": "one", "litellm_params": params}))
+    assert found.document["providers"][0]["settings"] == {"timeout": 30, "first_output_timeout_s": 5} and not found.lost
+
+
+@pytest.mark.parametrize("value", [from_env("T"), "soon", [1], True, float("nan"), float("inf")])
+def test_a_number_of_litellms_that_is_none_is_named(value: Any) -> None:
+    params = {**ONE["litellm_params"], "timeout": value, "order": value}  # type: ignore[dict-item]
+    lost = from_litellm(litellm_file({"model_name": "one", "litellm_params": params}, router_settings={"timeout": value})).lost
+    why = f"which comes from {value}; write the number" if value == from_env("T") else "which is no number; write the number"
+    assert lost == [
+        f"openai openai/gpt-one: timeout, {why}",
+        f"model_list[0] one: order, {why}",
+        f"router_settings.timeout, {why}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "strategy"),
+    [("latency-based-routing", "latency"), ("cost-based-routing", "cost"), ("usage-based-routing", "random")],
+)
+def test_litellms_strategies_are_those_that_do_the_same(said: str, strategy: str) -> None:
+    found = from_litellm(litellm_file(ONE, {**TWO, "model_name": "one"}, router_settings={"routing_strategy": said}))
+    [group] = found.document["groups"]
+    assert group["strategy"] == strategy
+    assert bool(found.lost) == (said == "usage-based-routing") and bool(found.notes) == (strategy == "cost")
+
+
+def test_settings_of_litellms_that_have_no_place_here_come_with_what_to_do() -> None:
+    router = {"num_retries": 3, "redis_host": "h", "context_window_fallbacks": [{"one": ["two"]}], "some_new_thing": 1}
+    general = {"database_url": "postgresql://u:canary@h/d", "alerting": ["slack"]}
+    file = litellm_file(router_settings=router, general_settings=general, environment_variables={"A": "canary"})
+    lost = from_litellm(file).lost
+    places = ["router_settings: num_retries; ", "router_settings: redis_host; ", "router_settings: context_window_fallbacks; ",
+              "router_settings: some_new_thing", "general_settings: database_url; ", "general_settings: alerting; ",
+              "the file: environment_variables; "]  # fmt: skip
+    assert [line.startswith(place) for line, place in zip(lost, places, strict=True)] == [True] * len(places)
+    assert all(line.endswith("some_new_thing") or len(line.partition("; ")[2]) > 20 for line in lost)
+    assert "canary" not in "".join(lost)
+
+
+def test_litellms_fallbacks_for_all_are_those_of_every_model_without_its_own() -> None:
+    for settings in ({"default_fallbacks": ["two"]}, {"fallbacks": [{"*": ["two"]}]}):
+        for part in ("router_settings", "litellm_settings"):
+            found = from_litellm(litellm_file(**{part: settings}))
+            assert [(group["name"], group["fallbacks"]) for group in found.document["groups"]] == [("one", ["two"])]
+            assert config.parse(found.document).groups and not found.lost
+    own = from_litellm(litellm_file(litellm_settings={"default_fallbacks": ["two"], "fallbacks": [{"one": "best"}]},
+                                    router_settings={"model_group_alias": {"best": "two"}}))  # fmt: skip
+    assert own.document["groups"][0]["fallbacks"] == ["best"] and config.parse(own.document).groups
+
+
+def test_a_fallback_of_litellms_that_is_nowhere_is_named_and_no_crash() -> None:
+    settings = {"fallbacks": [{"one": ["gone", {"model": "two"}, "two", "openrouter/x/y"]}]}
+    found = from_litellm(litellm_file(ONE, TWO, pattern("openrouter/*", "B"), router_settings=settings))
+    assert found.lost == [
+        "fallback of one: gone, which is not a model_name",
+        'fallback of one: {"model": "two"}, which is not a model_name',
+    ]
+    assert found.document["groups"][0]["fallbacks"] == ["two", "openrouter/x/y"]
+    env = {"B": "a-key"}
+    assert config.parse(found.document, env=env).groups[0].fallbacks == ("openai/two", "openrouter/x/y")
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"), [({"litellm_params": {"model": "a/b"}}, "model_name"), ({"model_name": "a"}, "model")]
+)
+def test_a_deployment_without_its_names_is_named(entry: dict[str, Any], what: str) -> None:
+    assert from_litellm({"model_list": [entry]}).lost == [f"model_list[0]: it has no {what}"]
 
 
 CLOUDS = {
@@ -222,6 +317,57 @@ def test_one_apis_groups_and_unknown_channels_are_listed() -> None:
     assert found.notes == ["channel proxy: its key is not in the file; set PROXY_API_KEY"]
 
 
+def test_channels_without_a_weight_beside_some_with_one_are_for_failures_alone() -> None:
+    def members(*channels: tuple[int, int]) -> list[Any]:
+        rows = [{"type": 1, "name": f"c{at}", "key": KEY, "models": "m", "weight": weight, "priority": priority}
+                for at, (weight, priority) in enumerate(channels)]  # fmt: skip
+        [group] = from_one_api(rows).document["groups"]
+        return [member.get("weight") for member in group["members"]]
+
+    assert members((0, 0), (0, 0)) == [None, None]
+    assert members((3, 0), (0, 0), (0, 5)) == [3, 0, None]
+
+
+BAD = (None, 0, -1, 1.5, "x", "", [], [1], {}, {"a": 1}, True, float("nan"), ["a", "b"])
+ENTRY = {"model_name": "m", "litellm_params": {"model": "openai/x", "api_key": KEY}, "model_info": {"max_tokens": 5}}
+
+
+def spoilt(file: Any) -> Iterator[Any]:
+    """The file with each of its values replaced by each that cannot stand there."""
+    yield from BAD
+    inner = file.items() if isinstance(file, dict) else enumerate(file) if isinstance(file, list) else ()
+    for place, value in inner:
+        for other in spoilt(value):
+            made = dict(file) if isinstance(file, dict) else list(file)
+            made[place] = other
+            yield made
+
+
+@pytest.mark.parametrize(
+    ("read", "file"),
+    [
+        (from_jq_server, jq_file()),
+        (from_one_api, [{"type": 1, "key": KEY, "name": "n", "status": 1, "models": "a", "weight": 1, "model_mapping": "{}"}]),
+        (from_litellm, {"model_list": [ENTRY], "router_settings": {"routing_strategy": "x", "fallbacks": [{"m": ["n"]}]}}),
+        (from_litellm, {"model_list": [{"model_name": "m", "litellm_params": {
+            "model": "x", "custom_llm_provider": "openai", "rpm": 1, "order": 1, "temperature": 1, "extra_body": {"a": 1}}}]}),
+    ],
+)  # fmt: skip
+def test_a_file_of_any_shape_becomes_toml_or_an_error_in_words(read: Any, file: Any) -> None:
+    for given in spoilt(file):
+        try:
+            document = read(given).document
+        except Wrong:
+            continue
+        tomllib.loads(toml_text(document))
+
+
+def test_names_that_yaml_takes_for_numbers_are_those_of_the_models() -> None:
+    file = jq_file()
+    file["model_list"][0]["model_name"] = file["router_settings"]["model_groups"][0]["models"][0]["name"] = 4.1
+    assert from_jq_server(file).document["groups"][0]["members"][0]["model"].endswith("/4.1")
+
+
 @pytest.mark.parametrize(("read", "file"), [(from_jq_server, jq_file()), (from_litellm, LITELLM), (from_one_api, ONE_API)])
 def test_what_is_generated_is_a_configuration_and_its_text_says_the_same(read: Any, file: Any) -> None:
     document = read(file).document
@@ -244,7 +390,14 @@ def test_a_yaml_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("a: [", "is not YAML"), ("- 1", "the file is not a table"), ("model_list: 3", "model_list")]
+    ("text", "said"),
+    [
+        ("a: [", "is not YAML"),
+        ("- 1", "the file is not a table"),
+        ("model_list: 3", "model_list"),
+        ("model_list: []\nrouter_settings: {}\nmodel_list: []", "the key 'model_list' stands twice in one table at line 3"),
+        ("model_list:\n- {model_name: a, llm_params: {}, model_name: b}", "the key 'model_name' stands twice"),
+    ],
 )
 def test_a_yaml_file_that_is_none_is_reported_with_its_name(tmp_path: Path, text: str, said: str) -> None:
     pytest.importorskip("yaml")
@@ -252,6 +405,36 @@ def test_a_yaml_file_that_is_none_is_reported_with_its_name(tmp_path: Path, text
     path.write_text(text, encoding="utf-8")
     with pytest.raises(config.ConfigError, match=said):
         Source(str(path), flags={}, env={}).load()
+
+
+def test_tables_of_a_yaml_file_may_replace_what_they_take_from_others(tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "x: {deep: {er: &both {<<: &base {a: 1, b: 2}, b: 3}}}\nmade: {<<: *both, b: 4, c: 5}\ntwice: {<<: *base, <<: *both}\n",
+        encoding="utf-8",
+    )
+    found = read_data_file(path)
+    assert (found["made"], found["x"]["deep"]["er"]) == ({"a": 1, "b": 4, "c": 5}, {"a": 1, "b": 3})
+
+
+def test_keys_of_yaml_are_texts_and_a_table_that_holds_itself_is_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    path = tmp_path / "config.yaml"
+    path.write_text("a: &a [{2: x, true: y, 2026-01-01: z, ~: n}]\nb: *a\n", encoding="utf-8")
+    rows = [{"2": "x", "True": "y", "2026-01-01": "z", "None": "n"}]
+    assert read_data_file(path) == {"a": rows, "b": rows}
+    path.write_text("a: &a [*a]", encoding="utf-8")
+    with pytest.raises(config.ConfigError, match="is not YAML: RecursionError"):
+        read_data_file(path)
+
+
+def test_a_key_that_stands_twice_in_json_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "channels.json"
+    path.write_text('{"data": [{"name": "a", "models": "x", "name": "b"}]}', encoding="utf-8")
+    with pytest.raises(config.ConfigError, match="is not JSON: the key 'name' stands twice in one object"):
+        read_data_file(path)
+    assert read_data_file(path, last_wins=True)["data"][0]["name"] == "b"  # a price list, which others keep
 
 
 def test_without_pyyaml_the_command_that_installs_it_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

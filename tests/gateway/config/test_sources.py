@@ -3,6 +3,7 @@
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,9 +40,33 @@ def test_a_change_of_any_of_the_files_is_seen_once(tmp_path: Path) -> None:
     assert source.has_changed()
 
 
+@pytest.mark.parametrize("name", ["router.toml", ".env", "token"])
+def test_what_is_written_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for file, text in (("router.toml", '[server]\ntoken_file = "token"\n'), (".env", "A=1"), ("token", "half")):
+        (tmp_path / file).write_text(text)
+    source = Source(str(tmp_path / "router.toml"), flags={}, env={})
+    take = source._take
+
+    def take_and_write_the_rest(*given: Any) -> Any:
+        made = take(*given)
+        with (tmp_path / name).open("a") as file:
+            file.write("#")
+        return made
+
+    monkeypatch.setattr(source, "_take", take_and_write_the_rest)
+    source.load()
+    assert source.has_changed()
+    assert not source.has_changed()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("port = ", "is not TOML: Invalid value (at end of document)"), ("[server]\nport = 0x\n", "line 2"), ("\udcff", "TOML")],
+    [
+        ("port = ", "is not TOML: Invalid value (at end of document)"),
+        ("[server]\nport = 0x\n", "line 2"),
+        ("\udcff", "TOML"),
+        (f"a = {'[' * 5000}{']' * 5000}", "is nested too deeply"),
+    ],
 )
 def test_a_file_that_is_no_toml_is_a_problem_with_its_line(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "router.toml"

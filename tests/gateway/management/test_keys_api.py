@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from running import Answer, Process, made_up
 
-from llm_router_gateway.access.authenticate import Authenticator
+from llm_router_gateway.access.authenticate import Authenticator, entries_of
 from llm_router_gateway.config.config import parse
 from llm_router_gateway.config.keys import Key
 from llm_router_gateway.errors import BadRequest
@@ -288,7 +288,12 @@ class Direct:
         self.now = 1_800_000_000.0
         self.logged: list[Spent] = []  # what the call log has, of all gateways
         self._authenticator = authenticator = Authenticator(parse({"providers": [{"name": "ollama"}]}))
-        keys = SqlKeys(file.transact, "router.db", spent=lambda db, now: self.logged)
+
+        async def transact(work: Callable[[Any], Any]) -> Any:
+            await asyncio.sleep(0)  # as of a store in a thread
+            return await file.transact(work)
+
+        keys = SqlKeys(transact, "router.db", spent=lambda db, now: self.logged)
         self._router = Router(KeysApi(authenticator, keys, LocalBudgets(), lambda: self.now).routes())
 
     def key_of(self, key_id: str) -> Key:
@@ -296,16 +301,46 @@ class Direct:
         assert key is not None
         return key
 
-    def send(self, method: str, path: str, body: Any = None) -> Any:
+    def demand_keys(self) -> None:
+        """Local programs need a key, too."""
+        config = parse({"providers": [{"name": "ollama"}], "server": {"loopback_without_key": False}})
+        self._authenticator.configure(config, entries_of(config))
+
+    def handle(self, method: str, path: str, body: Any = None) -> Awaitable[Any]:
         route, args = self._router.find(method, path)
-        request = ManagementRequest(method, path, args, {}, {}, body, "", caller.ANONYMOUS)
-        return asyncio.run(route.handler(request)).body
+        return route.handler(ManagementRequest(method, path, args, {}, {}, body, "", caller.ANONYMOUS))
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        async def answer() -> Any:
+            return (await self.handle(method, path, body)).body
+
+        return asyncio.run(answer())
 
 
 @pytest.fixture
 def direct(tmp_path: Path) -> Iterator[Direct]:
     with KeyFile(str(tmp_path / "router.db"), creates=True) as file:
         yield Direct(file)
+
+
+@pytest.mark.parametrize("method, body", [("DELETE", None), ("PATCH", {"is_active": False}), ("PATCH", {"is_admin": False})])
+def test_of_two_changes_at_once_one_leaves_an_administrator(direct: Direct, method: str, body: Any) -> None:
+    direct.demand_keys()
+    ids = [direct.send("POST", "/api-keys", {"name": name, "is_admin": name != "c"})["item"]["id"] for name in "abc"]
+
+    async def both() -> list[Any]:
+        work = [direct.handle(method, f"/api-keys/{each}", body) for each in ids[:2]]
+        return await asyncio.gather(*work, return_exceptions=True)
+
+    found = asyncio.run(both())
+    assert [getattr(each, "code", "done") for each in found] == ["done", "last_admin"]
+
+
+def test_half_of_a_character_is_no_name_and_stays_in_a_note(direct: Direct) -> None:
+    with pytest.raises(BadRequest, match=r"^name: .* holds half of a character"):
+        direct.send("POST", "/api-keys", {"name": "a\ud83d", "is_admin": True})
+    made = direct.send("POST", "/api-keys", {"name": "a\U0001f600", "is_admin": True, "note": "\ud83d"})["item"]
+    assert direct.send("GET", f"/api-keys/{made['id']}")["note"] == "\ud83d"
 
 
 def test_a_reset_takes_in_what_only_the_call_log_knows_of_other_gateways(direct: Direct) -> None:

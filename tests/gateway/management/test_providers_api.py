@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from llm_router_gateway.config.config import Config
+from llm_router_gateway.config.config import Config, ConfigError
 from llm_router_gateway.config.sources import Source
 from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.management.providers_api import ProvidersApi
@@ -74,12 +74,13 @@ class Office:
         self.state: Snapshot = snapshot_of(self.source.load())
         self.taken: list[Config] = []
         self.told: list[str] = []
+        self.refused: list[ConfigError] = []
         self.logged: list[str] = []
         self.routing_state = RoutingState()
         self.admin = ProvidersApi(
             self.source, state=lambda: self.state, routing_state=self.routing_state, take_over=self.take_over,
             clock=lambda: 0.0,
-            new_id=lambda: "run", warn=self.told.append, info=self.logged.append,
+            new_id=lambda: "run", warn=self.told.append, info=self.logged.append, refuse=self.refused.append,
         )  # fmt: skip
         self.router = Router(self.admin.routes())
 
@@ -409,6 +410,7 @@ def test_a_sync_says_what_is_wrong_and_changes_nothing_then(office: Office) -> N
     told = office.does("POST", "config/sync")
     assert (told.status, told.body["success"], told.body["config_file"]) == (422, False, str(path))
     assert [problem["path"] for problem in told.body["problems"]] == ["server.prot", "server.port"]
+    assert [len(error.problems) for error in office.refused] == [2]  # for the log and /health/ready
     assert office.taken == []
     assert office.does("PATCH", "providers/office", {"is_active": False}).status == 200  # over what is in force
     path.write_text(FILE.replace("The big one", "Big"))

@@ -854,7 +854,7 @@ def test_a_plain_request_through_socks5() -> None:
         (proxy_to(lambda: 0, b"HTTP/1.1 407 Who\r\n\r\n"), "http", "status 407"),
         (proxy_to(lambda: 0, b"garbage\r\n\r\n"), "http", "no HTTP|cannot connect"),
         (proxy_to(lambda: 0, b""), "http", "connection reset"),
-        (proxy_to(lambda: 0, b"HTTP/1.1 299 Fine\r\n\r\nearly"), "http", "before there was anything"),
+        (proxy_to(lambda: 0, b"HTTP/1.1 299 Fine\r\n\r\nearly"), "http", "before it was sent anything"),
         (socks_to(lambda: 0, code=5), "socks5", "connection refused"),
         (socks_to(lambda: 0, user=b"x:y"), "socks5", "none of the available"),
         (mute, "socks5", "no connection within"),

@@ -252,6 +252,15 @@ def test_what_is_written_reads_the_same() -> None:
     assert transcript(ResponseReader(), [data])[1:] == ["x" * 31 + "y", "END"]
 
 
+def test_a_name_of_a_header_has_a_limit_and_a_longer_one_is_not_remembered() -> None:
+    name = "X-" + "a" * http1.MAX_NAME
+    assert http1.read_request(f"GET / HTTP/1.1\r\nhost: h\r\n{name[:-2]}: 1").headers[1] == (name[:-2].lower(), "1")
+    kept = http1.field_name.cache_info().currsize
+    with pytest.raises(http1.Malformed, match="name of more than 256") as caught:
+        http1.read_request(f"GET / HTTP/1.1\r\nhost: h\r\n{name}: 1")
+    assert caught.value.status == 431 and http1.field_name.cache_info().currsize == kept
+
+
 def test_a_line_with_a_query_is_not_remembered() -> None:
     before = http1.known_line.cache_info()
     assert http1.read_request("GET /a?key=secret HTTP/1.1\r\nhost: h").query == "key=secret"

@@ -25,6 +25,14 @@ def test_more_than_a_full_bucket_goes_when_it_is_full_and_is_owed_afterwards() -
     assert wait_for(after, RATE, 1, 0) == 18
 
 
+def test_what_a_call_gives_back_after_its_limit_was_raised_cuts_nothing_of_the_new_one() -> None:
+    large = Rate(1_000, 100)
+    bucket, _ = take(None, large, 5, 0)
+    for amount in (1, -1):
+        assert level_of(give_back(bucket, RATE, amount, 1), large, 1) >= 990
+    assert level_of(give_back(Bucket(1, 0), large, 5, 0), RATE, 0) == 2, "nor does it fill a smaller one above its size"
+
+
 def test_a_clock_that_goes_back_takes_nothing() -> None:
     assert level_of(Bucket(1, 100), RATE, 50) == 1
 

@@ -398,6 +398,11 @@ def test_the_place_of_the_store(named: str, config_path: str, expected: str) -> 
     assert file.store_path(named, config_path) == expected
 
 
+def test_a_store_may_be_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ops")
+    assert file.store_path("~/calls.db", "/etc/router.toml") == "/home/ops/calls.db"
+
+
 def test_the_callers_labels_are_in_the_row_and_group_the_statistics(gateway: Logged, upstream: Upstream) -> None:
     answers(upstream, "anthropic", usage={"input_tokens": 10, "output_tokens": 5})
     body = {**ask("openai", "anthropic-up/m").body, "user": "u-17", "metadata": {"team": "search"}}

@@ -1,5 +1,6 @@
 """model_list: the list of models in three shapes, with names that a call accepts."""
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from llm_router_gateway.config import config
 from llm_router_gateway.errors import BadRequest, UnknownModel
 from llm_router_gateway.proxy import model_list
 from llm_router_gateway.proxy.gateway import prepare
+from llm_router_gateway.proxy.request import dump_json
 from llm_router_gateway.routing import resolve
-from llm_router_gateway.wire.registry import wire
+from llm_router_gateway.wire.registry import DEFAULT, SPECS, wire
 
 TEXT = """
 [[providers]]
@@ -39,6 +41,19 @@ name = "llama.cpp"
 """
 ROUTES = resolve.routes_of(config.parse(tomllib.loads(TEXT.replace("\n          ", " "))))
 FOUND = model_list.entries(ROUTES, {"openai": ("gpt-9",), "llama.cpp": ("tiny",)})
+
+
+@pytest.mark.parametrize("protocol", SPECS)
+def test_what_the_file_says_of_a_model_is_listed_whatever_toml_has_for_it(protocol: str) -> None:
+    text = 'config = {released = 2026-05-01, at = [10:30:00], score = nan, languages = ["en"]}'
+    routes = resolve.routes_of(
+        config.parse(tomllib.loads(f'providers = [{{name = "ollama"}}]\n[[ollama.models]]\nname = "m"\n{text}'))
+    )
+    listed = json.loads(dump_json(wire(protocol).list_models(model_list.entries(routes, {}), {})))
+    if protocol == DEFAULT:
+        [model] = listed["data"]
+        assert (model["released"], model["at"], model["languages"]) == ("2026-05-01", ["10:30:00"], ["en"])
+        assert "score" not in model
 
 
 def test_every_listed_name_is_one_that_a_call_accepts() -> None:

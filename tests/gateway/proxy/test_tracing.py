@@ -101,6 +101,16 @@ def test_a_call_is_a_server_span_and_its_attempt_a_client_span(traced: Any) -> N
     assert not [name for name in told if "messages" in name] and "hello?" not in str(sink.spans)
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400])
+def test_a_number_that_no_span_can_hold_is_left_out(traced: Any, number: str) -> None:
+    body = (
+        f'{{"model":"g","messages":[{{"role":"user","content":"hi"}}],"max_tokens":{number},"temperature":{number},"top_p":1}}'
+    )
+    sink, _ = traced(one(Exchange("POST", "/v1/chat/completions", body.encode())), settings={}, a=ok())
+    told = sink.spans[1].attributes
+    assert told["gen_ai.request.top_p"] == 1 and not {"gen_ai.request.max_tokens", "gen_ai.request.temperature"} & told.keys()
+
+
 def test_a_failed_attempt_is_a_span_of_its_own_and_has_no_tokens(traced: Any) -> None:
     sink, ways = traced(one(ask(headers=GIVEN)), settings={}, a=refusal(503), b=Upstream(200, CLAUDE))
     root, failed, good = sink.spans

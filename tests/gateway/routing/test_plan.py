@@ -136,7 +136,9 @@ def test_when_no_selector_is_true_the_fallbacks_are_tried_and_without_any_it_is_
     made = world('a selector=".x"')
     with pytest.raises(GatewayError, match="no selector matched") as caught:
         made.ask("g")
-    assert (caught.value.status, caught.value.code) == (503, "no_member")
+    assert (caught.value.status, caught.value.code) == (503, "no_member") and "failed" not in caught.value.message
+    with pytest.raises(GatewayError, match="no selector matched, and 1 of them failed on it"):
+        world('a selector="error"', 'b selector="error"', 'c selector=".x"').ask("g")
     assert world('a selector=".x"', lines='fallbacks = ["c"]').ask("g") == ["p/c"]
 
 

@@ -1,11 +1,14 @@
 """registry, spec: what every protocol must say of itself, and that no two of them claim the same."""
 
+import re
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
 from llm_router_gateway.policy import parameter_limits
 from llm_router_gateway.wire import spec as specs
+from llm_router_gateway.wire.anthropic.abilities import Abilities
 from llm_router_gateway.wire.registry import DEFAULT, SPECS, UPSTREAMS, wire
 
 OF_CALLERS = {"FINISH_WORDS", "StreamWriter", "read_request", "write_answer", "write_error", "error_event", "write_count",
@@ -73,3 +76,14 @@ def test_the_output_limit_has_the_name_that_a_model_knows(model: str, quirks: di
 def test_a_body_says_whether_it_is_a_stream_where_the_path_does_not() -> None:
     assert SPECS["openai"].wants_stream({"stream": True}) and not SPECS["openai"].wants_stream({"stream": "yes"})
     assert not SPECS["gemini"].wants_stream({"stream": True})
+
+
+@pytest.mark.parametrize("name", UPSTREAMS)
+def test_the_quirks_that_a_protocol_lists_are_those_that_it_reads(name: str) -> None:
+    package = Path(specs.__file__).parents[1]
+    files = [path for path in (package / "wire" / name).glob("*.py") if path.name != "spec.py"]
+    texts = [path.read_text("utf-8") for path in (*files, package / "proxy" / "answers.py")]
+    asked = {word for text in texts for word in re.findall(r'quirks\.get\("(\w+)"', text)}
+    asked |= set(Abilities.__slots__) if name == "anthropic" else set()
+    listed = set(UPSTREAMS[name].quirks)
+    assert asked - {"think_tags"} <= listed <= asked

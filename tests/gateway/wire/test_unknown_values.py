@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from llm_router_gateway.errors import BadRequest
 from llm_router_gateway.wire.conversion import Wish, read_as, write_as
 
 SAID: dict[str, dict[str, Any]] = {
@@ -278,3 +279,64 @@ def test_how_code_of_geminis_ended_reaches_other_models(result: dict[str, Any], 
              *SAID["gemini"]["contents"]]  # fmt: skip
     out, _ = converted("gemini", {"contents": turns}, "openai", "gpt-4o")
     assert out["messages"][1]["content"] == told
+
+
+def test_the_language_of_code_of_geminis_reaches_other_models() -> None:
+    for language, told in (("PYTHON", "python"), ("ZZUNKNOWN", "zzunknown"), (None, "python")):
+        code = {"executableCode": {"language": language, "code": "1"}}
+        turns = [*SAID["gemini"]["contents"], {"role": "model", "parts": [code]}, *SAID["gemini"]["contents"]]
+        out, _ = converted("gemini", {"contents": turns}, "openai", "gpt-4o")
+        assert out["messages"][1]["content"] == f"```{told}\n1\n```"
+
+
+@pytest.mark.parametrize("detail", ["low", "original"])
+@pytest.mark.parametrize(("api", "model"), [("anthropic", CLAUDE), ("gemini", FLASH)])
+def test_how_closely_a_picture_is_looked_at_is_named_in_any_word(api: str, model: str, detail: str) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": detail}}
+    _, lost = converted("openai", {"messages": [{"role": "user", "content": [picture]}]}, api, model)
+    assert any("detail" in name for name in lost)
+
+
+@pytest.mark.parametrize(("protocol", "choice"), [
+    ("openai", {"type": "allowed_tools", "allowed_tools": {"mode": "zzunknown", "tools": [{"function": {"name": "f"}}]}}),
+    ("responses", {"type": "allowed_tools", "mode": "zzunknown", "tools": [{"type": "function", "name": "f"}]}),
+])  # fmt: skip
+def test_a_choice_among_allowed_tools_in_an_unknown_mode_is_refused(protocol: str, choice: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest, match="mode must be auto or required"):
+        converted(protocol, {"tool_choice": choice}, "anthropic", CLAUDE)
+
+
+@pytest.mark.parametrize(("body", "choice", "lost"), [
+    ({"tool_choice": "auto", "function_call": {"name": "f"}}, {"type": "auto"}, ["function_call"]),
+    ({"tool_choice": None, "function_call": {"name": "f"}}, {"type": "tool", "name": "f"}, []),
+    ({"tool_choice": "auto", "function_call": "auto"}, {"type": "auto"}, []),
+])  # fmt: skip
+def test_of_a_tool_choice_and_the_older_field_for_it_the_newer_one_holds(
+    body: dict[str, Any], choice: dict[str, Any], lost: list[str]
+) -> None:
+    out, named = converted("openai", {**OFFER, **body}, "anthropic", CLAUDE)
+    assert (out["tool_choice"], named) == (choice, lost)
+
+
+SPOKEN = [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "t", "name": "f", "input": {}}]
+RESULT = {"type": "tool_result", "tool_use_id": "t", "content": "r"}
+
+
+@pytest.mark.parametrize(("said", "answered", "lost"), [
+    (SPOKEN, [RESULT, {"type": "text", "text": "b"}], []),
+    ([*SPOKEN, {"type": "text", "text": "b"}], [RESULT], ["messages.order"]),
+    ([*SPOKEN, {"type": "text", "text": ""}], [RESULT], []),
+    (SPOKEN, [{"type": "text", "text": "b"}, RESULT], []),  # every vendor has results first
+])  # fmt: skip
+def test_words_of_the_assistant_that_move_before_a_call_are_named(
+    said: list[Any], answered: list[Any], lost: list[str]
+) -> None:
+    turns = [*SAID["anthropic"]["messages"], {"role": "assistant", "content": said}, {"role": "user", "content": answered}]
+    assert converted("anthropic", {"messages": turns}, "openai", "gpt-4o")[1] == lost
+
+
+@pytest.mark.parametrize(("api", "model"), [("openai", "gpt-4o"), ("responses", "gpt-4o"), ("gemini", FLASH)])
+def test_the_mark_of_a_cache_at_a_call_is_named(api: str, model: str) -> None:
+    call = {**SPOKEN[1], "cache_control": {"type": "ephemeral"}}
+    turns = [*SAID["anthropic"]["messages"], {"role": "assistant", "content": [call]}, {"role": "user", "content": [RESULT]}]
+    assert converted("anthropic", {"messages": turns}, api, model)[1] == ["cache_control"]

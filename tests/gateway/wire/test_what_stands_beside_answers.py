@@ -86,7 +86,7 @@ REFUSED = {"stop_reason": "refusal", "stop_details": {"type": "refusal", "catego
 
 
 @every("openai", "gemini", "responses", "ollama", "completions")
-def test_what_a_vendor_says_of_a_refusal_is_told_or_named(caller: str, streamed: bool) -> None:
+def test_what_a_vendor_says_of_a_refusal_is_carried_or_named(caller: str, streamed: bool) -> None:
     out, lost = written("anthropic", claude(REFUSED), caller, streamed)
     assert "stop_details.category" in lost
     assert ("Not this." in out) != ("stop_details.explanation" in lost)
@@ -175,3 +175,47 @@ def test_the_kind_of_a_picture_reaches_callers_of_responses(media_type: str, sta
     for streamed in (False, True):
         out = written("gemini", flash({}, part), "responses", streamed)[0].replace('": ', '":')
         assert stated in out and (stated or "output_format" not in out)
+
+
+CALL = {"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@every("anthropic", "gemini", "responses", "ollama", "completions")
+def test_an_unknown_word_beside_a_call_is_named(caller: str, streamed: bool) -> None:
+    whole, events = chat({"finish_reason": "zzunknown"})
+    whole["choices"][0]["message"] = {"content": None, "tool_calls": [CALL]}
+    events[0] = {**events[0], "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, **CALL}]}}]}
+    assert "stop_reason=zzunknown" in written("openai", (whole, events), caller, streamed)[1]
+
+
+@every("openai")
+def test_a_word_that_reaches_the_caller_as_it_came_is_not_named(caller: str, streamed: bool) -> None:
+    whole, events = claude({"stop_reason": "zzunknown"})
+    block = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    both = {**whole, "content": [block]}, [events[0], {"type": "content_block_start", "index": 0, "content_block": block},
+                                            *events[2:]]  # fmt: skip
+    out, lost = written("anthropic", both, caller, streamed)
+    assert '"native_finish_reason":"zzunknown"' in out.replace('": ', '":') and lost == []
+
+
+@pytest.mark.parametrize(("protocol", "events"), [
+    ("openai", [{"id": "c", "service_tier": "auto", "choices": [{"index": 0, "delta": {"content": "Hi"}}]},
+                {"id": "c", "service_tier": "flex", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}]),
+    ("responses", [{"type": "response.created", "response": {"id": "resp_1", "service_tier": "auto"}},
+                   {"type": "response.completed", "response": {"id": "resp_1", "service_tier": "flex", "output": []}}]),
+])  # fmt: skip
+@pytest.mark.parametrize("last", ["flex", "default"])
+def test_a_tier_that_a_stream_states_at_its_end_is_named(protocol: str, events: list[Body], last: str) -> None:
+    made = json.loads(json.dumps(events).replace('"flex"', f'"{last}"'))
+    lost = written(protocol, ({}, made), "anthropic", True)[1]
+    assert [name for name in lost if "tier" in name] == ([f"service_tier={last}"] if last == "flex" else [])
+
+
+@pytest.mark.parametrize("caller", ["openai", "ollama"])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_words_behind_a_call_are_named_where_texts_and_calls_are_apart(caller: str, streamed: bool) -> None:
+    """A stream keeps their order."""
+    call = {"functionCall": {"name": "f", "args": {}}}
+    assert written("gemini", flash({}, {"text": "a"}, call), caller, streamed)[1] == []
+    lost = written("gemini", flash({}, call, {"text": "a"}), caller, streamed)[1]
+    assert lost == ([] if streamed else ["message.order"])

@@ -228,7 +228,7 @@ class App {
     }
     if (this.again) {
       this.again = false;
-      await this.refresh();
+      if (this.view) await this.refresh(); // none while a login is asked for
     }
   }
 

@@ -108,6 +108,13 @@ function fieldAt(fields, path) {
   return null;
 }
 
+/** What is wrong with a field before it is sent; "" for nothing. What a browser cannot read it gives as an empty value. */
+function faultOf({ control, fault }) {
+  if (fault) return fault();
+  if (control.validity?.badInput) return control.type === "number" ? "is not a number" : "is not complete";
+  return control.required && !control.value.trim() ? "is needed" : "";
+}
+
 // --------------------------------------------------------------------------------------------------------------- form
 
 /** A dialog with a form. Groups: {title, hint, fields, content, isOpen}; those with a title are folded. */
@@ -179,8 +186,8 @@ export class Form {
     this.clear();
     this.submit.disabled = true;
     try {
-      const empty = this.fields.find((each) => each.control.required && !each.control.value.trim());
-      if (empty) this.mark(empty, "is needed", true);
+      const wrong = this.fields.find(faultOf);
+      if (wrong) this.mark(wrong, faultOf(wrong), true);
       else await this.save(this);
     } catch (error) {
       this.refused(error);

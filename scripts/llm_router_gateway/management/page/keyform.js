@@ -77,7 +77,7 @@ class Caps {
     const more = button("Add a cap", () => this.add("", "").focus(), { icon: "plus", class: "small" });
     this.node = h("div", {}, this.rows, known, more);
     for (const [name, value] of Object.entries(given ?? {})) this.add(name, value);
-    this.field = { path: "parameter_limits", control: this.rows, isApart: true, read: () => this.read() };
+    this.field = { path: "parameter_limits", control: this.rows, isApart: true, read: () => this.read(), fault: () => this.fault() };
   }
 
   add(name, value) {
@@ -91,10 +91,20 @@ class Caps {
     return parameter;
   }
 
+  pairs() {
+    const texts = [...this.rows.children].map((row) => [".cap-name", ".cap-most"].map((css) => row.querySelector(css).value.trim()));
+    return texts.filter(([name, most]) => name || most);
+  }
+
+  fault() {
+    const names = this.pairs().map(([name]) => name);
+    if (names.includes("")) return "a cap needs the name of its parameter";
+    const twice = names.find((name, index) => names.indexOf(name) !== index);
+    return twice ? `${twice} is there twice` : "";
+  }
+
   read() {
-    const pairs = [...this.rows.children]
-      .map((row) => [row.querySelector(".cap-name").value.trim(), row.querySelector(".cap-most").value.trim()])
-      .filter(([name]) => name);
+    const pairs = this.pairs();
     return pairs.length ? Object.fromEntries(pairs.map(([name, most]) => [name, cap(most)])) : null;
   }
 }

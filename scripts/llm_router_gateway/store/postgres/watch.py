@@ -119,7 +119,11 @@ class ReplicaWatch:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            is_there = self._look(self._deliver) and self._beat()
+            try:
+                is_there = self._look(self._deliver) and self._beat()
+            except Exception as wrong:  # whatever another gateway has written there: keys are looked at again
+                self._cannot(wrong)
+                is_there = False
             with suppress(RuntimeError):  # the loop is closed: we are going down
                 self._judge(self._deliver)
             if is_there:

@@ -46,7 +46,8 @@ def refuse_links(path: str) -> None:
 def lock(path: str) -> int | None:
     """Marks the store as this process's, until it ends; None when another has it. OSError when there can be no such mark."""
     refuse_links(path)
-    found = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | NOT_THROUGH_LINKS, 0o600)
+    name = path + ".lock"
+    found = os.open(name, os.O_RDWR | os.O_CREAT | NOT_THROUGH_LINKS, 0o600)
     try:
         try:
             import fcntl
@@ -59,6 +60,10 @@ def lock(path: str) -> int | None:
     except OSError:
         os.close(found)
         return None
+    here = os.fstat(found)
+    if identity(name) != (here.st_dev, here.st_ino):  # the one before has removed it meanwhile: it marks nothing any more
+        os.close(found)
+        return lock(path)
     return found
 
 
@@ -234,11 +239,12 @@ def store_path(named: str, config_path: str) -> str:
     """Where the store is: beside the configuration, in memory, or "" for nowhere.
 
     store_path("", "/etc/router.toml")        -> "/etc/router.db"
-    store_path("calls.db", "/etc/router.toml") -> "/etc/calls.db"
+    store_path("calls.db", "/etc/router.toml") -> "/etc/calls.db"      "~/calls.db": in the home folder
     store_path("", "")                         -> ":memory:"   without a file there is no place for one
     """
     if named == "off":
         return ""
     if named == "memory" or not (named or config_path):
         return ":memory:"
-    return os.path.join(os.path.dirname(config_path), named or f"{os.path.splitext(os.path.basename(config_path))[0]}.db")
+    name = os.path.expanduser(named)
+    return os.path.join(os.path.dirname(config_path), name or f"{os.path.splitext(os.path.basename(config_path))[0]}.db")

@@ -5,7 +5,8 @@
     watch.start()      in a thread of its own, which no long query delays; a key that was disabled is refused within LOOK_S
     watch.close()
 
-A read error changes nothing: the known keys stay valid, and anonymous callers are refused.
+A read error changes nothing: the known keys stay valid, and anonymous callers are refused. A file that cannot be read at the
+start is read as soon as it can be; what keys have spent comes with it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...policy.budgets import Budgets
-from ..key_rows import look, spent
+from ..key_rows import look, spent, spent_before
 from ..keys import KeyHolder
 from .file import connect, identity
 
@@ -37,6 +38,7 @@ class KeyWatch:
         self._identity: tuple[int, int] | None = None
         self._known: str | None = None
         self._had_keys = False
+        self._began, self._has_spending, self._is_late = wall(), False, False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
 
@@ -44,13 +46,12 @@ class KeyWatch:
         """Once, at the start. `keys_lost`: the file was damaged, and perhaps not all keys are in the new one."""
         authenticator = self._authenticator
         if identity(self._path) is None:
+            self._is_late = True
             return  # no file, no keys: what is wrong with the disk is the store's to tell
         authenticator.sealed, authenticator.is_unread = UNREADABLE, True
         if self._look(lambda function, *args: function(*args)):
             authenticator.sealed = LOST if keys_lost else ""
-            with suppress(sqlite3.Error):
-                now = self._wall()
-                self._budgets.load(spent(self._db, now), now)
+        self._is_late = True
 
     def start(self) -> None:
         self._thread.start()
@@ -80,6 +81,12 @@ class KeyWatch:
             deliver(self._authenticator.take, rows, number, is_new, LOST if is_lost else "")
             self._had_keys = self._had_keys or bool(rows)
         self._known = generation
+        if not self._has_spending:
+            with suppress(sqlite3.Error):  # tried again with the next look
+                now = self._wall()
+                found = spent_before(self._db, now, self._began) if self._is_late else spent(self._db, now)
+                deliver(self._budgets.load, found, now)
+                self._has_spending = True
         return True
 
     def _open(self) -> bool:

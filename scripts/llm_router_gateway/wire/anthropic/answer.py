@@ -10,8 +10,9 @@ from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..citations import Citation, gather, stretches
 from ..envelope import pack_envelope
-from ..losses import lose_counts, lose_extras, lose_part, name_lost
+from ..losses import lose_counts, lose_extras, lose_part, lose_unread, name_lost, unknown_word
 from ..names import own_names, pack_id
+from ..shapes import both
 from .common import (
     SCHEMA_TOOL,
     STOP_REASON,
@@ -40,12 +41,13 @@ def read_stop(fields: Mapping[str, Any], called: bool) -> ir.Stop:
     native = fields.get("stop_reason")
     native = native if isinstance(native, str) else ""
     reason = STOP_REASON.get(native, "other")
+    unknown = unknown_word(native) if called and native and reason == "other" else ir.NOTHING
     if reason in ("end", "tool_calls", "other"):
         reason = "tool_calls" if called else "end" if reason == "tool_calls" else reason
     details = fields.get("stop_details")
     extras: ir.Extras = {VENDOR: {"stop_details": details}} if isinstance(details, dict) else ir.NOTHING
     sequence = fields.get("stop_sequence")
-    return ir.Stop(reason, native, sequence if isinstance(sequence, str) else "", extras)
+    return ir.Stop(reason, native, sequence if isinstance(sequence, str) else "", both(extras, unknown))
 
 
 def answer_part(part: ir.Part) -> ir.Part:
@@ -92,7 +94,9 @@ def write_stop(stop: ir.Stop, called: bool, lost: Lost) -> Block:
     if stop.reason == "other" and stop.native:
         name_lost(lost, f"stop_reason={stop.native}")
     out: Block = {"stop_reason": native, "stop_sequence": stop.sequence or None}
-    out.update(own_fields(stop.extras))
+    if stop.extras is not ir.NOTHING:
+        lose_unread(stop.extras, lost)
+        out.update(own_fields(stop.extras))
     return out
 
 

@@ -35,7 +35,7 @@ from .. import ir
 from ..fields import compact
 from ..losses import name_lost
 from ..retry_after import retry_after_s
-from ..shapes import Shape, both, knows_below, uncounted, with_unread
+from ..shapes import Shape, both, knows_below, unread_details, with_unread
 from .shapes import COUNTED, USAGE
 
 VENDOR = "anthropic"
@@ -98,7 +98,7 @@ def read_usage(fields: Mapping[str, Any]) -> ir.Usage:
     thought = min(output, count(fields.get("output_tokens_details"), "thinking_tokens"))
     return ir.Usage(
         count(fields, "input_tokens"), count(fields, "cache_read_input_tokens"), written - hour, hour, output - thought,
-        thought, extras=both(own(fields, USAGE), uncounted(fields, COUNTED)),
+        thought, extras=both(own(fields, USAGE), unread_details(fields, COUNTED)),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from ..fields import compact, refuse
 from ..losses import lose_extras, lose_settings, lose_unread, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
-from ..schemas import described, object_at_root, with_hashes
+from ..schemas import object_at_root, with_description, with_hashes
 from ..tools import FREE_TEXT, choice_among
 from .abilities import Abilities, abilities
 from .common import BILLING, EMPTY_TURN, GO_ON, MIN_BUDGET, NO_WORDS, SCHEMA_TOOL, VENDOR, Block, Lost, own_fields
@@ -452,12 +452,12 @@ def schema_way(request: ir.Request, able: Abilities) -> str:
 
 def schema_hint(wanted: ir.ResponseFormat, lost: Lost) -> str:
     name_lost(lost, f"response_format={wanted.kind}")  # requested, not enforced
-    return JSON_HINT if not wanted.schema else f"{JSON_HINT} It must fit this JSON schema:\n{compact(described(wanted))}"
+    return JSON_HINT if not wanted.schema else f"{JSON_HINT} It must fit this JSON schema:\n{compact(with_description(wanted))}"
 
 
 def write_schema(wanted: ir.ResponseFormat, way: str, lost: Lost) -> Block:
     if way == "native":
-        schema = fit_schema(with_hashes(described(wanted)), lost)
+        schema = fit_schema(with_hashes(with_description(wanted)), lost)
         return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
     if way != "tool":
         return {}

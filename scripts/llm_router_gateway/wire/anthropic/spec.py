@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..demands import Demands, demands_of
-from ..spec import Line, Spec, Upstream, Version
+from ..spec import Line, Quirk, Spec, Upstream, Version
 
 
 def rejected_parameters(model: str, body: Mapping[str, Any]) -> frozenset[str]:
@@ -42,6 +42,20 @@ def limit_headers(what: str, limit: int, remaining: int, reset_s: float, now: fl
     return [(f"{start}-limit", str(limit)), (f"{start}-remaining", str(remaining)), (f"{start}-reset", at)]
 
 
+QUIRKS = {
+    "max_tokens": Quirk("whole", "sent when the caller gave none"),
+    "sampling": Quirk(("both", "one", "none"), "whether temperature and top_p are sent"),
+    "thinking": Quirk(("none", "budget", "both", "adaptive", "always"), "the form of thinking that it takes"),
+    "effort": Quirk("texts", "words for output_config.effort; [] for none"),
+    "schema": Quirk(("native", "tool", "prompt"), "how a schema for the answer is sent"),
+    "strict": Quirk("bool", "whether tools may be strict"),
+    "web_search": Quirk("bool", "true: another vendor's search of the web becomes Anthropic's"),
+    "system_messages": Quirk("bool", "true: system messages inside the conversation are taken"),
+    "unsigned_thinking": Quirk("bool", "true: thoughts without a signature are taken back"),
+    "prefill": Quirk("bool", "false: a conversation may not end with the assistant"),
+    "repair": Quirk("bool", "false: calls and results that lack each other are sent as they are"),
+}
+
 SPEC = Spec(
     name="anthropic",
     title="Anthropic",
@@ -67,6 +81,7 @@ SPEC = Spec(
     end_user=("metadata.user_id",),
     counts_first=True,
     upstream=Upstream(
+        quirks=QUIRKS,
         paths={"chat": "/v1/messages", "count": "/v1/messages/count_tokens", "models": "/v1/models"},
         auth_header="x-api-key",
         auth_scheme="",

@@ -74,7 +74,7 @@ FINISH_OF: Mapping[ir.Reason, str] = {
     "refusal": "SAFETY", "pause": "STOP", "other": "OTHER",
 }  # fmt: skip
 OMITTED_ZEROS = frozenset({"cachedContentTokenCount", "thoughtsTokenCount"})
-UNTOLD = frozenset({"end", "tool_calls", "length"})  # what a finishReason says as well
+UNTOLD: frozenset[ir.Reason] = frozenset({"end", "tool_calls", "length"})  # what a finishReason says as well
 
 # HTTP status -> google.rpc.Code; others are UNKNOWN
 STATUS_NAMES: Mapping[int, str] = {

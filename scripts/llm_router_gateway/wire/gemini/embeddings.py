@@ -11,10 +11,15 @@ from typing import Any
 
 from ...errors import BadRequest, UpstreamFailed
 from ..embeddings import Texts, Vectors
-from .common import fields_of, many
+from ..fields import integer
+from ..ir import UNREAD
+from ..losses import MAX_LOST
+from ..shapes import Shape, shape, unread
+from .common import fields_of, many, normalize
 
 BATCH = "batchEmbedContents"
-LOST = ("taskType", "title")
+REQUEST = shape("model", "outputDimensionality", content=shape("role", parts=shape("text")))
+BODY = shape("requests", *REQUEST.fields)
 
 
 def text_in(request: Mapping[str, Any], path: str) -> str:
@@ -39,12 +44,19 @@ def read_texts(fields: Mapping[str, Any], action: str) -> Texts:
         requests = [(body, "")]
     if not requests:
         raise BadRequest("requests is empty", details={"path": "requests"})
-    sizes = {request.get("outputDimensionality") for request, _ in requests}
+    sizes = {integer(request.get("outputDimensionality"), f"{path}outputDimensionality") for request, path in requests}
     if len(sizes) > 1:
         raise BadRequest("the requests ask for vectors of different sizes", details={"path": "requests"})
-    size = sizes.pop()
-    lost = tuple(name for name in LOST if any(request.get(name) for request, _ in requests))
-    return Texts(tuple(text_in(request, path) for request, path in requests), size if isinstance(size, int) else None, lost)
+    lost = unread_names(body, BODY)
+    for request, _ in requests:
+        lost |= unread_names(request, REQUEST)
+    texts = tuple(text_in(request, path) for request, path in requests)
+    return Texts(texts, sizes.pop(), tuple(lost)[:MAX_LOST])
+
+
+def unread_names(fields: Mapping[str, Any], known: Shape) -> dict[str, Any]:
+    """The paths of what nothing reads, in their order."""
+    return dict(unread(fields, known, spell=normalize).get(UNREAD, {}))
 
 
 def write_texts(texts: Texts, model: str) -> tuple[str, dict[str, Any]]:

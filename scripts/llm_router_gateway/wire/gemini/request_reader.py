@@ -151,8 +151,9 @@ def read_result(fields: Fields, path: str, calls: Calls) -> ir.ToolResult:
 
 def read_code(fields: Fields, path: str, calls: Calls) -> ir.Opaque:
     own = fields["executableCode"]
-    code = own.get("code") if isinstance(own, dict) else ""
-    return ir.Opaque(VENDOR, "executableCode", {"executableCode": own}, f"```python\n{code}\n```" if code else "")
+    given = own if isinstance(own, dict) else {}
+    code, language = given.get("code"), str(given.get("language") or "python").lower()
+    return ir.Opaque(VENDOR, "executableCode", {"executableCode": own}, f"```{language}\n{code}\n```" if code else "")
 
 
 def read_code_result(fields: Fields, path: str, calls: Calls) -> ir.Opaque:

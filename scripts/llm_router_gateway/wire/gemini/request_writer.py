@@ -14,7 +14,7 @@ from ..fields import compact
 from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost
 from ..names import MINTED, safe_name
 from ..pairing import pair_results
-from ..schemas import described, object_at_root
+from ..schemas import object_at_root, with_description
 from ..tools import FREE_TEXT, choice_among, visible_tools
 from .common import (
     EFFORT_BUDGETS,
@@ -95,7 +95,9 @@ def note_text(part: ir.Text, lost: list[str]) -> None:
 def format_hint(wanted: ir.ResponseFormat | None) -> str:
     if wanted is None or wanted.schema is None:
         return "Answer with one JSON object and nothing else."
-    return f"Answer, when no tool is called, with JSON that fits this schema and nothing else: {compact(described(wanted))}"
+    return (
+        f"Answer, when no tool is called, with JSON that fits this schema and nothing else: {compact(with_description(wanted))}"
+    )
 
 
 def write_system(request: ir.Request, target: Target, lost: list[str]) -> list[Fields]:
@@ -136,7 +138,7 @@ def write_media(part: ir.Media, lost: list[str]) -> list[Fields]:
     """data -> inlineData; a URL or a file of Gemini's -> fileData. Nothing is fetched here: the URL is the caller's."""
     if part.cache_control is not None:
         name_lost(lost, "cache_control")
-    if part.detail in ("low", "high"):
+    if part.detail not in ("", "auto"):
         name_lost(lost, f"{part.kind}.detail={part.detail}")
     lose_extras(part.extras, VENDOR, lost)
     if part.text is not None:
@@ -430,9 +432,9 @@ def write_format(request: ir.Request, target: Target, lost: list[str]) -> Fields
         return {}
     made: Fields = {"responseMimeType": "application/json"}
     if wanted.schema is not None and target.json_schema:
-        made["responseJsonSchema"] = described(wanted)
+        made["responseJsonSchema"] = with_description(wanted)
     elif wanted.schema is not None:
-        made["responseSchema"] = to_gemini(described(wanted), "response_format", lost)
+        made["responseSchema"] = to_gemini(with_description(wanted), "response_format", lost)
     return made
 
 

@@ -180,8 +180,9 @@ class Conversion:
                 else:
                     self.note(name)
                 given = made.get(plain)
-                both = isinstance(given, int | float) and not isinstance(given, bool)
-                made[plain] = (max if step > 0 else min)(bound, given) if both else bound
+                if isinstance(given, int | float) and not isinstance(given, bool):  # both are stated: the narrower one holds
+                    bound = max(bound, given) if step > 0 else min(bound, given)
+                made[plain] = bound
             elif bound is not None:
                 self.note(name)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..demands import Demands, demands_of
-from ..spec import Action, Spec, Upstream
+from ..spec import Action, Quirk, Spec, Upstream
 
 
 def both_spellings(camel: str, snake: str) -> tuple[str, ...]:
@@ -35,6 +35,15 @@ def inner(fields: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
     """The first object under one of the names; {} where there is none."""
     return next((fields[name] for name in names if isinstance(fields.get(name), dict)), {})
 
+
+QUIRKS = {
+    "thinking": Quirk(("budget", "level", "none"), "how its reasoning is limited"),
+    "thinking_off": Quirk("bool", "whether a budget of 0 is taken"),
+    "signatures": Quirk("bool", "whether calls in its history must be signed"),
+    "json_schema": Quirk("bool", "true: schemas go as they are"),
+    "labels": Quirk("bool", "true: there is a place for metadata"),
+    "format_with_tools": Quirk("bool", "whether a request for JSON may have tools"),
+}
 
 SPEC = Spec(
     name="gemini",
@@ -68,6 +77,7 @@ SPEC = Spec(
     kept_fields=frozenset({"cachedContent"}),
     upstream=Upstream(
         root="/v1beta",
+        quirks=QUIRKS,
         paths={
             "chat": "/models/{model}:generateContent",
             "stream": "/models/{model}:streamGenerateContent?alt=sse",

@@ -19,6 +19,7 @@ from ..citations import lose_all_extras
 from ..fields import compact
 from ..losses import lose_counts, lose_part, lose_stop, lose_tier, name_lost
 from ..names import own_names, pack_id
+from ..tools import speaks_after_call
 
 REASON: Mapping[str, str] = {
     **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "stop"), "length": "length", "context": "length",
@@ -98,6 +99,8 @@ def write_answer(answer: ir.Answer, request: ir.Request, lost: list[str]) -> dic
             calls.append(call_of(part, names, lost))
         else:
             said += text_of(part, lost)
+    if speaks_after_call(first.parts):
+        name_lost(lost, "message.order")
     lose_all_extras(first, lost)
     lose_all_extras(answer, lost)
     lose_tier(answer.service_tier, lost)

@@ -12,10 +12,10 @@ from ..chat_parts import data_url
 from ..citations import ANNOTATIONS, gather, write_annotations
 from ..error_bodies import error_in, error_of
 from ..fields import compact
-from ..losses import explanation_in, lose_counts, lose_extras, lose_part, lose_stop, name_lost
+from ..losses import explanation_in, lose_counts, lose_extras, lose_part, lose_stop, name_lost, unknown_word
 from ..names import mint_id, own_names, pack_id
 from ..shapes import both
-from ..tools import custom_names, free_text
+from ..tools import custom_names, free_text, speaks_after_call
 from .common import (
     ANSWER_TIERS,
     FINISH,
@@ -42,6 +42,7 @@ def stop_of(native: Any, parts_called: bool, refused: bool, matched: Any = None)
     """
     stated = native if isinstance(native, str) else ""
     reason: ir.Reason = FINISH.get(stated, "other" if stated else "end")
+    extras = unknown_word(stated) if parts_called and reason == "other" else ir.NOTHING
     if parts_called and reason in ("end", "other", "stop_sequence"):
         reason = "tool_calls"
     elif reason == "tool_calls" and not parts_called:
@@ -51,7 +52,7 @@ def stop_of(native: Any, parts_called: bool, refused: bool, matched: Any = None)
     sequence = matched if isinstance(matched, str) else ""
     if sequence and reason == "end":
         reason = "stop_sequence"
-    return ir.Stop(reason, stated, sequence)
+    return ir.Stop(reason, stated, sequence, extras)
 
 
 def matched_in(choice: Mapping[str, Any]) -> Any:
@@ -195,7 +196,7 @@ REASONS = frozenset(REASON)  # all are told, as the native word is
 def native_reason(stop: ir.Stop, lost: list[str]) -> dict[str, Any]:
     """The upstream's own word beside ours, under OpenRouter's name for it, and the stop sequence under vLLM's."""
     if stop.extras is not ir.NOTHING:
-        lose_stop(stop, REASONS, lost, explained=stop.reason == "refusal")
+        lose_stop(stop, REASONS, lost, explained=stop.reason == "refusal", native=True)
     if stop.sequence:
         return {"native_finish_reason": stop.native, "stop_reason": stop.sequence}
     return {"native_finish_reason": stop.native} if stop.native else {}
@@ -212,6 +213,8 @@ def write_candidate(candidate: ir.Candidate, number: int, callers: Callers, lost
     message, (candidate, cited) = Message(callers, lost), gather(candidate, OWN)
     for part in candidate.parts:
         message.add(part)
+    if speaks_after_call(candidate.parts):
+        name_lost(lost, "message.order")
     lose_extras(candidate.extras, OWN, lost)
     extras = own_fields(candidate.extras)
     made = {"index": number, "message": message.finish(candidate.stop), "logprobs": extras.pop("logprobs", None)}

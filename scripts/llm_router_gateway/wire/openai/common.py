@@ -38,7 +38,7 @@ from ...errors import GatewayError
 from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
-from ..shapes import EMPTY, Shape, both, knows_below, uncounted, with_unread
+from ..shapes import EMPTY, Shape, both, knows_below, unread_details, with_unread
 from ..sound import cost_in, is_count
 from .shapes import COUNTED, USAGE
 
@@ -137,7 +137,7 @@ def read_usage(usage: Any) -> ir.Usage | None:
     reasoning = min(output, max(thought, output - completion))
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        cost_in(usage) if "cost" in usage else None, both(own(usage, USAGE), uncounted(usage, COUNTED)),
+        cost_in(usage) if "cost" in usage else None, both(own(usage, USAGE), unread_details(usage, COUNTED)),
     )  # fmt: skip
 
 

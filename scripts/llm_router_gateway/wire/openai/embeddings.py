@@ -17,6 +17,11 @@ from typing import Any
 
 from ...errors import BadRequest, UpstreamFailed
 from ..embeddings import Texts, Vectors
+from ..fields import integer
+from ..losses import MAX_LOST
+from ..shapes import EMPTY
+
+READ = frozenset({"model", "input", "dimensions", "encoding_format"})  # of a request
 
 
 def pack(numbers: list[float]) -> str:
@@ -47,8 +52,8 @@ def read_texts(fields: Mapping[str, Any], action: str) -> Texts:
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise BadRequest("input is not a text or a list of texts", details={"path": "input"})
-    size = fields.get("dimensions")
-    return Texts(tuple(texts), size if isinstance(size, int) else None)
+    lost = [name for name, value in fields.items() if name not in READ and value not in EMPTY]
+    return Texts(tuple(texts), integer(fields.get("dimensions"), "dimensions"), tuple(lost[:MAX_LOST]))
 
 
 def write_texts(texts: Texts, model: str) -> tuple[str, dict[str, Any]]:

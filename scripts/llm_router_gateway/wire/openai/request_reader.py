@@ -13,6 +13,7 @@ from ..losses import with_extras
 from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
 from ..shapes import EMPTY, all_unread, both, unread
+from ..tools import mode_among
 from .common import OWN, SEARCH, VENDORS, own
 from .shapes import MESSAGE, PARTS, REQUEST, RESULT_MESSAGE, SEARCH_OPTIONS, SYSTEM_MESSAGE
 
@@ -43,6 +44,8 @@ def unread_words(fields: Mapping[str, Any]) -> ir.Extras:
     for name in ("reasoning", "thinking"):
         if fields.get(name) not in EMPTY and not isinstance(fields[name], dict):
             found[name] = True
+    if fields.get("tool_choice") is not None and fields.get("function_call") not in (None, fields["tool_choice"]):
+        found["function_call"] = True
     named, user = fields.get("safety_identifier"), fields.get("user")
     if named and user and named != user:  # other vendors have a place for one
         found["user"] = True
@@ -150,7 +153,8 @@ def read_tool_choice(fields: Mapping[str, Any]) -> ir.ToolChoice | None:
     "required" -> ToolChoice("required");  {"type": "function", "function": {"name": "f"}} -> ToolChoice("required", ("f",))
     {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [...]}}           -> ToolChoice("auto", (...))
     """
-    value = fields.get("tool_choice", fields.get("function_call"))
+    value = fields.get("tool_choice")
+    value = fields.get("function_call") if value is None else value
     if value is None:
         return None
     if isinstance(value, str):
@@ -159,7 +163,7 @@ def read_tool_choice(fields: Mapping[str, Any]) -> ir.ToolChoice | None:
     if kind == "allowed_tools":
         allowed = obj(value.get("allowed_tools"), "tool_choice.allowed_tools")
         names = tuple(name_in(obj(tool, "tool_choice.allowed_tools.tools")) for tool in items(allowed.get("tools"), "tools"))
-        return ir.ToolChoice("required" if allowed.get("mode") == "required" else "auto", names)
+        return ir.ToolChoice(mode_among(allowed, "tool_choice.allowed_tools"), names)
     return ir.ToolChoice("required", (name_in(value),))
 
 

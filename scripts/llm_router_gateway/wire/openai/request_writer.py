@@ -15,8 +15,8 @@ from ..fields import compact
 from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
-from ..schemas import described, fits_strict, object_at_root, with_hashes
-from ..tools import FREE_TEXT, choice_among, visible_tools
+from ..schemas import fits_strict, object_at_root, with_description, with_hashes
+from ..tools import FREE_TEXT, choice_among, speaks_after_call, visible_tools
 from .common import (
     EFFORT_BUDGETS,
     FORMATS,
@@ -159,7 +159,7 @@ def openrouter_reasoning(to: Writing, wanted: ir.Reasoning, effort: str) -> dict
     return body | ({"exclude": not wanted.shown} if wanted.shown is not None else {})
 
 
-def switched(to: Writing, wanted: ir.Reasoning, effort: str) -> dict[str, Any]:
+def switch_thinking(to: Writing, wanted: ir.Reasoning, effort: str) -> dict[str, Any]:
     """For servers that only switch thinking on and off: neither effort nor budget goes further."""
     if effort != "none":
         lose_effort(wanted, to.lost)
@@ -185,7 +185,7 @@ def write_reasoning(to: Writing) -> dict[str, Any]:
         return {"reasoning": openrouter_reasoning(to, wanted, effort)}
     lose_shown(to, wanted)
     if style == "thinking" and (wanted.mode or effort):
-        return switched(to, wanted, effort)
+        return switch_thinking(to, wanted, effort)
     if style == "enable_thinking" and (wanted.mode or effort):
         budget = wanted.budget_tokens if wanted.budget_tokens is not None else EFFORT_BUDGETS.get(effort)
         if effort and effort not in EFFORT_BUDGETS:
@@ -219,7 +219,7 @@ def write_format(to: Writing, wanted: ir.ResponseFormat, messages: list[dict[str
         inner |= {"description": wanted.description} if wanted.description else {}
         return {"response_format": {"type": "json_schema", "json_schema": inner}}
     if wanted.kind == "schema":
-        add_hint(to, messages, f"{JSON_HINT} It must fit this JSON schema:\n{compact(described(wanted))}")
+        add_hint(to, messages, f"{JSON_HINT} It must fit this JSON schema:\n{compact(with_description(wanted))}")
         to.lose("response_format.schema=in the system text")
     elif "json" not in compact(messages).lower():
         add_hint(to, messages, JSON_HINT)
@@ -478,6 +478,8 @@ def write_call(to: Writing, call: ir.ToolCall) -> dict[str, Any]:
         given = compact({"input": given})
     inner = {"name": safe_name(call.name), "input" if kind == "custom" else "arguments": given}
     to.lose_extras(call.extras)
+    if call.cache_control is not None:
+        to.lose("cache_control")
     made: dict[str, Any] = {"id": to.id(call), "type": kind, kind: inner}
     if call.signature and "gemini" in to.model.lower():
         made["extra_content"] = {"google": {"thought_signature": call.signature}}
@@ -530,6 +532,8 @@ def write_assistant(to: Writing, message: ir.Message) -> dict[str, Any]:
     if texts or not (calls or "refusal" in made):
         made["content"] = "".join(texts).strip("\n") if told_apart else "".join(texts)
     if calls:
+        if speaks_after_call(message.parts):
+            to.lose("messages.order")
         made["tool_calls"] = [write_call(to, call) for call in calls]
     if message.name:
         made["name"] = message.name

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..demands import Demands, choice_demands
-from ..spec import Line, Spec, Upstream
+from ..spec import Line, Quirk, Spec, Upstream
 
 # GPT-5, o-series: 400 for max_tokens. The others take both or know only max_tokens.
 MODERN_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|o[1-9]|codex|computer-use)")
@@ -55,6 +55,26 @@ def embeddings(data: bytes, body: Mapping[str, Any]) -> bytes:
     return in_requested_format(data, body.get("encoding_format"))
 
 
+QUIRKS = {
+    "max_tokens_field": Quirk("text", "name of the output limit, where the model's name does not decide it"),
+    "reasoning": Quirk(("effort", "openrouter", "thinking", "enable_thinking", "none"), "how thinking is requested"),
+    "reasoning_field": Quirk("text", 'field in which thoughts go back; "" for none'),
+    "late_system": Quirk(("user", "system", "developer"), "role of a system message inside the conversation"),
+    "system_role": Quirk("text", "role of the system text before it"),
+    "json_schema": Quirk("bool", "false: takes no schema, which goes into the system text"),
+    "forced_choice_with_thinking": Quirk("bool", "false: a forced tool choice is lost while the model thinks"),
+    "custom_tools": Quirk("bool", "whether tools that take free text are sent as such"),
+    "cache_control": Quirk("bool", "true: marks of caching are sent"),
+    "top_k": Quirk("bool", "true: it is sent"),
+    "video": Quirk("bool", "true: it is sent"),
+    "id_form": Quirk(("mistral",), "ids of calls have nine letters and digits"),
+    "stream_usage": Quirk("bool", "false: stream_options is not sent"),
+    "max_stop": Quirk("whole", "most stop sequences; 4 if not given"),
+    "sampling": Quirk("bool", "true: temperature and the like go to models known to refuse them"),
+    "drop": Quirk("texts", "fields that the server refuses"),
+    "think_tags": Quirk("bool", "true: `<think>` at the beginning of a text begins a thought"),
+}
+
 SPEC = Spec(
     name="openai",
     title="OpenAI",
@@ -90,7 +110,7 @@ SPEC = Spec(
     reshapes=wants_base64,
     embeds=True,
     upstream=Upstream(
-        root="/v1",
+        root="/v1", quirks=QUIRKS,
         paths={
             "chat": "/chat/completions", "embeddings": "/embeddings", "completions": "/completions", "models": "/models",
             "files": "/files", "batches": "/batches", **{path: f"/{path}" for path in RELAYED},

@@ -11,6 +11,7 @@ from ...errors import BadRequest, GatewayError, StreamCut, UpstreamFailed
 from .. import ir, verdict
 from ..error_bodies import error_in, error_of
 from ..fields import compact
+from ..losses import late_tier
 from ..names import mint_id
 from ..shapes import both, unread
 from ..sse import Event
@@ -241,13 +242,14 @@ class StreamReader:
     close()                          -> [] after the end; else [Failed(StreamCut)], or the end of one that sends no [DONE]
     """
 
-    __slots__ = ("_extras", "_over", "_started", "_turns", "_usage")
+    __slots__ = ("_extras", "_over", "_started", "_tier", "_turns", "_usage")
     done = False  # [DONE] becomes Finished
 
     def __init__(self) -> None:
         self._turns: dict[int, Turn] = {}
         self._started: ir.Started | None = None
         self._usage: ir.Usage | None = None
+        self._tier = ""  # as the last chunks say
         self._extras: ir.Extras = ir.NOTHING
         self._over = False
 
@@ -292,6 +294,7 @@ class StreamReader:
         usage = chunk_usage(chunk)
         if usage is not None and usage != self._usage:  # the last one counts, wherever it comes; it never ends anything
             self._usage = usage
+            self._tier = str(chunk.get("service_tier") or "") or self._tier
             if self._started is not None:
                 out.append(ir.UsageSeen(usage))
         return out
@@ -309,6 +312,7 @@ class StreamReader:
         if choice.get("finish_reason"):
             turn.native, turn.matched = choice["finish_reason"], matched_in(choice)
             turn.extras = both(turn.extras, own(choice, LAST_CHOICE))
+            self._tier = str(chunk.get("service_tier") or "") or self._tier
             flaw = verdict.finish_failure(turn.native, choice.get("native_finish_reason"), said=turn.says)
             if flaw is not None:
                 raise flaw
@@ -331,7 +335,8 @@ class StreamReader:
         for _, turn in sorted(self._turns.items()):
             turn.finish(out)
         self._over = True
-        return [*out, ir.Finished(self._extras)]
+        first = self._started.service_tier if self._started is not None else ""
+        return [*out, ir.Finished(both(self._extras, late_tier(first, self._tier)))]
 
     def close(self) -> list[ir.StreamEvent]:
         """The connection has ended. Without [DONE] it is an answer only if every choice said why it ended."""

@@ -17,7 +17,7 @@ from .. import ir
 from ..error_bodies import error_body
 from ..fields import compact
 from ..names import mint_id, short_hash
-from ..shapes import EMPTY, Shape, both, knows_below, uncounted, with_unread
+from ..shapes import EMPTY, Shape, both, knows_below, unread_details, with_unread
 from .shapes import COUNTED, USAGE
 
 OWN = "responses"
@@ -101,7 +101,7 @@ def read_usage(usage: Any) -> ir.Usage | None:
     return ir.Usage(
         prompt - read - written, read, written, 0, output - reasoning, reasoning,
         float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None,
-        both(own(usage, USAGE), uncounted(usage, COUNTED)),
+        both(own(usage, USAGE), unread_details(usage, COUNTED)),
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ class Writing:
     def lose_unread(self, part: ir.Refusal | ir.Thinking | ir.Opaque) -> None:
         lose_unread(part.extras, self._lost)
 
-    def lose_cache_control(self, part: ir.Text | ir.Media | ir.ToolResult) -> None:
+    def lose_cache_control(self, part: ir.Text | ir.Media | ir.ToolCall | ir.ToolResult) -> None:
         if part.cache_control is not None:
             self.lose("cache_control")
 
@@ -206,6 +206,7 @@ def write_user(to: Writing, message: ir.Message) -> list[Item]:
 
 
 def write_call(to: Writing, call: ir.ToolCall) -> Item:
+    to.lose_cache_control(call)
     to.lose_extras(call.extras)
     if call.signature:
         to.lose("signature")
@@ -384,7 +385,7 @@ def write_tools(to: Writing) -> Item:
     body: Item = {"tools": tools}
     choice = choice_among(choice, {tool.name for tool, _ in sent}, to._lost)
     if choice is not None:
-        body["tool_choice"] = write_choice(choice, to.request.tools)
+        body["tool_choice"] = write_choice(choice, sent)
     if to.request.parallel_tool_calls is not None:
         body["parallel_tool_calls"] = to.request.parallel_tool_calls
     return body

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..demands import Demands, choice_demands
-from ..spec import Line, Spec, Upstream
+from ..spec import Line, Quirk, Spec, Upstream
 
 UNSTEERED_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9](?!.*chat)|o[1-9])")  # 400 for temperature and top_p
 
@@ -26,6 +26,17 @@ def count_request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
 def demands(body: Mapping[str, Any]) -> Demands | None:
     return choice_demands(body.get("tool_choice"))
 
+
+QUIRKS = {
+    "store": Quirk("bool", "true: the upstream may keep the answer"),
+    "encrypted": Quirk("bool", "whether encrypted reasoning is requested"),
+    "unsigned_thinking": Quirk("bool", "true: unsigned thoughts go back as reasoning_text"),
+    "summary": Quirk("text", 'the word that asks for thoughts to be shown; "" where it is refused'),
+    "min_output_tokens": Quirk("whole", "least output limit that it takes; 16 if not given"),
+    "sampling": Quirk("bool", "true: temperature and the like go to models known to refuse them"),
+    "local": Quirk("bool", "true: it takes more of chat's fields"),
+    "drop": Quirk("texts", "fields that the server refuses"),
+}
 
 SPEC = Spec(
     name="responses",
@@ -58,6 +69,7 @@ SPEC = Spec(
     kept_fields=frozenset({"previous_response_id", "conversation", "prompt"}),
     upstream=Upstream(
         root="/v1",
+        quirks=QUIRKS,
         paths={"chat": "/responses", "count": "/responses/input_tokens", "compact": "/responses/compact", "models": "/models"},
         event_tokens=2,
         searches=True,

@@ -14,6 +14,7 @@ from typing import Any
 from ...errors import BadRequest, GatewayError, StreamCut, UpstreamFailed
 from .. import ir
 from ..error_bodies import error_in, error_of
+from ..losses import late_tier
 from ..names import mint_id
 from ..shapes import all_unread, both, unread
 from ..sse import Event
@@ -117,7 +118,7 @@ class StreamReader:
     """Events of one answer: feed() each, close() at the end of the connection."""
 
     __slots__ = ("_answer_id", "_by_id", "_by_index", "_ids", "_last", "_line", "_outputs", "_over", "_started",
-                 "_unread")  # fmt: skip
+                 "_tier", "_unread")  # fmt: skip
     done = False  # the end becomes Finished
 
     def __init__(self) -> None:
@@ -127,7 +128,7 @@ class StreamReader:
         self._last: Item | None = None
         self._outputs: list[Any] = []  # items that came whole
         self._ids: set[str] = set()  # of calls
-        self._answer_id = ""
+        self._answer_id = self._tier = ""
         self._unread: ir.Extras = ir.NOTHING  # for Finished
         self._started = self._over = False
 
@@ -188,6 +189,7 @@ class StreamReader:
         self._started = True
         self._answer_id = str(given.get("id") or "")
         model, tier = str(given.get("model") or ""), str(given.get("service_tier") or "")
+        self._tier = tier
         self._lose(all_unread(own(given, ANSWER)))
         out.append(ir.Started(self._answer_id, model, count(given, "created_at"), tier))
 
@@ -378,6 +380,7 @@ class StreamReader:
         usage = read_usage(response.get("usage"))
         if usage is not None:
             out.append(ir.UsageSeen(usage))
+        self._lose(late_tier(self._tier, str(response.get("service_tier") or "")))
         rest = {name: True for name in self._unread.get(ir.UNREAD, ()) if name not in extras.get(ir.UNREAD, ())}
         out.append(ir.Finished(both(own(response, ANSWER), {ir.UNREAD: rest} if rest else ir.NOTHING)))
         self._over = True

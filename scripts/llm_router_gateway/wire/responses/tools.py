@@ -18,6 +18,7 @@ from ..losses import lose_settings, lose_unread, name_lost
 from ..names import safe_name
 from ..schemas import fits_strict, object_at_root
 from ..shapes import both, unread
+from ..tools import mode_among
 from .common import OPENAI, OWN, own, own_fields
 from .shapes import NAMESPACE, OUTER_TOOL, SEARCH, TOOL
 
@@ -164,7 +165,7 @@ def read_allowed(value: Mapping[str, Any]) -> tuple[ir.ToolChoice | None, Names,
     names = [name_in(tool, "tool_choice.tools") for tool in tools if tool.get("type") in CALLER_TOOLS]
     if not names:
         return None, [], value
-    mode: Any = "required" if given.get("mode") == "required" else "auto"
+    mode = mode_among(given, "tool_choice")
     return ir.ToolChoice(mode, tuple(name for _, name in names)), names, value if len(names) < len(tools) else None
 
 
@@ -203,17 +204,27 @@ def write_tool(tool: ir.Tool, lost: list[str], lose_extras: Any) -> list[dict[st
     return [made | own_fields(tool.extras)]
 
 
-def write_choice(choice: ir.ToolChoice, tools: tuple[ir.Tool, ...]) -> Any:
-    """One tool by its name; several as allowed_tools. A vendor's own tool has no name here: it is one of all."""
-    known = {tool.name: tool for tool in tools if tool.value is None}
-    custom = {name for name, tool in known.items() if tool.custom}
-    theirs = {tool.name for tool in tools if tool.value is not None}
-    named = [{"type": "custom" if name in custom else "function", "name": safe_name(name)}
-             for name in choice.names if name not in theirs]  # fmt: skip
-    if not named:
+Sent = list[tuple[ir.Tool, dict[str, Any]]]  # tools with what they became
+
+
+def named_tool(tool: ir.Tool, made: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool as a choice names it: the caller's by its name, OpenAI's own by its type.
+
+    Tool("f") -> {"type": "function", "name": "f"};  a search of the web -> {"type": "web_search"}
+    """
+    names = ("type", "server_label") if tool.value is not None else ("type", "name")
+    return {name: made[name] for name in names if name in made}
+
+
+def write_choice(choice: ir.ToolChoice, sent: Sent) -> Any:
+    """One tool of the caller's by its name; several, and one that runs at OpenAI, as allowed_tools."""
+    if choice.mode == "none" or not choice.names:
         return choice.mode
-    if choice.mode == "required" and len(named) == 1:
+    known = {tool.name: (tool, made) for tool, made in sent}
+    found = [known[name] for name in choice.names if name in known]
+    named = [named_tool(tool, made) for tool, made in found]
+    if choice.mode == "required" and len(named) == 1 and found[0][0].value is None:
         return named[0]
-    if choice.mode == "none":
-        return "none"
+    if len(sent) == 1 and found[0][0].value is not None:  # there is no other
+        return choice.mode
     return {"type": "allowed_tools", "mode": choice.mode, "tools": named}

@@ -188,6 +188,26 @@ def test_its_health(opened: Opened) -> None:
     assert health == {"path": kept_in.path, "broken": "", "rows_waiting": 0, "written": 5, "dropped": 0, "last_error": ""}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
+def test_a_mark_that_was_removed_while_it_was_taken_marks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file for calls that wait is removed with its mark, by a gateway that ends while another begins."""
+    import fcntl
+
+    mark, flock, removed = Path(f"{tmp_path / 'calls.db'}.lock"), fcntl.flock, list[str]()
+
+    def late(number: int, how: int) -> None:
+        if not removed:
+            removed.append("once")
+            mark.unlink()
+        flock(number, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    first = storefile.lock(str(tmp_path / "calls.db"))
+    assert first is not None and os.fstat(first).st_ino == mark.stat().st_ino
+    assert storefile.lock(str(tmp_path / "calls.db")) is None
+    os.close(first)
+
+
 def test_a_call_that_no_column_takes_is_dropped_alone(opened: Opened) -> None:
     kept_in = opened()
     add(kept_in, 10)

@@ -164,6 +164,22 @@ def test_tool_choice(choice: ToolChoice, expected: Any) -> None:
     assert body["tool_choice"] == expected and body["parallel_tool_calls"] is False
 
 
+SEARCH = Tool("web_search", vendor="anthropic", value={"type": "web_search_20250305"}, search=ir.WebSearch())
+
+
+@pytest.mark.parametrize(("choice", "expected"), [
+    (ToolChoice("required", ("web_search",)), {"type": "allowed_tools", "mode": "required", "tools": [{"type": "web_search"}]}),
+    (ToolChoice("auto", ("f", "web_search")), {"type": "allowed_tools", "mode": "auto", "tools": [
+        {"type": "function", "name": "f"}, {"type": "web_search"}]}),
+    (ToolChoice("required", ("docs",)), {"type": "allowed_tools", "mode": "required", "tools": [
+        {"type": "mcp", "server_label": "docs"}]}),
+])  # fmt: skip
+def test_a_tool_that_runs_at_openai_is_chosen_by_its_type(choice: ToolChoice, expected: Any) -> None:
+    mcp = Tool("docs", vendor="responses", value={"type": "mcp", "server_label": "docs", "server_url": "https://h.example"})
+    body, lost = written(asked(tools=(Tool("f"), SEARCH, mcp), tool_choice=choice))
+    assert body["tool_choice"] == expected and not lost
+
+
 def test_a_choice_without_tools_is_not_sent() -> None:
     body, lost = written(asked(tool_choice=ToolChoice("required"), parallel_tool_calls=True))
     assert not body.keys() & {"tools", "tool_choice", "parallel_tool_calls"} and lost == ["tool_choice"]

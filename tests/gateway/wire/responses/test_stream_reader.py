@@ -272,7 +272,7 @@ def test_an_unknown_event_is_passed_over(event: Mapping[str, Any]) -> None:
 
 @pytest.mark.parametrize(("body", "words"), [
     ({"status": "failed", "error": {"code": "server_error", "message": "m"}, "output": []}, "m"),
-    ({"status": "in_progress", "output": []}, "not whole"), ({"id": "x"}, "no output"),
+    ({"status": "in_progress", "output": []}, "not complete"), ({"id": "x"}, "no output"),
     ({"status": "completed", "output": [5]}, "not an object"),
     ({"status": "completed", "output": [{"type": "function_call"}]}, "name"),
 ])  # fmt: skip
