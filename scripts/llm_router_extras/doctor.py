@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
+    AUTO,
     CREDENTIALS_FILE,
     LLMRouterError,
     NetworkError,
@@ -15,6 +16,9 @@ from llm_router_client import (
     proxy_for,
     setting,
 )
+
+from .aliases import expand
+from .config import user_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,10 +38,10 @@ def looks(client: LLMRouterClient, args: Any) -> Iterator[str]:
     loose = key and key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(path).st_mode & 0o077
     found = f"{key!r} from {key.source}" if key else "none needed on this machine"
     yield found + (", which others can read: chmod 600 it" if loose else "")
-    listed, usual = client.list_models(), setting("LLM_ROUTER_MODEL")
+    listed, usual = client.list_models(), expand(setting("LLM_ROUTER_MODEL"), user_config().get("aliases", {}))
     if listed.source != "live":
         raise NetworkError(f"the live list is not available: {listed.reason}")
-    known = not usual or any(usual == model["id"] for model in listed)
+    known = usual in ("", AUTO) or any(usual == model["id"] for model in listed)
     yield f"{len(listed)} listed" + ("" if known else f"; not {usual}, LLM_ROUTER_MODEL: another may answer to its name")
 
 

@@ -17,7 +17,7 @@ TREES: Dict[str, ast.Module] = {path.stem: ast.parse(path.read_text(encoding="ut
 FLOORS = (  # imports go up only
     "files", "output", "terminal", "database", "collaborator", "mending", "naming", "message", "gemini", "unmet", "patterns",
     "schema", "config", "pricing", "routing", "tools", "conversation", "cache", "usage", "collaborators",
-    "doctor", "prices", "pages", "skill", "waiting", "aliases", "talk", "mcp", "completion", "manual",
+    "prices", "pages", "skill", "waiting", "aliases", "doctor", "talk", "mcp", "completion", "manual",
 )  # fmt: skip
 
 
