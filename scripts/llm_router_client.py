@@ -2332,12 +2332,14 @@ class Parser(argparse.ArgumentParser):
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """The words after a command's name -> its options, each an attribute (None where it was not given, a switch: False).
 
-        parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False; .talk is for --append
+        parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
+
+        .talk is for --append, .usual for the user's own model: see llm_router_extras.aliases.
         """
         args, rest = self.parse_known_args(list(self.join_values(words)))
         if rest:  # a second word without a dash
             raise UsageError(f"{self.command} does one thing at a time", next_step=self.unknown("").next_step)
-        return argparse.Namespace(**{**dict.fromkeys([*DESTINATIONS, "talk"]), **vars(args)})
+        return argparse.Namespace(**{**dict.fromkeys([*DESTINATIONS, "talk", "usual"]), **vars(args)})
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         # Before Python 3.13 argparse drops a value that is "--", as if it were the end of the options.
@@ -2556,7 +2558,7 @@ def request_of(args: argparse.Namespace) -> JSON:
             raise UsageError("give --schema or --response-format, not both")
         flags["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     # --task and --prefer ask for a choice where no model is named beside them
-    usual = None if args.task or args.prefer else setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else None)
+    usual = None if args.task or args.prefer else args.usual or setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else None)
     flags["model"] = args.model or body.get("model") or usual
     flags["messages"] = messages_of(args, body.get("messages"))
     return {**body, **{name: value for name, value in flags.items() if value is not None}}

@@ -343,6 +343,16 @@ def test_an_alias_stands_for_a_model_and_the_configuration_names_the_usual(
     assert cli("chat", "Hi", "--dry-run", *words, env=env).json["body"]["model"] == model
 
 
+@pytest.mark.parametrize("body,env,model", [
+    ({"seed": 1}, {"LLM_ROUTER_MODEL": "fast"}, "model-f"), ({"seed": 1}, {}, "model-b"),
+    ({"model": "x"}, {"LLM_ROUTER_MODEL": "fast"}, "x"),
+])  # fmt: skip
+def test_a_body_file_without_a_model_leaves_the_usual_one(configured: Any, body: Any, env: Dict[str, str], model: str) -> None:
+    cli = configured(model="best", aliases=NAMES)
+    (Path(cli.cwd) / "body.json").write_text(json.dumps(body), encoding="utf-8")
+    assert cli("chat", "Hi", "--dry-run", "--body-file", "body.json", env=env).json["body"]["model"] == model
+
+
 def test_comma_lists_hold_aliases_too(configured: Any) -> None:
     cli = configured(aliases=NAMES)
     done = cli("compare", "--models", "best, fast,x", "Hi", "--dry-run")
