@@ -611,7 +611,7 @@ class OpenAI(Protocol):
     def read_request(self, request: Request) -> Prompt:
         body = request.body
         if not isinstance(body, dict):
-            raise bad_request("The body is no JSON object.")
+            raise bad_request("The body is not a JSON object.")
         messages = body.get("messages")
         if not isinstance(body.get("model"), str) or not body["model"]:
             raise bad_request("you must provide a model parameter", "model")
@@ -1638,7 +1638,7 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
     "fail-empty-body": Behaviour("HTTP 200 with no body.", fail_empty_body),
     "fail-html": constant("HTTP 200 with an HTML page.", Reply((HTML,), content_type="text/html; charset=utf-8")),
     "fail-text": constant("HTTP 200 with a line of text.", Reply((TEXT,), content_type="text/plain")),
-    "fail-badjson": variant("An event that is no JSON after the text; plain: half the JSON.", send=send_bad_json),
+    "fail-badjson": variant("An event that is not JSON after the text; plain: half the JSON.", send=send_bad_json),
     "fail-choices-empty": constant('HTTP 200 with "choices": [].', Answer(oddity="fail-choices-empty")),
     "fail-json-for-stream": variant("A good plain answer, also to a stream request.", plain=True),
     "fail-nofinish": variant("A stream that ends in [DONE] without finish_reason: complete. Plain: as demo.", finish=""),
@@ -1669,7 +1669,7 @@ BEHAVIOURS = {  # by model name; N stands for a number, FIELD for a field of the
         "The first N bytes of the response, then the connection ends.",
         lambda prompt: demo(prompt)._replace(send=send_bytes(prompt.number, Wire.hang_up)),
     ),
-    "break-garbage": variant("Bytes that are no HTTP.", send=send_garbage),
+    "break-garbage": variant("Bytes that are not HTTP.", send=send_garbage),
     "fail-drip": variant("One byte every 50 ms.", send=send_drip),
     "fail-redirect-N": Behaviour("HTTP N (301, 302, 303, 307, 308) to another host.", fail_redirect),
     "fail-...-once": Behaviour("Any failure, but once (for each Idempotency-Key, else model); then as demo.", demo),

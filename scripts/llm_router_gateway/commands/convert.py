@@ -77,7 +77,7 @@ def target(options: argparse.Namespace, wanted: str) -> tuple[Config, Candidate]
     group = next((group for group in config.groups if group.name == options.to), None)
     if group is not None:
         names = ", ".join(member.model for member in group.members[:8])
-        raise BadRequest(f"{options.to} is a group: give one of its members as --to: {names}; explain says which would answer")
+        raise BadRequest(f"{options.to} is a group: give one of its members as --to: {names}; explain shows which would answer")
     return config, candidates(snapshot_of(config).routes, options.to)[0]
 
 

@@ -79,7 +79,7 @@ def read_command(value: object) -> tuple[str, ...]:
     if not words or not words[0]:
         raise ValueError("has no program")
     if looks_like_key(words[0]):
-        raise ValueError("is a key, as it seems: give the program that prints it")
+        raise ValueError("is apparently a key: give the program that prints it")
     if re.search(r"[/\\]", words[0]) and not ABSOLUTE.match(words[0]):
         raise ValueError("has a relative path for its program: write the whole path, or a name that is on the PATH")
     return tuple(words)

@@ -273,7 +273,7 @@ def name_problem(name: object) -> str:
     if name != name.strip():
         return f"{value_text(name)} begins or ends with white space"
     if any("\ud800" <= each <= "\udfff" for each in name):
-        return f"{value_text(name)} holds half of a character (a lone surrogate)"
+        return f"{value_text(name)} holds a lone surrogate, half of a character"
     return f"{value_text(name)} holds a control character, such as a line break"
 
 

@@ -40,11 +40,11 @@ CARRIED = {
 
 RETRIES = (
     "a failed request is tried once at each other member of its group and then at its fallbacks; "
-    "a model that is alone is tried once more, after [server] retry_alone_s"
+    "a single model is tried once more, after [server] retry_alone_s"
 )
 SHARED = 'several gateways share limits, budgets and health through [state] url = "redis://:PASSWORD@HOST:PORT"'
 TRACES = "[telemetry] sends traces and metrics in OpenTelemetry's protocol, and /metrics is for Prometheus"
-CACHE = "[server] cache_ttl_s gives the same request of the same key the same answer, from memory"
+CACHE = "[server] cache_ttl_s answers the same request of the same key from memory"
 BUDGETS = "a budget belongs to a key: keys create --usd-per-day, --usd-per-month"
 WINDOW = (
     "a prompt too long for a member goes to one with a larger window: name the larger model in the group or in its fallbacks"
@@ -53,29 +53,29 @@ ADVICE: Mapping[str, str] = {
     "num_retries": RETRIES, "max_retries": RETRIES, "retry_policy": RETRIES, "model_group_retry_policy": RETRIES,
     "retry_after": RETRIES,
     "allowed_fails_policy": "[health] failures_to_open counts every failure that is the provider's own",
-    "disable_cooldowns": "[health] failures_to_open = 1000000 keeps members in turn however often they fail",
+    "disable_cooldowns": "[health] failures_to_open = 1000000 keeps members in use however often they fail",
     "max_fallbacks": "all fallbacks of a group are tried, in order",
     "context_window_fallbacks": WINDOW, "enable_pre_call_checks": WINDOW,
     "content_policy_fallbacks": "a refusal is an answer, and is passed on",
     **dict.fromkeys(("redis_host", "redis_port", "redis_password", "redis_url", "redis_db", "redis_username"), SHARED),
-    "enable_tag_filtering": "give models tags, for which callers ask as tag:NAME, and keys allowed_tags",
+    "enable_tag_filtering": "give models tags, which callers request as tag:NAME, and keys allowed_tags",
     "default_max_parallel_requests": "give models limits = { max_concurrent = N }",
     "default_litellm_params": "give providers default_params",
     "provider_budget_config": BUDGETS, "max_budget": BUDGETS, "budget_duration": BUDGETS,
     "cache": CACHE, "cache_params": CACHE,
-    "drop_params": "conversions leave out what a provider lacks, and say so; drop_params of a model lists more",
+    "drop_params": "conversions leave out what a provider lacks, and report it; drop_params of a model removes more",
     **dict.fromkeys(("success_callback", "failure_callback", "callbacks", "service_callbacks"), TRACES),
     "set_verbose": '[server] log_level = "debug"',
-    "turn_off_message_logging": "messages are stored and sent only where log_bodies or [telemetry] content is set",
+    "turn_off_message_logging": "messages are stored or sent only if log_bodies or [telemetry] content is set",
     "database_url": "its keys stay there: make new ones with keys create; [server] store names this gateway's own",
-    "store_model_in_db": "models that were added on LiteLLM's page are in its database, and not in this file",
+    "store_model_in_db": "models that were added on LiteLLM's page are in its database, not in this file",
     "alerting": "[alerts] webhook is called when a key has used a part of its budget",
     "max_parallel_requests": "give models limits = { max_concurrent = N }",
     "global_max_parallel_requests": "[server.key_limits] max_concurrent bounds each key",
     "max_request_size_mb": "[server] max_body_bytes",
-    "allowed_ips": "keys have networks",
+    "allowed_ips": "give keys networks",
     "environment_variables": "write them into .env beside router.toml, as NAME=value",
-    "include": "import each of these files, and put the results together",
+    "include": "import each of these files and merge the results",
 }  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def number_at(where: str, value: Any, lost: list[str]) -> float | None:
     """The number at a place, or None, with the loss noted where something else stands there."""
     found = number(value)
     if found is None and value is not None:
-        source = f"which comes from {value}" if str(value).startswith(VARIABLE) else "which is no number"
+        source = f"which comes from {value}" if str(value).startswith(VARIABLE) else "which is not a number"
         lost.append(f"{where}, {source}; write the number")
     return found
 

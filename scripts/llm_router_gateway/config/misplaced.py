@@ -35,7 +35,7 @@ def read_variable(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("is not a text")
     if looks_like_key(value):
-        raise ValueError("is a key, as it seems: give the name of the variable that holds it")
+        raise ValueError("is apparently a key: give the name of the variable that holds it")
     if not VARIABLE.fullmatch(value):
         raise ValueError("is not the name of a variable: write it alone, as in OPENAI_API_KEY")
     return value
@@ -44,5 +44,5 @@ def read_variable(value: object) -> str:
 def check_path(path: str) -> str:
     """A path, as it is."""
     if looks_like_key(path):
-        raise ValueError("is a key, as it seems: give the path of the file that holds it")
+        raise ValueError("is apparently a key: give the path of the file that holds it")
     return path

@@ -126,7 +126,7 @@ def advice(name: str, known: Mapping[str, Setting]) -> str:
         return f'; did you mean "{same}"?'
     inner = {place: table for place, table in INNER.items() if place in known and known[place].kind == "table"}
     place = next((place for place, table in inner.items() if any(name == setting.name for setting in table)), "")
-    return f"; it belongs into {place}: {place} = {{ {name} = ... }}" if place else closest(name, known)
+    return f"; it belongs in {place}: {place} = {{ {name} = ... }}" if place else closest(name, known)
 
 
 def read_settings(

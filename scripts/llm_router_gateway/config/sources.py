@@ -77,7 +77,7 @@ def unreadable(path: Path | None, wrong: OSError) -> Problem:
 def read_data_file(path: Path, *, last_wins: bool = False) -> Any:
     """What a JSON or YAML file holds; ConfigError with what is wrong with it. PyYAML is imported for YAML alone.
 
-    A key that stands twice in one table is wrong, but for a JSON file that somebody else keeps: `last_wins`.
+    A key that occurs twice in one table is wrong, but for a JSON file that somebody else keeps: `last_wins`.
     """
     try:
         text = path.read_text("utf-8-sig")
@@ -104,7 +104,7 @@ def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:60]!r} stands twice in one object")
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:60]!r} occurs twice in one object")
     return made
 
 
@@ -118,7 +118,7 @@ def loader_of(yaml: Any) -> Any:
             for key, _ in node.value:
                 name = (key.tag, str(key.value))
                 if name in seen and key.tag != MERGE_TAG:
-                    fault = f"the key {name[1][:60]!r} stands twice in one table"
+                    fault = f"the key {name[1][:60]!r} occurs twice in one table"
                     raise yaml.MarkedYAMLError(problem=fault, problem_mark=key.start_mark)
                 seen.add(name)
             return node

@@ -180,7 +180,7 @@ def test_a_deployments_timeouts_are_its_providers() -> None:
 def test_a_number_of_litellms_that_is_none_is_named(value: Any) -> None:
     params = {**ONE["litellm_params"], "timeout": value, "order": value}  # type: ignore[dict-item]
     lost = from_litellm(litellm_file({"model_name": "one", "litellm_params": params}, router_settings={"timeout": value})).lost
-    why = f"which comes from {value}; write the number" if value == from_env("T") else "which is no number; write the number"
+    why = f"which comes from {value}; write the number" if value == from_env("T") else "which is not a number; write the number"
     assert lost == [
         f"openai openai/gpt-one: timeout, {why}",
         f"model_list[0] one: order, {why}",
@@ -395,8 +395,8 @@ def test_a_yaml_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
         ("a: [", "is not YAML"),
         ("- 1", "the file is not a table"),
         ("model_list: 3", "model_list"),
-        ("model_list: []\nrouter_settings: {}\nmodel_list: []", "the key 'model_list' stands twice in one table at line 3"),
-        ("model_list:\n- {model_name: a, llm_params: {}, model_name: b}", "the key 'model_name' stands twice"),
+        ("model_list: []\nrouter_settings: {}\nmodel_list: []", "the key 'model_list' occurs twice in one table at line 3"),
+        ("model_list:\n- {model_name: a, llm_params: {}, model_name: b}", "the key 'model_name' occurs twice"),
     ],
 )
 def test_a_yaml_file_that_is_none_is_reported_with_its_name(tmp_path: Path, text: str, said: str) -> None:
@@ -432,7 +432,7 @@ def test_keys_of_yaml_are_texts_and_a_table_that_holds_itself_is_an_error(tmp_pa
 def test_a_key_that_stands_twice_in_json_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "channels.json"
     path.write_text('{"data": [{"name": "a", "models": "x", "name": "b"}]}', encoding="utf-8")
-    with pytest.raises(config.ConfigError, match="is not JSON: the key 'name' stands twice in one object"):
+    with pytest.raises(config.ConfigError, match="is not JSON: the key 'name' occurs twice in one object"):
         read_data_file(path)
     assert read_data_file(path, last_wins=True)["data"][0]["name"] == "b"  # a price list, which others keep
 

@@ -184,7 +184,7 @@ def test_a_key_in_place_of_its_variable_file_or_program_is_refused_and_not_repea
     with pytest.raises(config.ConfigError) as told:
         config.parse(json.loads(text), read_secret=gone)
     assert [problem.path for problem in told.value.problems if problem.path != "keys[0].key"] == [path]
-    assert "is a key, as it seems: " in str(told.value) and canary not in str(told.value)
+    assert "is apparently a key: " in str(told.value) and canary not in str(told.value)
 
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "openai_key", "team-2.key", "_K", "OpenAI_Key_For_The_Second_Team_2026"])
@@ -321,13 +321,13 @@ MEMBERS = {"name": "g", "members": [{"model": "m"}]}
 @pytest.mark.parametrize(
     ("table", "hint"),
     [
-        ({"models": [{**MODEL, "context_window": "1M"}]}, "it belongs into config: config = { context_window = ... }"),
-        ({"models": [{**MODEL, "input_usd_per_mtok": 3}]}, "it belongs into config: config = { input_usd_per_mtok = ... }"),
-        ({"models": [{**MODEL, "max_requests": 3}]}, "it belongs into limits: limits = { max_requests = ... }"),
-        ({"providers": [{**UP, "timeout": 3}]}, "it belongs into settings: settings = { timeout = ... }"),
-        ({"providers": [{**UP, "auth_header": "x"}]}, "it belongs into settings: settings = { auth_header = ... }"),
-        ({"keys": [{**KEY, "usd_per_day": 3}]}, "it belongs into budget: budget = { usd_per_day = ... }"),
-        ({"server": {"max_concurrent": 3}}, "it belongs into key_limits: key_limits = { max_concurrent = ... }"),
+        ({"models": [{**MODEL, "context_window": "1M"}]}, "it belongs in config: config = { context_window = ... }"),
+        ({"models": [{**MODEL, "input_usd_per_mtok": 3}]}, "it belongs in config: config = { input_usd_per_mtok = ... }"),
+        ({"models": [{**MODEL, "max_requests": 3}]}, "it belongs in limits: limits = { max_requests = ... }"),
+        ({"providers": [{**UP, "timeout": 3}]}, "it belongs in settings: settings = { timeout = ... }"),
+        ({"providers": [{**UP, "auth_header": "x"}]}, "it belongs in settings: settings = { auth_header = ... }"),
+        ({"keys": [{**KEY, "usd_per_day": 3}]}, "it belongs in budget: budget = { usd_per_day = ... }"),
+        ({"server": {"max_concurrent": 3}}, "it belongs in key_limits: key_limits = { max_concurrent = ... }"),
         ({"providers": [{**UP, "api_base": "http://h"}]}, 'did you mean "base_url"?'),
         ({"providers": [{**UP, "enabled": True}]}, 'did you mean "is_active"?'),
         ({"models": [{**MODEL, "model": "x"}]}, 'did you mean "remote_identifier"?'),

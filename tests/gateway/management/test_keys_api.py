@@ -337,7 +337,7 @@ def test_of_two_changes_at_once_one_leaves_an_administrator(direct: Direct, meth
 
 
 def test_half_of_a_character_is_no_name_and_stays_in_a_note(direct: Direct) -> None:
-    with pytest.raises(BadRequest, match=r"^name: .* holds half of a character"):
+    with pytest.raises(BadRequest, match=r"^name: .* holds a lone surrogate, half of a character"):
         direct.send("POST", "/api-keys", {"name": "a\ud83d", "is_admin": True})
     made = direct.send("POST", "/api-keys", {"name": "a\U0001f600", "is_admin": True, "note": "\ud83d"})["item"]
     assert direct.send("GET", f"/api-keys/{made['id']}")["note"] == "\ud83d"

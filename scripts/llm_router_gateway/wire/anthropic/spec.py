@@ -45,15 +45,15 @@ def limit_headers(what: str, limit: int, remaining: int, reset_s: float, now: fl
 QUIRKS = {
     "max_tokens": Quirk("whole", "sent when the caller gave none"),
     "sampling": Quirk(("both", "one", "none"), "whether temperature and top_p are sent"),
-    "thinking": Quirk(("none", "budget", "both", "adaptive", "always"), "the form of thinking that it takes"),
-    "effort": Quirk("texts", "words for output_config.effort; [] for none"),
+    "thinking": Quirk(("none", "budget", "both", "adaptive", "always"), "the form of thinking that it accepts"),
+    "effort": Quirk("texts", "accepted values of output_config.effort; [] for none"),
     "schema": Quirk(("native", "tool", "prompt"), "how a schema for the answer is sent"),
     "strict": Quirk("bool", "whether tools may be strict"),
-    "web_search": Quirk("bool", "true: another vendor's search of the web becomes Anthropic's"),
-    "system_messages": Quirk("bool", "true: system messages inside the conversation are taken"),
-    "unsigned_thinking": Quirk("bool", "true: thoughts without a signature are taken back"),
+    "web_search": Quirk("bool", "true: another vendor's web search becomes Anthropic's"),
+    "system_messages": Quirk("bool", "true: it accepts system messages inside the conversation"),
+    "unsigned_thinking": Quirk("bool", "true: it accepts thinking without a signature"),
     "prefill": Quirk("bool", "false: a conversation may not end with the assistant"),
-    "repair": Quirk("bool", "false: calls and results that lack each other are sent as they are"),
+    "repair": Quirk("bool", "false: calls without results, and results without calls, are sent as they are"),
 }
 
 SPEC = Spec(

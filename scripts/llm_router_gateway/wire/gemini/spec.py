@@ -38,11 +38,11 @@ def inner(fields: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 QUIRKS = {
     "thinking": Quirk(("budget", "level", "none"), "how its reasoning is limited"),
-    "thinking_off": Quirk("bool", "whether a budget of 0 is taken"),
+    "thinking_off": Quirk("bool", "whether it accepts a thinking budget of 0"),
     "signatures": Quirk("bool", "whether calls in its history must be signed"),
-    "json_schema": Quirk("bool", "true: schemas go as they are"),
-    "labels": Quirk("bool", "true: there is a place for metadata"),
-    "format_with_tools": Quirk("bool", "whether a request for JSON may have tools"),
+    "json_schema": Quirk("bool", "true: schemas are sent as they are"),
+    "labels": Quirk("bool", "true: it accepts metadata as labels"),
+    "format_with_tools": Quirk("bool", "whether a request for JSON may also have tools"),
 }
 
 SPEC = Spec(

@@ -56,23 +56,23 @@ def embeddings(data: bytes, body: Mapping[str, Any]) -> bytes:
 
 
 QUIRKS = {
-    "max_tokens_field": Quirk("text", "name of the output limit, where the model's name does not decide it"),
+    "max_tokens_field": Quirk("text", "name of the output limit, if it does not follow from the model's name"),
     "reasoning": Quirk(("effort", "openrouter", "thinking", "enable_thinking", "none"), "how thinking is requested"),
-    "reasoning_field": Quirk("text", 'field in which thoughts go back; "" for none'),
+    "reasoning_field": Quirk("text", 'field in which reasoning is sent back; "" for none'),
     "late_system": Quirk(("user", "system", "developer"), "role of a system message inside the conversation"),
     "system_role": Quirk("text", "role of the system text before it"),
-    "json_schema": Quirk("bool", "false: takes no schema, which goes into the system text"),
+    "json_schema": Quirk("bool", "false: it takes no schema; the schema goes into the system text"),
     "forced_choice_with_thinking": Quirk("bool", "false: a forced tool choice is lost while the model thinks"),
     "custom_tools": Quirk("bool", "whether tools that take free text are sent as such"),
-    "cache_control": Quirk("bool", "true: marks of caching are sent"),
-    "top_k": Quirk("bool", "true: it is sent"),
-    "video": Quirk("bool", "true: it is sent"),
-    "id_form": Quirk(("mistral",), "ids of calls have nine letters and digits"),
+    "cache_control": Quirk("bool", "true: cache_control is sent"),
+    "top_k": Quirk("bool", "true: top_k is sent"),
+    "video": Quirk("bool", "true: videos are sent"),
+    "id_form": Quirk(("mistral",), "mistral: ids of calls have nine letters and digits"),
     "stream_usage": Quirk("bool", "false: stream_options is not sent"),
     "max_stop": Quirk("whole", "most stop sequences; 4 if not given"),
     "sampling": Quirk("bool", "true: temperature and the like go to models known to refuse them"),
     "drop": Quirk("texts", "fields that the server refuses"),
-    "think_tags": Quirk("bool", "true: `<think>` at the beginning of a text begins a thought"),
+    "think_tags": Quirk("bool", "true: `<think>` at the beginning of a text marks reasoning"),
 }
 
 SPEC = Spec(

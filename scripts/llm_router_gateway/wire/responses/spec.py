@@ -30,11 +30,11 @@ def demands(body: Mapping[str, Any]) -> Demands | None:
 QUIRKS = {
     "store": Quirk("bool", "true: the upstream may keep the answer"),
     "encrypted": Quirk("bool", "whether encrypted reasoning is requested"),
-    "unsigned_thinking": Quirk("bool", "true: unsigned thoughts go back as reasoning_text"),
-    "summary": Quirk("text", 'the word that asks for thoughts to be shown; "" where it is refused'),
-    "min_output_tokens": Quirk("whole", "least output limit that it takes; 16 if not given"),
+    "unsigned_thinking": Quirk("bool", "true: unsigned reasoning is sent back as reasoning_text"),
+    "summary": Quirk("text", 'value of reasoning.summary that shows reasoning; "" if the server refuses it'),
+    "min_output_tokens": Quirk("whole", "smallest output limit that it accepts; 16 if not given"),
     "sampling": Quirk("bool", "true: temperature and the like go to models known to refuse them"),
-    "local": Quirk("bool", "true: it takes more of chat's fields"),
+    "local": Quirk("bool", "true: it accepts more of chat's fields"),
     "drop": Quirk("texts", "fields that the server refuses"),
 }
 
