@@ -656,7 +656,7 @@ class Reader:
                 yield {"type": kind, "text": text}
         self.refusal += text_of(delta.get("refusal"))
         fragments = dicts(delta.get("tool_calls"))
-        if isinstance(delta.get("function_call"), dict):
+        if isinstance(delta.get("function_call"), dict) and not fragments:  # some write a call in both forms
             state["legacy"] = True
             fragments.append({"index": -1, "function": delta["function_call"]})
         for fragment in fragments:

@@ -214,6 +214,14 @@ def test_the_assembled_message_has_the_calls_with_their_unknown_fields() -> None
     }
 
 
+def test_a_call_in_both_forms_is_one_call() -> None:
+    reader = c.Reader()
+    reader.take(
+        chunk("tool_calls", tool_calls=[part("{}", index=0, id="a", name="f")], function_call={"name": "f", "arguments": "{}"})
+    )
+    assert [(call["id"], call["name"]) for call in reader.tool_calls()] == [("a", "f")]
+
+
 def test_the_older_function_call_is_a_call_too() -> None:
     reader = c.Reader()
     reader.take(chunk(function_call={"name": "f", "arguments": '{"a"'}))
