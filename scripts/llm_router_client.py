@@ -49,6 +49,7 @@ CONNECT_TIMEOUT_S = 10.0  # name look-up, TCP, proxy and TLS together
 FIRST_EVENT_TIMEOUT_S = 120.0  # from the request until a stream's first data event
 PROGRESS_TIMEOUT_S = 60.0  # between two data events; comments and dripping bytes do not count
 DEADLINE_S = 600.0  # one logical call: attempts, waits and fallback models together
+STALE_S = 5.0  # a kept connection that breaks within them was closed while it was idle; later, a request may have been at work
 FINISH_GRACE_S = 5.0  # after the finish reason, for the usage that some servers send last
 MAX_RETRIES = 2  # after the first request, for each model
 MAX_RETRY_WAIT_S = 120.0  # a longer Retry-After is reported, not slept
@@ -1306,7 +1307,7 @@ class Transport:
 
     def http_open(self, request: Any) -> Any:
         """Called by an OpenerDirector: the response to a request of send(), its head read."""
-        kept = self._take(request.endpoint)
+        kept, began = self._take(request.endpoint), time.monotonic()
         while True:
             connection = kept or self._connect(request.endpoint, min(request.timeout, request.deadline - time.monotonic()))
             try:
@@ -1315,7 +1316,7 @@ class Transport:
                 connection.close()
                 if isinstance(error, NetworkError):
                     error.retryable = True
-                if not kept or not isinstance(error, NetworkError):
+                if not kept or not isinstance(error, NetworkError) or time.monotonic() - began > STALE_S:
                     raise
                 kept = None  # it had been closed meanwhile: replaced once, in silence
 

@@ -223,6 +223,19 @@ def test_a_connection_that_an_old_server_keeps_is_used_again(serve: Serve) -> No
     assert [request["connection"] for request in server.requests] == [1, 1]
 
 
+def test_a_kept_connection_that_breaks_while_the_server_works_counts_as_an_attempt(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent over it may have been carried out: it is not sent again in silence."""
+    monkeypatch.setattr(c, "STALE_S", 0.0)
+    server = serve(http(ANSWER), b"", http(ANSWER))
+    asked = client(server, max_retries=0)
+    asked.chat("m", ASK)
+    with pytest.raises(c.NetworkError) as caught:
+        asked.chat("m", ASK)
+    assert [attempt["maybe_billed"] for attempt in caught.value.attempts] == [True] and len(server.requests) == 2
+
+
 def test_a_kept_connection_that_died_is_replaced_once_without_a_word(serve: Serve) -> None:
     transport = StillTransport()
     server = serve(http(ANSWER))
