@@ -63,6 +63,7 @@ MAX_IMAGE_BYTES = 20_971_520
 MAX_TEXT_BYTES = 16_777_216  # one prompt file
 MAX_COMPARE_MODELS = 8  # what one compare command may cost
 MAX_COST_USD = 10_000.0  # one answer; no model costs as much, and a server that says so is wrong
+MIN_HIDDEN_CHARS = 8  # a shorter key ("ollama", "EMPTY") is a word that an answer may contain
 READ_BYTES = 65_536  # one read from a socket
 BLANK = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON: a byte order mark, or a part of one, and white space
 
@@ -915,7 +916,7 @@ class Secret:
         if not self.value.isascii() or not self.value.isprintable() or " " in self.value or len(self.value) > 4096:
             raise AuthenticationError(f"the key from {source} contains characters that a key cannot have", code="key_malformed")
         forms = (self.value, binascii.b2a_base64(self.value.encode()).decode().rstrip("=\n"))
-        self.forms = [form for form in forms if len(form) > 3]
+        self.forms = forms if len(self.value) >= MIN_HIDDEN_CHARS else ()
 
     def __repr__(self) -> str:
         return f"********{self.value[-4:]}" if len(self.value) >= 16 else "********"

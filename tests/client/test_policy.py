@@ -180,6 +180,13 @@ def test_a_key_is_stripped_and_never_shows_itself() -> None:
     assert c.Secret("", "x").hide("abc") == "abc"
 
 
+@pytest.mark.parametrize("word", ["ollama", "EMPTY", "test", "none", "text"])
+def test_a_key_that_is_a_word_is_left_in_answers(word: str) -> None:
+    key = c.Secret(word, "x")
+    assert key.hide(f'{{"text": "{word} and b2xsYW1h"}}') == f'{{"text": "{word} and b2xsYW1h"}}' and word not in repr(key)
+    assert key.begins_at(word[:2]) == 2 and c.Secret("12345678", "x").hide("12345678") == "[key]"
+
+
 @pytest.mark.parametrize(("text", "rest"), [
     ("no part of it", ""), ("the key is ke", "ke"), ("kkey-", "key-"), ("key-12345 and more", ""), ("k", "k"), ("", ""),
     ("key-1234 key-12", "key-12"), ("in base64: a2V5LTEy", "a2V5LTEy"),
