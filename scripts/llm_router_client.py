@@ -410,9 +410,12 @@ def family_of(model: str) -> str:
 
 
 def check_model(model: Any) -> str:
-    """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
+    """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path.
+
+    "openai/gpt-4.1", OpenRouter's "~anthropic/claude-sonnet-latest", a path that vLLM serves: "/models/phi-4", "./merged"
+    """
     name = model.strip() if isinstance(model, str) else ""
-    if not re.fullmatch(r"(?a)[\w:@+][\w:@+./-]{0,199}", name) or ".." in name:
+    if not re.fullmatch(r"(?a)[\w:@+~./][\w:@+~./-]{0,199}", name) or ".." in name:
         raise UsageError(f"not a model name: {str(model)[:60]!r}", next_step="Name a model; `models` lists them.")
     return name
 

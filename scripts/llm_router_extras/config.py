@@ -39,7 +39,7 @@ CONFIG_RULES: JSON = {  # a JSON schema
         "models": {
             "type": "array",
             "minItems": 1,
-            "items": {"type": "string", "pattern": "^[A-Za-z0-9_@+][A-Za-z0-9_.:/@+-]*$"},
+            "items": {"type": "string", "pattern": "^[A-Za-z0-9_:@+~./][A-Za-z0-9_.:/@+~-]*$"},
         },
         "usd": {"type": "number", "minimum": 0},
         "price": {

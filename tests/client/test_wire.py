@@ -73,11 +73,19 @@ def test_a_request_over_the_limit_and_one_nested_for_ever_are_refused(monkeypatc
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", None, 5, "a b", "a\nb", "../x", "a/../b", "a?b", "a%2e", "-m", "/a", ".a", "é", "x" * 201]
+    "name", ["", " ", None, 5, "a b", "a\nb", "../x", "a/../b", "a?b", "a%2e", "-m", "..", "/..", "é", "x" * 201]
 )
 def test_what_cannot_be_a_model_name_is_a_usage_error(name: Any) -> None:
     with pytest.raises(c.UsageError):
         c.check_model(name)
+
+
+@pytest.mark.parametrize("name", [
+    "gpt-4.1", "openai/gpt-4.1", "@cf/meta/llama-3.1-8b-instruct", "hf.co/user/model:Q4_K_M", "~anthropic/claude-sonnet-latest",
+    "/models/phi-4.gguf", "./merged", "deepseek-r1@q4",
+])  # fmt: skip
+def test_the_names_of_models_that_servers_have_are_taken(name: str) -> None:
+    assert c.check_model(f" {name} ") == name
 
 
 def test_model_names_come_as_a_list_or_separated_by_commas() -> None:
