@@ -382,6 +382,10 @@ def dicts(value: Any) -> Turns:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def first_message(choices: Any) -> JSON:
+    return as_dict(next(iter(dicts(choices)), {}).get("message"))
+
+
 def without(fields: JSON, *names: str) -> JSON:
     return {name: value for name, value in fields.items() if name not in names}
 

@@ -17,12 +17,12 @@ from llm_router_client import (
     check_messages,
     dicts,
     dump_json,
+    first_message,
     is_amount,
     one_line,
     without,
 )
 
-from .message import message_of
 from .schema import SCHEMA_TYPES, first_fault
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def call_tool(call: JSON, known_tools: dict[str, tuple[Any, JSON]]) -> JSON:
 
 def turns_of(answer: Answer, made: Sequence[JSON]) -> Turns:
     """What goes back to the model after an answer that called tools: its own message, mended, and what each call gave."""
-    message = message_of(answer)
+    message = first_message(answer.get("choices"))
     known = {call.get("id"): call for call in dicts(message.get("tool_calls"))}
     calls = []
     for call in answer.tool_calls:  # every call with an id, and arguments that are JSON

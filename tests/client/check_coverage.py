@@ -24,7 +24,7 @@ CLIENT = ROOT / "scripts" / "llm_router_client.py"
 EXTRAS = ROOT / "scripts" / "llm_router_extras"
 PURE = ("errors", "server-sent events", "wire shapes", "policy")
 PURE_MODULES = {  # module of the extras -> the first line that is not pure, "" where all of it is
-    "gemini": "class GeminiCall", "mending": "def mend", "message": "", "naming": "", "pricing": "def prices_of",
+    "gemini": "class GeminiCall", "mending": "def mend", "naming": "", "pricing": "def prices_of",
     "routing": "class Router", "schema": "class SchemaCheck", "tools": "def run_tools", "unmet": "",
 }  # fmt: skip
 TESTS = (
