@@ -628,11 +628,11 @@ class Reader:
             raise BadUpstreamError("the answer is JSON, but not an object")
         self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object"))
         choices = dicts(chunk.get("choices"))
-        places = chunk, as_dict(chunk.get("x_groq")), *choices  # where Groq and Moonshot have the usage of a stream
+        places = chunk, as_dict(chunk.get("x_groq")), *choices  # where Groq and Moonshot have a stream's usage and errors
         self.usage = next(filter(None, (as_dict(place.get("usage")) for place in places)), self.usage)
         events = [event for choice in choices for event in self._take_choice(choice)]
-        stated = chunk if chunk.get("object") == "error" else chunk.get("error")  # vLLM has both forms
-        for error in (stated, *(choice.get("error") for choice in choices)):
+        whole = chunk if chunk.get("object") == "error" else None  # vLLM has both forms
+        for error in (whole, *(place.get("error") for place in places)):
             if error:
                 raise inner_error(error)
         return events

@@ -315,7 +315,8 @@ def test_a_finish_reason_that_output_follows_was_none(chunks: Any, text: str, fi
 
 @pytest.mark.parametrize("last", [
     {"object": "error", "message": "EngineCore died", "code": 500}, {"message": "EngineCore died"},
-    {"base_resp": {"status_msg": "EngineCore died"}}, {"detail": "EngineCore died"},
+    {"base_resp": {"status_msg": "EngineCore died"}}, {"detail": "EngineCore died"}, {"x_groq": {"error": "EngineCore died"}},
+    {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "x_groq": {"error": "EngineCore died"}},
 ])  # fmt: skip
 def test_done_after_an_error_does_not_make_the_text_before_it_an_answer(last: Any) -> None:
     data = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in (chunk(content="half"), last))
