@@ -123,7 +123,7 @@ class HomeLedger:
     async def settle(self) -> None:
         handed = asyncio.ensure_future(self._hand_over())  # not to be cancelled: it has records that are on their way
         await asyncio.wait((handed,), timeout=ANSWER_S)
-        if not handed.done():
+        if not handed.done() or handed.exception() is not None:
             raise OSError("the home does not accept records")
         try:
             await self._link.call("settle", limit_s=ANSWER_S)

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..config.config import Config, ConfigError, Provider
 from ..config.imported import toml_text
+from ..config.numbers import MAX_WHOLE
 from ..config.price_list import per_million, price_config
 from ..config.sources import Source, read_data_file
 from ..errors import GatewayError, NotFound
@@ -60,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 def whole(*values: Any) -> int | None:
     """The first that is a number of tokens."""
     numbers = (value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool))
-    return next((int(value) for value in numbers if value > 0), None)
+    return next((int(value) for value in numbers if 0 < value <= MAX_WHOLE), None)
 
 
 def usd(value: Any) -> float | None:

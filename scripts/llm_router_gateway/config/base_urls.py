@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..wire.registry import UPSTREAMS
 from .key_command import read_label
@@ -16,7 +17,8 @@ from .reader import Reading
 
 def base_url_of(values: Mapping[str, Any], preset: Preset, api: str, path: str, reading: Reading) -> str:
     """The address with a scheme and, when it is only a host, the root of its protocol."""
-    own = preset_url(values, preset, path, reading) if api == preset.api and not values["base_url"] else ""
+    is_given = values["base_url"] or any(problem.path == f"{path}.base_url" for problem in reading.problems)
+    own = preset_url(values, preset, path, reading) if api == preset.api and not is_given else ""
     url: str = values["base_url"] or own
     given = [name for name in PARTS if values[name] and (values["base_url"] or name not in preset.parts)]
     for name in given:
@@ -56,6 +58,24 @@ def preset_url(values: Mapping[str, Any], preset: Preset, path: str, reading: Re
     for host, other in preset.hosts.get(found.get("region", ""), {}).items():
         url = url.replace(host, other)
     return url.format(**found) if found else url
+
+
+HERE = ("localhost", "127.0.0.1")  # the same to whoever calls them; what listens on ::1 may be another server
+EVERYWHERE = ("0.0.0.0", "::", "")  # nosec B104  # compared, not bound
+
+
+def is_address_of(url: str, host: str, port: int) -> bool:
+    """Whether a server that listens on this host and port would get what is sent to an address.
+
+    is_address_of("http://localhost:8000/v1", "127.0.0.1", 8000) -> True
+    """
+    try:
+        parts = urlsplit(url)
+        there = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:  # a port that is none
+        return False
+    same = there[0] == host or (there[0] in HERE and host in (*HERE, *EVERYWHERE))
+    return same and there[1] == port
 
 
 def has_parts(preset: Preset, env: Mapping[str, str]) -> bool:

@@ -18,7 +18,7 @@ from ..policy.overrides import NONE, Overrides
 from ..policy.rate_limits import Limit
 from ..wire.registry import UPSTREAMS
 from .alerts import Alerts, read_alerts
-from .base_urls import base_url_of, has_parts
+from .base_urls import base_url_of, has_parts, is_address_of
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .key_command import KeyCommand
 from .keys import Key, read_keys_of_file, unmatched_patterns
@@ -44,10 +44,12 @@ from .settings import (  # fmt: skip
 from .telemetry import Telemetry, read_telemetry
 from .tokens import (  # fmt: skip
     SERVICE_LINK_NOTE,
+    check_names,
     check_networks,
     check_secrets,
     from_outside,
     is_service_link,
+    misspelt_variables,
     read_admin_tokens,
     read_secret,
     read_tokens,
@@ -262,6 +264,7 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
         reading.notes += [f"{name} is {reading.env[name]}: {SERVICE_LINK_NOTE}" for name in links]
         source = outside[0] if outside else "file" if setting.name in table else "default"
         reading.sources.append((f"server.{setting.name}", source))
+    reading.notes += misspelt_variables(reading.env)
     tokens = read_tokens(table, flags, reading)
     admin_tokens = read_admin_tokens(table, reading)
     for name in ("token", "token_env", "token_file", "admin_token", "admin_token_env", "admin_token_file"):
@@ -269,7 +272,9 @@ def read_server(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
     values["key_limits"] = read_limit(values["key_limits"], "server.key_limits", reading)
     values["labels_header"] = values["labels_header"].lower()
     check_networks(values["trusted_proxies"], "server.trusted_proxies", reading)
-    return Server(tokens=tokens, admin_tokens=admin_tokens, **values)
+    server = Server(tokens=tokens, admin_tokens=admin_tokens, **values)
+    check_names(server, reading)
+    return server
 
 
 def read_state(document: Mapping[str, Any], reading: Reading) -> State | None:
@@ -433,6 +438,9 @@ def secrets_of(provider: Provider, models: Iterable[Model]) -> tuple[Secret, ...
 
 # -- [[models]]
 
+PER_MTOK = tuple(setting.name for setting in MODEL_CONFIG if setting.name.endswith("_usd_per_mtok"))
+LEAST_USD_PER_MTOK = 0.001  # a tenth of the cheapest that is sold; the dearest token costs less than that
+
 
 def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: str = "") -> Model | None:
     values = read_settings(table, MODEL, path, reading)
@@ -441,6 +449,8 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
     info = read_settings(raw, MODEL_CONFIG, f"{path}.config", reading, closed=False)
     reading.notes += [f"{path}.config.{name} is only shown{closest(name, known, VERY_NEAR)}" for name in raw
                       if name not in known and closest(name, known, VERY_NEAR)]  # fmt: skip
+    reading.notes += [f"{path}.config.{name} is {info[name]:g} US dollars for a million tokens: is it the price of one token?"
+                      for name in PER_MTOK if info[name] is not None and 0 < info[name] < LEAST_USD_PER_MTOK]  # fmt: skip
     name, owner = values["name"], values["provider"] or provider
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
         reading.bad_once(f"{path}.name", "is missing, or has a space at an end or a control character inside")
@@ -497,19 +507,8 @@ def price(per_mtok: float | None, per_1k: float | None) -> float | None:
 
 
 TABLE_NAMES = (
-    "server",
-    "providers",
-    "models",
-    "groups",
-    "routing",
-    "health",
-    "tasks",
-    "keys",
-    "state",
-    "alerts",
-    "frontend",
-    "telemetry",
-)
+    "server", "providers", "models", "groups", "routing", "health", "tasks", "keys", "state", "alerts", "frontend", "telemetry",
+)  # fmt: skip
 
 
 def read_models(document: Mapping[str, Any], providers: Mapping[str, Provider], reading: Reading) -> tuple[Model, ...]:
@@ -550,7 +549,7 @@ def read_providers(document: Mapping[str, Any], server: Server, reading: Reading
 
 def check_provider(provider: Provider, path: str, server: Server, reading: Reading) -> None:
     """What can be wrong with it as a whole."""
-    if provider.base_url.split("/")[2:3] == [f"{server.host}:{server.port}"]:
+    if is_address_of(provider.base_url, server.host, server.port):
         reading.bad(f"{path}.base_url", f"{provider.base_url} is this gateway itself: give one of them another port")
     if provider.is_active and provider.lacks_key:
         reading.notes.append(f"{provider.name}: no key ({provider.key_hint} is not set); its models answer 503")

@@ -24,6 +24,8 @@ from .settings import GROUP, HEALTH, LIMITS, MEMBER, MODEL_NAME, NAME, ROUTING
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # an affinity of this form is a header, any other an expression
 VARIABLES = ("model", "protocol", "stream", "headers", "key")  # variables of an expression, without the $
 MAX_SPELLED = 1_000_000  # characters of a body that is read a second time, some 10 ms
+# Fields of bodies that tell conversations apart, and that no client sends as a header.
+BODY_FIELDS = frozenset({"user", "metadata", "prompt_cache_key", "safety_identifier", "previous_response_id", "conversation"})
 OURS = frozenset({"stream", "model"})  # in a body: what the gateway itself decides
 
 
@@ -173,6 +175,10 @@ def read_affinity(text: str, path: str, reading: Reading) -> Affinity | None:
     if not text:
         return None
     if HEADER.fullmatch(text):
+        if text in BODY_FIELDS:
+            reading.notes.append(
+                f'{path}: "{text}" is taken as the name of a header; for the field of the body write ".{text}"'
+            )
         return Affinity(text, header=text.lower())
     return Affinity(text, expression=read_expression(text, path, reading))
 

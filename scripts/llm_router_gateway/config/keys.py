@@ -375,7 +375,10 @@ def read_keys_of_file(document: Mapping[str, Any], reading: Reading, read_secret
         for name in ("parameter_limits", "limits", "budget", "soft_budget", "reset"):
             sub_table(table, name, path, reading)
         shown = read_secret(table, "key", f"{path}.key", reading)
-        if not shown:
+        variable = table.get("key_env")
+        if not shown and variable and not table.get("key_file"):
+            reading.bad_once(f"{path}.key_env", f"the variable {variable} that it names is not set")
+        elif not shown:
             reading.bad_once(f"{path}.key", "has no key: set key_env, key_file or key")
         if key.name in found:
             reading.bad_once(f"{path}.name", f'"{key.name}" exists already')

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..wire.registry import SPECS, UPSTREAMS
 from .key_command import read_command, read_label
@@ -130,12 +131,25 @@ def read_url(value: object) -> str:
         raise ValueError("holds the name of a variable, which is not looked up: write the address itself")
     if not URL.fullmatch(read_text(value)):
         raise ValueError("is not an http or https address without user, query and fragment")
+    check_place(str(value))
     return str(value).rstrip("/")
+
+
+def check_place(url: str) -> None:
+    """The host of an address, which must be there, and its port, which must be one."""
+    try:
+        parts = urlsplit(url)
+        if not parts.hostname or parts.port == 0 or parts.netloc.endswith(":"):
+            raise ValueError
+    except ValueError:
+        raise ValueError("has no host, or a port that is not a number from 1 to 65535") from None
 
 
 def read_proxy(value: object) -> str:
     if value != "" and not PROXY.fullmatch(read_text(value)):
         raise ValueError("is not http://host:port, https://host:port or socks5://host:port")
+    if value != "":
+        check_place(str(value))
     return str(value)
 
 
@@ -213,7 +227,7 @@ def read_shares(value: object) -> tuple[float, ...]:
     """[0.8, 1.0], in order."""
     items = value if isinstance(value, list) else [value]
     if not items or not all(isinstance(each, (int, float)) and not isinstance(each, bool) and 0 < each <= 10 for each in items):
-        raise ValueError("is not a list of numbers above 0, such as [0.8, 1.0]")
+        raise ValueError("is not a list of parts above 0, at most 10: [0.8, 1.0] is 80 and 100 percent")
     return tuple(sorted({float(each) for each in items}))
 
 

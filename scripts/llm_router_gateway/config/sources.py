@@ -26,12 +26,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from secrets import token_hex
 from stat import S_IROTH
 from typing import Any, NoReturn
 
-from .config import Config, ConfigError, Problem, implied_document, parse, read_dotenv
+from .config import ENV_LINE, Config, ConfigError, Problem, implied_document, parse, read_dotenv
 from .imported import Wrong, from_jq_server
 from .overlay import NOTHING, Merged, Overlay, merge, overlay_json, read_overlay, without
 from .presets import LOCAL_ADDRESS
@@ -48,6 +49,7 @@ LACKING = "the file no longer contains what it changes"
 INLINE = {setting.name for setting in (*SERVER, *PROVIDER, *CALLER_KEY, *KEY_SECRET) if setting.kind == "secret"}
 SECRET_HEADER = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 NO_MODES = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)  # the second is Windows's: no line ends are changed
+MAX_ODD_LINES = 3  # of a .env that are named: more of them say no more
 MAX_OVERLAY_BYTES = 33_554_432  # a thousand models take a tenth of it
 
 
@@ -140,6 +142,13 @@ def yaml_fault(wrong: Exception) -> str:
     if mark is None:
         return type(wrong).__name__
     return f"{getattr(wrong, 'problem', None) or 'it cannot be parsed'} at line {mark.line + 1}, column {mark.column + 1}"
+
+
+def unread_lines(text: str) -> Iterator[int]:
+    """The numbers of the lines of a .env that say something and set no variable."""
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#") and not ENV_LINE.fullmatch(line):
+            yield number
 
 
 def no_constant(name: str) -> NoReturn:
@@ -273,6 +282,7 @@ class Source:
 
     def load(self) -> Config:
         self.is_refused = True
+        self._notes.clear()  # of a load that failed; what they were about is read again
         self._secrets.clear()
         # Of before they are read: what is written meanwhile, be it the rest of a file, is a change.
         self._stamps = {path: stamp(path) for path in self._files()}
@@ -313,9 +323,12 @@ class Source:
         """.env beside the file; without a file none, for the working directory is not trusted."""
         path = self.path.parent / ".env" if self.path else None
         try:
-            return read_dotenv(path.read_text("utf-8", "replace")) if path and path.exists() else {}
+            text = path.read_text("utf-8", "replace") if path and path.exists() else ""
         except OSError as wrong:
             raise ConfigError([unreadable(path, wrong)]) from None
+        odd = list(islice(unread_lines(text), MAX_ODD_LINES))
+        self._notes += [f"{path}: line {number} is not NAME=value, and is not used" for number in odd]
+        return read_dotenv(text)
 
     def _read(self, env: Mapping[str, str]) -> Mapping[str, Any]:
         if self._document is not None:

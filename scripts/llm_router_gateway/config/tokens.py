@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from .misplaced import check_path
 from .reader import Reading
-from .settings import Secret, Setting, read_keys
+from .settings import TABLES, Secret, Setting, read_keys
 
 if TYPE_CHECKING:
     from .config import Server
@@ -27,6 +27,27 @@ def is_service_link(name: str, text: str) -> bool:
     return name.endswith("_PORT") and SERVICE_LINK.fullmatch(text.strip()) is not None
 
 
+OURS = "LLM_ROUTER_"
+NEAR_VARIABLE = 0.75  # of what follows: PROT is as near to PORT
+VARIABLES = frozenset(
+    {name for table in TABLES.values() for setting in table for name in setting.env if name.startswith(OURS)}
+    | {f"{OURS}MODEL_CONFIG", f"{OURS}OVERLAY"}
+)
+# Variables of the client, which may be set for both.
+OF_CLIENT = frozenset(OURS + name for name in ("API_KEY", "BASE_URL", "CACHE", "CONFIG", "MODEL", "SESSION", "USAGE_LOG"))
+
+
+def misspelt_variables(env: Mapping[str, str]) -> Iterator[str]:
+    """A note for each variable that is nearly one of ours."""
+    odd = sorted(name for name in env if name.startswith(OURS) and name not in VARIABLES | OF_CLIENT)
+    for name in odd:
+        from difflib import get_close_matches  # 8 ms, only when something is wrong
+
+        words = [known.removeprefix(OURS) for known in VARIABLES]
+        for near in get_close_matches(name.removeprefix(OURS), sorted(words), n=1, cutoff=NEAR_VARIABLE):
+            yield f"{name} is not a variable of the gateway; did you mean {OURS}{near}?"
+
+
 def from_outside(setting: Setting, flags: Mapping[str, str], env: Mapping[str, str]) -> tuple[str, object] | None:
     """Where a flag or an environment variable sets it, and to what; None if neither does."""
     if setting.name in flags:
@@ -41,20 +62,17 @@ def read_tokens(table: Mapping[str, Any], flags: Mapping[str, str], reading: Rea
     """The tokens of the first place that names any: flags, environment, file."""
     if "token" in flags:
         reading.notes.append("--token is visible in the list of processes: use LLM_ROUTER_TOKEN or --token-file instead")
-    places: tuple[tuple[str, Mapping[str, Any], str], ...] = (
-        ("--", flags, ""),
-        ("", {"token": ",".join(filter(None, map(reading.env.get, ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS")))),
-              "token_file": reading.env.get("LLM_ROUTER_TOKEN_FILE", "")}, "LLM_ROUTER_TOKEN"),
-        ("server.", table, ""),
+    of_env = next((name for name in ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS") if reading.env.get(name)), "LLM_ROUTER_TOKEN")
+    places: tuple[tuple[str, Mapping[str, Any]], ...] = (
+        ("--token", flags),
+        (of_env, {"token": ",".join(filter(None, map(reading.env.get, ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS")))),
+                  "token_file": reading.env.get("LLM_ROUTER_TOKEN_FILE", "")}),
+        ("server.token", table),
     )  # fmt: skip
-    for prefix, place, path in places:
-        named = any(place.get(name) for name in ("token", "token_env", "token_file"))
-        tokens = read_secret(place, "token", path or f"{prefix}token", reading) if named else ()
-        if named and not tokens and not reading.problems:
-            variable = str(place.get("token_env") or "")
-            unset = f"the variable {variable} that it names is not set" if variable and not reading.env.get(variable) else ""
-            reading.bad(path or f"{prefix}{'token_env' if unset else 'token'}", unset or "is set but holds no token")
-        if named:
+    for path, place in places:
+        if is_named(place, "token"):
+            tokens = read_secret(place, "token", path, reading)
+            check_named(place, "token", path, tokens, reading)
             return tokens
     return ()
 
@@ -63,8 +81,25 @@ def read_admin_tokens(table: Mapping[str, Any], reading: Reading) -> tuple[Secre
     """Those of the environment, else those of the file."""
     for name in ("LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY"):
         if reading.env.get(name, "").strip():
-            return read_secret({"admin_token_env": name}, "admin_token", name, reading)
-    return read_secret(table, "admin_token", "server.admin_token", reading)
+            return read_secret({"admin_token": reading.env[name]}, "admin_token", name, reading)
+    tokens = read_secret(table, "admin_token", "server.admin_token", reading)
+    check_named(table, "admin_token", "server.admin_token", tokens, reading)
+    return tokens
+
+
+def is_named(table: Mapping[str, Any], name: str) -> bool:
+    return any(table.get(each) for each in (name, f"{name}_env", f"{name}_file"))
+
+
+def check_named(table: Mapping[str, Any], name: str, path: str, secrets: Sequence[Secret], reading: Reading) -> None:
+    """A secret that is named and not there is a problem: without it, callers would be let in that should not be."""
+    if secrets or not is_named(table, name) or any(problem.path.startswith(path) for problem in reading.problems):
+        return
+    variable = str(table.get(f"{name}_env") or "")
+    if variable and not reading.env.get(variable, "").strip():
+        reading.bad(f"{path}_env", f"the variable {variable} that it names is not set")
+    else:
+        reading.bad(path, "is set but holds no token")
 
 
 def check_secrets(server: Server, keys: Iterable[tuple[Key, Sequence[Secret]]], reading: Reading) -> None:
@@ -83,6 +118,23 @@ def check_networks(texts: Iterable[str], path: str, reading: Reading) -> None:
             ip_network(text, strict=False)
         except ValueError:
             reading.bad(f"{path}[{index}]", f'"{text}" is not an address or a network such as "10.0.0.0/8"')
+
+
+# What a browser or a client sends, in its exact form: anything else would never be equal to it.
+HOST_NAME = re.compile(r"[^\sA-Z/*:]+|[0-9a-f:]+:[0-9a-f:.]*")
+ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\sA-Z/*]+")
+
+
+def check_names(server: Server, reading: Reading) -> None:
+    """Names in [server] that nothing could ever match."""
+    for index, text in enumerate(server.allowed_hosts):
+        if not HOST_NAME.fullmatch(text):
+            reading.bad(f"server.allowed_hosts[{index}]", f'"{text}" is not a name in small letters without scheme and port, '
+                        'such as "llm.example"')  # fmt: skip
+    for index, text in enumerate(server.cors_origins):
+        if not ORIGIN.fullmatch(text):
+            reading.bad(f"server.cors_origins[{index}]", f'"{text}" is not an origin in small letters, such as '
+                        '"https://app.example" or "https://app.example:8443", nor "*"')  # fmt: skip
 
 
 def read_secret(table: Mapping[str, Any], name: str, path: str, reading: Reading) -> tuple[Secret, ...]:

@@ -136,7 +136,11 @@ class LeasedLimiter:
             return await self.alone.acquire(self._divided(scopes), tokens, idle)
         now = self._clock()
         taken = self._dues(scopes, tokens)
-        slots = [name for name, limit in scopes if limit.max_concurrent is not None]
+        slots = []
+        for name, limit in scopes:
+            if limit.max_concurrent is not None:
+                slots.append(name)
+                self._slot(name).most = limit.max_concurrent
         if self._has_all(taken, slots, now):
             self._take_own(taken, slots, now)
             return LeasedPermit(self, taken, slots)
@@ -299,7 +303,7 @@ class LeasedLimiter:
             share.take(granted, amount, sent_at)
         for part, granted in zip(ask.slots, reply.slots, strict=True):
             slot = self._slot(part.name)
-            slot.have, slot.most = part.have + granted, part.most
+            slot.have = part.have + granted
             slot.used += part.need
             slot.used_at = slot.sent_at = sent_at
             if part.need:  # a renewal says nothing of what others need

@@ -553,19 +553,21 @@ class Slots:
 
     def __init__(self) -> None:
         self.have = self.used = 0
-        self.most = 0
+        self.most = 0  # by the configuration of the last request: less than this process has, where it was lowered
         self.is_tight = False  # the last grant was a single slot: it goes back as soon as it is free
         self.used_at = self.sent_at = -math.inf
 
     def spare(self) -> int:
-        return self.have - self.used
+        return min(self.have, self.most) - self.used
 
     def shrink(self, now_s: float) -> bool:
-        """Gives up spare slots that were not used for a second, or are needed elsewhere; whether there were any."""
-        if self.have > self.used and (self.is_tight or now_s - self.used_at >= IDLE_S):
-            self.have = self.used
-            return True
-        return False
+        """Gives up spare slots that were not used for a second, are needed elsewhere, or too many; whether there were any."""
+        is_idle = self.is_tight or now_s - self.used_at >= IDLE_S
+        keep = self.used if is_idle else max(self.used, self.most)
+        if self.have <= keep:
+            return False
+        self.have = keep
+        return True
 
 
 # ------------------------------------------------------------------------------------------- the presence of the home

@@ -256,14 +256,17 @@ class Failover:
                 failure = error
                 raise
             finally:
-                charge = charge_of(context, failure)
+                charge: Charge | None = None
+                try:
+                    charge = charge_of(context, failure)
+                finally:  # whatever goes wrong there, nothing stays on hold
+                    if context.caller.key is not None:
+                        await self._book(context, charge)
                 if charge is not None:
                     context.charges.append(charge)
                 ended = record_of(context, started_at, self._clock(), failure, charge)
                 if ended is not None:
                     context.attempts.append(ended)
-                if context.caller.key is not None:
-                    await self._book(context, charge)
 
     async def _print_key(self, context: RequestContext, attempt: Attempt, idle: Idle) -> None:
         """The key of a provider that has a command in its place; latency is measured from then on."""

@@ -562,9 +562,12 @@ def by_value(db: Any, page: Page, where: Where) -> tuple[list[Row], Cursor | Non
     condition, values = calls_condition(db, where)
     numbers = db.execute(f"SELECT {ORDER_SQL[page.order]}, id FROM calls WHERE {bounds}{later}{condition} {order_by(page)} "  # nosec B608
                          "LIMIT ? OFFSET ?", (*given, *behind, *values, page.limit + 1, page.offset)).fetchall()  # fmt: skip
-    rows: list[Row] = [(*number, *db.execute(f"SELECT {COLUMNS} FROM calls WHERE id = ?", (number[1],)).fetchone())  # nosec B608
-            for number in numbers[: page.limit]]  # fmt: skip
-    go_on = (rows[-1][0], rows[-1][1]) if len(numbers) > page.limit else None
+    sql = f"SELECT {COLUMNS} FROM calls WHERE id = ?"  # nosec B608
+    # One that is forgotten meanwhile is left out.
+    rows: list[Row] = [(*number, *row) for number in numbers[: page.limit]
+                       if (row := db.execute(sql, (number[1],)).fetchone()) is not None]  # fmt: skip
+    last = numbers[page.limit - 1] if len(numbers) > page.limit else None
+    go_on = (last[0], last[1]) if last is not None else None
     return rows, go_on, None if since is None else since[0] + 1
 
 

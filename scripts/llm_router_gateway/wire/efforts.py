@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from . import ir
-from .losses import name_lost
+from .losses import name_lost, with_value
 
 ORDER = ("none", "minimal", "low", "medium", "high", "xhigh", "max")  # every word there is, least thought first
 EXTREMES = frozenset({"none", "max"})  # only for requests that name them
@@ -87,7 +87,7 @@ def effort_of(reasoning: ir.Reasoning) -> str:
 def lose_effort(reasoning: ir.Reasoning, lost: list[str]) -> None:
     """Names a word that says nothing to the model: it takes a budget that was stated as well, or does not know the word."""
     if reasoning.effort and reasoning.mode != "off":
-        name_lost(lost, f"reasoning.effort={reasoning.effort}")
+        name_lost(lost, with_value("reasoning.effort", reasoning.effort))
 
 
 def lose_budget(reasoning: ir.Reasoning, lost: list[str]) -> None:

@@ -27,6 +27,17 @@ USUAL = {"caller": {"type": "direct"}}  # of a call: the model made it itself, a
 INDEX = re.compile(r"\[\d+\]")
 
 
+WORD = re.compile(r"[\w.:/+-]{1,60}")
+
+
+def with_value(name: str, value: object) -> str:
+    """The name of a field with what it says, where that is a word; anything else may be content, which no name holds.
+
+    with_value("service_tier", "flex") -> "service_tier=flex";  with_value("service_tier", "see here") -> "service_tier"
+    """
+    return f"{name}={value}" if WORD.fullmatch(str(value)) else name
+
+
 def name_lost(lost: list[str], name: str) -> None:
     """Each name once, in the order it was first met; those beyond MAX_LOST are not kept."""
     if len(lost) < MAX_LOST and name not in lost:
@@ -98,17 +109,20 @@ USUAL_TIERS = frozenset({"", "auto", "default", "standard", "standard_only"})  #
 def lose_tier(tier: str, lost: list[str]) -> None:
     """Names how an answer was served, for a protocol that has no place for it."""
     if tier not in USUAL_TIERS:
-        name_lost(lost, f"service_tier={tier}")
+        name_lost(lost, with_value("service_tier", tier))
 
 
 def late_tier(first: str, last: str) -> ir.Extras:
     """How a stream says at its end that it was served, where its beginning said another thing: that one was passed on."""
-    return ir.NOTHING if last == first or last in USUAL_TIERS else {ir.UNREAD: {f"service_tier={last}": True}}
+    return ir.NOTHING if last == first or last in USUAL_TIERS else {ir.UNREAD: {with_value("service_tier", last): True}}
+
+
+PLAIN_ENDS = frozenset({"stop", "completed", "end_turn", "STOP"})  # words for an end that something else explains
 
 
 def unknown_word(word: str) -> ir.Extras:
     """Of a Stop whose word is not known, though a call in the answer tells why it ended."""
-    return {ir.UNREAD: {f"stop_reason={word}": True}}
+    return {ir.UNREAD: {with_value("stop_reason", word): True}}
 
 
 def lose_stop(
@@ -117,7 +131,8 @@ def lose_stop(
     """Names why an answer ended where the protocol's words do not tell, and what its vendor says about that beside an
     explanation and the word itself, if these are told."""
     if stop.reason not in told:
-        name_lost(lost, f"stop_reason={stop.reason if stop.reason == 'stop_sequence' else stop.native or stop.reason}")
+        says_more = stop.native and stop.reason != "stop_sequence" and stop.native not in PLAIN_ENDS
+        name_lost(lost, with_value("stop_reason", stop.native if says_more else stop.reason))
     for vendor, fields in stop.extras.items():
         for name, value in fields.items():
             if vendor == ir.UNREAD and not native:

@@ -22,9 +22,10 @@ from typing import Any
 
 from ..errors import BrokenAnswer, GatewayError, UpstreamFailed
 from . import error_bodies, ir, verdict
+from .citations import lose_all_extras
 from .fields import compact
 from .listing import Entry
-from .losses import name_lost, only_text
+from .losses import lose_counts, lose_stop, lose_tier, name_lost, only_text
 from .model_objects import describe_model, list_models
 from .names import mint_id
 from .spec import JSON, Pairs
@@ -81,7 +82,16 @@ class SimpleCodec(ABC):
         if others:
             name_lost(lost, "n")
         text = "".join(only_text(part, lost) for part in first.parts)
+        for said in (first, answer):
+            lose_all_extras(said, lost)
+        self.lose_end(first.stop, answer.usage, lost)
+        lose_tier(answer.service_tier, lost)
         return self.write_piece(Piece(text, first.stop.reason, answer.usage))
+
+    def lose_end(self, stop: ir.Stop, usage: ir.Usage | None, lost: list[str]) -> None:
+        """Names why an answer ended where there is no word for it, and vendors' own counts. Calls are named by themselves."""
+        lose_stop(stop, frozenset((*self.FINISH_WORDS, "tool_calls")), lost)
+        lose_counts(usage, "", lost)
 
     def flaw_in(self, body: JSON) -> BrokenAnswer | None:
         piece = self.read_piece(body)
@@ -203,20 +213,30 @@ class StreamWriter:
     def __init__(self, codec: SimpleCodec, lost: list[str]) -> None:
         self._codec, self._lost = codec, lost
         self._texts: set[int] = set()  # the parts that are text, whose deltas go on
-        self._reason: ir.Reason = "end"
+        self._stop = ir.Stop("end")
         self._usage: ir.Usage | None = None
 
     def feed(self, event: ir.StreamEvent) -> bytes:
         text = ""
-        if isinstance(event, ir.PartStart) and event.candidate == 0:
+        if getattr(event, "candidate", 0):
+            name_lost(self._lost, "n")
+            return b""
+        if not isinstance(event, ir.PartDelta) or event.extras:
+            lose_all_extras(event, self._lost)
+        if isinstance(event, ir.PartStart):
             self._texts |= {event.index} if isinstance(event.part, ir.Text) else set()
             text = only_text(event.part, self._lost)
-        elif isinstance(event, ir.PartDelta) and event.candidate == 0 and event.index in self._texts:
+        elif isinstance(event, ir.PartDelta) and event.index in self._texts:
             text = event.text
-        elif isinstance(event, ir.Stopped) and event.candidate == 0:
-            self._reason = event.stop.reason
+            if event.signature:
+                name_lost(self._lost, "signature")
+        elif isinstance(event, ir.Started):
+            lose_tier(event.service_tier, self._lost)
+        elif isinstance(event, ir.Stopped):
+            self._stop = event.stop
         elif isinstance(event, ir.UsageSeen):
             self._usage = event.usage
         elif isinstance(event, ir.Finished):
-            return event_bytes(self._codec.write_piece(Piece("", self._reason, self._usage)))
+            self._codec.lose_end(self._stop, self._usage, self._lost)
+            return event_bytes(self._codec.write_piece(Piece("", self._stop.reason, self._usage)))
         return event_bytes(self._codec.write_piece(Piece(text))) if text else b""

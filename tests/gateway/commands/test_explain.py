@@ -134,7 +134,7 @@ def test_a_group_cannot_be_converted_to_and_its_members_are_named(
     data = b'{"model": "x", "messages": []}'
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: False))
     assert main.main(["convert", "--from", "openai", "--to", "g", "-c", str(run._folder / "router.toml")]) == 1
-    assert "g is a group: give one of its members as --to: a/m, b/x, a/n; explain says" in capsys.readouterr().err
+    assert "g is a group: give one of its members as --to: a/m, b/x, a/n; explain shows" in capsys.readouterr().err
 
 
 def test_terminal_codes_in_a_name_are_printed_as_text(run: Run) -> None:

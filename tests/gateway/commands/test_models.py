@@ -29,6 +29,8 @@ SHAPES = {
                {"context_window": 9, "max_output_tokens": 3}),
     "Anthropic": ({"id": "m", "max_input_tokens": 9, "max_tokens": 3}, {"context_window": 9, "max_output_tokens": 3}),
     "OpenAI": ({"id": "m", "object": "model", "created": 1, "owned_by": "x"}, {}),
+    "more than any number": ({"id": "m", "context_length": float("inf"), "max_tokens": 1e300, "max_model_len": 7},
+                             {"context_window": 7}),
     "nonsense": ({"id": "m", "context_length": "many", "pricing": [], "meta": None, "supported_parameters": {}}, {}),
 }  # fmt: skip
 

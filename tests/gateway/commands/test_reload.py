@@ -115,7 +115,7 @@ def test_what_only_a_start_changes_is_named_until_it_is_as_at_the_start(tmp_path
     async def story() -> list[str]:
         made = running(tmp_path)
         said: list[str] = []
-        made.log.info = said.append  # type: ignore[method-assign]
+        made.log.info = said.append  # type: ignore[method-assign, assignment]
         late = 'spill_file = "x.db"\nkeys_valid_offline_s = 5\nport = 9'
         for server in (late, late + "\ntimeout_s = 5", "timeout_s = 6"):
             (tmp_path / "router.toml").write_text(FILE.replace("[server]", f"[server]\n{server}"))
@@ -143,7 +143,7 @@ def test_a_change_through_the_api_does_not_make_a_refused_file_a_good_one(tmp_pa
 
         await reload(FILE + "[none]")
         said: list[str] = []
-        made.log.info = said.append  # type: ignore[method-assign]
+        made.log.info = said.append  # type: ignore[method-assign, assignment]
         await made.take_over(made.source.adopt({"o": Entry(CHANGED, {"is_active": False})}))
         assert "router.toml not reloaded, only changed through the API: 1 provider" in said[0]
         found.append(made.gateway.is_config_refused)
@@ -160,7 +160,7 @@ def test_a_reload_that_fails_changes_nothing_and_says_so(tmp_path: Path, error: 
     async def story() -> list[str]:
         made = running(tmp_path)
         before, said = made.config, list[str]()
-        made.log.error = said.append  # type: ignore[method-assign]
+        made.log.error = said.append  # type: ignore[method-assign, assignment]
 
         def fail() -> Any:
             raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +37,7 @@ class Quiet:
         return 0
 
 
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no workers on a system without Unix sockets")
 def test_what_comes_together_with_the_welcome_is_taken_over_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WorkerProcess", Quiet)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -341,3 +343,120 @@ MEMBERS = {"name": "g", "members": [{"model": "m"}]}
 def test_a_setting_in_the_wrong_place_or_by_another_routers_name_says_where_and_what(table: dict[str, Any], hint: str) -> None:
     [problem] = problems({"providers": [UP], **table})
     assert problem.endswith(f"; {hint}"), problem
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ({"server": {"token_env": "NOT_SET"}}, "server.token_env: the variable NOT_SET that it names is not set"),
+        ({"server": {"admin_token_env": "NOT_SET"}}, "server.admin_token_env: the variable NOT_SET that it names is not set"),
+        ({"server": {"admin_token": ","}}, "server.admin_token: is set but holds no token"),
+        ({"keys": [{"name": "ci", "key_env": "NOT_SET"}]}, "keys[0].key_env: the variable NOT_SET that it names is not set"),
+        ({"keys": [{"name": "ci"}]}, "keys[0].key: has no key: set key_env, key_file or key"),
+    ],
+)
+def test_a_secret_that_is_named_and_not_there_opens_nothing(table: dict[str, Any], problem: str) -> None:
+    assert problems({"providers": [UP], **table}) == [problem]
+
+
+@pytest.mark.parametrize("name", ["LLM_ROUTER_API_KEYS", "LLM_ROUTER_TOKEN", "LLM_ROUTER_ADMIN_TOKEN", "LLM_ROUTER_ADMIN_KEY"])
+def test_a_wrong_token_of_a_variable_is_reported_by_its_name(name: str) -> None:
+    with pytest.raises(config.ConfigError, match=f"^{name}: holds a key with a space"):
+        config.parse({"providers": [UP]}, env={name: "\u00e9"})
+
+
+@pytest.mark.parametrize("host", ["https://llm.example", "llm.example:8000", "LLM.example", "*.example", "*", "llm.example/"])
+def test_a_host_that_no_caller_could_send_is_refused(host: str) -> None:
+    [problem] = problems({"providers": [UP], "server": {"allowed_hosts": ["llm.example", host]}})
+    assert problem.startswith(f'server.allowed_hosts[1]: "{host}" is not a name in small letters without scheme and port')
+
+
+@pytest.mark.parametrize(
+    "origin", ["app.example", "https://app.example/", "https://App.example", "https://*.example", "https://"]
+)
+def test_an_origin_that_no_browser_could_send_is_refused(origin: str) -> None:
+    [problem] = problems({"providers": [UP], "server": {"cors_origins": [origin]}})
+    assert problem.startswith(f'server.cors_origins[0]: "{origin}" is not an origin in small letters')
+
+
+def test_hosts_and_origins_of_every_kind_are_taken() -> None:
+    hosts = ["llm.example", "llm", "10.0.0.1", "::1", "2001:db8::7", "b\u00fccher.example"]
+    origins = ["*", "null", "http://localhost:3000", "https://app.example", "chrome-extension://abcdef", "https://[::1]:8443"]
+    made = config.parse({"providers": [UP], "server": {"allowed_hosts": hosts, "cors_origins": origins}})
+    assert (made.server.allowed_hosts, made.server.cors_origins) == (tuple(hosts), tuple(origins))
+
+
+@pytest.mark.parametrize(("text", "is_noted"), [("user", True), (".user", False), ("session_id", False), ("x-user", False)])
+def test_an_affinity_that_names_a_field_of_the_body_as_a_header_is_a_note(text: str, is_noted: bool) -> None:
+    made = config.parse({"providers": [UP], "models": [MODEL], "groups": [{**MEMBERS, "affinity": text}]})
+    assert [note for note in made.notes if "is taken as the name of a header" in note] == (
+        [f'groups[0].affinity: "{text}" is taken as the name of a header; for the field of the body write ".{text}"'] * is_noted
+    )
+
+
+def test_a_wrong_address_of_a_cloud_is_one_problem() -> None:
+    [problem] = problems({"providers": [{"name": "azure", "base_url": "mine.openai.azure.com"}]})
+    assert problem.startswith('providers[0].base_url: "mine.openai.azure.com" is not an http or https address')
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "is_it"),
+    [
+        ("http://localhost:8000/v1", "127.0.0.1", True),
+        ("http://127.0.0.1:8000", "localhost", True),
+        ("http://localhost:8000", "0.0.0.0", True),
+        ("http://10.0.0.7:8000", "10.0.0.7", True),
+        ("http://127.0.0.2:8000", "127.0.0.1", False),
+        ("http://[::1]:8000", "127.0.0.1", False),
+        ("http://localhost:8001", "127.0.0.1", False),
+        ("http://localhost", "127.0.0.1", False),
+        ("http://llm.example:8000", "0.0.0.0", False),
+    ],
+)
+def test_a_provider_that_is_the_gateway_itself_is_refused_by_each_of_its_names(url: str, host: str, is_it: bool) -> None:
+    document = {"providers": [{**UP, "base_url": url}], "server": {"host": host, "token": "a-token"}}
+    if not is_it:
+        assert config.parse(document).providers
+        return
+    [problem] = problems(document)
+    assert problem.startswith("providers[0].base_url: ") and "is this gateway itself: give one of them another port" in problem
+
+
+@pytest.mark.parametrize(
+    "place", ["h.example:99999", "h.example:x", "h.example:0", "h.example:", ":8000", "[::1", "h.example:8000:9"]
+)
+def test_an_address_without_a_host_or_with_no_port_is_refused(place: str) -> None:
+    said = "has no host, or a port that is not a number from 1 to 65535"
+    assert problems({"providers": [{**UP, "base_url": f"http://{place}/v1"}]})[0].endswith(said)
+    assert problems({"providers": [UP], "server": {"proxy": f"socks5://{place}"}})[0].endswith(said)
+
+
+def test_a_price_of_one_token_is_a_note_and_a_low_or_no_price_is_none() -> None:
+    info = {"input_usd_per_mtok": 2.5e-06, "output_usd_per_mtok": 0.01, "cached_input_usd_per_mtok": 0}
+    assert config.parse({"providers": [UP], "models": [{**MODEL, "config": info}]}).notes == (
+        "models[0].config.input_usd_per_mtok is 2.5e-06 US dollars for a million tokens: is it the price of one token?",
+    )
+
+
+@pytest.mark.parametrize("at", [[80, 100], [0], ["80%"], [-1], []])
+def test_parts_of_a_budget_in_percent_are_refused_with_what_they_are(at: list[Any]) -> None:
+    [problem] = problems({"providers": [UP], "alerts": {"webhook": "https://hooks.example/x", "at": at}})
+    assert problem.endswith("is not a list of parts above 0, at most 10: [0.8, 1.0] is 80 and 100 percent")
+
+
+def test_a_misspelt_variable_is_a_note_and_those_of_others_are_none() -> None:
+    near = {"LLM_ROUTER_PROT": "PORT", "LLM_ROUTER_LOGLEVEL": "LOG_LEVEL", "LLM_ROUTER_TOKENS": "TOKEN"}
+    scripts = Path(config.__file__).parents[2]
+    sources = [scripts / "llm_router_client.py", *(scripts / "llm_router_extras").glob("*.py")]
+    client = {name for path in sources for name in re.findall(r"LLM_ROUTER_[A-Z_]+", path.read_text("utf-8"))}
+    others = {
+        *client,
+        "LLM_ROUTER_SERVICE_HOST",
+        "LLM_ROUTER_SERVICE_PORT",
+        "LLM_ROUTER_PORT_8000_TCP",
+        "LLM_ROUTER_RECORDINGS",
+    }
+    env = dict.fromkeys([*near, *others], "x") | {"LLM_ROUTER_MODEL_CONFIG": "x"}
+    assert sorted(config.parse({"providers": [UP]}, env=env).notes) == sorted(
+        f"{name} is not a variable of the gateway; did you mean LLM_ROUTER_{word}?" for name, word in near.items()
+    )

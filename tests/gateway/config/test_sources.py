@@ -24,6 +24,28 @@ def test_the_file_the_env_beside_it_and_a_secret_beside_it_make_the_config(tmp_p
     assert Source(str(path), flags={}, env={"LLM_ROUTER_PORT": "5"}).load().server.port == 5
 
 
+def test_a_line_of_the_env_that_sets_nothing_is_named_by_its_number_alone(tmp_path: Path) -> None:
+    (tmp_path / "router.toml").write_text("[[providers]]\nname = 'ollama'\n")
+    env = tmp_path / ".env"
+    env.write_text("# names\n\nexport A='b' # c\nOPENAI_API_KEY: canary\nset B=canary\ncanary\nC=\ncanary 2\n")
+    env.chmod(0o600)
+    notes = Source(str(tmp_path / "router.toml"), flags={}, env={}).load().notes
+    assert notes == tuple(f"{env}: line {number} is not NAME=value, and is not used" for number in (4, 5, 6))
+
+
+def test_notes_of_loads_that_failed_are_not_those_of_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    (tmp_path / ".env").write_text("odd\n")
+    (tmp_path / ".env").chmod(0o600)
+    source = Source(str(path), flags={}, env={})
+    for text in ("[", "[[none]]", "[[providers]]\nname = 'opnai'\n"):
+        path.write_text(text)
+        with pytest.raises(ConfigError):
+            source.load()
+    path.write_text("[[providers]]\nname = 'ollama'\n")
+    assert len(source.load().notes) == 1
+
+
 def test_a_change_of_any_of_the_files_is_seen_once(tmp_path: Path) -> None:
     path, token = tmp_path / "router.toml", tmp_path / "token"
     path.write_text('[server]\ntoken_file = "token"\n')

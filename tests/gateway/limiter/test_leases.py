@@ -353,10 +353,18 @@ def test_slots_are_rows_that_end_by_themselves_and_never_a_bare_counter() -> Non
 
 def test_spare_slots_go_back_when_they_are_idle_or_needed_elsewhere() -> None:
     mine = Slots()
-    mine.have, mine.used, mine.used_at = 4, 1, 10.0
+    mine.most, mine.have, mine.used, mine.used_at = 4, 4, 1, 10.0
     assert not mine.shrink(10.9) and mine.shrink(11.0) and mine.have == 1
     mine.have, mine.is_tight = 2, True
     assert mine.shrink(11.0) and not mine.shrink(11.0)
+
+
+def test_more_slots_than_a_lowered_limit_has_go_back_at_once() -> None:
+    mine = Slots()
+    mine.most, mine.have, mine.used, mine.used_at = 2, 6, 1, 10.0
+    assert mine.spare() == 1 and mine.shrink(10.0) and mine.have == 2
+    mine.have = mine.used = 5
+    assert mine.spare() < 0 and not mine.shrink(11.0) and mine.have == 5
 
 
 # -- the presence of the home

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
+from random import Random
 from typing import Any
 
 import pytest
-from lease_town import Town, opened, run
+from lease_town import NOON, Process, Town, opened, run
 
 from llm_router_gateway.errors import RateLimited
+from llm_router_gateway.limiter.lease_table import SLOT_MS
 from llm_router_gateway.limiter.leased_limiter import LeasedLimiter
+from llm_router_gateway.limiter.leases import EngineAway
 from llm_router_gateway.limiter.membership import Membership, NoLedger
 from llm_router_gateway.limiter.memory import DistantEngine, MemoryEngine
 from llm_router_gateway.policy.rate_limits import Limit
@@ -133,6 +137,30 @@ def test_a_spare_slot_of_one_scope_is_enough_where_another_scope_needs_a_message
     run(test)
 
 
+@pytest.mark.parametrize("is_tight", [False, True])
+def test_a_limit_that_was_lowered_holds_for_the_slots_that_a_process_has(is_tight: bool) -> None:
+    async def test(town: Town) -> None:
+        first, second = await opened(town)
+        before, after = [(KEY, Limit(max_concurrent=8))], [(KEY, Limit(max_concurrent=2))]
+        permits = [await first.limiter.acquire(before, float) for _ in range(6)]
+        first.limiter._slots[KEY].is_tight = is_tight
+        for _ in range(4):
+            with pytest.raises(RateLimited):
+                await first.limiter.acquire(after, float)
+            await permits.pop().release()
+            await town.pass_time(0.25)
+        with pytest.raises(RateLimited):
+            await first.limiter.acquire(after, float)
+        await permits.pop().release()
+        await (await first.limiter.acquire(after, float)).release()
+        await permits.pop().release()
+        await town.pass_time(1.5)  # what is idle for a second goes back
+        for permit in [await second.limiter.acquire(after, float) for _ in range(2)]:
+            await permit.release()
+
+    run(test)
+
+
 def test_a_slot_that_was_reserved_is_spare_again_when_the_engine_does_not_answer() -> None:
     async def test(town: Town) -> None:
         first, _ = await opened(town)
@@ -145,3 +173,92 @@ def test_a_slot_that_was_reserved_is_spare_again_when_the_engine_does_not_answer
         await permit.release()
 
     run(test)
+
+
+class Traffic:
+    """Requests at several processes that come, wait, leave and end at random; messages take their time, and some are lost."""
+
+    LIMITS = ("provider:p", "model:p/a", "model:p/b")
+
+    def __init__(self, town: Town, processes: list[Process], rng: Random, losses: float) -> None:
+        self.town, self.processes, self.rng, self.losses, self._deliver = town, processes, rng, losses, town.send
+        self.most = {name: rng.randint(1, 5) for name in self.LIMITS}
+        self.queue, self.wait_s = rng.choice([0, 4]), rng.choice([0.0, 0.02])
+        self.open, self.at_once = dict.fromkeys(self.LIMITS, 0), dict.fromkeys(self.LIMITS, 0)
+        self.tasks: list[asyncio.Task[None]] = []
+        for each in processes:
+            each.limiter._engine._send = self.send  # type: ignore[attr-defined]
+
+    async def turns(self, most: int) -> None:
+        for _ in range(self.rng.randrange(most)):
+            await asyncio.sleep(0)
+
+    async def send(self, name: str, values: Sequence[Any]) -> Any:
+        await self.turns(4)
+        reply = await self._deliver(name, values)
+        await self.turns(4)
+        if self.rng.random() < self.losses:
+            raise EngineAway("the answer was lost")
+        return reply
+
+    async def call(self, process: Process, model: str) -> None:
+        scopes = [(name, Limit(max_concurrent=self.most[name], queue=self.queue, wait_s=self.wait_s))
+                  for name in (model, "provider:p")]  # fmt: skip
+        try:
+            permit = await process.limiter.acquire(scopes, float)
+        except RateLimited:
+            return
+        try:
+            for name, _ in scopes:
+                self.open[name] += 1
+                self.at_once[name] = max(self.at_once[name], self.open[name])
+            await self.turns(12)
+        finally:
+            for name, _ in scopes:
+                self.open[name] -= 1
+            await permit.release()
+
+    async def report(self, process: Process) -> None:
+        with suppress(EngineAway):
+            await process.membership.beat()
+            await process.limiter.report()
+
+    async def run(self, steps: int) -> None:
+        rng = self.rng
+        for _ in range(steps):
+            self.tasks.append(asyncio.ensure_future(self.call(rng.choice(self.processes), rng.choice(self.LIMITS[1:]))))
+            if rng.random() < 0.25:
+                rng.choice(self.tasks).cancel()
+            await self.turns(5)
+            self.town.now += rng.choice([0.0, 0.0, 0.05, 0.3])
+            if rng.random() < 0.15:
+                await self.report(rng.choice(self.processes))
+        while not all(task.done() for task in self.tasks):
+            self.town.now += 0.05
+            for process in self.processes:
+                await self.report(process)
+            await asyncio.sleep(0)
+        self.losses = 0.0
+        await self.town.pass_time(SLOT_MS / 1_000 + 2.0)
+
+
+def check_traffic(seed: int, losses: float) -> None:
+    async def test(town: Town) -> None:
+        rng = Random(seed)
+        traffic = Traffic(town, await opened(town, rng.randint(1, 3)), rng, losses)
+        await traffic.run(200)
+        assert not any(slot.used for each in traffic.processes for slot in each.limiter._slots.values()), seed
+        now_ms = (NOON + town.now) * 1_000
+        rows = [row for scope in town.home.rates.slots.values() for row in scope.values()]
+        assert not any(slots for slots, until in rows if until > now_ms), seed
+        if not losses:
+            assert all(0 < traffic.at_once[name] <= most for name, most in traffic.most.items()), seed
+
+    run(test)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("losses", [0.0, 0.05])
+def test_whatever_happens_to_requests_no_slot_is_given_twice_and_all_come_back(losses: float) -> None:
+    for seed in range(20):
+        check_traffic(seed, losses)

@@ -15,6 +15,7 @@ from routed import Hosts, Ways, chat, ok, play, refusal, stream, streamed, trio
 
 from llm_router_gateway.errors import UpstreamFailed, UpstreamTimeout
 from llm_router_gateway.net.client import mark_unsent
+from llm_router_gateway.proxy import failover
 from llm_router_gateway.proxy.charges import COUNTS, Charge, cache_lifetime, sum_charges
 from llm_router_gateway.store.call import Call
 from llm_router_gateway.wire.ir import Usage
@@ -77,6 +78,24 @@ def agrees(outcome: Outcome) -> Call:
 def test_a_whole_answer_costs_what_it_says(paid: Callable[..., Outcome]) -> None:
     call = agrees(paid(chat("a/m"), a=ok()))
     assert (call.input_tokens, call.output_tokens, call.cost_usd, call.cost_source) == (3, 4, 0.1, "upstream")
+
+
+def test_a_fault_in_counting_leaves_nothing_on_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*_: object) -> None:
+        raise KeyError("a fault")
+
+    async def story() -> None:
+        ways, exchange = Ways(document({"usd_per_day": 500}), Hosts(a=ok()), tmp_path), chat("a/m")
+        exchange.headers.append(("authorization", "Bearer sk-of-the-caller-k"))
+        await ways.ask(exchange)
+        key = ways.gateway.authenticator.file_keys[0][0]
+        assert exchange.status == 500 and key.budget is not None
+        left = ways.gateway.budgets.left(key.id, key.budget, time.time())
+        assert (left.usd, left.is_held) == (500, False)
+        ways.log.close()
+
+    monkeypatch.setattr(failover, "charge_of", faulty)
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize("failure", [

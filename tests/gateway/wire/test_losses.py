@@ -5,7 +5,15 @@ import time
 import pytest
 
 from llm_router_gateway.wire import ir
-from llm_router_gateway.wire.losses import MAX_HEADER_CHARS, MAX_LOST, header_of, lose_extras, name_lost, rank_losses
+from llm_router_gateway.wire.losses import (
+    MAX_HEADER_CHARS,
+    MAX_LOST,
+    header_of,
+    lose_extras,
+    name_lost,
+    rank_losses,
+    with_value,
+)
 from llm_router_gateway.wire.shapes import both, shape, unread, within
 
 PICTURE = shape("type", image_url=shape("url", "detail"))
@@ -69,3 +77,11 @@ def test_the_header_ends_with_whole_names_and_how_many_more_there_are() -> None:
     assert names[0] == "field_0000" and names[-1] == f"and {1_000 - len(names) + 1} more"
     assert len(header_of(["x" * 5_000])) < 200
     assert header_of(["top_k", "stop"]) == "top_k, stop" and header_of([]) == ""
+
+
+@pytest.mark.parametrize(("value", "name"), [
+    ("flex", "tier=flex"), (5, "tier=5"), ("two words", "tier"), ("a\r\nb", "tier"), ("x" * 61, "tier"), ([], "tier"),
+    ("", "tier"),
+])  # fmt: skip
+def test_a_name_holds_a_word_and_no_content(value: object, name: str) -> None:
+    assert with_value("tier", value) == name

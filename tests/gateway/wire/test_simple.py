@@ -44,7 +44,23 @@ def test_what_it_has_no_place_for_is_named() -> None:
     writer = CODEC.StreamWriter(REQUEST, lost=in_stream)
     written = b"".join(map(writer.feed, ir.events_of(answer)))
     assert [json.loads(line[6:]) for line in written.split(b"\n\n")[:-1]] == [{"said": "a"}, {"said": "no"}, {"why": "done"}]
-    assert in_stream == ["thinking", "tool_calls", "image"]
+    assert in_stream == ["thinking", "tool_calls", "image", "n"]
+
+
+def test_what_stands_beside_its_text_is_named_whole_and_streamed() -> None:
+    usage = ir.Usage(3, text=2, extras={"unread": {"details.audio_tokens": True}})
+    first = ir.Candidate(
+        (ir.Text("a", "s", "gemini"),), ir.Stop("pause", "pause_turn"), {"openai": {"logprobs": {"content": []}}}
+    )
+    answer = ir.Answer("a1", "m", (first,), usage, service_tier="flex", extras={"gemini": {"promptFeedback": {"x": 1}}})
+    whole: list[str] = []
+    CODEC.write_answer(answer, REQUEST, whole)
+    streamed: list[str] = []
+    writer = CODEC.StreamWriter(REQUEST, lost=streamed)
+    for event in ir.events_of(answer):
+        writer.feed(event)
+    named = {"signature", "stop_reason=pause_turn", "logprobs", "service_tier=flex", "promptFeedback"}
+    assert set(whole) == set(streamed) == named | {"usage.details.audio_tokens"}
 
 
 @pytest.mark.parametrize(("word", "reason"), [("full", "length"), ("done", "end"), ("odd", "other"), ("", None), (None, None)])

@@ -62,7 +62,8 @@ def test_whether_thoughts_are_shown_goes_where_there_is_a_place_for_it(
     ("responses", "any", {"local": True, "encrypted": False}, "omitted", "reasoning.shown=false"),
     ("gemini", FLASH, {}, "updates", "thinking.display=updates"),
     ("openai", "gpt-5.2", {}, "zzunknown", "thinking.display=zzunknown"),
-    ("responses", "gpt-5.2", {}, 5, "thinking.display"),
+    ("responses", "gpt-5.2", {}, 5, "thinking.display=5"),
+    ("responses", "gpt-5.2", {}, ["zzunknown"], "thinking.display"),
 ])  # fmt: skip
 def test_whether_thoughts_are_shown_is_named_where_there_is_none(
     api: str, model: str, quirks: dict[str, Any], display: Any, name: str
@@ -114,6 +115,8 @@ def test_what_of_effort_and_budget_a_model_does_not_take_is_named(
 
 @pytest.mark.parametrize(("body", "name"), [
     ({"thinking": {"type": "zzunknown"}}, "thinking.type=zzunknown"), ({"thinking": "on"}, "thinking"),
+    ({"thinking": {"type": ["zzunknown"]}}, "thinking.type"),
+    ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
     ({"reasoning": "high"}, "reasoning"), ({"user": "a", "safety_identifier": "b"}, "user"),
 ])  # fmt: skip
 @pytest.mark.parametrize(("api", "model"), [("anthropic", CLAUDE), ("gemini", FLASH), ("responses", "gpt-5.2")])
@@ -161,6 +164,7 @@ def test_geminis_service_tiers_reach_others_in_any_case(tier: str, sent: str | N
 
 @pytest.mark.parametrize(("body", "name"), [
     ({"generationConfig": {"responseMimeType": "application/xml"}}, "generationConfig.responseMimeType"),
+    ({"generationConfig": {"responseMimeType": ["application/json"]}}, "generationConfig.responseMimeType"),
     ({"toolConfig": {"functionCallingConfig": {"mode": "zzunknown"}}}, "toolConfig.functionCallingConfig.mode"),
     ({"toolConfig": {"functionCallingConfig": {"mode": "validated"}}}, "toolConfig.functionCallingConfig.mode"),
 ])  # fmt: skip
@@ -340,3 +344,44 @@ def test_the_mark_of_a_cache_at_a_call_is_named(api: str, model: str) -> None:
     call = {**SPOKEN[1], "cache_control": {"type": "ephemeral"}}
     turns = [*SAID["anthropic"]["messages"], {"role": "assistant", "content": [call]}, {"role": "user", "content": [RESULT]}]
     assert converted("anthropic", {"messages": turns}, api, model)[1] == ["cache_control"]
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+SYSTEM = {"role": "system", "content": [{"type": "text", "text": "look"}, PICTURE]}
+
+
+@pytest.mark.parametrize(("api", "model", "quirks"), [
+    ("anthropic", CLAUDE, {}), ("gemini", FLASH, {}), ("responses", "gpt-4o", {}), ("openai", "gpt-4o", {}),
+    ("openai", "gpt-4o", {"late_system": "system"}),
+])  # fmt: skip
+@pytest.mark.parametrize("late", [True, False])
+def test_a_picture_of_the_systems_is_carried_or_named(api: str, model: str, quirks: dict[str, Any], late: bool) -> None:
+    user = SAID["openai"]["messages"][0]
+    found, lost = converted("openai", {"messages": [user, SYSTEM, user] if late else [SYSTEM, user]}, api, model, quirks)
+    is_carried = late and not quirks
+    assert ("AAAA" in str(found)) == is_carried and any(name.startswith("system.") for name in lost) == (not is_carried)
+    assert "look" in str(found)
+
+
+def test_a_picture_alone_of_the_systems_stays_without_a_reminder_around_nothing() -> None:
+    user = SAID["openai"]["messages"][0]
+    out, _ = converted("openai", {"messages": [user, {**SYSTEM, "content": [PICTURE]}, user]}, "openai", "gpt-4o")
+    assert out["messages"][1] == {"role": "user", "content": [PICTURE]}
+
+
+@pytest.mark.parametrize("part", [
+    {"functionCall": {"name": "f", "args": {}}, "text": "and more"}, {"inlineData": {"mimeType": "image/png", "data": "AAAA"},
+                                                                       "text": "and more"},
+])  # fmt: skip
+def test_a_second_content_of_one_part_is_named(part: dict[str, Any]) -> None:
+    turns = [*SAID["gemini"]["contents"], {"role": "model" if "functionCall" in part else "user", "parts": [part]}]
+    assert "text" in converted("gemini", {"contents": turns}, "anthropic", CLAUDE)[1]
+
+
+@pytest.mark.parametrize(
+    ("choice", "lost"), [({"type": "function", "name": "f"}, ["text.format"]), ("required", []), ("auto", [])]
+)
+def test_an_answers_form_gives_way_to_a_forced_call_and_is_named(choice: Any, lost: list[str]) -> None:
+    tools = [{"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}]
+    body = {"tools": tools, "tool_choice": choice, "text": {"format": {"type": "json_schema", "name": "n", "schema": PLAN}}}
+    assert converted("responses", body, "openai", "gpt-4o")[1] == lost

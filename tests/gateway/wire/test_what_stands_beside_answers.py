@@ -114,10 +114,12 @@ def test_counts_of_tokens_that_others_do_not_have_are_named(caller: str, streame
 
 @every("openai", "anthropic", "responses", "ollama", "completions")
 def test_tokens_of_geminis_that_are_no_text_are_named(caller: str, streamed: bool) -> None:
-    details = [{"modality": "TEXT", "tokenCount": 4}, {"modality": "AUDIO", "tokenCount": 5}, {"modality": "IMAGE"}]
+    details = [{"modality": "TEXT", "tokenCount": 4}, {"modality": "AUDIO", "tokenCount": 5}, {"modality": "IMAGE"},
+               {"modality": ["zzunknown"], "tokenCount": 1}, "zzunknown"]  # fmt: skip
     usage = {"promptTokensDetails": details, "trafficType": "PROVISIONED_THROUGHPUT", "zzunknown": 1}
     _, lost = written("gemini", flash(usage), caller, streamed)
-    assert set(lost) == {"usage.promptTokensDetails=AUDIO", "usage.trafficType", "usage.zzunknown"}
+    named = {"usage.promptTokensDetails=AUDIO", "usage.promptTokensDetails", "usage.trafficType", "usage.zzunknown"}
+    assert set(lost) == named
     usual = {"promptTokensDetails": details[:1], "trafficType": "ON_DEMAND"}
     assert written("gemini", flash(usual), caller, streamed)[1] == []
 

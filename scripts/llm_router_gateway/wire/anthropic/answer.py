@@ -10,7 +10,7 @@ from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..citations import Citation, gather, stretches
 from ..envelope import pack_envelope
-from ..losses import lose_counts, lose_extras, lose_part, lose_unread, name_lost, unknown_word
+from ..losses import lose_counts, lose_extras, lose_part, lose_unread, name_lost, unknown_word, with_value
 from ..names import own_names, pack_id
 from ..shapes import both
 from .common import (
@@ -92,7 +92,7 @@ def write_stop(stop: ir.Stop, called: bool, lost: Lost) -> Block:
     if stop.reason in ("end", "tool_calls", "other"):
         native = "tool_use" if called else "end_turn"
     if stop.reason == "other" and stop.native:
-        name_lost(lost, f"stop_reason={stop.native}")
+        name_lost(lost, with_value("stop_reason", stop.native))
     out: Block = {"stop_reason": native, "stop_sequence": stop.sequence or None}
     if stop.extras is not ir.NOTHING:
         lose_unread(stop.extras, lost)

@@ -33,7 +33,7 @@ from typing import Any
 from ...errors import GatewayError, of_status
 from .. import ir
 from ..fields import compact
-from ..losses import name_lost
+from ..losses import name_lost, with_value
 from ..retry_after import retry_after_s
 from ..shapes import Shape, both, knows_below, unread_details, with_unread
 from .shapes import COUNTED, USAGE
@@ -117,7 +117,7 @@ def write_tier(tier: str, lost: Lost) -> Block:
     if stated in TIERS:
         return {"service_tier": stated}
     if tier and tier != "auto":
-        name_lost(lost, f"service_tier={tier}")
+        name_lost(lost, with_value("service_tier", tier))
     return {}
 
 

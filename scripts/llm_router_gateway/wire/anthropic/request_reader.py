@@ -10,6 +10,7 @@ from ...errors import BadRequest
 from .. import ir
 from ..envelope import is_envelope, open_envelope
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
+from ..losses import with_value
 from ..names import mint_id, unpack_id
 from ..shapes import all_unread, both, unread
 from .common import BILLING, VENDOR, Block, own, own_fields
@@ -284,8 +285,7 @@ SHOWN_ELSEWHERE = ("summarized", "omitted")  # updates on the work are Anthropic
 def unread_display(thinking: Any) -> ir.Extras:
     """A word of thinking.display that no other protocol has an equal of, known or not."""
     word = thinking.get("display") if isinstance(thinking, dict) else None
-    stated = f"thinking.display={word}" if isinstance(word, str) else "thinking.display"
-    return ir.NOTHING if word is None or word in SHOWN_ELSEWHERE else {ir.UNREAD: {stated: True}}
+    return ir.NOTHING if word is None or word in SHOWN_ELSEWHERE else {ir.UNREAD: {with_value("thinking.display", word): True}}
 
 
 def read_reasoning(thinking: Any, effort: Any) -> ir.Reasoning | None:

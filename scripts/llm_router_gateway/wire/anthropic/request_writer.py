@@ -10,7 +10,7 @@ from typing import Any
 from .. import ir
 from ..efforts import OFF_LOST, ORDER, lose_effort, nearest_effort
 from ..fields import compact, refuse
-from ..losses import lose_extras, lose_settings, lose_unread, name_lost
+from ..losses import lose_extras, lose_settings, lose_unread, name_lost, with_value
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import object_at_root, with_description, with_hashes
@@ -190,7 +190,8 @@ class Turn:
 
 def reminder(blocks: list[Block]) -> list[Block]:
     """A system message in the middle of a conversation, for a model that accepts it only as the user's."""
-    return [{**block, "text": f"<system-reminder>\n{block['text']}\n</system-reminder>"} for block in blocks if "text" in block]
+    return [{**block, "text": f"<system-reminder>\n{block['text']}\n</system-reminder>"} if "text" in block else block
+            for block in blocks]  # fmt: skip
 
 
 def write_turn(message: ir.Message, able: Abilities, lost: Lost) -> Turn:
@@ -476,7 +477,7 @@ def write_rest(request: ir.Request, lost: Lost) -> Block:
     if tier:
         out["service_tier"] = tier
     elif request.service_tier:
-        name_lost(lost, f"service_tier={request.service_tier}")
+        name_lost(lost, with_value("service_tier", request.service_tier))
     stated = {"n": (request.n or 1) > 1, "metadata": request.metadata, "prompt_cache_key": request.cache_key}
     for name, value in {**{name: getattr(request, name) for name in NOT_HERE}, **stated}.items():
         if value or (name == "seed" and value is not None):  # 0 is a seed like any other

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..citations import GROUNDING, gather, grounding
-from ..losses import MAX_LOST, explanation_in, lose_counts, lose_extras, lose_part, lose_stop, lose_tier, name_lost
+from ..losses import MAX_LOST, explanation_in, lose_counts, lose_extras, lose_part, lose_stop, lose_tier, name_lost, with_value
 from ..names import own_names
 from ..shapes import EMPTY, Shape, both, knows_below
 from .common import FINISH, FINISH_OF, OMITTED_ZEROS, UNTOLD, VENDOR, Fields, dicts, error_in, fields_of, many, pack_signature
@@ -53,7 +53,7 @@ def unread_counts(usage: Mapping[str, Any]) -> ir.Extras:
     found: Fields = {}
     for name, value in usage.items():
         if name in DETAILS:
-            found |= {f"{name}={each.get('modality')}": True for each in dicts(value)
+            found |= {with_value(name, each.get("modality")): True for each in dicts(value)
                       if each.get("modality") not in TEXTS and each.get("tokenCount")}  # fmt: skip
             found |= {f"{name}.{inner}": True for each in dicts(value) for inner in each if inner not in DETAIL}
         elif name not in COUNTED and value and value not in USUAL_TRAFFIC:

@@ -198,7 +198,11 @@ def read_part(value: Any, path: str, calls: Calls) -> ir.Part:
     fields = fields_of(value, path)
     for name, reader in PART_READERS.items():
         if name in fields:
-            return with_extras(reader(fields, path, calls), own(fields, PART))
+            extras = own(fields, PART)
+            if name != "text":  # which is the last: no other is beside it
+                others = {each: True for each in fields if each != name and each in PART_READERS}
+                extras = both(extras, {ir.UNREAD: others} if others else ir.NOTHING)
+            return with_extras(reader(fields, path, calls), extras)
     if "thoughtSignature" in fields:
         return with_extras(read_text({"text": "", **fields}, path, calls), own(fields, PART))
     kind = next((name for name in fields if name not in ("thought", "videoMetadata", "mediaResolution")), "part")
@@ -314,7 +318,7 @@ def texts(value: Any) -> list[Any]:
 
 
 READ_MODES = frozenset({"AUTO", "ANY", "NONE", "MODE_UNSPECIFIED"})
-READ_TYPES = frozenset({"", "text/plain", "application/json"})  # of an answer
+READ_TYPES = ("", "text/plain", "application/json")  # of an answer
 
 
 def read_choice(tool_config: Fields) -> ir.ToolChoice | None:

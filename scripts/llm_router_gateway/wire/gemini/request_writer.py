@@ -11,7 +11,7 @@ from typing import Any
 from .. import ir
 from ..efforts import OFF_LOST, ORDER, lose_budget, lose_effort, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost
+from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost, with_value
 from ..names import MINTED, safe_name
 from ..pairing import pair_results
 from ..schemas import object_at_root, with_description
@@ -470,7 +470,7 @@ def write_rest(body: Fields, request: ir.Request, target: Target, lost: list[str
     if tier in TIERS:
         body["serviceTier"] = tier
     elif tier and tier not in USUAL_TIERS:
-        name_lost(lost, f"service_tier={tier}")
+        name_lost(lost, with_value("service_tier", tier))
 
 
 def put(body: Fields, path: str, value: Any) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..fields import compact
-from ..losses import name_lost
+from ..losses import name_lost, with_value
 from ..schemas import resolve_pointer
 
 Schema = Mapping[str, Any]
@@ -154,7 +154,7 @@ class Conversion:
         if isinstance(found, str) and found in FORMATS.get(kind, ()):
             made["format"] = found
         elif found is not None:
-            self.note(f"format={found}")
+            self.note(with_value("format", found))
 
     def _enum(self, schema: Schema, kind: str, made: dict[str, Any]) -> None:
         """Gemini's choices are strings; others go into the description."""

@@ -34,5 +34,5 @@ COUNTED = frozenset({
 })  # fmt: skip
 DETAILS = frozenset({"promptTokensDetails", "cacheTokensDetails", "candidatesTokensDetails", "toolUsePromptTokensDetails"})
 DETAIL = frozenset({"modality", "tokenCount"})
-TEXTS = frozenset({None, "TEXT", "MODALITY_UNSPECIFIED"})
+TEXTS = (None, "TEXT", "MODALITY_UNSPECIFIED")
 USUAL_TRAFFIC = ("ON_DEMAND", "standard")

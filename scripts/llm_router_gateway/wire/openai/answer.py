@@ -12,7 +12,7 @@ from ..chat_parts import data_url
 from ..citations import ANNOTATIONS, gather, write_annotations
 from ..error_bodies import error_in, error_of
 from ..fields import compact
-from ..losses import explanation_in, lose_counts, lose_extras, lose_part, lose_stop, name_lost, unknown_word
+from ..losses import explanation_in, lose_counts, lose_extras, lose_part, lose_stop, name_lost, unknown_word, with_value
 from ..names import mint_id, own_names, pack_id
 from ..shapes import both
 from ..tools import custom_names, free_text, speaks_after_call
@@ -205,7 +205,7 @@ def native_reason(stop: ir.Stop, lost: list[str]) -> dict[str, Any]:
 def write_tier(tier: str, lost: list[str]) -> dict[str, Any]:
     """{"service_tier": ...} of an answer, in a word of OpenAI's."""
     if tier and tier not in ANSWER_TIERS:
-        name_lost(lost, f"service_tier={tier}")
+        name_lost(lost, with_value("service_tier", tier))
     return {"service_tier": ANSWER_TIERS[tier]} if tier in ANSWER_TIERS else {}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from .. import ir
 from ..chat_parts import read_audio, read_url, result_part
 from ..fields import compact, integer, items, number, obj, refuse, text, truth
-from ..losses import with_extras
+from ..losses import with_extras, with_value
 from ..names import mint_id, unpack_id
 from ..open_calls import OpenCalls
 from ..shapes import EMPTY, all_unread, both, unread
@@ -39,13 +39,16 @@ def unread_words(fields: Mapping[str, Any]) -> ir.Extras:
     found: dict[str, Any] = {}
     thinking = fields.get("thinking")
     kind = thinking.get("type") if isinstance(thinking, dict) else None
-    if kind is not None and kind not in MODES_OF_THINKING:
-        found[f"thinking.type={kind}"] = True
+    if kind is not None and str(kind) not in MODES_OF_THINKING:
+        found[with_value("thinking.type", kind)] = True
     for name in ("reasoning", "thinking"):
         if fields.get(name) not in EMPTY and not isinstance(fields[name], dict):
             found[name] = True
     if fields.get("tool_choice") is not None and fields.get("function_call") not in (None, fields["tool_choice"]):
         found["function_call"] = True
+    longest, most = fields.get("max_completion_tokens"), fields.get("max_tokens")
+    if longest is not None and most not in (None, longest):
+        found["max_tokens"] = True
     named, user = fields.get("safety_identifier"), fields.get("user")
     if named and user and named != user:  # other vendors have a place for one
         found["user"] = True

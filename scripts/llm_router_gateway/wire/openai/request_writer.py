@@ -12,7 +12,7 @@ from .. import ir
 from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
 from ..efforts import can_be_off, effort_of, efforts_of, lose_budget, lose_effort, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost
+from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost, with_value
 from ..names import safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict, object_at_root, with_description, with_hashes
@@ -123,7 +123,7 @@ def write_rest(to: Writing) -> dict[str, Any]:
         if wanted.service_tier in TIERS:
             body["service_tier"] = TIERS[wanted.service_tier]
         else:
-            to.lose(f"service_tier={wanted.service_tier}")
+            to.lose(with_value("service_tier", wanted.service_tier))
     if wanted.cache_key:
         body["prompt_cache_key"] = wanted.cache_key
     if wanted.metadata:
@@ -394,19 +394,28 @@ def write_system(to: Writing) -> Any:
         to.lose(BILLING_LOSS)
     if any(isinstance(part, ir.Text) and part.cache_control for part in parts) and to.keeps_cache_control:
         return [made for part in parts for made in write_part(to, part)]
-    texts = [made["text"] for part in parts for made in write_part(to, part) if made["type"] == "text"]
-    return "\n\n".join(texts)
+    made = [each for part in parts for each in write_part(to, part)]
+    for each in made:
+        if each["type"] != "text":
+            to.lose(f"system.{each['type']}")
+    return "\n\n".join(each["text"] for each in made if each["type"] == "text")
 
 
 def write_late_system(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
     """A system message inside the conversation stays where it is: hoisting it would spoil the cached prefix."""
-    stated = "\n\n".join(made["text"] for part in message.parts for made in write_part(to, part) if made["type"] == "text")
-    if not stated.strip():
-        return []
+    made = [each for part in message.parts for each in write_part(to, part)]
+    stated = "\n\n".join(each["text"] for each in made if each["type"] == "text")
+    others = [each for each in made if each["type"] != "text"]
     role = str(to.quirks.get("late_system", "user"))
+    if role != "user":  # a picture only users may send
+        for each in others:
+            to.lose(f"system.{each['type']}")
+        others = []
+    if not (stated.strip() or others):
+        return []
     if role == "user":
-        stated = f"<system-reminder>\n{stated}\n</system-reminder>"
-    return [{"role": role, "content": stated}]
+        stated = f"<system-reminder>\n{stated}\n</system-reminder>" if stated.strip() else ""
+    return [{"role": role, "content": content_of([*([{"type": "text", "text": stated}] if stated else []), *others])}]
 
 
 def content_of(parts: list[dict[str, Any]]) -> Any:

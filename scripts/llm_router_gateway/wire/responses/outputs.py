@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import ir
 from ..citations import CITATIONS, of_grounding, unread_of
-from ..losses import explanation_in
+from ..losses import explanation_in, with_value
 from ..shapes import both
 
 # Why an answer is incomplete; every other reason is a completed one.
@@ -74,7 +74,7 @@ def chat_annotations(notes: Any, offset: int) -> list[dict[str, Any]]:
 def other_quotations(notes: Any) -> ir.Extras:
     """The kinds of quotations that chat completions do not have: of files, of a container's files."""
     kinds = [note.get("type") for note in notes if isinstance(note, dict)] if isinstance(notes, list) else []
-    others = {f"annotations={kind}": True for kind in kinds if kind != "url_citation"}
+    others = {with_value("annotations", kind): True for kind in kinds if kind != "url_citation"}
     return {ir.UNREAD: others} if others else ir.NOTHING
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from ...errors import BadRequest
 from .. import ir
 from ..fields import integer, items, number, obj, refuse, text, truth
+from ..losses import with_value
 from ..shapes import both
 from .common import ENCRYPTED, LOGPROBS, OPENAI, OWN, own
 from .compaction import summary_request
@@ -108,7 +109,7 @@ def read_extras(fields: Mapping[str, Any], include: list[str], choice: Any) -> i
         rest["truncation"] = fields["truncation"]
     found = {name: True for name in known.get(ir.UNREAD, ()) if choice is None or not name.startswith("tool_choice.")}
     if words not in (None, "auto", "none"):  # how long a summary is to be; others only show thoughts or do not
-        found[f"reasoning.summary={words}"] = True
+        found[with_value("reasoning.summary", words)] = True
     if fields.get("user") and fields.get("safety_identifier") not in (None, "", fields["user"]):
         found["user"] = True
     made = {vendor: value for vendor, value in ((OWN, rest), (OPENAI, shared), (ir.UNREAD, found)) if value}
@@ -157,8 +158,10 @@ def read_request(
     logprobs, include = read_include(fields)
     top_logprobs = integer(fields.get("top_logprobs"), "top_logprobs") or None
     found_format = read_format(fields)
-    if choice is not None and choice.mode == "required" and choice.names:
-        found_format = None  # a call is forced: an answer in that form cannot come, and on some upstreams would win
+    if choice is not None and choice.mode == "required" and choice.names and found_format is not None:
+        # A call is forced: an answer in that form cannot come, and on some upstreams would win.
+        made.lose({ir.UNREAD: {"text.format": True}} if found_format.kind != "text" else ir.NOTHING)
+        found_format = None
     made.end()
     request = ir.Request(
         model=model if model is not None else text(fields.get("model"), "model"),

@@ -25,7 +25,7 @@ from .. import ir
 from ..chat_parts import AUDIO_FORMATS, BILLING_LOSS, JSON_HINT, data_url, document_text, is_billing_line, short_user
 from ..efforts import LOW_TO_HIGH, can_be_off, effort_of, efforts_of, lose_budget, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, lose_name, lose_unread, name_lost
+from ..losses import lose_extras, lose_name, lose_unread, name_lost, with_value
 from ..names import mint_id, safe_id, safe_name
 from ..pairing import pair_results
 from ..schemas import fits_strict
@@ -165,11 +165,30 @@ def content_of(parts: list[Item]) -> Any:
     return parts[0]["text"] if len(parts) == 1 and parts[0].keys() == {"type", "text"} else parts
 
 
-def texts_of(to: Writing, parts: tuple[ir.Part, ...]) -> str:
+def write_instructions(to: Writing, parts: tuple[ir.Part, ...]) -> str:
+    """The system's words; `instructions` hold nothing else."""
     if any(map(is_billing_line, parts)):
         to.lose(BILLING_LOSS)
     items = [item for part in parts if not is_billing_line(part) for item in write_part(to, part)]
-    return "\n\n".join(item["text"] for item in items if isinstance(item.get("text"), str))
+    for item in items:
+        if not is_text(item):
+            to.lose(f"system.{item['type']}")
+    return joined_texts(items)
+
+
+def is_text(item: Item) -> bool:
+    return isinstance(item.get("text"), str)
+
+
+def joined_texts(items: list[Item]) -> str:
+    return "\n\n".join(item["text"] for item in items if is_text(item))
+
+
+def write_late_system(to: Writing, message: ir.Message) -> Item:
+    """A system message inside the conversation stays where it is: hoisting it would spoil the cached prefix."""
+    items = [item for part in message.parts for item in write_part(to, part)]
+    content = joined_texts(items) if all(map(is_text, items)) else items
+    return {"type": "message", "role": message.role, "content": content}
 
 
 # ---------------------------------------------------------------------------------------------------------------- messages
@@ -316,8 +335,8 @@ def write_input(to: Writing) -> list[Item]:
             out += write_assistant(to, message)
         elif message.role == "user":
             out += write_user(to, message)
-        else:  # stays where it is: hoisting it would spoil the cached prefix
-            out.append({"type": "message", "role": message.role, "content": texts_of(to, message.parts)})
+        else:
+            out.append(write_late_system(to, message))
     return out
 
 
@@ -435,7 +454,7 @@ def write_rest(to: Writing) -> Item:
         if wanted.service_tier in TIERS:
             body["service_tier"] = TIERS[wanted.service_tier]
         else:
-            to.lose(f"service_tier={wanted.service_tier}")
+            to.lose(with_value("service_tier", wanted.service_tier))
     if wanted.cache_key:
         body["prompt_cache_key"] = wanted.cache_key
     if wanted.metadata:
@@ -461,7 +480,7 @@ def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any],
     to = Writing(request, model, quirks, lost)
     given = write_input(to)
     body: Item = {"model": model}
-    system = texts_of(to, request.system)
+    system = write_instructions(to, request.system)
     if system:
         body["instructions"] = system
     body["input"] = given

@@ -22,7 +22,7 @@ from ...errors import GatewayError, UpstreamFailed
 from .. import ir
 from ..citations import GROUNDING, unread_of
 from ..fields import compact
-from ..losses import lose_counts, lose_extras, lose_part, lose_stop, name_lost
+from ..losses import lose_counts, lose_extras, lose_part, lose_stop, name_lost, with_value
 from ..names import own_names, pack_id
 from .common import (
     CALL,
@@ -171,7 +171,7 @@ class StreamWriter:
         if event.service_tier in TIERS:
             self._base["service_tier"] = TIERS[event.service_tier]
         elif event.service_tier:
-            name_lost(self._lost, f"service_tier={event.service_tier}")
+            name_lost(self._lost, with_value("service_tier", event.service_tier))
         self._lose(event.extras)
         return self._response_event("response.created") + self._response_event("response.in_progress")
 

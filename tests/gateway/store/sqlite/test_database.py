@@ -22,15 +22,17 @@ from storing import AT_MS, call, differences, kept
 
 from llm_router_gateway.config.keys import Key
 from llm_router_gateway.errors import NotSaved, Unavailable
-from llm_router_gateway.store import recorder
+from llm_router_gateway.store import queries, recorder
 from llm_router_gateway.store.call import Call
 from llm_router_gateway.store.keep import Keep
+from llm_router_gateway.store.query import Page, Where
 from llm_router_gateway.store.redaction import Bodies
 from llm_router_gateway.store.sql_keys import SqlKeys
 from llm_router_gateway.store.sqlite import database, migrations, retention
 from llm_router_gateway.store.sqlite import file as storefile
 from llm_router_gateway.store.sqlite.database import Store
 from llm_router_gateway.store.sqlite.file import APPLICATION_ID, connect
+from llm_router_gateway.store.sqlite.rows import put
 
 AT_S = AT_MS / 1000
 DAY_S = 86_400
@@ -220,6 +222,27 @@ def test_a_call_that_no_column_takes_is_dropped_alone(opened: Opened) -> None:
     assert ids(kept_in.path) == names(0, 20)
     assert (kept_in.written, kept_in.dropped) == (20, 4)
     assert not differences(kept_in.path)
+
+
+def test_a_call_that_is_forgotten_while_a_list_is_read_is_left_out(tmp_path: Path) -> None:
+    class Forgetting:
+        """A connection under which the retention removes a call between two statements."""
+
+        def __init__(self, db: sqlite3.Connection) -> None:
+            self._db = db
+
+        def execute(self, sql: str, values: Any = ()) -> Any:
+            if sql.endswith("WHERE id = ?"):
+                self._db.execute("DELETE FROM calls WHERE id = 2")
+            return self._db.execute(sql, values)
+
+    with closing(storefile.open_writer(str(tmp_path / "calls.db"), 0)) as db:
+        put(db, [(call(request_id=f"r{number}", cost_usd=float(number)), None) for number in range(1, 5)])
+        page = Page(limit=3, order="cost_usd")
+        found = queries.find_page(Forgetting(db), page, Where(), lambda: 0.0)
+        assert [item["request_id"] for item in found["items"]] == ["r4", "r3"] and found["next"] == (2.0, 2)
+        again = queries.find_page(db, page.after(found["next"]), Where(), lambda: 0.0)
+        assert [item["request_id"] for item in again["items"]] == ["r1"] and again["next"] is None
 
 
 def test_texts_of_calls_that_were_stored_one_by_one_wait_no_more(
@@ -461,7 +484,7 @@ FULL = """\
 import resource, sys, time
 sys.path.insert(0, sys.argv[1])
 sys.path.insert(0, sys.argv[2])
-from llm_router_gateway.store import recorder
+from llm_router_gateway.store import queries, recorder
 from llm_router_gateway.store.sqlite.database import Store
 from storing import call
 recorder.RETRY_S = recorder.GATHER_S = 0.02
