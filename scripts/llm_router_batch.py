@@ -59,7 +59,6 @@ OUTAGES = frozenset({"network", "timeout", "server_error", "overloaded", "model_
 LIMITED = frozenset({"rate_limited", "overloaded"})
 LINE_FIELDS = ("id", "message", "messages", "body", "model", "metadata", "custom_id", "method", "url")
 FROM_LINES = ("message", "message_file", "messages", "messages_file")  # the client's options for what lines say here
-NOT_IN_BODY = ("fallback", "deadline_s", "cache_ttl_s")  # arguments of chat() that are no field of the API
 
 OPEN, ANSWERED, FAILED = 0, 1, 2  # what the output says of a line
 
@@ -140,8 +139,8 @@ def request_in(value: JSON, base: JSON) -> JSON:
     body, text = value.get("body", {}), value.get("message")
     if not isinstance(body, dict):
         raise c.UsageError("has a body that is not an object")
-    if any(name in body for name in NOT_IN_BODY):
-        raise c.UsageError(f"has one of {', '.join(NOT_IN_BODY)} in its body; those are options of the command")
+    if any(name in body for name in c.NOT_IN_BODY):
+        raise c.UsageError(f"has one of {', '.join(c.NOT_IN_BODY)} in its body; those cannot be fields of a request")
     if "url" in value and not str(value["url"]).endswith("/chat/completions"):
         raise c.UsageError("has a url that is not .../chat/completions")
     turns = value.get("messages", body.get("messages"))
@@ -1262,25 +1261,8 @@ def run(words: List[str], console: c.Console) -> int:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """The command line: words -> exit code. The result goes to stdout, everything else to stderr."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    console = c.Console("--json" in words)
-    try:
-        try:
-            return run(words, console)
-        except c.LLMRouterError as error:
-            return console.fail(error)
-        except KeyboardInterrupt:
-            return console.fail(c.LLMRouterError("interrupted"))
-        finally:
-            for close in reversed(console.closers):
-                close()
-    except OSError as error:
-        if sys.stdout is not None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter's last flush goes nowhere
-        if not isinstance(error, BrokenPipeError):
-            console.note(f"error: the output could not be written: {error.strerror or error}")
-        return 141 if isinstance(error, BrokenPipeError) else 1
+    """The command line: words -> exit code, as the client's."""
+    return c.main(argv, run)
 
 
 # -------------------------------------------------------------------------------------------------------------- guard

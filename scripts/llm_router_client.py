@@ -49,6 +49,7 @@ CONNECT_TIMEOUT_S = 10.0  # name look-up, TCP, proxy and TLS together
 FIRST_EVENT_TIMEOUT_S = 120.0  # from the request until a stream's first data event
 PROGRESS_TIMEOUT_S = 60.0  # between two data events; comments and dripping bytes do not count
 DEADLINE_S = 600.0  # one logical call: attempts, waits and fallback models together
+STALE_S = 5.0  # a kept connection that breaks within them was closed while it was idle; later, a request may have been at work
 FINISH_GRACE_S = 5.0  # after the finish reason, for the usage that some servers send last
 MAX_RETRIES = 2  # after the first request, for each model
 MAX_RETRY_WAIT_S = 120.0  # a longer Retry-After is reported, not slept
@@ -62,6 +63,7 @@ MAX_IMAGE_BYTES = 20_971_520
 MAX_TEXT_BYTES = 16_777_216  # one prompt file
 MAX_COMPARE_MODELS = 8  # what one compare command may cost
 MAX_COST_USD = 10_000.0  # one answer; no model costs as much, and a server that says so is wrong
+MIN_HIDDEN_CHARS = 8  # a shorter key ("ollama", "EMPTY") is a word that an answer may contain
 READ_BYTES = 65_536  # one read from a socket
 BLANK = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON: a byte order mark, or a part of one, and white space
 
@@ -69,6 +71,7 @@ PARAMETERS = frozenset({  # what chat() and the command line know by name
     "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "tools", "tool_choice", "functions",
     "function_call", "response_format", "task", "prefer",
 })  # fmt: skip
+NOT_IN_BODY = ("self", "fallback", "deadline_s", "cache_ttl_s", "offline")  # arguments of our own functions, no API's fields
 SETTINGS = {
     "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",
     "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
@@ -379,8 +382,8 @@ def dicts(value: Any) -> Turns:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def first_dict(value: Any) -> JSON:
-    return next(iter(dicts(value)), {})
+def first_message(choices: Any) -> JSON:
+    return as_dict(next(iter(dicts(choices)), {}).get("message"))
 
 
 def without(fields: JSON, *names: str) -> JSON:
@@ -411,9 +414,12 @@ def family_of(model: str) -> str:
 
 
 def check_model(model: Any) -> str:
-    """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path."""
+    """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path.
+
+    "openai/gpt-4.1", OpenRouter's "~anthropic/claude-sonnet-latest", a path that vLLM serves: "/models/phi-4", "./merged"
+    """
     name = model.strip() if isinstance(model, str) else ""
-    if not re.fullmatch(r"(?a)[\w:@+][\w:@+./-]{0,199}", name) or ".." in name:
+    if not re.fullmatch(r"(?a)[\w:@+~./][\w:@+~./-]{0,199}", name) or ".." in name:
         raise UsageError(f"not a model name: {str(model)[:60]!r}", next_step="Name a model; `models` lists them.")
     return name
 
@@ -468,15 +474,19 @@ def parsed_arguments(raw: str) -> Any:
     return {} if value is None else value if isinstance(value, dict) else None
 
 
+ARGUMENTS = {"function": "arguments", "custom": "input"}  # kind of a tool call -> where it has what the model wrote
+
+
 def add_fragment(calls: Turns, fragment: JSON) -> int:
     """Add a piece of a tool call to those so far, whatever the server's use of indexes and ids -> the call's number.
 
     It goes to the last call of its index (without an index: of its id, else the last of all), unless it brings another id or
     name, or a name once the arguments there are whole: then another call begins under that index.
-    calls: {"index", "id", "name", "pieces" (of the arguments), "more" (fields we do not know)}
+    calls: {"kind" (function or custom), "index", "id", "name", "pieces" (of the arguments), "more" (fields we do not know)}
     """
-    function, index, call_id = as_dict(fragment.get("function")), fragment.get("index"), fragment.get("id") or ""
-    name, raw = function.get("name") or "", function.get("arguments")  # a text, though some send an object or null
+    kind = "custom" if isinstance(fragment.get("custom"), dict) else "function"
+    function, index, call_id = as_dict(fragment.get(kind)), fragment.get("index"), text_of(fragment.get("id"))
+    name, raw = text_of(function.get("name")), function.get(ARGUMENTS[kind])  # a text, though some send an object or null
     arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
     for number in reversed(range(len(calls))):
         call = calls[number]
@@ -489,11 +499,11 @@ def add_fragment(calls: Turns, fragment: JSON) -> int:
     else:
         number = len(calls)
     if number == len(calls):
-        calls.append({"index": index, "id": "", "name": "", "pieces": [], "more": {}})
+        calls.append({"kind": kind, "index": index, "id": "", "name": "", "pieces": [], "more": {}})
     call = calls[number]
     call["id"], call["name"] = call["id"] or call_id, call["name"] or name
     call["pieces"].append(arguments)
-    call["more"].update(without(fragment, "index", "id", "type", "function"))
+    call["more"].update(without(fragment, "index", "id", "type", *ARGUMENTS))
     return number
 
 
@@ -501,8 +511,9 @@ def calls_on_the_wire(calls: Turns) -> Turns:
     """message.tool_calls as a plain answer has them."""
     found = []
     for number, call in enumerate(calls):
-        function = {"name": call["name"], "arguments": "".join(call["pieces"])}
-        found.append({"id": call["id"] or f"call_{number}", "type": "function", "function": function, **call["more"]})
+        kind, arguments = call["kind"], "".join(call["pieces"])
+        function = {"name": call["name"], ARGUMENTS[kind]: arguments}
+        found.append({"id": call["id"] or f"call_{number}", "type": kind, kind: function, **call["more"]})
     return found
 
 
@@ -552,7 +563,7 @@ def complaint_of(value: Any, depth: int = 0) -> JSON:
         "param": str(fields.get("param") or fields.get("loc") or ""),
         "status": next((name for name in names if isinstance(name, int) and 400 <= name < 600), 0),
     }
-    for key in ("msg", "message", "detail", "errors", "error", "metadata", "raw"):
+    for key in ("msg", "status_msg", "message", "detail", "errors", "base_resp", "error", "metadata", "raw"):
         if fields.get(key) and depth < 8:
             inner = complaint_of(fields[key], depth + 1)
             inner["names"] = said["names"] + inner["names"]
@@ -585,32 +596,12 @@ def inner_error(value: Any) -> LLMRouterError:
     return error_of(code, message, status=said["status"] or None, retryable=retryable, maybe_billed=True)
 
 
-# ai.google.dev, FinishReason; others are passed on in lower case
-GEMINI_FILTERED = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY")
-GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(GEMINI_FILTERED, "content_filter")}
 # Finish reasons by which a server itself says that it did not finish: vLLM, DeepSeek, Zhipu, OpenRouter, Gemini.
 UNFINISHED = frozenset({
     "error", "abort", "aborted", "network_error", "insufficient_system_resource", "malformed_function_call",
     "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature", "malformed_response", "other", "no_image",
     "language",
 })  # fmt: skip
-
-
-def openai_chunk(chunk: JSON) -> JSON:
-    """A Gemini answer or chunk as the OpenAI chunk that says the same; for Reader's view only, never handed out."""
-    candidate = first_dict(chunk.get("candidates"))
-    delta: JSON = {"content": "", "reasoning_content": "", "tool_calls": []}
-    for part in dicts(as_dict(candidate.get("content")).get("parts")):
-        delta["reasoning_content" if part.get("thought") else "content"] += text_of([part])
-        call = part.get("functionCall")
-        if isinstance(call, dict):
-            function = {"name": call.get("name"), "arguments": call.get("args") or {}}
-            delta["tool_calls"].append({"id": call.get("id"), "function": function})
-    blocked = as_dict(chunk.get("promptFeedback")).get("blockReason")
-    finish = "SAFETY" if blocked else str(candidate.get("finishReason") or "")
-    choice = {"delta": delta, "finish_reason": GEMINI_FINISH.get(finish, finish.lower())}
-    choices = [choice] if candidate or blocked else []
-    return {"choices": choices, "usage": chunk.get("usageMetadata"), "error": chunk.get("error")}
 
 
 class Reader:
@@ -621,58 +612,48 @@ class Reader:
     finish is the finish reason, "" until it came. An error inside the answer is raised, classified.
     """
 
-    def __init__(self, gemini: bool = False) -> None:
-        self.gemini, self.raw = gemini, b""  # raw: the body as it came, where it came whole
+    answers = "choices"  # the field of body() that holds them
+
+    def __init__(self) -> None:
+        self.raw = b""  # the body as it came, where it came whole
         self.finish, self.native, self.refusal, self.kept_chars = "", "", "", 0  # native: OpenRouter's upstream's finish
+        self.call_chars = 0
+        self.early = False  # output followed a finish reason: some servers send one with every chunk
         self.usage: Any = None
         self.choices: dict[int, JSON] = {}
         self._head: JSON = {}
-        self._parts: Turns = []
 
     def take(self, chunk: Any) -> Turns:
         if not isinstance(chunk, dict):
             raise BadUpstreamError("the answer is JSON, but not an object")
-        self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object", "candidates"))
-        if self.gemini:
-            self._take_candidate(first_dict(chunk.get("candidates")))
-            chunk = openai_chunk(chunk)
-        self.usage = as_dict(chunk.get("usage")) or self.usage
+        self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object"))
         choices = dicts(chunk.get("choices"))
+        places = chunk, as_dict(chunk.get("x_groq")), *choices  # where Groq and Moonshot have a stream's usage and errors
+        self.usage = next(filter(None, (as_dict(place.get("usage")) for place in places)), self.usage)
         events = [event for choice in choices for event in self._take_choice(choice)]
-        for error in (part.get("error") for part in (chunk, *choices)):
+        whole = chunk if chunk.get("object") == "error" else None  # vLLM has both forms
+        for error in (whole, *(place.get("error") for place in places)):
             if error:
                 raise inner_error(error)
         return events
-
-    def _take_candidate(self, candidate: JSON) -> None:
-        """Keep what body() needs of a Gemini chunk: consecutive pieces of text become one part."""
-        if self.raw or not candidate:
-            return
-        for part in dicts(as_dict(candidate.get("content")).get("parts")):
-            last = self._parts[-1] if self._parts else {}
-            if isinstance(part.get("text"), str) and last and {**part, "text": ""} == {**last, "text": ""}:
-                last["text"] += part["text"]
-            else:
-                self._parts.append(dict(part))
-        kept = self._head.setdefault("candidates", [{}])[0]
-        kept.update(candidate, content={"role": "model", "parts": self._parts})
 
     def _take_choice(self, choice: JSON) -> Turns:
         number = choice["index"] if isinstance(choice.get("index"), int) else 0
         state = self.choices.setdefault(number, {"text": [], "reasoning": [], "calls": [], "finish": None})
         events = list(self._delta_events(as_dict(choice.get("delta")) or as_dict(choice.get("message")), state))
         finish = choice.get("finish_reason")
-        state["finish"] = state["finish"] or finish
+        if events and state["finish"]:
+            self.early, state["finish"] = True, None
+        state["finish"] = (finish if self.early else None) or state["finish"] or finish
         if number != 0:
             return []  # with n > 1 the other choices are in body(), not in the text
         self.native = str(choice.get("native_finish_reason") or self.native)
-        if finish and not self.finish:
-            self.finish = str(finish)
-            events.append({"type": "finish", "reason": self.finish})
-        return events
+        before, self.finish = self.finish, str(state["finish"] or "")
+        return [*events, {"type": "finish", "reason": self.finish}] if self.finish not in ("", before) else events
 
     def _delta_events(self, delta: JSON, state: JSON) -> Iterator[JSON]:
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+        thoughts = [text_of(part.get("thinking")) for part in dicts(delta.get("content"))]  # Mistral's, parts of the content
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning") or "".join(thoughts)
         for kind, value in (("reasoning", reasoning), ("text", delta.get("content"))):
             text = text_of(value)
             if text:
@@ -684,27 +665,46 @@ class Reader:
                 yield {"type": kind, "text": text}
         self.refusal += text_of(delta.get("refusal"))
         fragments = dicts(delta.get("tool_calls"))
-        if isinstance(delta.get("function_call"), dict):
+        if isinstance(delta.get("function_call"), dict) and not fragments:  # some write a call in both forms
             state["legacy"] = True
             fragments.append({"index": -1, "function": delta["function_call"]})
         for fragment in fragments:
             number = add_fragment(state["calls"], fragment)
             call = state["calls"][number]
+            self.call_chars += len(call["pieces"][-1])
+            if self.call_chars > MAX_KEPT_CHARS:
+                raise BadUpstreamError(f"the arguments of tool calls are longer than {MAX_KEPT_CHARS} characters")
             known = {"index": number, "id": call["id"], "name": call["name"]}
             yield {"type": "tool_call", **known, "arguments": call["pieces"][-1]}
+
+    def finishes(self) -> list[str]:
+        """The finish reason of each choice that has begun, "" where it has not come."""
+        return [str(state["finish"] or "") for state in self.choices.values()]
+
+    def is_finished(self) -> bool:
+        """Whether every choice has its finish reason, and that of none came too early."""
+        return bool(self.choices) and not self.early and all(self.finishes())
 
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
     def tool_calls(self) -> Turns:
-        """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is not JSON)}]."""
-        calls = calls_on_the_wire(self.choices[0]["calls"]) if 0 in self.choices else []
-        parsed = [parsed_arguments(call["function"]["arguments"]) for call in calls]
-        return [{"id": call["id"], **call["function"], "parsed": value} for call, value in zip(calls, parsed)]
+        """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is no JSON object)}]."""
+        found = []
+        for call in calls_on_the_wire(self.choices[0]["calls"]) if 0 in self.choices else ():
+            function, field = call[call["type"]], ARGUMENTS[call["type"]]
+            parsed = parsed_arguments(function[field])
+            found.append({"id": call["id"], "name": function["name"], "arguments": function[field], "parsed": parsed})
+        return found
+
+    def broken_calls(self) -> Turns:
+        """Those of tool_calls() whose arguments should be a JSON object; a custom tool's input is any text."""
+        kinds = [call["kind"] for call in self.choices[0]["calls"]] if 0 in self.choices else []
+        return [call for call, kind in zip(self.tool_calls(), kinds) if call["parsed"] is None and kind == "function"]
 
     def body(self) -> JSON:
         """The server's own object where it came whole; else the same shape put together from its chunks."""
-        if self.raw or self.gemini:
+        if self.raw:
             return self._head
         choices = []
         for number, state in sorted(self.choices.items()):
@@ -840,18 +840,24 @@ def parse_answer(data: bytes) -> Any:
 
 def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
-    if not reader.choices:
-        raise BadUpstreamError("the answer is empty: it contains no choices")
+    if not (reader.choices and all(reader.finishes())):
+        body = without(reader.body(), "metadata")
+        said = complaint_of(body)  # some say with status 200 what is wrong, and in no field `error`
+        if said["status"] or code_of(0, said) != "server_error" or (said["message"] and reader.choices):
+            raise inner_error(body)
+        why = f"; it says: {said['message']}" if said["message"] else ""
+        if not reader.choices:
+            raise BadUpstreamError(f"the answer is empty: it contains no choices{why}")
+        if not ended:
+            raise IncompleteError("the answer ended without a finish reason or [DONE]")
     text, calls = reader.text(), reader.tool_calls()
-    for word in (reader.finish, "" if text or calls else reader.native):
+    for word in (*reader.finishes(), "" if text or calls else reader.native):
         if word.lower() in UNFINISHED:
             message = f"the server itself reports that it did not finish (finish reason {one_line(word, 40)})"
             raise IncompleteError(message, retryable=not (text or calls))
-    if not reader.finish and not ended:
-        raise IncompleteError("the answer ended without a finish reason or [DONE]")
     if reader.refusal or reader.finish == "content_filter":
         raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}")
-    begun = (call for call in calls if call["parsed"] is None and call["arguments"].lstrip().startswith("{"))
+    begun = (call["arguments"].lstrip().startswith("{") for call in reader.broken_calls())
     if reader.finish != "length" and any(begun):
         raise IncompleteError("the answer ended inside a tool call: its arguments are cut", retryable=not text)
     if not text and not calls:
@@ -892,7 +898,7 @@ class Endpoint:
         if re.search(r"[^!-~]|[\\?#]", url) or not found or not found[3].strip(".") or int(found[4] or 0) > 65535:
             raise UsageError("the base URL is not a URL like https://api.example.com/v1")
         self.scheme, self.host = found[1].lower(), found[3].strip("[]").lower().rstrip(".")
-        self.path = (found[5] or "").rstrip("/")
+        self.path = (found[5] or "").rstrip("/").removesuffix("/chat/completions")  # as copied from a vendor's example
         standard = {"https": 443, "http": 80}.get(self.scheme)
         if not standard or found[2]:
             raise SafetyError("base URLs use https (http only on this machine) and contain no user name or password")
@@ -917,7 +923,7 @@ class Secret:
         if not self.value.isascii() or not self.value.isprintable() or " " in self.value or len(self.value) > 4096:
             raise AuthenticationError(f"the key from {source} contains characters that a key cannot have", code="key_malformed")
         forms = (self.value, binascii.b2a_base64(self.value.encode()).decode().rstrip("=\n"))
-        self.forms = [form for form in forms if len(form) > 3]
+        self.forms = forms if len(self.value) >= MIN_HIDDEN_CHARS else ()
 
     def __repr__(self) -> str:
         return f"********{self.value[-4:]}" if len(self.value) >= 16 else "********"
@@ -1187,6 +1193,29 @@ def socket_classes() -> Any:
     return tcp, tls
 
 
+def reach(host: str, port: int, until: float) -> Any:
+    """A TCP connection to the first address of a host that takes one, until a time of time.monotonic(); else the OSError.
+
+    Each address has its share of the time: one that is silent, as IPv6 without a route is, leaves enough for the next.
+    """
+    from socket import SOCK_STREAM, getaddrinfo
+
+    # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
+    addresses = getaddrinfo(host.encode("ascii"), port, type=SOCK_STREAM)
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        sock: Any = None
+        try:
+            sock = socket_classes()[0](family, kind, protocol)  # an OSError where the system knows no IPv6
+            sock.settimeout(max((until - time.monotonic()) / (len(addresses) - number), 0.001))
+            sock.connect(address)
+            return sock
+        except OSError as error:
+            failure = error
+            if sock:
+                sock.close()
+    raise failure
+
+
 def proxy_for(endpoint: Endpoint) -> tuple[str, int, str]:
     """(host, port, user:password) of the proxy for an endpoint, by the rules of urllib; host "" for none."""
     if endpoint.scheme != "https" or endpoint.loopback:
@@ -1286,7 +1315,7 @@ class Transport:
 
     def http_open(self, request: Any) -> Any:
         """Called by an OpenerDirector: the response to a request of send(), its head read."""
-        kept = self._take(request.endpoint)
+        kept, began = self._take(request.endpoint), time.monotonic()
         while True:
             connection = kept or self._connect(request.endpoint, min(request.timeout, request.deadline - time.monotonic()))
             try:
@@ -1295,7 +1324,7 @@ class Transport:
                 connection.close()
                 if isinstance(error, NetworkError):
                     error.retryable = True
-                if not kept or not isinstance(error, NetworkError):
+                if not kept or not isinstance(error, NetworkError) or time.monotonic() - began > STALE_S:
                     raise
                 kept = None  # it had been closed meanwhile: replaced once, in silence
 
@@ -1364,7 +1393,7 @@ class Transport:
     def dial(self, endpoint: Endpoint, proxy: tuple[str, int, str], seconds: float) -> Any:
         """A connection with its tunnel and TLS; OSError where there is none within the seconds, step by step."""
         from http.client import HTTPConnection
-        from socket import IPPROTO_TCP, TCP_NODELAY, create_connection
+        from socket import IPPROTO_TCP, TCP_NODELAY
 
         until = time.monotonic() + seconds
         if seconds <= 0.0:
@@ -1373,10 +1402,8 @@ class Transport:
         connection.response_class, connection.idle = Response, self.idle.setdefault(endpoint.url, [])
         connection.auto_open = 0  # http.client would connect without a clock
         host, port = proxy[:2] if proxy[0] else (endpoint.host, endpoint.port)
-        # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
-        made = create_connection((host.encode("ascii"), port), seconds)  # type: ignore[arg-type]  # typeshed knows str
+        sock = connection.sock = reach(host, port, until)
         try:
-            sock = connection.sock = socket_classes()[0](fileno=made.detach())
             sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             sock.deadline = until
             sock.arm("the proxy")
@@ -1429,17 +1456,18 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
 
     SafetyError for a file elsewhere, a pipe, a device, or too many bytes; UsageError for one that cannot be read.
     """
-    real, name = os.path.realpath(path), os.fspath(path)
-    if not anywhere:
-        check_inside(name, real, allow_paths)
+    name = os.fspath(path)
     try:
+        real = os.path.realpath(path)
+        if not anywhere:
+            check_inside(name, real, allow_paths)
         if not stat.S_ISREG(os.stat(real).st_mode):  # before open(): opening a named pipe would wait for its writer
             raise SafetyError(f"{name} is {'a directory, not a' if os.path.isdir(real) else 'not a regular'} file")
         with open(real, "rb") as file:
             data = file.read(limit + 1)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name may hold what no system has in one
         step = f"Check the path; a relative one starts in {os.getcwd()}."
-        raise UsageError(f"cannot read {name}: {error.strerror or error}", next_step=step) from None
+        raise UsageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}", next_step=step) from None
     if len(data) > limit:
         raise SafetyError(f"{name} is over the limit of {limit} bytes")
     return data
@@ -1519,14 +1547,18 @@ def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequ
     return {"type": "image_url", "image_url": {"url": url, **({"detail": detail} if detail else {})}}, note
 
 
-def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
-    """A whole body; BadUpstreamError over MAX_BODY_BYTES."""
-    data = bytearray(start)
+def bounded(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces of a body; BadUpstreamError over MAX_BODY_BYTES."""
+    size = 0
     for piece in pieces:
-        data += piece
-        if len(data) > MAX_BODY_BYTES:
+        size += len(piece)
+        if size > MAX_BODY_BYTES:
             raise BadUpstreamError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
-    return bytes(data)
+        yield piece
+
+
+def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
+    return start + b"".join(bounded(pieces))
 
 
 def first_piece(pieces: Iterator[bytes]) -> bytes:
@@ -1558,12 +1590,7 @@ class Attempt:
     def __init__(self, call: Call, model: str, token: str) -> None:
         self.call, self.model, self.token = call, model, token
         self.original_body = self.body = {**call.body, "model": model} if "model" in call.body else call.body
-        self.reader = Reader(call.gemini)
-        self.path = call.path
-        if call.gemini:
-            from urllib.parse import quote
-
-            self.path = call.path.replace("{model}", quote(model, safe="-_.~"))
+        self.reader, self.path = call.reader(), call.path_of(model)
         self.response: Any = None
         self.opened: Callable[[Any], Any] = lambda response: response
         self.answer: Answer | None = None
@@ -1610,13 +1637,12 @@ class Call:
 
     def __init__(
         self, client: LLMRouterClient, models: Sequence[str], body: JSON, path: str,
-        *, deadline_s: float | None, stream: bool = False, gemini: bool = False, added: Sequence[str] = (),
-        choice: JSON | None = None,
+        *, deadline_s: float | None, stream: bool = False, added: Sequence[str] = (), choice: JSON | None = None,
     ) -> None:  # fmt: skip
         cache_ttl_s = body.pop("cache_ttl_s", client.cache_ttl_s)
         self._encoded = body, encode_body(body)  # what cannot be sent is refused before anything is
         self.client, self.models, self.body, self.path = client, list(dict.fromkeys(models)), body, path
-        self.stream, self.gemini, self.added = stream, gemini, added
+        self.stream, self.added = stream, added
         self.choice = choice  # task and prefer, where a model is still to be chosen
         self.route: JSON | None = None  # which was, and why
         self.attempts: Turns = []
@@ -1634,6 +1660,12 @@ class Call:
         self.deadline = self.started + (deadline_s or client.deadline_s)
         self.collaborators: list[Any] = client.collaborators(self, cache_ttl_s) if body else []
         self._source: Any = self._run()
+
+    reader = Reader  # of its answers; with path_of() all in which another format differs
+
+    def path_of(self, model: str) -> str:
+        """Where a request to a model goes."""
+        return self.path
 
     def answer(self, on_event: Callable[[JSON], None] | None = None) -> Answer:
         """Send, and wait for the whole answer; on_event is called with each event."""
@@ -1773,7 +1805,7 @@ class Call:
         judge(reader, attempt.ended or self.client.lenient_end)
         self.last = attempt.answer = self.dressed(Answer(reader, attempt.model))
         self._after(attempt)
-        if any(call["parsed"] is None for call in self.last.tool_calls):
+        if reader.broken_calls():
             self.warnings.append("the arguments of a tool call are not a JSON object")
         unmet = extra("unmet") if PRESCRIBING & attempt.body.keys() else None
         self.warnings += unmet.warnings(attempt.body, reader) if unmet else []
@@ -1787,7 +1819,7 @@ class Call:
         """The events of one response, a stream or JSON: the content decides which. Closing it disconnects."""
         response, reader, parser, seen = attempt.response, attempt.reader, SSEParser(), False
         try:
-            pieces = response.pieces()
+            pieces = response.pieces() if attempt.call.stream else bounded(response.pieces())  # whose events are all held
             piece = first_piece(pieces)
             more = piece.lstrip(BLANK)[:1] not in (b"{", b"[", b"<", b"")
             if not more:
@@ -1810,11 +1842,11 @@ class Call:
                 elif not (piece or seen):
                     raise BadUpstreamError("the answer is neither JSON nor a stream of events")
                 elif arrived:  # only now: the time that the caller spends on an event is not the server's
-                    response.arm("the next event", FINISH_GRACE_S if reader.finish else self.client.progress_s)
+                    response.arm("the next event", FINISH_GRACE_S if reader.is_finished() else self.client.progress_s)
                 more = bool(piece) and not attempt.ended
                 piece = next(pieces, b"") if more else b""
         except (IncompleteError, RequestTimeout, NetworkError) as error:
-            if not reader.finish:  # once it came, only what may follow it (usage, [DONE]) can be missing
+            if not (attempt.ended or reader.is_finished()):  # else only what may follow (usage, [DONE]) can be missing
                 lost = isinstance(error, NetworkError)
                 raise IncompleteError(f"{error.message}, in the middle of the answer") if lost else error from None
         except ValueError as error:
@@ -2006,23 +2038,9 @@ class LLMRouterClient:
             raise BadUpstreamError("the answer contains no list of models")
         return ModelList(dicts(listed))
 
-    def generate_content(
-        self, model: str, contents: str | Sequence[JSON], *, generation_config: JSON | None = None, stream: bool = False,
-        api_version: str = "v1beta", fallback: Names = None, deadline_s: float | None = None, **body: Any,
-    ) -> Any:  # fmt: skip
-        """Gemini's native format: contents [{"role", "parts"}], or a text -> Answer of Gemini's JSON; stream=True -> Call.
-
-        POST {base_url without /v1}/{api_version}/models/{model}:generateContent; api_version "v1" is the older path.
-        """
-        turns = [{"role": "user", "parts": [{"text": contents}]}] if isinstance(contents, str) else list(contents)
-        if api_version not in ("v1beta", "v1") or not turns:
-            raise UsageError("contents must not be empty, and api_version is v1beta or v1")
-        request = {"contents": turns, **({"generationConfig": generation_config} if generation_config else {}), **body}
-        method = "streamGenerateContent?alt=sse" if stream else "generateContent"
-        path = f"{self.endpoint.path.removesuffix('/v1')}/{api_version}/models/{{model}}:{method}"
-        models = [check_model(model), *model_names(fallback)]
-        call = Call(self, models, request, path, deadline_s=deadline_s, stream=stream, gemini=True)
-        return call if stream else call.answer()
+    def generate_content(self, model: str, contents: str | Sequence[JSON], **options: Any) -> Any:
+        """Gemini's native format: see llm_router_extras.gemini."""
+        return extra("gemini", "generate_content()").generate_content(self, model, contents, **options)
 
     def route(self, messages: Sequence[JSON], **options: Any) -> JSON:
         """Which model chat("auto", ...) would choose, and why, without a call. See llm_router_extras.routing.Router.route()."""
@@ -2060,8 +2078,11 @@ class LLMRouterClient:
                 try:
                     with open(os.path.expanduser(CREDENTIALS_FILE), "rb") as file:
                         in_file = key_in_file(file.read(MAX_HEAD_BYTES))
-                except OSError:
-                    pass  # no such file
+                except FileNotFoundError:
+                    pass
+                except OSError as error:
+                    message = f"{CREDENTIALS_FILE} cannot be read: {error.strerror}"
+                    raise AuthenticationError(message, code="missing_key") from None
             environment = {name: setting(name) for name in SETTINGS}
             self._key = (self._given or choose_key(self.endpoint, environment, in_file),)
         return self._key[0]
@@ -2320,12 +2341,14 @@ class Parser(argparse.ArgumentParser):
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """The words after a command's name -> its options, each an attribute (None where it was not given, a switch: False).
 
-        parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False; .talk is for --append
+        parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
+
+        .talk is for --append, .usual for the user's own model: see llm_router_extras.aliases.
         """
         args, rest = self.parse_known_args(list(self.join_values(words)))
         if rest:  # a second word without a dash
             raise UsageError(f"{self.command} does one thing at a time", next_step=self.unknown("").next_step)
-        return argparse.Namespace(**{**dict.fromkeys([*DESTINATIONS, "talk"]), **vars(args)})
+        return argparse.Namespace(**{**dict.fromkeys([*DESTINATIONS, "talk", "usual"]), **vars(args)})
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         # Before Python 3.13 argparse drops a value that is "--", as if it were the end of the options.
@@ -2521,6 +2544,9 @@ def messages_of(args: argparse.Namespace, before: Any) -> Turns:
 def request_of(args: argparse.Namespace) -> JSON:
     """The arguments of chat() from the options, which override the body file."""
     body = json_from(text_from(args, args.body_file), "--body-file", dict) or {}
+    for name in (*NOT_IN_BODY, *(("models", "message", "system", "max_workers") if args.models else ())):
+        if name in body:
+            raise UsageError(f"--body-file: {name!r} cannot be a field of this request", next_step="Use the command's options.")
     flags = attributes(args, *sorted(PARAMETERS))
     for name in ("tools", "functions"):
         flags[name] = json_from(text_from(args, flags[name]), f"--{name}", list)
@@ -2541,7 +2567,7 @@ def request_of(args: argparse.Namespace) -> JSON:
             raise UsageError("give --schema or --response-format, not both")
         flags["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     # --task and --prefer ask for a choice where no model is named beside them
-    usual = None if args.task or args.prefer else setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else None)
+    usual = None if args.task or args.prefer else args.usual or setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else None)
     flags["model"] = args.model or body.get("model") or usual
     flags["messages"] = messages_of(args, body.get("messages"))
     return {**body, **{name: value for name, value in flags.items() if value is not None}}
@@ -2649,6 +2675,8 @@ def stream_answer(client: LLMRouterClient, request: JSON, args: argparse.Namespa
 def show_answer(answer: Answer, args: argparse.Namespace, console: Console, output: str, asked: Sequence[JSON] = ()) -> int:
     """Add a whole answer to its conversation, print it in the requested form; the exit code."""
     error, cut = None, "the answer was cut at the token limit" if answer.finish_reason == "length" else ""
+    if len(dicts(answer.get("choices"))) > 1 and not args.raw:
+        answer.warnings.append("only the first choice is shown; --raw shows all")
     try:
         if cut and (args.strict or args.talk):
             raise IncompleteError(cut + "; it was not added to the conversation" * bool(args.talk), code="length")
@@ -2766,45 +2794,6 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-LOOKS = ("endpoint", "proxy", "certificates", "key", "models")  # in this order: each builds on those before it
-
-
-def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
-    """The checks of `doctor`, in the order of LOOKS; raises at the first that fails."""
-    yield client.base_url
-    host, port, _ = proxy_for(client.endpoint)
-    yield f"{host}:{port} by CONNECT" if host else "none"
-    yield args.ca_file or os.getenv("SSL_CERT_FILE") or "the system's"
-    key, path = client.key(), os.path.expanduser(CREDENTIALS_FILE)
-    loose = key and key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(path).st_mode & 0o077
-    found = f"{key!r} from {key.source}" if key else "none needed on this machine"
-    yield found + (", which others can read: chmod 600 it" if loose else "")
-    listed, usual = client.list_models(), setting("LLM_ROUTER_MODEL")
-    if listed.source != "live":
-        raise NetworkError(f"the live list is not available: {listed.reason}")
-    known = not usual or any(usual == model["id"] for model in listed)
-    yield f"{len(listed)} listed" + ("" if known else f"; not {usual}, LLM_ROUTER_MODEL: another may answer to its name")
-
-
-def run_doctor(args: argparse.Namespace, console: Console) -> int:
-    client = open_client(args, console)
-    if is_dry(args, console, client, {}):
-        return 0
-    checks: Turns = []
-    failed: LLMRouterError | None = None
-    try:
-        for name, detail in zip(LOOKS, looks(client, args)):
-            checks.append({"name": name, "ok": True, "detail": detail, "next_step": None})
-    except LLMRouterError as error:
-        failed = error
-        checks.append({"name": LOOKS[len(checks)], "ok": False, "detail": error.message, "next_step": error.next_step})
-    text = "".join(f"{'ok  ' if c['ok'] else 'FAIL'} {c['name']}: {c['detail']}\n" for c in checks)
-    console.show({"checks": checks}, clean(text), failed.to_dict() if failed else None)
-    if failed:
-        console.note(f"next: {failed.next_step}")
-    return failed.exit_code if failed else 0
-
-
 class Command:
     """What one word of the command line does: its line in --help, its sections of OPTIONS, what runs it, and two examples.
 
@@ -2831,7 +2820,7 @@ COMMANDS = {
                        '--demo --models demo,demo-reasoning --message "Hi"'),
     "route": Command("show which model would be chosen, and why; sends nothing", (), "routing",
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
-    "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
+    "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), "doctor", "", "--json"),
     "cache": Command("show or clear the cache of --cache", (), "cache", "stats", "clear --json"),
     "usage": Command("sum up the usage log", (), "usage", "--by model --since 7d", "--by day --csv"),
     "prices": Command("show or import prices of models", (), "prices", "list", "import model_prices.json --search gpt"),
@@ -2918,8 +2907,8 @@ def run(words: list[str], console: Console) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line: words -> exit code (see EXIT_CODES). The result goes to stdout, everything else to stderr."""
+def main(argv: Sequence[str] | None = None, run: Callable[[list[str], Console], int] = run) -> int:
+    """The command line (`run`: or the batch's): words -> exit code. The result goes to stdout, everything else to stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console("--json" in words)
     try:

@@ -24,9 +24,9 @@ def check(aliases: dict[str, str]) -> None:
 
 
 def resolve(args: Any) -> Any:
-    """A command's options with the names that stand behind aliases, and with the user's own model where none is named.
+    """A command's options with the names that stand behind aliases; .usual is the user's own model where none is named.
 
-    A model on the command line wins, then LLM_ROUTER_MODEL, then the configuration; --task and --prefer ask for a choice.
+    That is LLM_ROUTER_MODEL, then the configuration's; a model that is named wins, and --task and --prefer ask for a choice.
     """
     try:
         config = user_config()
@@ -37,6 +37,6 @@ def resolve(args: Any) -> Any:
     for option in ("model", "fallback", "models"):
         if getattr(args, option, None):
             setattr(args, option, expand(getattr(args, option), aliases))
-    if "model" in vars(args) and not (args.model or args.task or args.prefer or args.demo or args.body_file):
-        args.model = expand(setting("LLM_ROUTER_MODEL") or config.get("model"), aliases)
+    if not args.demo:
+        args.usual = expand(setting("LLM_ROUTER_MODEL") or config.get("model"), aliases)
     return args

@@ -79,7 +79,7 @@ class RecordedResponse:
 
     def __init__(self, response: Any) -> None:
         self._response, self.body = response, bytearray()
-        self.arm, self.close = response.arm, response.close
+        self.headers, self.arm, self.close = response.headers, response.arm, response.close
 
     def pieces(self) -> Iterator[bytes]:
         for piece in self._response.pieces():

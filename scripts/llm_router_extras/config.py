@@ -39,7 +39,7 @@ CONFIG_RULES: JSON = {  # a JSON schema
         "models": {
             "type": "array",
             "minItems": 1,
-            "items": {"type": "string", "pattern": "^[A-Za-z0-9_@+][A-Za-z0-9_.:/@+-]*$"},
+            "items": {"type": "string", "pattern": "^[A-Za-z0-9_:@+~./][A-Za-z0-9_.:/@+~-]*$"},
         },
         "usd": {"type": "number", "minimum": 0},
         "price": {
@@ -94,7 +94,7 @@ def write_config(config: JSON) -> str:
         raise UsageError(f"{path} was not changed: {fault or f'it would be over {MAX_CONFIG_BYTES} bytes'}")
     new = f"{path}.{os.urandom(4).hex()}.part"
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
         with open(private_file(new, os.O_EXCL), "wb") as file:
             file.write(data)
         os.replace(new, os.path.realpath(path))

@@ -11,11 +11,10 @@ from llm_router_client import (
     LLMRouterError,
     SafetyError,
     UsageError,
-    as_dict,
     check_inside,
     check_messages,
     dump_json,
-    first_dict,
+    first_message,
     one_line,
     own_file,
     parse_json,
@@ -30,6 +29,15 @@ if TYPE_CHECKING:
     from llm_router_client import JSON, Answer, Console, Turns
 
 MAX_CONVERSATION_BYTES = 8_388_608
+
+
+def version_of(path: str) -> tuple[int, ...]:
+    """What tells a file from what it is after a change; () where there is none."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return ()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 class Conversation:
@@ -60,6 +68,7 @@ class Conversation:
             os.close(self._file)
             step = "Move it away: this name is reserved for the lock of the conversation, an empty file."
             raise SafetyError(f"{self._lock} exists and is not a lock", next_step=step)
+        self._version = version_of(self.path)
         try:
             self.messages = self._read() if os.path.lexists(self.path) else []
         except (ValueError, LLMRouterError) as error:
@@ -75,11 +84,12 @@ class Conversation:
         """Add a turn, and close. IncompleteError for half an answer; not_written: the file is as it was."""
         if not answer.complete or answer.finish_reason == "length":
             raise IncompleteError("an incomplete answer is not added to a conversation")
-        said = as_dict(first_dict(answer.get("choices")).get("message"))
+        said = first_message(answer.get("choices"))
         calls = {name: said[name] for name in ("tool_calls", "function_call") if said.get(name)}
         turns = [*self.messages, *question, {"role": "assistant", "content": answer.text or None, **calls}]
         try:
             self._replace(dump_json(turns, indent=1).encode())
+            self.messages = turns
         except OSError as error:
             why = f"the turn was not added to {self.path}: {error.strerror or error}"
             failure = LLMRouterError(why, code="not_written")
@@ -97,7 +107,9 @@ class Conversation:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            if os.path.exists(self.path):
+            if version_of(self.path) != self._version:  # an editor asks for no lock
+                raise OSError("it was changed meanwhile by another program")
+            if self._version:
                 os.chmod(new, os.stat(self.path).st_mode & 0o777)
             os.replace(new, self.path)
         finally:

@@ -30,6 +30,7 @@ from llm_router_client import (
     open_client,
     parse_json,
     request_of,
+    with_system,
 )
 
 from .schema import first_fault
@@ -170,10 +171,15 @@ class Server:
             return
         number, method, parameters = message.get("id"), message.get("method"), as_dict(message.get("params"))
         if "id" not in message:
-            if method == "notifications/cancelled" and (running := self._running.get(parameters.get("requestId"))):
-                running.is_cancelled = True
+            if method == "notifications/cancelled":
+                self._cancel(parameters.get("requestId"))
         elif method is not None:  # without one it is a response, and this program sends no requests
             self._answer(number, method, parameters)
+
+    def _cancel(self, number: Any) -> None:
+        running = self._running.get(number) if isinstance(number, (str, int, float)) else None
+        if running:
+            running.is_cancelled = True
 
     def finish(self) -> None:
         """Wait for the calls that are still being worked on."""
@@ -230,7 +236,8 @@ class Server:
 
     def _begin(self, number: Any, parameters: JSON, is_stateless: bool) -> None:
         """Work on a call in a thread of its own."""
-        name, arguments = parameters.get("name"), parameters.get("arguments", {})
+        name, given = parameters.get("name"), parameters.get("arguments")
+        arguments = {} if given is None else given  # some write null where a tool needs none
         schema = next((each["inputSchema"] for each in TOOLS if each["name"] == name), None)
         if schema is None:
             known = ", ".join(each["name"] for each in TOOLS)
@@ -260,10 +267,9 @@ class Server:
         """The result of a tool; a failed call is one, too."""
         if running.is_cancelled:
             raise Cancelled
-        blank = next((each for each in ("message", "prompt") if not str(arguments.get(each, "-")).strip()), "")
-        fault = fault or (f"$.{blank} is blank" if blank else "")
-        if fault:
-            return failed_result(f"{name}: {fault}; correct the arguments")
+        blank = [each for each in ("message", "prompt") if not fault and not arguments.get(each, "-").strip()]
+        if fault or blank:
+            return failed_result(f"{name}: {fault or f'$.{blank[0]} is blank'}; correct the arguments")
         try:
             return TOOL_RUNS[name](self, arguments, running)
         except LLMRouterError as error:
@@ -319,9 +325,7 @@ class Server:
     def _request(self, arguments: JSON) -> JSON:
         """What the command line said, under what the call says; `message` and `system` as the turns."""
         given = {name: value for name, value in arguments.items() if name not in ("message", "system")}
-        system = arguments.get("system")
-        turns = [] if system is None else [{"role": "system", "content": system}]
-        return {**self._usual, **given, "messages": turns}
+        return {**self._usual, **given, "messages": with_system(arguments.get("system"))}
 
     def _send(self, message: JSON) -> None:
         with self._writing:

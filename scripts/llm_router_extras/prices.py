@@ -91,7 +91,7 @@ def import_prices(args: Any, console: Console) -> int:
     path = os.path.abspath(os.path.expanduser(args.file))
     prices = prices_in(read_upload(path, MAX_LIST_BYTES, anywhere=True), args.file)
     prices = {name: price for name, price in prices.items() if (args.search or "").lower() in name.lower()}
-    config = user_config()
+    config = user_config() if os.path.lexists(own_config_file()) else {}  # a file that is named may still have to be made
     before = config.get("prices", {})
     kept = {} if args.replace else {name: price for name, price in before.items() if name in prices and price != prices[name]}
     written = write_config({**config, "prices": {**before, **prices, **kept}}) if prices else own_config_file()

@@ -51,6 +51,7 @@ SCHEMA_RULES: JSON = {  # the schema of a schema
         "pattern": {"type": "string"},
         "$ref": {"type": "string"},
         "items": {"$ref": "#"},
+        "prefixItems": {"$ref": "#/$defs/some"},
         "additionalProperties": {"$ref": "#"},
         "properties": {"$ref": "#/$defs/named"},
         "$defs": {"$ref": "#/$defs/named"},
@@ -80,9 +81,10 @@ def follow_reference(root: Any, reference: str) -> Any:
 
     follow_reference({"$defs": {"a": 1}}, "#/$defs/a") -> 1
     """
-    for name in reference.split("/")[1:]:
+    start, *names = reference.split("/")
+    for name in names:
         root = as_dict(root).get(name.replace("~1", "/").replace("~0", "~"))
-    return root if reference[:1] == "#" else None
+    return root if start == "#" else None  # not another document, nor the name of an $anchor
 
 
 def is_type(value: Any, kind: str) -> bool:
@@ -90,6 +92,15 @@ def is_type(value: Any, kind: str) -> bool:
     if isinstance(value, bool) or kind == "boolean":
         return isinstance(value, bool) and kind == "boolean"
     return isinstance(value, SCHEMA_TYPES[kind]) or (kind == "integer" and isinstance(value, float) and value.is_integer())
+
+
+def is_same(value: Any, other: Any) -> bool:
+    """is_same([1], [1.0]) -> True; is_same([1], [True]) -> False: as JSON sees it, not Python."""
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(map(is_same, value, other))
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(is_same(value[name], other[name]) for name in value)
+    return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
 
 
 def matches_now(pattern: str, text: str) -> bool:
@@ -103,13 +114,13 @@ def own_faults(value: Any, schema: JSON, place: str, matches: Matches = matches_
     if kinds and not any(is_type(value, kind) for kind in kinds):
         yield f"{place} must be {' or '.join(kinds)}"
     choices = schema.get("enum", [schema["const"]] if "const" in schema else [value])
-    if not any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in choices):
+    if not any(is_same(value, each) for each in choices):
         yield f"{place} must be one of {dump_json(choices).rstrip()}"
     for kind, words in BOUNDS.items():
         for word in (word for word in words if word in schema) if is_type(value, kind) else ():
-            room = (value if kind == "number" else len(value)) - schema[word]
-            room = -room if "max" in word.lower() else room
-            if room < 0 or (room == 0 and word[:3] == "exc"):
+            size, bound = value if kind == "number" else len(value), schema[word]  # compared, as a difference can overflow
+            beyond = size > bound if "max" in word.lower() else size < bound
+            if beyond or (size == bound and word[:3] == "exc"):
                 yield f"{place} must have {word} {schema[word]}"
     if isinstance(value, str) and "pattern" in schema and not matches(schema["pattern"], value):
         yield f"{place} must match the pattern {schema['pattern']}"
@@ -119,10 +130,16 @@ def own_faults(value: Any, schema: JSON, place: str, matches: Matches = matches_
 
 
 def parts_of(value: Any, schema: JSON, place: str) -> list[tuple[Any, Any, str]]:
-    """The members of an object or items of a list, each with the schema for it and its place."""
-    if isinstance(value, list) and "items" in schema:
-        return [(each, schema["items"], f"{place}[{number}]") for number, each in enumerate(value)]
-    known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
+    """The members of an object or items of a list, each with the schema for it and its place.
+
+    A name that `patternProperties` may describe is not held against `additionalProperties`.
+    """
+    if isinstance(value, list):
+        first, rest = schema.get("prefixItems", []), schema.get("items", True)
+        schemas = [*first, *[rest] * len(value)]
+        return [(each, inner, f"{place}[{number}]") for number, (each, inner) in enumerate(zip(value, schemas))]
+    known = schema.get("properties", {})
+    others = True if "patternProperties" in schema else schema.get("additionalProperties", True)
     return [(each, known.get(name, others), f"{place}.{name}") for name, each in as_dict(value).items()]
 
 

@@ -24,7 +24,7 @@ TEXTS = ("SKILL.md", "LICENSE")
 SCRIPTS = ("llm_router_client.py", "llm_router_batch.py", "llm_router_demo.py")
 LAUNCHER = "scripts/llm-router"
 # Of the extras: an agent with a shell needs none.
-LEFT_OUT = ("talk.py", "completion.py", "manual.py", "waiting.py", "mcp.py", "prices.py")
+LEFT_OUT = ("talk.py", "completion.py", "manual.py", "waiting.py", "mcp.py", "prices.py", "gemini.py")
 MAX_BUNDLE_BYTES = 500_000  # what goes into an agent's folder; the strictest loader's guard warns above 1 MiB
 MAX_FILE_BYTES = 262_144  # one file, by the same guard
 MAX_FILES = 50  # by the same guard
@@ -119,6 +119,8 @@ def write_folder(target: str, new: dict[str, bytes], force: bool) -> str:
                 os.replace(target, os.path.join(beside, "old"))
             os.replace(os.path.join(beside, "new"), target)
         finally:
+            if what == "replaced" and not os.path.lexists(target):  # the second of the two failed
+                os.replace(os.path.join(beside, "old"), target)
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         step = "Choose a folder that you can write to, or correct its permissions."

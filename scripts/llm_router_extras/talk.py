@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
-    IncompleteError,
     LLMRouterError,
+    SafetyError,
     UsageError,
     check_model,
     clean,
@@ -56,6 +56,7 @@ class Talk:
         self.system: str | None = args.system
         self.turns: Turns = []
         self.images: Turns = []
+        self.saved: Turns = []  # what the file of --continue held when it was last read or written
         if args.go_on:
             self.turns = self._load_turns()
 
@@ -63,6 +64,7 @@ class Talk:
         """The turns of --continue, of which its instruction is ours unless another is given."""
         kept = Conversation(own_conversation())
         kept.close()
+        self.saved = kept.messages
         turns = [] if self.args.new else kept.messages
         if turns and turns[0]["role"] == "system":
             self.system = self.system or str(turns[0]["content"])
@@ -112,9 +114,14 @@ class Talk:
             return
         try:
             kept = Conversation(own_conversation())
+            if kept.messages != self.saved:
+                kept.close()
+                step = "/save FILE keeps this conversation; talk --continue continues the saved one."
+                raise SafetyError("another process changed the saved conversation, so this turn was not added", next_step=step)
             kept.messages = with_system(self.system, *before)
             kept.add([question], answer)
-        except (IncompleteError, LLMRouterError) as error:
+            self.saved = kept.messages
+        except LLMRouterError as error:
             self.console.note(f"{error}; next: {error.next_step}")
 
     def command(self, line: str) -> bool:
@@ -142,7 +149,7 @@ class Talk:
             from .config import user_config
 
             self.model = check_model(expand(name, user_config().get("aliases", {})))
-        self.console.note(f"asking {self.model}")
+        self.console.note(f"talking to {self.model}")
 
     def set_system(self, text: str) -> None:
         self.system = text or None
@@ -164,8 +171,8 @@ class Talk:
         try:
             with open(private_file(path, os.O_EXCL), "wb") as file:
                 file.write(dump_json(with_system(self.system, *self.turns), indent=1).encode())
-        except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:  # a name may hold what no system has in one
+            raise UsageError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
         self.console.note(f"saved {len(self.turns)} messages in {path}")
 
 
@@ -224,6 +231,8 @@ class Lines:
             except EOFError:
                 print()
                 return None
+            except UnicodeDecodeError:
+                raise UsageError("the line is not UTF-8 text", next_step="Write it again; it was not sent.") from None
         line = sys.stdin.buffer.readline()
         return line.decode("utf-8", "replace").rstrip("\r\n") if line else None
 

@@ -13,12 +13,11 @@ from llm_router_client import (
     LLMRouterError,
     Reader,
     UsageError,
-    as_dict,
     at_once,
     check_messages,
     dicts,
     dump_json,
-    first_dict,
+    first_message,
     is_amount,
     one_line,
     without,
@@ -106,7 +105,7 @@ def call_tool(call: JSON, known_tools: dict[str, tuple[Any, JSON]]) -> JSON:
 
 def turns_of(answer: Answer, made: Sequence[JSON]) -> Turns:
     """What goes back to the model after an answer that called tools: its own message, mended, and what each call gave."""
-    message = as_dict(first_dict(answer.get("choices")).get("message"))
+    message = first_message(answer.get("choices"))
     known = {call.get("id"): call for call in dicts(message.get("tool_calls"))}
     calls = []
     for call in answer.tool_calls:  # every call with an id, and arguments that are JSON

@@ -50,10 +50,10 @@ def too_few_choices(body: JSON, reader: Reader) -> str:
 
     Of a stream of Gemini's only the first candidate is put together: there the others cannot be counted.
     """
-    config = as_dict(body.get("generationConfig"))
-    field, wanted = ("candidateCount", config.get("candidateCount")) if reader.gemini else ("n", body.get("n"))
-    came = len(dicts(reader.body().get("candidates"))) if reader.gemini else len(reader.choices)
-    few = isinstance(wanted, int) and came < wanted and (reader.raw or not reader.gemini)
+    config, gemini = as_dict(body.get("generationConfig")), reader.answers == "candidates"
+    field, wanted = ("candidateCount", config.get("candidateCount")) if gemini else ("n", body.get("n"))
+    came = len(dicts(reader.body().get(reader.answers))) if gemini else len(reader.choices)
+    few = isinstance(wanted, int) and came < wanted and (reader.raw or not gemini)
     return f"{field} asks for {wanted} choices, and the answer has {came}" if few else ""
 
 

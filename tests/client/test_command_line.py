@@ -299,6 +299,33 @@ USAGE = {  # what is typed -> what the error says
 }
 
 
+@pytest.mark.parametrize("words,said", [((), 1), (("--raw",), 0), (("--json",), 1)])
+def test_a_choice_that_is_not_shown_is_a_warning(words: Any, said: int, capfdbinary: Any) -> None:
+    reader = c.Reader()
+    for index in (0, 1):
+        reader.take({"choices": [{"index": index, "delta": {"content": "x"}, "finish_reason": "stop"}]})
+    args = c.parser_of("chat").parse(["-m", "a", "--message", "x", *words])
+    assert c.show_answer(c.Answer(reader), args, c.Console("--json" in words), "") == 0
+    shown = capfdbinary.readouterr()
+    assert shown.err.count(b"only the first choice is shown; --raw shows all") == said
+    assert shown.out.count(b"only the first choice is shown") == ("--json" in words)
+
+
+@pytest.mark.parametrize("command,field,value", [
+    ("chat", "self", 1), ("chat", "deadline_s", "x"), ("chat", "cache_ttl_s", 5), ("chat", "fallback", ["a"]),
+    ("chat", "offline", True), ("compare", "models", ["a"]), ("compare", "system", "x"), ("compare", "max_workers", 1),
+])  # fmt: skip
+def test_a_body_file_holds_fields_and_no_arguments_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, field: str, value: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "body.json").write_text(json.dumps({field: value}))
+    models = ["--models", "a,b"] if command == "compare" else ["-m", "a"]
+    args = c.parser_of(command).parse([*models, "--message", "x", "--body-file", "body.json"])
+    with pytest.raises(c.UsageError, match=f"--body-file: '{field}' cannot be a field"):
+        args.run(args, c.Console(False))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("typed", USAGE)
 def test_a_usage_error_comes_before_anything_is_sent(at_demo: Any, demo: Any, typed: str) -> None:

@@ -11,7 +11,7 @@ import gzip
 import json
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 import pytest
 from raw_server import DONE, RawServer, StillTransport, completion, delta, http, stream
@@ -78,7 +78,7 @@ def test_unfinished_and_empty_is_retried_and_then_exits_with_10(demo: Any, cli: 
         assert (ran.code, ran.events[-1]["error"]["code"]) == (10, "stream_cut"), ran
     assert len(still.slept) == 2
     ran = cli("chat", "-m", model, "--message", "hi", "--retries", "0", "--fallback", "demo")
-    assert ran.code == 0 and b"asked demo" in ran.err
+    assert ran.code == 0 and b"tried demo next" in ran.err
 
 
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])
@@ -110,6 +110,39 @@ def test_half_an_event_is_a_cut_even_where_a_bare_end_is_accepted(serve: Serve) 
         else:
             with pytest.raises(kind, match="middle of an event"):
                 list(client.chat_stream("m", ASK))
+
+
+def choice(index: int, text: str = "", finish: Optional[str] = None) -> bytes:
+    chunk = {"choices": [{"index": index, "delta": {"content": text}, "finish_reason": finish}]}
+    return f"data: {json.dumps(chunk)}\n\n".encode()
+
+
+@pytest.mark.parametrize("last,complete", [
+    (b"", False), (choice(1, "", "error"), False), (choice(1, "", "stop"), True), (DONE, True),
+])  # fmt: skip
+def test_an_answer_of_several_choices_is_complete_when_the_server_ended_each(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, last: bytes, complete: bool
+) -> None:
+    """A choice still being written has the time between two events, not the short wait for the usage."""
+    monkeypatch.setattr(c, "FINISH_GRACE_S", 30.0)
+    monkeypatch.setattr(c, "PROGRESS_TIMEOUT_S", 0.05)
+    events = (choice(0, "hi"), choice(1, "ho"), choice(0, "", "stop"), last)
+    for server in (serve(stream(*events)), *([] if complete else [serve(stream(*events), hold=True)])):
+        if complete:
+            assert asked(server, "openai", True).complete
+            continue
+        with pytest.raises((c.IncompleteError, c.RequestTimeout)) as caught:
+            asked(server, "openai", True)
+        assert caught.value.response is not None and not caught.value.response.complete
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_what_is_missing_after_done_is_no_matter_with_or_without_a_finish_reason(serve: Serve, hold: bool) -> None:
+    """The connection stays open, or breaks, before the body's last chunk."""
+    events = delta("hi") + DONE
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = asked(serve(head + b"%x\r\n%s\r\n" % (len(events), events), hold=hold), "openai", True)
+    assert answer.complete and answer.text == "hi"
 
 
 # ------------------------------------------------------------------------------------------- collected cases

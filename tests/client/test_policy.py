@@ -68,6 +68,7 @@ def test_back_off_is_capped_at_eight_seconds() -> None:
         ("https://api.aisa.one/v1", ("https", "api.aisa.one", 443, "/v1", False, "https://api.aisa.one/v1")),
         ("https://API.Example.:8443/v1/", ("https", "api.example", 8443, "/v1", False, "https://api.example:8443/v1")),
         ("http://127.0.0.1:8099/v1", ("http", "127.0.0.1", 8099, "/v1", True, "http://127.0.0.1:8099/v1")),
+        ("https://a.example/v1/chat/completions/", ("https", "a.example", 443, "/v1", False, "https://a.example/v1")),
         ("http://localhost", ("http", "localhost", 80, "", True, "http://localhost")),
         ("http://[::1]:80/x", ("http", "::1", 80, "/x", True, "http://[::1]/x")),
     ],
@@ -177,6 +178,13 @@ def test_a_key_is_stripped_and_never_shows_itself() -> None:
     echoed = f"{AISA} and {base64.b64encode(AISA.encode()).decode()}"
     assert "canary" not in key.hide(echoed) and "YWlzY" not in key.hide(echoed)
     assert c.Secret("", "x").hide("abc") == "abc"
+
+
+@pytest.mark.parametrize("word", ["ollama", "EMPTY", "test", "none", "text"])
+def test_a_key_that_is_a_word_is_left_in_answers(word: str) -> None:
+    key = c.Secret(word, "x")
+    assert key.hide(f'{{"text": "{word} and b2xsYW1h"}}') == f'{{"text": "{word} and b2xsYW1h"}}' and word not in repr(key)
+    assert key.begins_at(word[:2]) == 2 and c.Secret("12345678", "x").hide("12345678") == "[key]"
 
 
 @pytest.mark.parametrize(("text", "rest"), [

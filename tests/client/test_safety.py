@@ -287,6 +287,14 @@ def test_doctor_warns_of_a_credentials_file_that_others_can_read(cli: Any, tmp_p
 
 
 @pytest.mark.slow
+def test_a_credentials_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".aisa" / "credentials").mkdir(parents=True)  # in its place
+    monkeypatch.setattr(os.path, "expanduser", lambda path: str(path).replace("~", str(tmp_path)))
+    with pytest.raises(c.AuthenticationError, match=r"~/\.aisa/credentials cannot be read: ") as caught:
+        c.LLMRouterClient(base_url=c.DEFAULT_BASE_URL).key()
+    assert caught.value.code == "missing_key"
+
+
 def test_no_option_takes_a_key(cli: Any) -> None:
     for flag in ("--api-key", "--key", "--token"):
         for words in ([flag, CANARY], [f"{flag}={CANARY}"]):

@@ -166,6 +166,16 @@ def test_bodies_streams_and_bombs_stay_under_their_limits(serve: Serve, monkeypa
             list(client(serve(reply)).chat_stream("m", ASK))
 
 
+def test_events_that_are_held_until_the_answer_is_whole_stay_under_the_limit_of_a_body(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(c, "MAX_BODY_BYTES", 10_000)
+    server = serve(stream(delta("x") * 200, delta("x", "stop")))
+    with pytest.raises(c.BadUpstreamError, match="longer than 10000 bytes"):
+        client(server).chat("m", ASK)
+    assert "".join(client(server).chat_stream("m", ASK)) == "x" * 201  # these are handed over
+
+
 # ------------------------------------------------------------------------------------------------ connections
 
 
@@ -211,6 +221,19 @@ def test_a_connection_that_an_old_server_keeps_is_used_again(serve: Serve) -> No
     asked = client(server)
     assert [asked.chat("m", ASK).text for _ in range(2)] == ["hello", "hello"]
     assert [request["connection"] for request in server.requests] == [1, 1]
+
+
+def test_a_kept_connection_that_breaks_while_the_server_works_counts_as_an_attempt(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent over it may have been carried out: it is not sent again in silence."""
+    monkeypatch.setattr(c, "STALE_S", 0.0)
+    server = serve(http(ANSWER), b"", http(ANSWER))
+    asked = client(server, max_retries=0)
+    asked.chat("m", ASK)
+    with pytest.raises(c.NetworkError) as caught:
+        asked.chat("m", ASK)
+    assert [attempt["maybe_billed"] for attempt in caught.value.attempts] == [True] and len(server.requests) == 2
 
 
 def test_a_kept_connection_that_died_is_replaced_once_without_a_word(serve: Serve) -> None:
@@ -333,6 +356,31 @@ def test_a_refused_connection_is_retryable_and_says_where() -> None:
         asked.chat("m", ASK)
     assert len(caught.value.attempts) == 3 and transport.slept == [0.5, 1.0]
     assert not any(attempt["maybe_billed"] for attempt in caught.value.attempts)
+
+
+def test_an_address_that_is_silent_leaves_time_for_the_next(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = serve(http(completion()))
+    shares: List[float] = []
+    tcp = c.socket_classes()[0]
+
+    def connect(sock: Any, address: Any) -> None:
+        if address[0] != "127.0.0.1":
+            shares.append(sock.gettimeout())
+            raise TimeoutError
+        socket.socket.connect(sock, address)
+
+    here = socket.getaddrinfo("127.0.0.1", int(server.base_url.split(":")[2].split("/")[0]), type=socket.SOCK_STREAM)
+    silent = [(*each[:4], ("192.0.2.1", 9)) for each in here]
+    monkeypatch.setattr(tcp, "connect", connect, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*silent, *here])
+    assert client(server, connect_timeout_s=30).chat("m", ASK).text == "hello"
+    assert len(shares) == 1 and 14 < shares[0] <= 15
+    unknown = [(-1, *each[1:]) for each in here]  # a family that this system does not have
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [*unknown, *here])
+    assert client(server).chat("m", ASK).text == "hello"
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: silent)
+    with pytest.raises(c.RequestTimeout):
+        client(server, max_retries=0).chat("m", ASK)
 
 
 NO_SOCKETS = """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
 from raw_server import completion
 
 import llm_router_client as c
+from llm_router_extras.gemini import GeminiReader
 
 
 def chunk(finish: Any = None, **delta: Any) -> Dict[str, Any]:
@@ -71,11 +73,19 @@ def test_a_request_over_the_limit_and_one_nested_for_ever_are_refused(monkeypatc
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", None, 5, "a b", "a\nb", "../x", "a/../b", "a?b", "a%2e", "-m", "/a", ".a", "é", "x" * 201]
+    "name", ["", " ", None, 5, "a b", "a\nb", "../x", "a/../b", "a?b", "a%2e", "-m", "..", "/..", "é", "x" * 201]
 )
 def test_what_cannot_be_a_model_name_is_a_usage_error(name: Any) -> None:
     with pytest.raises(c.UsageError):
         c.check_model(name)
+
+
+@pytest.mark.parametrize("name", [
+    "gpt-4.1", "openai/gpt-4.1", "@cf/meta/llama-3.1-8b-instruct", "hf.co/user/model:Q4_K_M", "~anthropic/claude-sonnet-latest",
+    "/models/phi-4.gguf", "./merged", "deepseek-r1@q4",
+])  # fmt: skip
+def test_the_names_of_models_that_servers_have_are_taken(name: str) -> None:
+    assert c.check_model(f" {name} ") == name
 
 
 def test_model_names_come_as_a_list_or_separated_by_commas() -> None:
@@ -212,6 +222,14 @@ def test_the_assembled_message_has_the_calls_with_their_unknown_fields() -> None
     }
 
 
+def test_a_call_in_both_forms_is_one_call() -> None:
+    reader = c.Reader()
+    reader.take(
+        chunk("tool_calls", tool_calls=[part("{}", index=0, id="a", name="f")], function_call={"name": "f", "arguments": "{}"})
+    )
+    assert [(call["id"], call["name"]) for call in reader.tool_calls()] == [("a", "f")]
+
+
 def test_the_older_function_call_is_a_call_too() -> None:
     reader = c.Reader()
     reader.take(chunk(function_call={"name": "f", "arguments": '{"a"'}))
@@ -247,6 +265,99 @@ def test_chunks_become_the_answer_that_would_have_come_whole() -> None:
     }
 
 
+STREAMS = sorted((Path(__file__).parents[1] / "corpus" / "wire" / "openai").glob("*.sse"))
+
+
+def read_stream(data: bytes) -> c.Reader:
+    """The reader of a whole stream, judged."""
+    reader, parser, ended = c.Reader(), c.SSEParser(), False
+    for event in [*parser.feed(data), *parser.close()]:
+        ended = event.data.startswith("[DONE]")
+        if ended:
+            break
+        c.events_of(event, reader)
+    c.judge(reader, ended)
+    return reader
+
+
+@pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
+def test_the_streams_that_the_gateway_is_held_to_are_read_alike(path: Path) -> None:
+    expected = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+    if "failed" in expected:
+        with pytest.raises((c.LLMRouterError, ValueError)):  # the latter is what a Call makes a BadUpstreamError of
+            read_stream(path.read_bytes())
+        return
+    first = expected["candidates"][0]
+    if first["stop"]["reason"] in ("refusal", "content_filter"):
+        with pytest.raises(c.ContentFilterError):
+            read_stream(path.read_bytes())
+        return
+    reader = read_stream(path.read_bytes())
+    said = {kind: "".join(part["text"] for part in first["parts"] if part["is"] == kind) for kind in ("Text", "Thinking")}
+    assert (reader.text(), reader.text("reasoning")) == (said["Text"], said["Thinking"])
+    calls = [(part["name"], part["arguments_text"].replace(" ", "")) for part in first["parts"] if part["is"] == "ToolCall"]
+    assert [(call["name"], call["arguments"].replace(" ", "")) for call in reader.tool_calls()] == calls
+    assert (len(reader.choices), reader.finish) == (len(expected["candidates"]), first["stop"]["native"])
+    assert bool(reader.usage) is ("usage" in expected)
+
+
+@pytest.mark.parametrize("chunks,text,finish", [
+    ([chunk("length", content="a"), chunk("length", content="b"), chunk("stop")], "ab", "stop"),
+    ([chunk("stop", content="a"), chunk(content="b")], "ab", ""), ([chunk("stop", content="a"), chunk()], "a", "stop"),
+    ([chunk("stop", reasoning="a"), chunk("length", content="b")], "b", "length"),
+])  # fmt: skip
+def test_a_finish_reason_that_output_follows_was_none(chunks: Any, text: str, finish: str) -> None:
+    reader = c.Reader()
+    for each in chunks:
+        reader.take(each)
+    assert (reader.text(), reader.finish, reader.is_finished()) == (text, finish, text == "a")
+
+
+@pytest.mark.parametrize("last", [
+    {"object": "error", "message": "EngineCore died", "code": 500}, {"message": "EngineCore died"},
+    {"base_resp": {"status_msg": "EngineCore died"}}, {"detail": "EngineCore died"}, {"x_groq": {"error": "EngineCore died"}},
+    {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "x_groq": {"error": "EngineCore died"}},
+])  # fmt: skip
+def test_done_after_an_error_does_not_make_the_text_before_it_an_answer(last: Any) -> None:
+    data = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in (chunk(content="half"), last))
+    with pytest.raises(c.ServerError, match="EngineCore died"):
+        read_stream(data + b"data: [DONE]\n\n")
+
+
+def test_arguments_without_an_end_are_a_bad_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c, "MAX_KEPT_CHARS", 1_000)
+    reader, piece = c.Reader(), chunk(tool_calls=[part("x" * 100, index=0, name="f")])
+    for _ in range(10):
+        reader.take(piece)
+    with pytest.raises(c.BadUpstreamError, match="arguments of tool calls are longer than 1000 characters"):
+        reader.take(piece)
+
+
+def test_the_input_of_a_custom_tool_is_a_text() -> None:
+    reader = c.Reader()
+    named = {"id": "c1", "type": "custom", "custom": {"name": "patch", "input": ""}}
+    for piece in (named, {"custom": {"input": "{ *** "}}, {"custom": {"input": "Begin"}}):
+        reader.take(chunk(tool_calls=[{"index": 0, **piece}]))
+    reader.take(chunk("tool_calls"))
+    c.judge(reader, False)
+    assert reader.tool_calls() == [{"id": "c1", "name": "patch", "arguments": "{ *** Begin", "parsed": None}]
+    assert reader.broken_calls() == []
+    [call] = reader.body()["choices"][0]["message"]["tool_calls"]
+    assert call == {"id": "c1", "type": "custom", "custom": {"name": "patch", "input": "{ *** Begin"}}
+
+
+@pytest.mark.parametrize("change", [
+    {"reasoning_content": "hm"}, {"reasoning": "hm"}, {"reasoning_content": "hm", "reasoning": "hm"},
+    {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]},
+    {"content": [{"type": "thinking", "thinking": "h"}, {"type": "thinking", "thinking": "m"}]},
+])  # fmt: skip
+def test_reasoning_is_read_in_every_field_that_servers_use(change: Any) -> None:
+    reader = c.Reader()
+    assert reader.take(chunk(**change)) == [{"type": "reasoning", "text": "hm"}]
+    reader.take(chunk("stop", content=[{"type": "text", "text": "Hello"}]))
+    assert (reader.text("reasoning"), reader.text()) == ("hm", "Hello")
+
+
 def test_with_several_choices_the_first_is_the_text_and_all_are_in_the_body() -> None:
     reader = c.Reader()
     for index, text in ((1, "b"), (0, "a")):
@@ -272,8 +383,9 @@ def test_a_long_text_is_kept_in_one_piece_and_only_up_to_the_limit(monkeypatch: 
 
 @pytest.mark.parametrize("body", [[], 5, "x", None])
 def test_json_that_is_no_object_is_no_answer(body: Any) -> None:
-    with pytest.raises(c.BadUpstreamError):
-        c.Reader().take(body)
+    for reader in (c.Reader(), GeminiReader()):
+        with pytest.raises(c.BadUpstreamError):
+            reader.take(body)
 
 
 def test_answers_survive_every_wrong_type_inside() -> None:
@@ -284,14 +396,15 @@ def test_answers_survive_every_wrong_type_inside() -> None:
             {"choices": [{"index": value, "delta": {"content": "x"}}]},
             {"choices": [{"delta": value, "message": value, "finish_reason": None}], "usage": value}, chunk(tool_calls=value),
             chunk(tool_calls=[{"index": value, "id": value, "function": {"name": value, "arguments": value}}]),
+            chunk(tool_calls=[part("{}", index=0), {"index": 0, "custom": {}, "function": value}, {"custom": value}]),
             chunk(refusal=value, reasoning=value, function_call=value), {"candidates": value, "promptFeedback": value},
             {"candidates": [{"content": value, "finishReason": value}]},
             {"candidates": [{"content": {"parts": [value, {"text": value, "functionCall": value}]}}]},
         ):  # fmt: skip
-            for gemini in (False, True):
-                reader = c.Reader(gemini)
+            for reader in (c.Reader(), GeminiReader()):
                 reader.take(body)
-                c.Answer(reader, "m")
+                calls = c.Answer(reader, "m").tool_calls
+                assert all(isinstance(call[field], str) for call in calls for field in ("id", "name", "arguments"))
 
 
 def test_the_answer_is_exactly_the_api_s_json_with_attributes() -> None:
@@ -317,59 +430,6 @@ def test_credits_are_found_beside_and_inside_usage() -> None:
         reader = c.Reader()
         reader.take(body)
         assert c.Answer(reader).credits_remaining == 7
-
-
-# ---------------------------------------------------------------------------------------------------- Gemini
-
-
-def gemini(*parts: Any, finish: str = "", **more: Any) -> Dict[str, Any]:
-    candidate = {"content": {"role": "model", "parts": list(parts)}, **({"finishReason": finish} if finish else {})}
-    return {"candidates": [candidate], "modelVersion": "g", "responseId": "r", **more}
-
-
-def test_gemini_chunks_become_one_answer_in_gemini_s_shape() -> None:
-    reader = c.Reader(gemini=True)
-    events = (
-        reader.take(gemini({"text": "th", "thought": True}))
-        + reader.take(gemini({"text": "Hel"}))
-        + reader.take(gemini({"text": "lo"}))
-    )
-    events += reader.take(
-        gemini({"functionCall": {"name": "f", "args": {"a": 1}}}, finish="STOP", usageMetadata={"totalTokenCount": 9})
-    )
-    assert [event["type"] for event in events] == ["reasoning", "text", "text", "tool_call", "finish"]
-    answer = c.Answer(reader, "g")
-    parts = [{"text": "th", "thought": True}, {"text": "Hello"}, {"functionCall": {"name": "f", "args": {"a": 1}}}]
-    assert answer["candidates"] == [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]
-    assert (answer.text, answer.reasoning, answer.finish_reason, answer.tokens, answer.request_id) == (
-        "Hello",
-        "th",
-        "stop",
-        9,
-        "r",
-    )
-    assert answer.tool_calls == [{"id": "call_0", "name": "f", "arguments": '{"a": 1}', "parsed": {"a": 1}}]
-
-
-@pytest.mark.parametrize(
-    "finish,reason", [("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("NEW_ONE", "new_one")]
-)
-def test_gemini_finish_reasons(finish: str, reason: str) -> None:
-    reader = c.Reader(gemini=True)
-    reader.take(gemini({"text": "x"}, finish=finish))
-    assert reader.finish == reason
-
-
-def test_a_prompt_that_gemini_blocks_is_filtered_and_an_answer_it_breaks_is_an_error() -> None:
-    reader = c.Reader(gemini=True)
-    reader.take({"promptFeedback": {"blockReason": "SAFETY"}})
-    with pytest.raises(c.ContentFilterError):
-        c.judge(reader, False)
-    broken = c.Reader(gemini=True)
-    broken.take(gemini(finish="MALFORMED_FUNCTION_CALL"))
-    with pytest.raises(c.IncompleteError, match="malformed_function_call") as caught:
-        c.judge(broken, False)
-    assert caught.value.retryable  # nothing of it was handed over
 
 
 # ---------------------------------------------------------------------------------------------------- errors
@@ -540,6 +600,23 @@ def test_an_error_inside_an_answer_has_the_status_it_would_have_had(
 def test_an_error_inside_a_200_is_raised(body: Any) -> None:
     with pytest.raises(c.ServerError):
         c.Reader().take(body)
+
+
+@pytest.mark.parametrize("body,code,message", [
+    ({"code": 401, "msg": "token expired", "success": False}, "key_refused", "token expired"),
+    ({"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}, "choices": None}, "no_credit", "insufficient"),
+    ({"detail": "upstream is overloaded"}, "overloaded", "is overloaded"), ({"status": 429}, "rate_limited", "without a"),
+    ({"message": "pong"}, "bad_upstream", "contains no choices; it says: pong"), ({}, "bad_upstream", "contains no choices"),
+    ({"message": {"role": "assistant", "content": "Hi"}, "done": True}, "bad_upstream", "contains no choices"),
+])  # fmt: skip
+def test_an_error_in_place_of_an_answer_is_read_in_whatever_field_it_stands(body: Any, code: str, message: str) -> None:
+    for raw in (b"{}", b""):
+        reader = c.Reader()
+        reader.raw = raw
+        reader.take(body)
+        with pytest.raises(c.LLMRouterError, match=message) as caught:
+            c.judge(reader, False)
+        assert caught.value.code == code
 
 
 @pytest.mark.parametrize("data,what", [(b"", "empty"), (b" \n", "empty"), (b"<html>", "HTML"), (b"oops", "not JSON")])

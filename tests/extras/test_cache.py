@@ -87,6 +87,13 @@ def test_a_stream_comes_again_with_the_same_text_and_events(client: Any, serve: 
     assert calls[1].response.cost == 0.0 and calls[1].response.first_s is not None
 
 
+def test_a_model_that_a_group_of_the_gateway_chose_is_no_surprise_where_the_answer_is_kept(client: Any, serve: Any) -> None:
+    body = {**completion("one"), "model": "qwen-max"}
+    for headers, warnings in (({"x-llm-router-model": "qwen/qwen-max"}, 0), ({}, 1)):
+        answer = client(serve(http(body, **headers))).chat("gpt-4.1", HI)
+        assert len(answer.warnings) == warnings and not answer.cached
+
+
 def test_geminis_format_is_cached_too(client: Any, serve: Any) -> None:
     part = {"candidates": [{"content": {"parts": [{"text": "yes"}]}, "finishReason": "STOP"}]}
     server = serve(http(part))

@@ -305,6 +305,20 @@ def test_two_conversations_of_one_process_keep_each_other_out(here: Path) -> Non
     assert entries(here) == []
 
 
+@pytest.mark.parametrize("before", ["", "[]"])
+def test_what_an_editor_wrote_meanwhile_is_not_replaced(here: Path, serve: Any, before: str) -> None:
+    answer = c.LLMRouterClient(base_url=serve(http(completion())).base_url).chat("m", [{"role": "user", "content": "Hi"}])
+    if before:
+        (here / "talk.json").write_text(before)
+    talk = c.Conversation("talk.json")
+    edited = '[{"role": "system", "content": "Be brief."}]'
+    (here / "talk.json").write_text(edited)
+    with pytest.raises(c.LLMRouterError, match="it was changed meanwhile by another program") as caught:
+        talk.add([{"role": "user", "content": "Hi"}], answer)
+    assert caught.value.code == "not_written" and caught.value.response is answer
+    assert (here / "talk.json").read_text() == edited and entries(here) == ["talk.json"]
+
+
 def test_the_end_of_one_conversation_leaves_the_next_ones_lock_alone(here: Path, serve: Any, monkeypatch: Any) -> None:
     answer = c.LLMRouterClient(base_url=serve(http(completion())).base_url).chat("m", [{"role": "user", "content": "Hi"}])
     first, later, unlink = c.Conversation("talk.json"), [], os.unlink

@@ -15,9 +15,9 @@ import llm_router_client as c
 FOLDER = Path(c.__file__).with_name("llm_router_extras")
 TREES: Dict[str, ast.Module] = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.py"))}
 FLOORS = (  # imports go up only
-    "files", "output", "terminal", "database", "collaborator", "mending", "naming", "unmet", "patterns", "schema", "config",
-    "pricing", "routing", "tools", "conversation", "cache", "usage", "collaborators",
-    "prices", "pages", "skill", "waiting", "aliases", "talk", "mcp", "completion", "manual",
+    "files", "output", "terminal", "database", "collaborator", "mending", "naming", "gemini", "unmet", "patterns",
+    "schema", "config", "pricing", "routing", "tools", "conversation", "cache", "usage", "collaborators",
+    "prices", "pages", "skill", "waiting", "aliases", "doctor", "talk", "mcp", "completion", "manual",
 )  # fmt: skip
 
 

@@ -110,6 +110,17 @@ def test_a_call_that_fails_is_a_result_that_says_what_to_do(cli: Any) -> None:
     assert not found[5]["result"]["isError"] and "cut at the token limit" in texts(found[5])[1]
 
 
+def test_arguments_may_be_null_and_what_is_no_object_is_named(cli: Any) -> None:
+    given = ((1, "models", None), (2, "chat", [1]), (3, "vision", {"images": ["a\0b.png"]}))
+    cancelled = json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": {}}})
+    found = exchange(
+        cli, cancelled, *(request(number, "tools/call", name=name, arguments=each) for number, name, each in given)
+    )
+    assert not found[1]["result"]["isError"] and "demo" in texts(found[1])[0]
+    assert texts(found[2]) == ["[llm-router] chat: $ must be object; correct the arguments"]
+    assert found[3]["result"]["isError"] and "cannot read a" in texts(found[3])[0]
+
+
 @pytest.mark.parametrize(
     ("line", "number", "code"),
     [

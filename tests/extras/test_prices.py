@@ -84,6 +84,13 @@ def test_a_configuration_is_made_where_none_was(setup: Any, tmp_path: Path) -> N
     assert made.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("name", ["made.json", "new/made.json"])
+def test_a_configuration_that_is_named_is_made_too(setup: Any, name: str) -> None:
+    setup.env["LLM_ROUTER_CONFIG"] = name
+    assert setup("prices", "import", "list.json", "--search", "gpt").code == 0
+    assert set(json.loads((Path(setup.cwd) / name).read_text(encoding="utf-8"))["prices"]) == {"gpt-x"}
+
+
 OWN: Dict[str, Any] = {
     "tiers": {"cheap": ["a"]},
     "prices": {"gpt-x": {"input": 9, "output": 9}, "mine": {"input": 1, "output": 1}},

@@ -46,6 +46,10 @@ def fault(value: Any, schema: Any) -> str:
     (1, {"allOf": [{"minimum": 1}, {"maximum": 1}]}), ({"n": 1, "next": {"next": {}}}, TREE),
     (1, {"format": "date", "not": {}}),
     ({"a": [1]}, {"required": ["a"], "items": False}),
+    (["a", 1], {"prefixItems": [{"type": "string"}], "items": {"minimum": 1}}),
+    (["a"], {"prefixItems": [{"type": "string"}, {"type": "integer"}], "items": False}), ([1, "a"], {"items": True}),
+    ({"x1": 1}, {"patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False}),
+    (10**400, {"minimum": 1.5}), ([{"a": 1.0}], {"enum": [[{"a": 1}]]}),
 ])  # fmt: skip
 def test_what_fits(value: Any, schema: Any) -> None:
     assert fault(value, schema) == ""
@@ -68,6 +72,11 @@ def test_what_fits(value: Any, schema: Any) -> None:
     (1.5, {"anyOf": [{"type": "string"}, {"type": "integer"}]}, "$ must be string; or $ must be integer"),
     ([], {"oneOf": [{"type": "string"}]}, "$ must be string"), (2, {"allOf": [{"minimum": 1}, {"maximum": 1}]}, "maximum 1"),
     ({"next": {"next": {"n": "x"}}}, TREE, "$.next.next.n must be integer"),
+    ([1], {"prefixItems": [{"type": "string"}]}, "$[0] must be string"),
+    (["a", "b"], {"prefixItems": [{"type": "string"}], "items": False}, "$[1] is not allowed"),
+    (10**400, {"maximum": 1.5}, "maximum 1.5"), (2**53 + 1, {"maximum": 2.0**53}, "maximum"),
+    ([True], {"enum": [[1]]}, "$ must be one of"),
+    ({"a": [False]}, {"const": {"a": [0]}}, "$ must be one of"), ({"a": 1, "b": 1}, {"const": {"a": 1}}, "$ must be one of"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_named_with_its_place(value: Any, schema: Any, said: str) -> None:
     assert said in fault(value, schema)
@@ -86,7 +95,8 @@ def test_what_does_not_fit_is_named_with_its_place(value: Any, schema: Any, said
     ({"pattern": 5}, "pattern must be string"),
     ({"$ref": "#/$defs/none"}, "$ref #/$defs/none leads nowhere"), ({"$ref": "https://example.com/s"}, "leads nowhere"),
     ({"properties": {"a": {"items": {"pattern": "("}}}}, 'pattern "("'),
-    ({"$ref": "#/type/x", "type": "object"}, "leads nowhere"),
+    ({"$ref": "#/type/x", "type": "object"}, "leads nowhere"), ({"prefixItems": {}}, "prefixItems must be array"),
+    ({"$ref": "#node", "$defs": {"a": {"$anchor": "node"}}}, "$ref #node leads nowhere"),
 ])  # fmt: skip
 def test_what_is_no_schema_is_refused(schema: Any, said: str) -> None:
     with pytest.raises(c.UsageError) as caught:

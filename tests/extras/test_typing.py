@@ -17,7 +17,8 @@ from typing import Any, Dict, List
 import pytest
 
 import llm_router_client as c
-from llm_router_extras import aliases, completion, manual, waiting
+from llm_router_extras import aliases, completion, doctor, manual, waiting
+from llm_router_extras.talk import Lines, Talk
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
 
@@ -110,9 +111,44 @@ def test_talk_keeps_nothing_but_with_continue(cli: Any, state: Path) -> None:
     assert sent(cli, "chat", "four", "--continue")[::2] == ["one", "three", "four"]
 
 
+def talker(demo: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Talk:
+    """A talk with --continue in this process."""
+    for name in ("XDG_STATE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(folder))
+    args = c.parser_of("talk").parse(["-m", "demo", "--continue"])
+    return Talk(c.LLMRouterClient(base_url=demo.base_url), args, c.Console(False))
+
+
+def test_talk_replaces_no_turn_of_another_process(
+    demo: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfdbinary: Any
+) -> None:
+    first, second = talker(demo, monkeypatch, tmp_path), talker(demo, monkeypatch, tmp_path)
+    first.ask("one")
+    second.ask("two")  # which knows nothing of the first
+    said = capfdbinary.readouterr().err
+    assert b"another process changed the saved conversation" in said and b"/save FILE" in said
+    first.ask("three")
+    assert capfdbinary.readouterr().err == b""
+    third = talker(demo, monkeypatch, tmp_path)
+    assert [turn["content"] for turn in third.turns][::2] == ["one", "three"]
+    assert [turn["content"] for turn in second.turns][::2] == ["two"]
+    third.command("/new")
+    third.ask("four")
+    assert [turn["content"] for turn in talker(demo, monkeypatch, tmp_path).turns][::2] == ["four"]
+
+
+def test_a_line_that_is_no_text_does_not_end_the_talk(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    lines = Lines()
+    lines.prompt = "> "
+    monkeypatch.setattr("builtins.input", lambda _: b"caf\xe9".decode())
+    with pytest.raises(c.UsageError, match="not UTF-8"):
+        lines.read()
+
+
 @pytest.mark.parametrize(
     ("lines", "out", "err"),
     [
+        (["/image a\0b.png", "/save a\0b", "hi"], b"You said: hi", b"cannot be written"),
         (["/model demo-reasoning", "hi"], b"You said: hi", b"talking to demo-reasoning"),
         (["/modle x", "hi"], b"You said: hi", b"Did you mean /model?"),
         (["//etc is a folder"], b"You said: /etc is a folder", b""),
@@ -275,6 +311,21 @@ def configured(cli: Any, tmp_path: Path) -> Any:
 NAMES = {"best": "model-b", "fast": "model-f"}
 
 
+@pytest.mark.parametrize("usual,said", [
+    ("", "listed"), ("auto", "listed"), ("demo", "listed"), ("mine", "listed"), ("gpt-x", "not gpt-x, LLM_ROUTER_MODEL"),
+    ("best", "not model-b, LLM_ROUTER_MODEL"),
+])  # fmt: skip
+def test_doctor_knows_the_user_s_words_for_models(
+    demo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usual: str, said: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"aliases": {**NAMES, "mine": "demo"}}))
+    monkeypatch.setenv("LLM_ROUTER_CONFIG", str(tmp_path / "config.json"))
+    monkeypatch.setenv("LLM_ROUTER_MODEL", usual)
+    args = c.parser_of("doctor").parse([])
+    *_, models = doctor.looks(c.LLMRouterClient(base_url=demo.base_url), args)
+    assert models.endswith("listed") if said == "listed" else said in models
+
+
 @pytest.mark.parametrize(
     ("words", "env", "model"),
     [
@@ -290,6 +341,16 @@ def test_an_alias_stands_for_a_model_and_the_configuration_names_the_usual(
 ) -> None:
     cli = configured(model="best", aliases=NAMES)
     assert cli("chat", "Hi", "--dry-run", *words, env=env).json["body"]["model"] == model
+
+
+@pytest.mark.parametrize("body,env,model", [
+    ({"seed": 1}, {"LLM_ROUTER_MODEL": "fast"}, "model-f"), ({"seed": 1}, {}, "model-b"),
+    ({"model": "x"}, {"LLM_ROUTER_MODEL": "fast"}, "x"),
+])  # fmt: skip
+def test_a_body_file_without_a_model_leaves_the_usual_one(configured: Any, body: Any, env: Dict[str, str], model: str) -> None:
+    cli = configured(model="best", aliases=NAMES)
+    (Path(cli.cwd) / "body.json").write_text(json.dumps(body), encoding="utf-8")
+    assert cli("chat", "Hi", "--dry-run", "--body-file", "body.json", env=env).json["body"]["model"] == model
 
 
 def test_comma_lists_hold_aliases_too(configured: Any) -> None:

@@ -121,6 +121,22 @@ def test_what_is_not_this_skill_is_never_replaced(cli: Any, tmp_path: Path, what
     assert files_in(tmp_path) == before
 
 
+def test_a_version_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, page = tmp_path / "llm-router", b"---\nname: llm-router\n---\n"
+    assert skill.write_folder(str(target), {"SKILL.md": page}, False) == "written"
+    replace = os.replace
+
+    def failing(source: Any, destination: Any) -> None:
+        if os.path.basename(source) == "new":
+            raise OSError("no")
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(client.UsageError, match="cannot be written"):
+        skill.write_folder(str(target), {"SKILL.md": page, "LICENSE": b"x"}, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["llm-router"] and (target / "SKILL.md").read_bytes() == page
+
+
 def test_as_an_extension_the_skill_lies_below_a_manifest(cli: Any, tmp_path: Path) -> None:
     assert cli("skill", "export", tmp_path, "--extension").code == 0
     manifest = json.loads((tmp_path / "llm-router" / "gemini-extension.json").read_text(encoding="utf-8"))
