@@ -12,7 +12,7 @@ from ..net.client import Response
 from ..routing.resolve import Candidate
 from ..wire import ir
 from ..wire.demands import Demands
-from ..wire.error_bodies import status_of
+from ..wire.error_bodies import error_beside, error_in, status_of
 from ..wire.losses import name_lost
 from ..wire.pipes import MARK
 from ..wire.registry import SPECS, wire
@@ -74,14 +74,13 @@ def renaming_of(context: RequestContext) -> Renaming | None:
 
 
 def is_error(answer: Mapping[str, Any]) -> bool:
-    """A status of 200 over an error, also beside an answer: some servers and proxies do that."""
-    return bool(answer.get("error"))
+    """A status of 200 over an error, also beside an answer or in a part of it: some servers and proxies do that."""
+    return bool(answer.get("error") or answer.get("object") == "error" or error_beside(answer))
 
 
 def status_in(answer: Mapping[str, Any]) -> int:
     """The status that such an error names itself, else 502."""
-    error = answer["error"]
-    return status_of(error) if isinstance(error, dict) else 502
+    return status_of(error_in(answer))
 
 
 def is_event_stream(response: Response) -> bool:

@@ -18,12 +18,14 @@ from ..config.settings import Secret
 from ..errors import GatewayError
 from ..wire import ir
 from ..wire.demands import Demands
+from ..wire.error_bodies import stated_error
 from ..wire.pipes import MARK, ConvertPipe
 from ..wire.registry import SPECS, vectors, wire
 from ..wire.renaming import Renaming
 from ..wire.think_tags import split_answer
 from ..wire.token_estimate import weight
 from ..wire.unmet import seen_in, unmet
+from ..wire.verdict import EMPTY
 from .answers import (
     EventCollector,
     add_unmet,
@@ -112,6 +114,8 @@ def judge(fields: Mapping[str, Any], api: str) -> Said | None:
         return Said("error", status=status_in(fields))
     codec = wire(api)
     flaw = codec.flaw_in(fields)
+    if flaw is not None and flaw.code == EMPTY and stated_error(fields):
+        return Said("error", status=status_in(fields))  # in no field `error`
     if flaw is not None:
         return Said("flawed", flaw, usage=codec.usage_in(fields))
     return None

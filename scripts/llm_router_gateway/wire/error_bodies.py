@@ -33,30 +33,75 @@ CODE_STATUSES = {
     "invalid_prompt": 400, "context_length_exceeded": 400, "model_not_found": 404,
 }  # fmt: skip
 KEPT_CODES = ("model_not_found", "previous_response_not_found", "invalid_encrypted_content")
-WHOLE = ("choices", "output")  # fields of an answer, which is no error
+WHOLE = ("choices", "output")  # fields of an answer; where one holds something, words beside it are no error
+STATED = ("message", "Message", "msg", "detail", "errors")
+# MiniMax's own codes, platform.minimax.io/docs/api-reference/errorcode -> the status that others use.
+BASE_STATUSES = {
+    1001: 504, 1002: 429, 1004: 401, 1008: 402, 1039: 429, 1041: 429, 2013: 400, 2045: 429, 2049: 401, 2056: 429,
+}  # fmt: skip
 
 
 def error_in(value: Any) -> Mapping[str, Any]:
     """The error in what an upstream said, whatever shape it has; {} if there is none.
 
     {"error": {"message": "m"}}, {"type": "error", "message": "m", "code": "c"}, {"response": {"error": {...}}},
-    {"error": "m"}, {"detail": "m"}, {"Message": "m"} (Amazon's)
+    {"error": "m"}, {"detail": "m"}, {"msg": "m"} (GLM's), {"Message": "m"} (Amazon's), {"object": "error", "message": "m"}
+    (vLLM's), {"base_resp": {"status_code": 1008, "status_msg": "m"}} (MiniMax's); and beside an answer, or instead of one,
+    {"x_groq": {"error": "m"}} (Groq's) and {"choices": [{"error": {"message": "m"}}]} (OpenRouter's)
     """
     if isinstance(value, list):
         value = value[0] if value else None
     if not isinstance(value, dict):
         return {}
+    error = own_error(value) or error_beside(value)
+    if error:
+        return error
+    if isinstance(value.get("response"), dict):
+        return error_in(value["response"])
+    if any(value.get(name) for name in WHOLE) and value.get("object") != "error":
+        return {}
+    return stated_error(value)
+
+
+def own_error(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What stands in the field `error`: own_error({"error": "m", "code": 5}) -> {"error": "m", "code": 5, "message": "m"}"""
     error = value.get("error")
     if isinstance(error, dict):
         return error
-    if isinstance(error, str) and error:
-        return {**value, "message": error}
-    if isinstance(value.get("response"), dict):
-        return error_in(value["response"])
-    if any(name in value for name in WHOLE):
+    return {**value, "message": error} if isinstance(error, str) and error else {}
+
+
+def error_beside(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The error of an answer's part: in one of its choices, or where Groq has what is its own."""
+    choices = value.get("choices")
+    for place in (value.get("x_groq"), *(choices if isinstance(choices, list) else ())):
+        error = own_error(place) if isinstance(place, dict) else {}
+        if error:
+            return error
+    return {}
+
+
+def stated_error(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The error in what came instead of an answer, in no field `error`; {} for a code 0, which is a success."""
+    base = value.get("base_resp")
+    if isinstance(base, dict):
+        code, stated = base.get("status_code"), base.get("status_msg")
+        if code == 0 or not stated:
+            return {}
+        return {"message": str(stated), "code": code, "status": BASE_STATUSES.get(code) if isinstance(code, int) else None}
+    if value.get("code") == 0:
         return {}
-    stated = next((value[name] for name in ("message", "Message", "detail", "errors") if value.get(name)), None)
-    return {**value, "message": stated if isinstance(stated, str) else compact(stated)} if stated else {}
+    found = (value[name] for name in STATED if value.get(name))
+    stated = next((each for each in found if not (isinstance(each, dict) and "role" in each)), None)  # a turn is no error
+    if stated:
+        return {**value, "message": stated if isinstance(stated, str) else compact(stated)}
+    return value if named_status(value) else {}
+
+
+def named_status(error: Mapping[str, Any]) -> int:
+    """The HTTP status that an error names, in `code` or in `status`; 0 without one."""
+    named = (error.get(name) for name in ("code", "status"))
+    return next((each for each in named if isinstance(each, int) and 400 <= each < 600), 0)
 
 
 def message_in(error: Mapping[str, Any]) -> str:
@@ -70,10 +115,8 @@ def message_in(error: Mapping[str, Any]) -> str:
 
 def status_of(error: Mapping[str, Any]) -> int:
     """The status of an error that came inside a stream, by what it says itself."""
-    code = error.get("code")
-    if isinstance(code, int) and 400 <= code < 600:
-        return code
-    return CODE_STATUSES.get(str(code)) or STATUSES.get(str(error.get("type"))) or 502
+    stated = CODE_STATUSES.get(str(error.get("code"))) or STATUSES.get(str(error.get("type")))
+    return named_status(error) or stated or 502
 
 
 def error_of(error: Mapping[str, Any], status: int, wait_s: float | None = None) -> GatewayError:

@@ -285,6 +285,10 @@ class RelayPipe:
             data = self._scan(*self._bytes.close())
         except StreamCut as error:
             data, self.error = b"", None if self.done else error
+        end = getattr(self._scanner, "close", None)
+        if end is not None and self.error is None:
+            end()
+            self.done, self.error = self._scanner.done, self._scanner.error
         if self.error is None and not self.done:
             self.error = stream_cut(self.outputs > 0)
         data += self._masked.flush()
@@ -299,8 +303,8 @@ class ConvertPipe:
     """Two protocols: events are read into neutral ones, and these are written anew."""
 
     __slots__ = (
-        "_alias", "_bytes", "_calls", "_created", "_masked", "_reader", "_writer", "done", "error", "error_passed", "finish",
-        "model", "on_done", "outputs", "seen", "usage",
+        "_alias", "_bytes", "_calls", "_created", "_finished", "_masked", "_reader", "_writer", "done", "error",
+        "error_passed", "finish", "model", "on_done", "outputs", "seen", "usage",
     )  # fmt: skip
 
     def __init__(
@@ -314,7 +318,7 @@ class ConvertPipe:
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
         self._created = created  # Unix seconds, for upstreams that do not tell them
         self._calls: dict[tuple[int, int], list[str]] = {}  # arguments by candidate and part, as far as they came
-        self.outputs, self.done = 0, False
+        self.outputs, self.done, self._finished = 0, False, False  # what is done may yet go on, what is finished may not
         self.error: GatewayError | None = None
         self.error_passed = False
         self.usage: ir.Usage | None = None
@@ -327,7 +331,7 @@ class ConvertPipe:
             out.append(self._write_event(self._reader.feed(event)))
             if self.error is not None:
                 break
-        self.done = self.done or self._reader.done
+        self.done = self._finished or self._reader.done
         data = self._masked(b"".join(out))
         return data + self._masked.flush() if self.done or self.error is not None else data
 
@@ -350,7 +354,7 @@ class ConvertPipe:
             elif isinstance(event, ir.UsageSeen):
                 self.usage = event.usage
             elif isinstance(event, ir.Finished):
-                self.done = True
+                self.done = self._finished = True
             elif isinstance(event, ir.Stopped):
                 self.error = self._flaw(event)
                 if self.error is not None:

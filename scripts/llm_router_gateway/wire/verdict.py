@@ -27,6 +27,7 @@ UNFINISHED = frozenset({
 })  # fmt: skip
 CUT_SHORT = frozenset({"length", "max_tokens", "model_length", "content_filter", "refusal", "model_context_window_exceeded"})
 LITERAL_STARTS = re.compile(r"(?:-|t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?)\Z")  # of true, false, null and negative numbers
+EMPTY = "empty_answer"  # the code of a turn that held nothing
 MARKS = ("null", "[]", "{}")  # data of events that are signs of life and carry nothing (Azure and others)
 
 
@@ -40,7 +41,12 @@ def finish_failure(word: object, native: object = "", *, said: bool = True) -> B
 
 def no_answer() -> BrokenAnswer:
     """A turn that is over and held nothing: no choice, no candidate, no block reason."""
-    return BrokenAnswer("the upstream's answer is empty: it holds no choices or candidates", code="empty_answer")
+    return BrokenAnswer("the upstream's answer is empty: it holds no choices or candidates", code=EMPTY)
+
+
+def half_choices() -> BrokenAnswer:
+    """Of several choices some say why they ended and others do not."""
+    return BrokenAnswer("the upstream did not finish its answer: a choice has no finish_reason", code="unfinished_choice")
 
 
 def second_start() -> BrokenAnswer:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import GatewayError, StreamCut
+from llm_router_gateway.proxy.whole_answers import Reading
+from llm_router_gateway.proxy.whole_answers import answer as whole_answer
 from llm_router_gateway.wire import ir, verdict
 from llm_router_gateway.wire.pipes import ConvertPipe, RelayPipe
 from llm_router_gateway.wire.registry import wire
@@ -127,7 +129,120 @@ def test_half_a_call_is_json_that_goes_on(text: str, half: bool) -> None:
     assert verdict.half_call(text) is half
 
 
-TEXT = {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": None}]}
+# (an error where OpenAI's clients would not look for it, its status, its words)
+ELSEWHERE: list[tuple[dict[str, Any], int, str]] = [
+    ({"x_groq": {"id": "r", "error": "over capacity"}}, 502, "over capacity"),
+    ({"choices": [{"index": 0, "delta": {}, "finish_reason": "error", "error": {"code": 429, "message": "s"}}]}, 429, "s"),
+    ({"choices": [{"index": 0, "delta": {}, "finish_reason": None, "error": {"message": "died"}}]}, 502, "died"),
+    ({"object": "error", "message": "EngineCore died", "code": 500}, 500, "EngineCore died"),
+    ({"object": "error", "message": "EngineCore died", "code": 500, "choices": []}, 500, "EngineCore died"),
+    ({"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}, "choices": None}, 402, "insufficient balance"),
+    ({"base_resp": {"status_code": 1000, "status_msg": "unknown error"}}, 502, "unknown error"),
+    ({"code": 401, "msg": "token expired", "success": False}, 401, "token expired"),
+    ({"detail": "overloaded", "status": 503}, 503, "overloaded"), ({"status": 429}, 429, '{"status":429}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("chunk,status,words", ELSEWHERE)
+@pytest.mark.parametrize("caller", [None, *CALLERS])
+def test_an_error_in_any_place_has_its_status_and_goes_on_in_the_callers_form_alone(
+    chunk: dict[str, Any], status: int, words: str, caller: str | None
+) -> None:
+    pipe = relay("openai") if caller is None else convert("openai", caller)
+    out, error = run(pipe, events([TEXT, chunk, "[DONE]"]))
+    assert error is not None and (error.status, error.message) == (status, words)
+    assert not pipe.error_passed and (caller or out == events([TEXT]))
+
+
+def test_an_error_event_as_openai_writes_it_goes_on_as_it_is() -> None:
+    pipe, data = relay("openai"), events([TEXT, {"error": {"message": "busy", "code": 503}}])
+    assert run(pipe, data + events(["[DONE]"]))[0] == data and pipe.error_passed
+
+
+@pytest.mark.parametrize("answer,status,words", ELSEWHERE)
+def test_an_error_in_any_place_of_a_whole_answer_has_its_status(answer: dict[str, Any], status: int, words: str) -> None:
+    how = Reading("openai", "openai", None, None, (), (), 0)
+    said, made = whole_answer(json.dumps(answer).encode(), how)
+    assert (said.kind, said.status, made) == ("error", status, b"")
+    assert wire("openai").read_error(said.status, {}, json.dumps(answer).encode()).message == words
+    beside = {**answer, "choices": [{**TEXT["choices"][0], "message": {"content": "hi"}, "finish_reason": "stop"}]}
+    is_part = "x_groq" in answer or answer.get("object") == "error"
+    assert whole_answer(json.dumps(beside).encode(), how)[0].kind == ("error" if is_part else "answer")
+
+
+def test_a_turn_in_anothers_form_is_no_error_that_repeats_it() -> None:
+    foreign = json.dumps({"message": {"role": "assistant", "content": "secret"}, "done": True}).encode()
+    said, _ = whole_answer(foreign, Reading("openai", "openai", None, None, (), (), 0))
+    assert said.flaw is not None and said.flaw.code == verdict.EMPTY
+
+
+def test_of_several_choices_all_say_why_they_ended_or_none() -> None:
+    def flaw(*words: str | None) -> GatewayError | None:
+        found: GatewayError | None = wire("openai").flaw_in(
+            {"choices": [{"message": {"content": "hi"}, "finish_reason": word} for word in words]}
+        )
+        return found
+
+    cut = flaw("stop", None)
+    assert cut is not None and cut.code == "unfinished_choice"
+    assert flaw("stop", "length") is None and flaw(None, None) is None
+
+
+@pytest.mark.parametrize("caller", [None, *CALLERS])
+def test_a_stream_is_over_at_its_last_reason_unless_one_came_too_early(caller: str | None) -> None:
+    pipe = relay("openai") if caller is None else convert("openai", caller)
+    early = {"choices": [{**TEXT["choices"][0], "finish_reason": "length"}]}
+    seen = []
+    for event in (TEXT, STOP, TEXT, early, "[DONE]"):
+        pipe.feed(events([event]))
+        seen.append(pipe.done)
+    assert seen == [False, True, False, False, True]
+
+
+@pytest.mark.parametrize("caller", [None, *CALLERS])
+@pytest.mark.parametrize("words,finish", [(("length", "length", "stop"), "stop"), ((None, "length", "stop"), "length")])
+def test_the_first_reason_counts_unless_every_chunk_has_one(
+    caller: str | None, words: tuple[str | None, ...], finish: str
+) -> None:
+    pipe = relay("openai") if caller is None else convert("openai", caller)
+    chunks = [{"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": word}]}
+              for text, word in zip(("a", "b", "" if finish == "length" else "c"), words, strict=True)]  # fmt: skip
+    assert run(pipe, events([*chunks, "[DONE]"]))[1] is None
+    assert finish == (pipe.finish.native if isinstance(pipe.finish, ir.Stop) else pipe.finish)
+
+
+@pytest.mark.parametrize("where", ["x_groq", "choice"])
+@pytest.mark.parametrize("caller", [None, *CALLERS])
+def test_usage_counts_wherever_it_stands(caller: str | None, where: str) -> None:
+    usage = {"prompt_tokens": 2, "completion_tokens": 3}
+    ends = [{"index": index, "delta": {"content": "hi"}, "finish_reason": "stop"} for index in (0, 1)]
+    if where == "choice":
+        ends[1]["usage"] = usage
+    last = {"choices": ends, **({"x_groq": {"usage": usage, "error": None}} if where == "x_groq" else {})}
+    pipe = relay("openai") if caller is None else convert("openai", caller)
+    assert run(pipe, events([last, "[DONE]"]))[1] is None and pipe.usage == ir.Usage(2, text=3)
+    body = {**last, "choices": [{**end, "message": {"content": "hi"}} for end in ends]}
+    assert wire("openai").usage_in(body) == wire("openai").read_answer(body).usage == ir.Usage(2, text=3)
+
+
+def test_a_call_that_is_written_in_both_forms_is_one() -> None:
+    function = {"name": "f", "arguments": '{"a":1}'}
+    message = {"role": "assistant", "tool_calls": [{"index": 0, "id": "c", "function": function}], "function_call": function}
+    [part] = wire("openai").read_answer({"choices": [{"message": message, "finish_reason": "tool_calls"}]}).candidates[0].parts
+    assert isinstance(part, ir.ToolCall) and part.arguments == {"a": 1}
+    chunk = {"choices": [{"index": 0, "delta": message, "finish_reason": "tool_calls"}]}
+    out = run(convert("openai", "anthropic"), events([chunk, "[DONE]"]))[0]
+    assert out.count(b'"tool_use","id"') == 1 and out.count(b"input_json_delta") == 1
+
+
+@pytest.mark.parametrize("call", [{"function_call": {"name": "f", "arguments": '{"a'}},
+                                  {"tool_calls": [{"function": {"name": "f", "arguments": '{"a'}}]}])  # fmt: skip
+def test_half_a_call_of_a_whole_answer_is_found_in_either_form(call: dict[str, Any]) -> None:
+    flaw = wire("openai").flaw_in({"choices": [{"message": call, "finish_reason": "stop"}]})
+    assert flaw is not None and flaw.code == "half_tool_call"
+
+
+TEXT: dict[str, Any] = {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": None}]}
 STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 
 

@@ -44,7 +44,7 @@ class Scanner:
             self.error, self.flawed = UpstreamFailed("the upstream sent an event that is not JSON"), True
             return
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
-        error = error_in(chunk) if not choices else {}
+        error = error_in(chunk)
         if error:
             self.error = error_of(error, 0)
             return

@@ -21,10 +21,10 @@ from .common import (
     FINISH,
     OWN,
     REASON,
+    chunk_usage,
     count,
     own,
     own_fields,
-    read_usage,
     write_usage,
 )
 from .request_reader import message_parts
@@ -96,7 +96,7 @@ def read_answer(body: Mapping[str, Any]) -> ir.Answer:
     except BadRequest as wrong:  # the reader of messages is that of requests; this message is not the caller's
         raise UpstreamFailed(f"the upstream's answer cannot be read: {wrong.message}") from None
     return ir.Answer(
-        answer_id, str(body.get("model") or ""), candidates, read_usage(body.get("usage")), count(body, "created"),
+        answer_id, str(body.get("model") or ""), candidates, chunk_usage(body), count(body, "created"),
         str(body.get("service_tier") or ""), own(body, ANSWER),
     )  # fmt: skip
 
@@ -250,7 +250,8 @@ def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
             flaw = choice_flaw(choice)
             if flaw is not None:
                 return flaw
-    return None
+    ended = [bool(choice.get("finish_reason")) for choice in choices if isinstance(choice, dict)]
+    return verdict.half_choices() if any(ended) and not all(ended) else None
 
 
 def choice_flaw(choice: Mapping[str, Any]) -> GatewayError | None:
@@ -258,9 +259,9 @@ def choice_flaw(choice: Mapping[str, Any]) -> GatewayError | None:
     message = message if isinstance(message, dict) else {}
     said = native is None or says(message) or bool(choice.get("text"))  # counts beside a vendor's own word alone
     flaw = verdict.finish_failure(word, native, said=said)
-    if flaw is None and message.get("tool_calls"):
+    if flaw is None and (message.get("tool_calls") or message.get("function_call")):
         calls = verdict.Calls()
-        for place, call in enumerate(message["tool_calls"]):
+        for place, call in enumerate(message.get("tool_calls") or [{"function": message["function_call"]}]):
             inner = call.get("function") if isinstance(call, dict) else None
             calls.add(place, inner.get("arguments") if isinstance(inner, dict) else None)
         flaw = calls.flaw(str(word))

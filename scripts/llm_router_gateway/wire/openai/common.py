@@ -45,6 +45,7 @@ from .shapes import COUNTED, USAGE
 OWN = "openai"
 SEARCH = "web_search_options"  # a field of the request that says what other vendors have a tool for
 DONE = b"data: [DONE]\n\n"
+ERROR_MARK = '"error"'  # in the JSON of every chunk that holds an error beside its choices; in a text the quotes are escaped
 
 THINKING_MODELS = re.compile(r"(?:^|/)(?:gpt-[5-9]|gpt-oss|o[1-9]|codex|grok-3-mini|gemini-(?:2\.5|[3-9]))")
 REPLAYING_MODELS = re.compile(r"deepseek|kimi|glm|minimax|qwen|mimo", re.IGNORECASE)  # want thoughts of tool turns back
@@ -149,7 +150,7 @@ def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
     usage = answer.get("usage")
     if isinstance(usage, dict) and "input_tokens" in usage and "prompt_tokens" not in usage:
         usage = {**usage, "prompt_tokens": usage["input_tokens"], "completion_tokens": usage.get("output_tokens", 0)}
-    return read_usage(usage)
+    return read_usage(usage) or chunk_usage(answer)
 
 
 def chunk_usage(chunk: Mapping[str, Any]) -> ir.Usage | None:
@@ -159,8 +160,10 @@ def chunk_usage(chunk: Mapping[str, Any]) -> ir.Usage | None:
         found = chunk["x_groq"].get("usage")
     if not found:
         choices = chunk.get("choices")
-        first = choices[0] if isinstance(choices, list) and choices else None
-        found = first.get("usage") if isinstance(first, dict) else None
+        for choice in choices if isinstance(choices, list) else ():
+            found = choice.get("usage") if isinstance(choice, dict) else None
+            if found:
+                break
     return read_usage(found) if found else None
 
 

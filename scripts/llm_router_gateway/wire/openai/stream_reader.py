@@ -16,10 +16,10 @@ from ..names import mint_id
 from ..shapes import both, unread
 from ..sse import Event
 from .answer import matched_in, stop_of
-from .common import OWN, chunk_usage, count, own
+from .common import ERROR_MARK, OWN, chunk_usage, count, own
 from .request_reader import google_signature, read_content, read_image, thoughts_in
 from .shapes import ANSWER, CALL, FUNCTION, IMAGE_PART, LAST_CHOICE, MESSAGE, STREAMED_CHOICE
-from .stream_scanner import place_of
+from .stream_scanner import place_of, says
 
 # The common fields: where a delta has no other, there are no thoughts to look for.
 PLAIN_DELTA = frozenset({"role", "content", "tool_calls", "refusal", "images", "function_call"})
@@ -54,12 +54,13 @@ class Turn:
     Parts go on one after the other. A call that begins before the last one is whole waits; so does what comes behind it.
     """
 
-    __slots__ = ("_calls", "_last", "_names", "_next", "_open", "_refusal", "_waiting", "answer_id", "extras", "logprobs",
-                 "matched", "native", "number")  # fmt: skip
+    __slots__ = ("_calls", "_last", "_names", "_next", "_open", "_refusal", "_waiting", "answer_id", "early", "extras",
+                 "logprobs", "matched", "native", "number")  # fmt: skip
 
     def __init__(self, number: int, answer_id: str) -> None:
         self.number, self.answer_id = number, answer_id
-        self.native: str | None = None  # finish_reason; the last one counts, for some send it with every chunk
+        self.native: str | None = None  # finish_reason; output behind it shows that it was none
+        self.early = False  # that has happened: such servers send one with every chunk, and the last one counts
         self.matched: Any = None
         self.extras: ir.Extras = ir.NOTHING
         self.logprobs: dict[str, Any] = {}
@@ -93,7 +94,7 @@ class Turn:
             self._whole(read_image(image, "delta.images"), out)
         for call in delta.get("tool_calls") or ():
             self._call(call, out)
-        if delta.get("function_call"):
+        if delta.get("function_call") and not delta.get("tool_calls"):  # some have each call in both forms
             self.extras = both(self.extras, unread(delta["function_call"], FUNCTION, "function_call."))
             self._call({"index": 0, "function": delta["function_call"]}, out)
 
@@ -242,10 +243,10 @@ class StreamReader:
     close()                          -> [] after the end; else [Failed(StreamCut)], or the end of one that sends no [DONE]
     """
 
-    __slots__ = ("_extras", "_over", "_started", "_tier", "_turns", "_usage")
-    done = False  # [DONE] becomes Finished
+    __slots__ = ("_extras", "_over", "_started", "_tier", "_turns", "_usage", "done")
 
     def __init__(self) -> None:
+        self.done = False  # every choice said why it ended, and none went on behind it; [DONE] becomes Finished
         self._turns: dict[int, Turn] = {}
         self._started: ir.Started | None = None
         self._usage: ir.Usage | None = None
@@ -262,7 +263,7 @@ class StreamReader:
         if len(data) < 8 and verdict.carries_nothing(data):
             return []
         try:
-            return self._chunk(json.loads(data))
+            return self._chunk(json.loads(data), ERROR_MARK in data)
         except GatewayError as error:  # BadRequest: a reader of requests met it; it is the upstream's all the same
             wrong = UpstreamFailed(error.message) if isinstance(error, BadRequest) else error
         except (ValueError, RecursionError):
@@ -275,15 +276,16 @@ class StreamReader:
         self._over = True
         return [ir.Failed(error)]
 
-    def _chunk(self, chunk: Any) -> list[ir.StreamEvent]:
+    def _chunk(self, chunk: Any, is_suspect: bool) -> list[ir.StreamEvent]:
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
-        if not choices or "error" in chunk:
+        out: list[ir.StreamEvent] = []
+        if not choices or is_suspect:
             error = error_in(chunk)
             if error:
-                return self._on_failure(error_of(error, 0))
+                self._count(chunk, out)
+                return [*out, *self._on_failure(error_of(error, 0))]
         if not isinstance(chunk, dict):
             return self._on_failure(UpstreamFailed("the upstream sent an event that is not an object"))
-        out: list[ir.StreamEvent] = []
         for choice in choices or ():
             try:
                 self._choice(choice, chunk, out)
@@ -291,14 +293,17 @@ class StreamReader:
                 return [*out, *self._on_failure(error)]
         if not ANSWER.fields.issuperset(chunk):
             self._extras = both(self._extras, own(chunk, ANSWER))
-        usage = chunk_usage(chunk)
+        self._count(chunk, out)
+        return out
+
+    def _count(self, chunk: Any, out: list[ir.StreamEvent]) -> None:
+        usage = chunk_usage(chunk) if isinstance(chunk, dict) else None
         if usage is not None and usage != self._usage:  # the last one counts, wherever it comes; it never ends anything
             self._usage = usage
-            if not choices:  # the last chunk; some servers count in each
+            if not chunk.get("choices"):  # the last chunk; some servers count in each
                 self._tier = str(chunk.get("service_tier") or "") or self._tier
             if self._started is not None:
                 out.append(ir.UsageSeen(usage))
-        return out
 
     def _choice(self, choice: Any, chunk: Mapping[str, Any], out: list[ir.StreamEvent]) -> None:
         if self._started is None:
@@ -307,20 +312,29 @@ class StreamReader:
         turn = self._turns.get(number)
         if turn is None:
             turn = self._turns[number] = Turn(number, str(chunk.get("id") or ""))
+            self.done = False
         delta = choice.get("delta") or choice.get("message")
         if delta:
+            if turn.native and says(delta):
+                turn.native, turn.early, self.done = None, True, False
             turn.delta(delta, out)
         if choice.get("finish_reason"):
-            turn.native, turn.matched = choice["finish_reason"], matched_in(choice)
+            self._finish(turn, choice)
             turn.extras = both(turn.extras, own(choice, LAST_CHOICE))
             self._tier = str(chunk.get("service_tier") or "") or self._tier
-            flaw = verdict.finish_failure(turn.native, choice.get("native_finish_reason"), said=turn.says)
+            flaw = verdict.finish_failure(choice["finish_reason"], choice.get("native_finish_reason"), said=turn.says)
             if flaw is not None:
                 raise flaw
         if choice.get("logprobs"):
             turn.add_logprobs(choice["logprobs"])
         if not STREAMED_CHOICE.fields.issuperset(choice):
             turn.extras = both(turn.extras, own(choice, STREAMED_CHOICE))
+
+    def _finish(self, turn: Turn, choice: Mapping[str, Any]) -> None:
+        if turn.native and not turn.early:
+            return  # the first word counts
+        turn.native, turn.matched = choice["finish_reason"], matched_in(choice)
+        self.done = all(each.native and not each.early for each in self._turns.values())
 
     def _start(self, chunk: Mapping[str, Any], out: list[ir.StreamEvent]) -> None:
         id_, model, tier = (str(chunk.get(name) or "") for name in ("id", "model", "service_tier"))

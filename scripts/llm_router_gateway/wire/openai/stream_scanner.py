@@ -10,7 +10,7 @@ from ...errors import GatewayError, UpstreamFailed
 from .. import ir, verdict
 from ..error_bodies import error_in, error_of
 from ..sse import Event
-from .common import chunk_usage
+from .common import ERROR_MARK, chunk_usage
 
 OUTPUTS = ("content", "reasoning_content", "reasoning", "tool_calls", "refusal", "reasoning_details", "function_call", "audio",
            "images")  # fmt: skip
@@ -34,10 +34,12 @@ def place_of(choice: Mapping[str, Any]) -> int:
 class Scanner:
     """Looks at a relayed stream: how often real output came, its usage, its true end, its error.
 
-    The end is [DONE], or, for servers that send none, when every choice said why it ended.
+    The end is [DONE], or, for servers that send none, when every choice said why it ended. Where output follows such a word,
+    the server sends one with every chunk: then only [DONE], or the end of the response behind a last word, is an end.
     """
 
-    __slots__ = ("_calls", "_choices", "_speaking", "done", "error", "fed", "finish", "flawed", "outputs", "usage")
+    __slots__ = ("_calls", "_choices", "_doubtful", "_early", "_speaking", "done", "error", "fed", "finish", "flawed",
+                 "outputs", "usage")  # fmt: skip
 
     def __init__(self) -> None:
         self.outputs = 0
@@ -50,6 +52,8 @@ class Scanner:
         self._speaking: set[int] = set()  # choices without a finish_reason
         self._choices: dict[int, bool] = {}  # whether each said something
         self._calls: dict[int, verdict.Calls] = {}
+        self._early = False  # output followed a finish_reason
+        self._doubtful: dict[int, GatewayError] = {}  # a call that is not whole, in the same piece as a finish_reason
 
     def glance(self, event: bytes) -> bool:
         """Whether one whole event only adds text to a stream that has begun: by its bytes, without parsing it.
@@ -58,7 +62,7 @@ class Scanner:
         """
         if (
             self.outputs
-            and self._speaking
+            and 0 in self._speaking
             and b'"finish_reason":null' in event
             and b'"content":"' in event
             and b'"content":""' not in event
@@ -99,10 +103,11 @@ class Scanner:
             self.error, self.flawed = UpstreamFailed("the upstream sent an event that is not JSON"), True
             return
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
-        if not choices or "error" in chunk:
+        if not choices or ERROR_MARK in data:
             error = error_in(chunk)
-            if error:
-                self.error = error_of(error, 0)
+            if error:  # clients of the protocol look only at the field `error`: any other goes on in that form
+                self.usage = (chunk_usage(chunk) if isinstance(chunk, dict) else None) or self.usage
+                self.error, self.flawed = error_of(error, 0), not (isinstance(chunk, dict) and chunk.get("error"))
                 return
         if isinstance(choices, list):
             for choice in choices:
@@ -112,34 +117,64 @@ class Scanner:
             self.usage = chunk_usage(chunk) or self.usage
 
     def _choice(self, choice: dict[str, Any]) -> None:
-        place, delta = place_of(choice), choice.get("delta")
-        if isinstance(delta, dict) and says(delta):
+        place, delta, called = place_of(choice), choice.get("delta"), False
+        is_new, said = place not in self._choices, says(delta)
+        if said:
             self.outputs += 1
+            if not is_new and place not in self._speaking:
+                self._early = True
+                self._doubtful.pop(place, None)
             self._choices[place] = True
-            calls = delta.get("tool_calls")
-            for call in calls if isinstance(calls, list) else ():
-                self._call(place, call)
-        else:
-            self._choices.setdefault(place, False)
-        word = choice.get("finish_reason")
-        if not word:
+            if "tool_calls" in delta or "function_call" in delta:
+                called = self._add_calls(place, delta)
+        elif is_new:
+            self._choices[place] = False
+        if choice.get("finish_reason"):
+            self._finish(place, choice, called=called)
+        elif said or is_new:
             self._speaking.add(place)
             self.done = False
-            return
-        self._judge(verdict.finish_failure(word, choice.get("native_finish_reason"), said=self._choices[place]))
-        if place in self._calls:
-            self._judge(self._calls[place].flaw(str(word)))
-        self.finish = self.finish or str(word)
-        self._speaking.discard(place)
-        self.done = not self._speaking
+
+    def _add_calls(self, place: int, delta: Any) -> bool:
+        """The pieces of calls in a delta, some of which have each in the older form too; whether there are any."""
+        calls, older = delta.get("tool_calls"), delta.get("function_call")
+        if isinstance(calls, list) and calls:
+            for call in calls:
+                self._call(place, call)
+        elif isinstance(older, dict):
+            self._call(place, {"index": "function_call", "function": older})
+        else:
+            return False
+        return True
 
     def _call(self, place: int, call: Any) -> None:
         inner = call.get("function") if isinstance(call, dict) else None
         if isinstance(inner, dict):
             self._calls.setdefault(place, verdict.Calls()).add(call.get("index"), inner.get("arguments"))
 
+    def _finish(self, place: int, choice: Mapping[str, Any], *, called: bool) -> None:
+        """A finish_reason. Beside a piece of a call it may be one of those that come with every chunk."""
+        word = choice["finish_reason"]
+        self._judge(verdict.finish_failure(word, choice.get("native_finish_reason"), said=self._choices[place]))
+        flaw = self._calls[place].flaw(str(word)) if place in self._calls else None
+        if flaw is not None and called:
+            self._doubtful[place] = flaw
+        else:
+            self._judge(flaw)
+        if not self.finish or (self._early and place == 0):
+            self.finish = str(word)
+        self._speaking.discard(place)
+        self.done = not (self._speaking or self._early or self._doubtful)
+
+    def close(self) -> None:
+        """The response has ended as HTTP ends one."""
+        if self._choices and not self._speaking:
+            self._end()
+
     def _end(self) -> None:
         """[DONE]: the turn is over, whatever it held."""
+        for flaw in self._doubtful.values():
+            self._judge(flaw)
         self.done = True
         if not self._choices:
             self._judge(verdict.no_answer())
