@@ -7,7 +7,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Tuple, Union
+from typing import Any, Callable, Iterator, List, Tuple, Union
 
 import pytest
 
@@ -68,16 +68,18 @@ def answers(tmp_path: Path) -> Callable[..., List[Any]]:
 
 
 class LimitingServer:
-    """Answers `most` requests in every `window_s`; the others get 429 and how long the window still lasts.
+    """Answers `most` requests, then none for `closed_s` from the next one on, and so on; refusals are 429 with the time left.
 
-    seen: (time, status, message, Idempotency-Key) of every request.
+    It closes by count, so that as many limits are met on a slow machine as on a fast one.
+    seen: (number of times it had closed, status, message, Idempotency-Key) of every request.
     """
 
-    def __init__(self, most: int, window_s: float, answer_s: float = 0.0) -> None:
-        self.most, self.window_s = most, window_s
-        self.seen: List[Tuple[float, int, str, str]] = []
-        self.windows: Dict[int, int] = {}
-        self.lock, self.began = threading.Lock(), time.monotonic()
+    def __init__(self, most: int, closed_s: float, answer_s: float = 0.0) -> None:
+        self.most, self.closed_s = most, closed_s
+        self.seen: List[Tuple[int, int, str, str]] = []
+        self.closings = self.answered = 0  # the latter since it last opened
+        self.opens_at = 0.0
+        self.lock = threading.Lock()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -109,12 +111,15 @@ class LimitingServer:
 
     def judge(self, message: str, key: str) -> Tuple[int, float]:
         with self.lock:
-            now = time.monotonic() - self.began
-            window = int(now / self.window_s)
-            self.windows[window] = self.windows.get(window, 0) + 1
-            status = 200 if self.windows[window] <= self.most else 429
-            self.seen.append((now, status, message, key))
-            return status, (window + 1) * self.window_s - now
+            now = time.monotonic()
+            if self.opens_at and now >= self.opens_at:
+                self.opens_at, self.answered = 0.0, 0
+            elif not self.opens_at and self.answered == self.most:
+                self.opens_at, self.closings = now + self.closed_s, self.closings + 1
+            status = 429 if self.opens_at else 200
+            self.answered += status == 200
+            self.seen.append((self.closings, status, message, key))
+            return status, self.opens_at - now
 
     def close(self) -> None:
         self.server.shutdown()
@@ -123,7 +128,7 @@ class LimitingServer:
 
 @pytest.fixture
 def limiting() -> Iterator[Callable[..., LimitingServer]]:
-    """limiting(most=5, window_s=0.2) -> a LimitingServer, closed with the test."""
+    """limiting(most=5, closed_s=0.2) -> a LimitingServer, closed with the test."""
     servers: List[LimitingServer] = []
 
     def start(**options: Any) -> LimitingServer:

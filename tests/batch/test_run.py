@@ -329,16 +329,16 @@ def test_limits_that_come_once_fail_nothing(batch: Any, prompts: Any, answers: A
 def test_a_limit_slows_the_whole_batch_down_instead_of_failing_it(
     batch: Any, prompts: Any, answers: Any, limiting: Any
 ) -> None:
-    server = limiting(most=10, window_s=0.4, answer_s=0.005)
+    server = limiting(most=10, closed_s=0.4, answer_s=0.005)
     prompts(60)
     batch.env["LLM_ROUTER_BASE_URL"] = server.base_url
     ran = batch("run", "-m", "demo", *FILES, "--concurrency", "16")
     assert ran.code == 0 and len(answers()) == 60 and all(record["ok"] for record in answers())
-    refused = [seen for seen in server.seen if seen[1] == 429]
-    assert 0 < len(refused) < 60  # a request for each line alone would have been refused many times
-    for at, _, _, _ in refused:  # nobody asks before the time is over, but who was underway
-        opens = (int(at / server.window_s) + 1) * server.window_s
-        assert len([1 for seen in server.seen if at + 0.1 < seen[0] < opens]) == 0
+    refused = [(closing, message) for closing, status, message, _ in server.seen if status == 429]
+    assert {closing for closing, _ in refused} == {1, 2, 3, 4, 5} == {*range(1, server.closings + 1)}
+    assert len(refused) == len({*refused}), "a line was sent again before the time was over"
+    for closing in range(1, 6):  # what was underway meets the limit, and nothing is sent behind it
+        assert len([1 for each, _ in refused if each == closing]) <= 16
     for line in range(1, 61):
         assert len({seen[3] for seen in server.seen if seen[2] == f"Say {line}."}) == 1
         assert [seen[1] for seen in server.seen if seen[2] == f"Say {line}."].count(200) == 1

@@ -117,7 +117,8 @@ class Scanner:
             self.usage = chunk_usage(chunk) or self.usage
 
     def _choice(self, choice: dict[str, Any]) -> None:
-        place, delta, called = place_of(choice), choice.get("delta"), False
+        place, called = place_of(choice), False
+        delta: Any = choice.get("delta")
         is_new, said = place not in self._choices, says(delta)
         if said:
             self.outputs += 1
