@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fakes import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Upstream
+from loops import JumpingLoop
 
 from llm_router_gateway.config import config
 from llm_router_gateway.proxy.gateway import Gateway
@@ -133,9 +134,10 @@ def trio(**more: Any) -> dict[str, Any]:
 
 
 def play(
-    story: Story, document: dict[str, Any], hosts: Hosts, folder: Path, kept: Conversations | None = None, **seams: Any
+    story: Story, document: dict[str, Any], hosts: Hosts, folder: Path, kept: Conversations | None = None, *,
+    jumps: bool = False, **seams: Any,
 ) -> Ways:  # fmt: skip
-    """Runs one story; afterwards nothing is open and nothing is counted as under way."""
+    """Runs one story; afterwards nothing is open and nothing is counted as under way. `jumps`: in a JumpingLoop."""
 
     async def all_of_it() -> Ways:
         ways = Ways(document, hosts, folder, kept, **seams)
@@ -145,7 +147,8 @@ def play(
             assert entry["active"] == 0, entry
         return ways
 
-    ways = asyncio.run(all_of_it())
+    with asyncio.Runner(loop_factory=JumpingLoop if jumps else None) as runner:
+        ways = runner.run(all_of_it())
     ways.log.close()
     assert all(answer.closed for answer in hosts.given)
     assert "Please report this line" not in ways.path.read_text()

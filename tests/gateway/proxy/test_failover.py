@@ -42,7 +42,7 @@ OTHERS = {
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     def runs(story: Story, document: dict[str, Any] | None = None, **scripts: Any) -> Ways:
-        return play(story, document or trio(), Hosts(**scripts), tmp_path)
+        return play(story, document or trio(), Hosts(**scripts), tmp_path, jumps=True)
 
     return runs
 

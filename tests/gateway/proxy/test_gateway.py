@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fakes import ANSWER, DONE, FIRST, LAST, STREAM, TEXT, Exchange, Headers, Pool, Upstream
+from loops import JumpingLoop
 from routed import SOON_S
 
 from llm_router_gateway.config import config
@@ -64,7 +65,8 @@ def play(tmp_path: Path) -> Callable[..., Room]:
             await story(room)
             return room
 
-        room = asyncio.run(all_of_it())
+        with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+            room = runner.run(all_of_it())
         room.log.close()
         assert all(answer.closed for answer in answers if isinstance(answer, Upstream) and not room.pool.answers[1:])
         for secret in (KEY, TOKEN):
