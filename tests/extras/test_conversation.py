@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List
@@ -251,17 +252,23 @@ def test_on_a_full_disk_the_answer_is_shown_and_the_file_stays_as_it_was(talk: A
 
 
 @pytest.mark.slow
-def test_a_second_process_is_refused_at_once_while_the_first_asks(talk: Any, cli: Any, tmp_path: Path) -> None:
-    words = ["chat", "-m", "demo-sleep-1500", "--messages-file", "talk.json", "--append", "--message", "One"]
-    first = cli.start(*words)
-    while not (tmp_path / "talk.json.part").exists():
-        assert first.poll() is None
-        time.sleep(0.01)
-    time.sleep(0.1)
+def test_a_second_process_is_refused_at_once_while_the_first_asks(talk: Any, serve: Any, cli: Any, tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def late(request: Any) -> bytes:
+        begun.set()
+        assert go_on.wait(60)
+        return http(completion("Yes"))
+
+    server = serve(late)
+    cli.env["LLM_ROUTER_BASE_URL"] = server.base_url
+    first = cli.start("chat", "-m", "demo", "--messages-file", "talk.json", "--append", "--message", "One")
+    assert begun.wait(30)
     ran = talk("Two")
-    assert ran.code == 8 and b"in use by another process" in ran.err
-    out, _ = first.communicate(timeout=20)
-    assert first.returncode == 0 and out.endswith(b"One\n")
+    assert ran.code == 8 and b"in use by another process" in ran.err and len(server.requests) == 1
+    go_on.set()
+    out, _ = first.communicate(timeout=30)
+    assert first.returncode == 0 and out.endswith(b"Yes\n")
     assert talk("Three").code == 0 and [turn["content"] for turn in turns(tmp_path)][::2] == ["One", "Three"]
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from loops import JumpingLoop
 
 from llm_router_gateway.errors import RateLimited
 from llm_router_gateway.limiter.local import FREE, LocalLimiter, Meters, Permit
@@ -274,4 +275,5 @@ def test_a_wait_for_a_slot_shows_signs_of_life_and_ends_in_time() -> None:
         await held.release()
         assert limiter.meters.gauges["a"].active == 0
 
-    asyncio.run(story())
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        runner.run(story())

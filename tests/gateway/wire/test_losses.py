@@ -18,6 +18,8 @@ from llm_router_gateway.wire.shapes import both, shape, unread, within
 
 PICTURE = shape("type", image_url=shape("url", "detail"))
 
+LINEAR_S = 15  # of the processor: half a second if the time grows with the number of fields, an hour with its square
+
 
 def test_each_name_is_kept_once_in_its_order() -> None:
     lost: list[str] = []
@@ -30,14 +32,14 @@ def test_half_a_million_unknown_fields_cost_next_to_no_time() -> None:
     lost: list[str] = []
     began = time.process_time()
     lose_extras({"openai": {f"unknown_{number}": 1 for number in range(420_000)}}, "anthropic", lost)
-    assert time.process_time() - began < 2 and len(lost) == MAX_LOST
+    assert time.process_time() - began < LINEAR_S and len(lost) == MAX_LOST
 
 
 def test_the_same_number_deep_in_an_object_and_in_many_objects_does_not_either() -> None:
     began = time.process_time()
     one = unread({"image_url": {f"unknown_{number}": 1 for number in range(210_000)}}, PICTURE)
     many = unread({"image_url": [{f"unknown_{number}": 1} for number in range(210_000)]}, PICTURE)
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < LINEAR_S
     assert len(one[ir.UNREAD]) == len(many[ir.UNREAD]) == MAX_LOST
     assert both(one, {ir.UNREAD: {"image_url.x": True}}) is one  # enough is known
 
