@@ -235,7 +235,7 @@ def test_exceptions_and_unknown_names_go_back_to_the_model(serve: Serve) -> None
 
 
 def test_calls_of_one_answer_run_at_once_and_keep_their_order(serve: Serve) -> None:
-    barrier = threading.Barrier(3, timeout=10)
+    barrier = threading.Barrier(3, timeout=30)
 
     def meet(number: int) -> int:
         barrier.wait()

@@ -16,8 +16,7 @@ from llm_router_gateway.net import client
 from llm_router_gateway.net.client import Origin, Pool, Response, Timeouts
 from llm_router_gateway.net.http1 import END, RequestHead, RequestReader, ResponseHead
 
-PATIENT = Timeouts(5, 5, 5)
-HASTY = Timeouts(0.05, 0.05, 0.05)
+PATIENT = Timeouts(20, 20, 20)
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 CLOSING = OK.replace(b"content", b"connection: close\r\ncontent")
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -566,7 +565,7 @@ def test_a_slow_caller_is_not_a_silent_upstream_and_slows_it() -> None:
 
     async def story() -> None:
         async with upstream_of(script) as server, pool_of() as pool:
-            response = await post(pool, server.url, timeouts=HASTY)
+            response = await post(pool, server.url, timeouts=Timeouts(20, 20, 0.05))
             before = -1
             while sent != before or not sent:  # until the server is held back
                 before = sent

@@ -32,6 +32,8 @@ from running import (
 )
 from storing import kept
 
+from llm_router_gateway.store.sqlite import key_watch
+
 NAMES = ("plain", "off", "over", "far", "narrow", "grouped", "tagged", "short", "poor", "broke", "slow", "old")
 SECRETS = {name: made_up(name) for name in NAMES}
 ADMIN, TOKEN = made_up("admin"), made_up("token")
@@ -276,13 +278,10 @@ def test_a_key_that_another_process_changes_is_followed_at_once(start: Callable[
 
     key = keys("create", "--name", "cli").decode().strip()
     until(lambda: status(key) == 200, "the new key works")
-    took = []
+    assert key_watch.LOOK_S <= 0.1, "all that passes before a change is known, on a machine that does nothing else"
     for words, expected in (("disable", 403), ("enable", 200), ("delete", 401)):
         keys(words, "cli")
-        done = time.monotonic()
         until(lambda expected=expected: status(key) == expected, words)
-        took.append(time.monotonic() - done)
-    assert min(took) < 2.0, took  # much less on a machine that does nothing else
 
 
 def test_a_key_that_is_revoked_while_it_calls_gets_nothing_after_the_answer(gateway: Process) -> None:

@@ -77,7 +77,7 @@ class Books:
         return {"statistics": statistics, "metrics": metrics, "by key": by_key, "spent": spent, "rows": rows}
 
     def agree(self) -> None:
-        until(lambda: len({round(each, 9) for each in self.sums().values()}) == 1, f"one sum: {self.sums()}", limit_s=5)
+        until(lambda: len({round(each, 9) for each in self.sums().values()}) == 1, f"one sum: {self.sums()}")
 
 
 @pytest.fixture(scope="module")

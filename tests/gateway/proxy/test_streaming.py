@@ -108,7 +108,7 @@ def play(story: Callable[[World, asyncio.Task[None]], Coroutine[Any, Any, None]]
         await world.put()
         await story(world, task)
         try:
-            await asyncio.wait_for(task, 1)
+            await asyncio.wait_for(task, 20)
         except GatewayError as error:
             return [*world.caller.seen, error.code]
         except asyncio.CancelledError:

@@ -127,7 +127,7 @@ def test_after_the_end_nothing_is_taken(opened: Opened) -> None:
     add(kept_in, 1)
     assert kept_in.dropped == 1
     with pytest.raises(Unavailable):
-        kept_in.write(lambda db: None).result(1)
+        kept_in.write(lambda db: None).result(20)
     assert not kept_in.flush(0.1) or kept_in.waiting == 0
 
 
@@ -164,11 +164,11 @@ def test_small_writes_are_whole_or_not_at_all(opened: Opened, name: str) -> None
         raise KeyError("no")
 
     with pytest.raises(KeyError):
-        kept_in.write(fails).result(5)
-    assert kept_in.write(lambda db: db.execute("INSERT INTO meta VALUES ('b', '2')").rowcount).result(5) == 1
+        kept_in.write(fails).result(20)
+    assert kept_in.write(lambda db: db.execute("INSERT INTO meta VALUES ('b', '2')").rowcount).result(20) == 1
     assert read(kept_in, "SELECT name FROM meta WHERE name IN ('a', 'b')") == [("b",)]
     with pytest.raises(sqlite3.IntegrityError):
-        kept_in.write(lambda db: db.execute("INSERT INTO meta VALUES ('b', '3')")).result(5)
+        kept_in.write(lambda db: db.execute("INSERT INTO meta VALUES ('b', '3')")).result(20)
     add(kept_in, 1)
     assert kept_in.flush() and not kept_in.broken
 
@@ -322,7 +322,7 @@ def test_a_file_that_cannot_be_used_is_not_touched_and_said_once(
     assert (path.read_bytes() if path.is_file() else None) == before
     assert (kept_in.written, kept_in.dropped) == (0, 10)
     with pytest.raises(Unavailable):
-        kept_in.write(lambda db: None).result(1)
+        kept_in.write(lambda db: None).result(20)
 
 
 def test_what_waited_is_stored_when_the_directory_comes(opened: Opened, tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_a_directory_that_cannot_be_written(opened: Opened, tmp_path: Path) -> N
 def filled(path: Path, count: int = 3_000) -> None:
     made = Store.open(str(path))
     add(made, count)
-    made.write(lambda db: db.execute("INSERT INTO meta VALUES ('mine', 'precious')")).result(5)
+    made.write(lambda db: db.execute("INSERT INTO meta VALUES ('mine', 'precious')")).result(20)
     made.close()
 
 
@@ -526,7 +526,7 @@ def test_a_limit_of_file_sizes_loses_nothing_once_it_is_lifted(tmp_path: Path) -
 @pytest.mark.slow
 def test_a_full_disk_loses_nothing_once_there_is_room(opened: Opened) -> None:
     kept_in = opened()
-    pages = kept_in.write(lambda db: db.execute("PRAGMA max_page_count").fetchone()[0]).result(5)
+    pages = kept_in.write(lambda db: db.execute("PRAGMA max_page_count").fetchone()[0]).result(20)
     limit_pages(kept_in, 40)
     add(kept_in, 2_000)
     until(lambda: "full" in kept_in.broken)
@@ -539,7 +539,7 @@ def test_a_full_disk_loses_nothing_once_there_is_room(opened: Opened) -> None:
 
 def limit_pages(to: Store, pages: int) -> None:
     """SQLITE_FULL, as a full disk gives it."""
-    to.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone()).result(5)
+    to.write(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone()).result(20)
 
 
 def test_a_full_disk_at_the_end_is_reported(opened: Opened) -> None:
@@ -578,7 +578,7 @@ def test_two_gateways_do_not_share_a_file_and_the_second_takes_over(opened: Open
 
 def test_a_command_line_may_write_beside_a_gateway(opened: Opened) -> None:
     gateway, line = opened(), opened(owner=False)
-    line.write(lambda db: db.execute("INSERT INTO meta VALUES ('key', 'new')")).result(5)
+    line.write(lambda db: db.execute("INSERT INTO meta VALUES ('key', 'new')")).result(20)
     assert read(gateway, "SELECT value FROM meta WHERE name = 'key'") == [("new",)]
     add(gateway, 10)
     assert gateway.flush() and not line.broken
@@ -673,7 +673,7 @@ def cared(for_: Store, keep: Keep, now_s: float) -> None:
         db.execute("BEGIN")
         return more
 
-    while for_.write(steps).result(10):
+    while for_.write(steps).result(20):
         pass
 
 
@@ -694,9 +694,9 @@ def test_a_store_that_is_too_large_loses_its_oldest_calls_and_shrinks(opened: Op
     for _ in range(6):
         add(kept_in, 2_000)
         kept_in.flush()
-    before = kept_in.write(lambda db: retention.used_bytes(db)[0]).result(5)
+    before = kept_in.write(lambda db: retention.used_bytes(db)[0]).result(20)
     cared(kept_in, Keep(max_bytes=before // 2), AT_S)
-    size, free = kept_in.write(retention.used_bytes).result(5)
+    size, free = kept_in.write(retention.used_bytes).result(20)
     count = read(kept_in, "SELECT count(*) FROM calls")[0][0]
     assert size <= before * 0.55 and free <= size * 0.25
     assert 2_000 < count < 8_000
@@ -766,7 +766,7 @@ def test_work_in_order_and_none_forgotten(opened: Opened) -> None:
     kept_in.close()
     for future in futures:
         with suppress(Unavailable):
-            future.result(5)
+            future.result(20)
     assert done == sorted(done) and all(future.done() for future in futures)
 
 
