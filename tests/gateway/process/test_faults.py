@@ -54,7 +54,7 @@ SHORT_S = 0.6  # the timeouts of the providers called quick-...: twelve at once 
 BODY_LIMIT = 1_000_000
 GIGABYTE = 1_000_000_000
 SOON_S = 15.0  # for what must happen at once, on a very busy machine: half of what the upstreams have
-SERVER = ("[server]\nretry_alone_s = 0\nkeepalive_s = 60\nconnect_timeout_s = 0.3\ndrain_s = 0.1\n"
+SERVER = ("[server]\nretry_alone_s = 0\nkeepalive_s = 60\nconnect_timeout_s = 15\ndrain_s = 0.1\n"
           f"max_body_bytes = {BODY_LIMIT}\n")  # fmt: skip
 SPOKEN = [(caller, target, stream) for caller, target in PAIRS for stream in (False, True)]
 PLAIN_DATA = {protocol: http(json.dumps(value).encode()) for protocol, value in PLAIN.items()}
