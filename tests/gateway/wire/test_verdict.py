@@ -199,6 +199,40 @@ def test_a_stream_is_over_at_its_last_reason_unless_one_came_too_early(caller: s
     assert seen == [False, True, False, False, True]
 
 
+SEVERAL: dict[str, Any] = {
+    "openai": lambda index, text, word: {"choices": [{"index": index, "delta": {"content": text}, "finish_reason": word}]},
+    "completions": lambda index, text, word: {"choices": [{"index": index, "text": text, "finish_reason": word}]},
+    "gemini": lambda index, text, word: {"candidates": [
+        {"index": index, "content": {"parts": [{"text": text}]}, **({"finishReason": word} if word else {})}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("api", SEVERAL)
+def test_of_several_choices_each_has_to_end(api: str) -> None:
+    choice, stop = SEVERAL[api], "STOP" if api == "gemini" else "stop"
+    cut = [choice(1, "b", None), choice(0, "a", None), choice(0, "", stop)]
+    for turn, is_whole in ((cut, False), ([*cut, choice(1, "", stop)], True), ([cut[1], cut[2]], True)):
+        pipe = relay(api)
+        error = run(pipe, events(turn))[1]
+        assert (error is None) is pipe.done is is_whole, turn
+        assert pipe.finish == stop
+
+
+@pytest.mark.parametrize("turn,whole", [
+    (["h", "i"], False), (["h", "i", "[DONE]"], True), (["h:stop", "i:stop"], True), (["h:stop", "i"], False),
+    (["h:abort"], False),
+])  # fmt: skip
+def test_a_text_completion_is_held_to_the_same_rules(turn: list[str], whole: bool) -> None:
+    chunks = [each if each == "[DONE]" else SEVERAL["completions"](0, each[0], each[2:] or None) for each in turn]
+    pipe, done = relay("completions"), []
+    for chunk in chunks:
+        pipe.feed(events([chunk]))
+        done.append(pipe.done)
+    pipe.close()
+    assert (pipe.error is None) is whole
+    assert done[1:] != [True] or turn[-1] == "[DONE]", "a reason on every chunk ends nothing before the response ends"
+
+
 @pytest.mark.parametrize("caller", [None, *CALLERS])
 @pytest.mark.parametrize("words,finish", [(("length", "length", "stop"), "stop"), ((None, "length", "stop"), "length")])
 def test_the_first_reason_counts_unless_every_chunk_has_one(

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir
 from ..error_bodies import error_in, error_of
 from ..sse import Event
-from ..verdict import carries_nothing
+from ..verdict import carries_nothing, finish_failure
 from .answer import usage_in
 
 
 class Scanner:
-    """The end is [DONE], or, for servers that send none, a reason in a choice."""
+    """The end is [DONE], or, for servers that send none, a reason in every choice. Where text follows a reason, the server
+    sends one with every chunk: then [DONE] is the end, or that of the response behind a last reason."""
 
-    __slots__ = ("done", "error", "fed", "finish", "flawed", "outputs", "usage")
+    __slots__ = ("_choices", "_early", "done", "error", "fed", "finish", "flawed", "outputs", "usage")
 
     def __init__(self) -> None:
         self.outputs = 0
@@ -26,6 +28,8 @@ class Scanner:
         self.error: GatewayError | None = None
         self.flawed = False  # `error` is our verdict, no event of the upstream's own
         self.fed = 0  # events before the one that `error` came with, in the last feed
+        self._choices: dict[int, bool] = {}  # whether each has ended
+        self._early = False  # text followed a reason
 
     def feed(self, events: Iterable[Event]) -> None:
         for number, event in enumerate(events):
@@ -43,18 +47,33 @@ class Scanner:
         except (ValueError, RecursionError):
             self.error, self.flawed = UpstreamFailed("the upstream sent an event that is not JSON"), True
             return
-        choices = chunk.get("choices") if isinstance(chunk, dict) else None
         error = error_in(chunk)
-        if error:
-            self.error = error_of(error, 0)
-            return
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict):
-                self.outputs += bool(choice.get("text"))
-                self.finish = self.finish or str(choice.get("finish_reason") or "")
-                self.done = self.done or bool(choice.get("finish_reason"))
         if isinstance(chunk, dict):
             self.usage = usage_in(chunk) or self.usage
+        if error:  # clients of the protocol look only at the field `error`: any other goes on in that form
+            self.error, self.flawed = error_of(error, 0), not (isinstance(chunk, dict) and chunk.get("error"))
+            return
+        choices = chunk.get("choices") if isinstance(chunk, dict) else None
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                self._choice(choice)
+
+    def _choice(self, choice: Mapping[str, Any]) -> None:
+        index, said, word = choice.get("index"), bool(choice.get("text")), choice.get("finish_reason")
+        place = index if type(index) is int else 0
+        self.outputs += said
+        self._early = self._early or (said and self._choices.get(place, False))
+        self._choices[place] = bool(word) or (self._choices.get(place, False) and not said)
+        if word and (not self.finish or (self._early and place == 0)):
+            self.finish = str(word)
+        self.done = all(self._choices.values()) and not self._early
+        flaw = finish_failure(word)
+        if flaw is not None:
+            self.error, self.flawed = flaw, True
+
+    def close(self) -> None:
+        """The response has ended as HTTP ends one."""
+        self.done = self.done or (bool(self._choices) and all(self._choices.values()))
 
 
 class StreamChoices:

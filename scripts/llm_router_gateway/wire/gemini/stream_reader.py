@@ -229,7 +229,10 @@ class StreamReader:
         content = candidate.get("content")
         content = content if isinstance(content, dict) else {}
         events: list[ir.StreamEvent] = []
-        for part in dicts(content.get("parts")):
+        parts = dicts(content.get("parts"))
+        if side.native and any(part.get("text") != "" for part in parts):
+            side.native = ""  # it has gone on: that was no end
+        for part in parts:
             events += self._part(part, side)
         if PLAIN_CANDIDATE.issuperset(candidate) and CONTENT.fields.issuperset(content):  # as nearly all
             return events

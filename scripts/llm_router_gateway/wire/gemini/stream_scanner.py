@@ -9,14 +9,14 @@ from typing import Any
 from ...errors import GatewayError
 from .. import ir, verdict
 from ..sse import Event
-from .answer import block_reason, usage_of
+from .answer import block_reason, count, usage_of
 from .common import Fields, dicts, error_in
 
 
 class Scanner:
     """A relayed stream, read beside it: whether it said something, whether it is whole, its usage, its error."""
 
-    __slots__ = ("_usage", "done", "error", "fed", "finish", "flawed", "outputs")
+    __slots__ = ("_ended", "_usage", "done", "error", "fed", "finish", "flawed", "outputs")
 
     def __init__(self) -> None:
         self.outputs = 0
@@ -26,6 +26,7 @@ class Scanner:
         self.flawed = False  # `error` is our verdict, no event of the upstream's own
         self.fed = 0  # events before the one that `error` came with, in the last feed
         self._usage: Any = None
+        self._ended: dict[int, bool] = {}  # whether each candidate's last chunk said why it ended
 
     @property
     def usage(self) -> ir.Usage | None:
@@ -55,10 +56,10 @@ class Scanner:
             parts = dicts(content.get("parts")) if isinstance(content, dict) else []
             if any(part.get("text") != "" for part in parts):
                 self.outputs += 1
-            self.done = bool(candidate.get("finishReason"))
+            self._ended[count(candidate.get("index"))] = bool(candidate.get("finishReason"))
+            self.done = all(self._ended.values())
             flaw = verdict.finish_failure(candidate.get("finishReason"))
             if flaw is not None:
                 self.error, self.flawed = flaw, True
                 return
-            if self.done:
-                self.finish = self.finish or str(candidate["finishReason"])
+            self.finish = self.finish or str(candidate.get("finishReason") or "")
