@@ -25,6 +25,7 @@ CALL = shape("id", "type", "index", "thought_signature", function=FUNCTION, cust
 
 TEXT_PART = shape("type", "text", "cache_control")
 IMAGE_PART = shape("type", "cache_control", image_url=shape("url", "detail"))
+IMAGE = shape("type", "index", "cache_control", image_url=shape("url", "detail"))  # among a message's `images`
 PARTS: Mapping[str, Shape] = {
     "text": TEXT_PART, "input_text": TEXT_PART, "output_text": TEXT_PART, "image_url": IMAGE_PART,
     "refusal": shape("type", "refusal"),
@@ -38,7 +39,7 @@ SYSTEM_MESSAGE = shape("role", "content")
 RESULT_MESSAGE = shape("role", "content", "name", "tool_call_id", "cache_control")
 MESSAGE = shape(
     "role", "content", "name", "tool_call_id", "refusal", "reasoning_content", "reasoning", "thought_signature", "index",
-    tool_calls=CALL, function_call=FUNCTION, images=IMAGE_PART, extra_content=SIGNED,
+    tool_calls=CALL, function_call=FUNCTION, images=IMAGE, extra_content=SIGNED,
     reasoning_details=shape("type", "text", "summary", "data", "signature", "id", "format", "index"),
     thinking_blocks=shape("type", "thinking", "signature", "data"),
 )  # fmt: skip

@@ -18,7 +18,7 @@ from ..sse import Event
 from .answer import matched_in, stop_of
 from .common import ERROR_MARK, OWN, chunk_usage, count, own
 from .request_reader import google_signature, read_content, read_image, thoughts_in
-from .shapes import ANSWER, CALL, FUNCTION, IMAGE_PART, LAST_CHOICE, MESSAGE, STREAMED_CHOICE
+from .shapes import ANSWER, CALL, FUNCTION, IMAGE, LAST_CHOICE, MESSAGE, STREAMED_CHOICE
 from .stream_scanner import place_of, says
 
 # The common fields: where a delta has no other, there are no thoughts to look for.
@@ -90,7 +90,7 @@ class Turn:
         if delta.get("refusal"):
             self._refusal.append(str(delta["refusal"]))
         for image in delta.get("images") or ():
-            self.extras = both(self.extras, unread(image, IMAGE_PART, "images."))
+            self.extras = both(self.extras, unread(image, IMAGE, "images."))
             self._whole(read_image(image, "delta.images"), out)
         for call in delta.get("tool_calls") or ():
             self._call(call, out)
