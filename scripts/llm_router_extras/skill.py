@@ -24,7 +24,7 @@ TEXTS = ("SKILL.md", "LICENSE")
 SCRIPTS = ("llm_router_client.py", "llm_router_batch.py", "llm_router_demo.py")
 LAUNCHER = "scripts/llm-router"
 # Of the extras: an agent with a shell needs none.
-LEFT_OUT = ("talk.py", "completion.py", "manual.py", "waiting.py", "mcp.py", "prices.py", "gemini.py")
+LEFT_OUT = ("talk.py", "completion.py", "manual.py", "waiting.py", "mcp.py", "prices.py")
 MAX_BUNDLE_BYTES = 500_000  # what goes into an agent's folder; the strictest loader's guard warns above 1 MiB
 MAX_FILE_BYTES = 262_144  # one file, by the same guard
 MAX_FILES = 50  # by the same guard
