@@ -17,7 +17,7 @@ TREES: Dict[str, ast.Module] = {path.stem: ast.parse(path.read_text(encoding="ut
 FLOORS = (  # imports go up only
     "files", "output", "terminal", "database", "collaborator", "mending", "naming", "message", "unmet", "patterns",
     "schema", "config", "pricing", "routing", "tools", "conversation", "cache", "usage", "collaborators",
-    "prices", "pages", "skill", "waiting", "aliases", "fields", "mock", "talk", "mcp", "completion", "manual",
+    "prices", "pages", "skill", "checkup", "waiting", "aliases", "fields", "mock", "talk", "mcp", "completion", "manual",
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import llm_router_client as client  # noqa: E402  (the path above is what makes it importable)
-from llm_router_extras import pages, skill  # noqa: E402
+from llm_router_extras import checkup, pages, skill  # noqa: E402
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_docs_lists_the_pages_and_shows_one(cli: Any) -> None:
 
 @pytest.mark.slow
 def test_the_skill_of_this_checkout_has_no_fault() -> None:
-    assert not list(skill.faults_of(skill.contents(skill.bundle()), "llm-router"))
+    assert not list(checkup.faults_of(skill.contents(skill.bundle()), "llm-router"))
 
 
 def test_the_manifests_of_the_marketplace_name_this_version_and_the_skill_at_the_root() -> None:
