@@ -409,10 +409,7 @@ def family_of(model: str) -> str:
 
 
 def check_model(model: Any) -> str:
-    """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path.
-
-    "openai/gpt-4.1", OpenRouter's "~anthropic/claude-sonnet-latest", a path that vLLM serves: "/models/phi-4", "./merged"
-    """
+    """The model's name, stripped ("a/b", OpenRouter's "~a/b", vLLM's "./a"). UsageError: it cannot be in Gemini's path."""
     name = model.strip() if isinstance(model, str) else ""
     if not re.fullmatch(r"(?a)[\w:@+~./][\w:@+~./-]{0,199}", name) or ".." in name:
         raise UsageError(f"not a model name: {str(model)[:60]!r}", next_step="Name a model; `models` lists them.")
@@ -1586,7 +1583,9 @@ def first_piece(pieces: Iterator[bytes]) -> bytes:
     piece, more = b"", b" "
     while more and not piece.strip(BLANK):
         more = next(pieces, b"")
-        piece = piece.lstrip() + more
+        piece = piece.lstrip() + more  # nothing stays of white space, a byte order mark does
+        if len(piece) > MAX_BODY_BYTES and not piece.strip(BLANK):
+            raise BadUpstreamError(f"the answer begins with more than {MAX_BODY_BYTES} bytes of byte order marks")
     return piece
 
 
@@ -1832,7 +1831,7 @@ class Call:
         response, reader, parser, seen = attempt.response, attempt.reader, SSEParser(), False
         try:
             pieces = response.pieces() if attempt.call.stream else bounded(response.pieces())  # whose events are all held
-            piece = first_piece(bounded(pieces))
+            piece = first_piece(pieces)
             more = piece.lstrip(BLANK)[:1] not in (b"{", b"[", b"<", b"")
             if not more:
                 response.arm("the rest of the answer", self.client.progress_s)
