@@ -20,7 +20,7 @@ NAME = "llm-router"
 TEXTS = ("SKILL.md", "LICENSE")
 SCRIPTS = ("llm_router_client.py", "llm_router_batch.py", "llm_router_demo.py")
 LAUNCHER = "scripts/llm-router"
-# Of the extras: what people and other programs use, and what is for this repository alone; a copy says that it lacks them.
+# Of the extras: what only people and other programs use.
 LEFT_OUT = ("talk.py", "completion.py", "manual.py", "waiting.py", "mcp.py", "prices.py", "checkup.py")
 
 # agent -> folder of skills in the home directory, folder of skills in a project ("" where it has none), and the variable that

@@ -66,6 +66,19 @@ def test_a_bundle_can_install_itself_elsewhere(exported: Path, cli: Any, home: P
     assert files_in(tmp_path / ".claude/skills/llm-router") == files_in(exported)
 
 
+@pytest.mark.parametrize("words,module,named", every(1, [
+    (["skill", "check"], "checkup", "skill check"), (["talk"], "talk", "talk"), (["prices", "list"], "prices", "prices"),
+    (["mcp"], "mcp", "mcp"), (["completion", "bash"], "completion", "completion"), (["man"], "manual", "man"),
+]))  # fmt: skip
+def test_a_bundle_says_which_commands_it_does_not_have(
+    exported: Path, cli: Any, words: List[str], module: str, named: str
+) -> None:
+    command = [sys.executable, str(exported / "scripts" / "llm_router_client.py"), *words]
+    done = subprocess.run(command, capture_output=True, env=cli.env, timeout=30)
+    assert done.returncode == 2 and f"with its {module}.py" in done.stderr.decode()
+    assert f"`{named}`" in (exported / "references" / "cli.md").read_text("utf-8")
+
+
 PLACES = {
     "claude": (".claude/skills", ".claude/skills"),
     "codex": (".agents/skills", ".agents/skills"),
