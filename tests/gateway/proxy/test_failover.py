@@ -145,7 +145,7 @@ def test_members_of_different_protocols_stand_in_for_one_another(run: Run, proto
         assert (answer.status, answer.out_headers["x-llm-router-model"]) == (200, "b/m")
         assert "from b" in answer.out.decode()
         lost = answer.out_headers.get("x-llm-router-lost", "")
-        assert lost == ("top_k, odd" if protocol == "anthropic" else "odd")  # of the one that answered
+        assert lost == ("top_k, odd, usage.cost" if protocol == "anthropic" else "odd, usage.cost")  # of the one that answered
 
     busy = Upstream(529, b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}')
     run(story, document, a=busy, b=ok("from b"))

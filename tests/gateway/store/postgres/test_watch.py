@@ -47,4 +47,4 @@ def test_a_line_of_another_gateway_that_is_no_json_ends_no_look_at_keys(monkeypa
     made.start()
     assert holder.wait(30)
     made.close()
-    assert said == ["keys and what other gateways say cannot be read from the database: ValueError"]
+    assert len(said) == 1 and said[0].endswith("cannot be read from the database: ValueError")
