@@ -4,7 +4,6 @@
 One file, standard library only, Python 3.9 or newer: a library (LLMRouterClient) and a command line.
 
   python3 llm_router_client.py chat --demo --message "Hello, world!"
-  python3 llm_router_client.py chat -m gpt-5.4 --message "Name three colours." --stream
   python3 llm_router_client.py chat -m gpt-5.4 --fallback claude-sonnet-5-5,qwen-max --message-file question.txt
   python3 llm_router_client.py vision -m gpt-5.4 --image cat.png --prompt "What is this?"
   python3 llm_router_client.py compare --models gpt-5.4,qwen-max --message "What is 2+2?"
@@ -382,10 +381,6 @@ def dicts(value: Any) -> Turns:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def first_message(choices: Any) -> JSON:
-    return as_dict(next(iter(dicts(choices)), {}).get("message"))
-
-
 def without(fields: JSON, *names: str) -> JSON:
     return {name: value for name, value in fields.items() if name not in names}
 
@@ -414,10 +409,7 @@ def family_of(model: str) -> str:
 
 
 def check_model(model: Any) -> str:
-    """The model's name, stripped. UsageError for what cannot be one: it also becomes part of Gemini's path.
-
-    "openai/gpt-4.1", OpenRouter's "~anthropic/claude-sonnet-latest", a path that vLLM serves: "/models/phi-4", "./merged"
-    """
+    """The model's name, stripped ("a/b", OpenRouter's "~a/b", vLLM's "./a"). UsageError: it cannot be in Gemini's path."""
     name = model.strip() if isinstance(model, str) else ""
     if not re.fullmatch(r"(?a)[\w:@+~./][\w:@+~./-]{0,199}", name) or ".." in name:
         raise UsageError(f"not a model name: {str(model)[:60]!r}", next_step="Name a model; `models` lists them.")
@@ -596,12 +588,31 @@ def inner_error(value: Any) -> LLMRouterError:
     return error_of(code, message, status=said["status"] or None, retryable=retryable, maybe_billed=True)
 
 
+# ai.google.dev, FinishReason; others are passed on in lower case
+GEMINI_FILTERED = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY")
+GEMINI_FINISH = {"STOP": "stop", "MAX_TOKENS": "length", **dict.fromkeys(GEMINI_FILTERED, "content_filter")}
 # Finish reasons by which a server itself says that it did not finish: vLLM, DeepSeek, Zhipu, OpenRouter, Gemini.
 UNFINISHED = frozenset({
     "error", "abort", "aborted", "network_error", "insufficient_system_resource", "malformed_function_call",
     "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature", "malformed_response", "other", "no_image",
     "language",
 })  # fmt: skip
+
+
+def openai_chunk(chunk: JSON, candidate: JSON) -> JSON:
+    """A Gemini answer or chunk as the OpenAI chunk that says the same; for the reader's view only, never handed out."""
+    delta: JSON = {"content": "", "reasoning_content": "", "tool_calls": []}
+    for part in dicts(as_dict(candidate.get("content")).get("parts")):
+        delta["reasoning_content" if part.get("thought") else "content"] += text_of([part])
+        call = part.get("functionCall")
+        if isinstance(call, dict):
+            function = {"name": call.get("name"), "arguments": call.get("args") or {}}
+            delta["tool_calls"].append({"id": call.get("id"), "function": function})
+    blocked = as_dict(chunk.get("promptFeedback")).get("blockReason")
+    finish = "SAFETY" if blocked else str(candidate.get("finishReason") or "")
+    choice = {"delta": delta, "finish_reason": GEMINI_FINISH.get(finish, finish.lower())}
+    choices = [choice] if candidate or blocked else []
+    return {"choices": choices, "usage": chunk.get("usageMetadata"), "error": chunk.get("error")}
 
 
 class Reader:
@@ -612,21 +623,25 @@ class Reader:
     finish is the finish reason, "" until it came. An error inside the answer is raised, classified.
     """
 
-    answers = "choices"  # the field of body() that holds them
-
-    def __init__(self) -> None:
-        self.raw = b""  # the body as it came, where it came whole
+    def __init__(self, gemini: bool = False) -> None:
+        self.gemini, self.raw = gemini, b""  # raw: the body as it came, where it came whole
         self.finish, self.native, self.refusal, self.kept_chars = "", "", "", 0  # native: OpenRouter's upstream's finish
         self.call_chars = 0
         self.early = False  # output followed a finish reason: some servers send one with every chunk
         self.usage: Any = None
         self.choices: dict[int, JSON] = {}
         self._head: JSON = {}
+        self._parts: Turns = []
 
     def take(self, chunk: Any) -> Turns:
         if not isinstance(chunk, dict):
             raise BadUpstreamError("the answer is JSON, but not an object")
-        self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object"))
+        self._head.update(chunk if self.raw else without(chunk, "choices", "usage", "object", "candidates"))
+        if self.gemini:
+            candidate = next(iter(dicts(chunk.get("candidates"))), {})
+            if candidate and not self.raw:
+                self._take_candidate(candidate)
+            chunk = openai_chunk(chunk, candidate)
         choices = dicts(chunk.get("choices"))
         places = chunk, as_dict(chunk.get("x_groq")), *choices  # where Groq and Moonshot have a stream's usage and errors
         self.usage = next(filter(None, (as_dict(place.get("usage")) for place in places)), self.usage)
@@ -636,6 +651,17 @@ class Reader:
             if error:
                 raise inner_error(error)
         return events
+
+    def _take_candidate(self, candidate: JSON) -> None:
+        """Keep what body() needs of a Gemini chunk: consecutive pieces of text become one part."""
+        for part in dicts(as_dict(candidate.get("content")).get("parts")):
+            last = self._parts[-1] if self._parts else {}
+            if isinstance(part.get("text"), str) and last and {**part, "text": ""} == {**last, "text": ""}:
+                last["text"] += part["text"]
+            else:
+                self._parts.append(dict(part))
+        kept = self._head.setdefault("candidates", [{}])[0]
+        kept.update(candidate, content={"role": "model", "parts": self._parts})
 
     def _take_choice(self, choice: JSON) -> Turns:
         number = choice["index"] if isinstance(choice.get("index"), int) else 0
@@ -704,7 +730,7 @@ class Reader:
 
     def body(self) -> JSON:
         """The server's own object where it came whole; else the same shape put together from its chunks."""
-        if self.raw:
+        if self.raw or self.gemini:
             return self._head
         choices = []
         for number, state in sorted(self.choices.items()):
@@ -782,13 +808,11 @@ class Answer(dict):  # type: ignore[type-arg]  # dict[str, Any] would need typin
 
 
 def retry_after_s(headers: dict[str, str], now: float) -> float | None:
-    """Seconds to wait by a response's headers; None without a readable one.
+    """Seconds to wait by a response's headers, in the order of the vendors' SDKs; None without a readable one. RFC 9110 10.2.3.
 
     retry_after_s({"retry-after-ms": "250"}, now)                        -> 0.25
     retry_after_s({"retry-after": "7"}, now)                             -> 7.0
     retry_after_s({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, now) -> 12.0  (it is 12 s ahead of `now`, Unix seconds)
-
-    In the order of the vendors' SDKs; RFC 9110 10.2.3.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
@@ -872,7 +896,6 @@ FALLBACK_CODES = frozenset({
     "rate_limited", "overloaded", "server_error", "timeout", "network", "model_not_found", "no_credit", "context_too_long",
     "empty_answer", "content_filter", "bad_upstream", "stream_cut",
 })  # fmt: skip  # never a missing or refused key (another account would pay unseen), never a bad request
-SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
 OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "authorization"})
 
 
@@ -936,13 +959,9 @@ class Secret:
 
     def begins_at(self, text: str) -> int:
         """Where the end of a text is the beginning of the key; its length where it is none."""
-        places = []
-        for form in self.forms:
-            at = text.find(form[0], max(0, len(text) - len(form) + 1))
-            while at >= 0 and not form.startswith(text[at:]):
-                at = text.find(form[0], at + 1)
-            places += [at] if at >= 0 else []
-        return min(places, default=len(text))
+        longest = max(map(len, self.forms), default=0)
+        places = range(max(0, len(text) - longest + 1), len(text))
+        return next((at for at in places if any(form.startswith(text[at:]) for form in self.forms)), len(text))
 
 
 def choose_key(endpoint: Endpoint, settings: dict[str, str], in_file: str) -> Secret | None:
@@ -1250,9 +1269,12 @@ def open_tunnel(sock: Any, address: str, login: str) -> None:
         raise NetworkError(f"the proxy answered {response.status} to CONNECT", next_step=step)
 
 
-def sandbox_error(what: str) -> NetworkError:
-    step = "Ask for network access, or run the same command outside the sandbox."
-    return NetworkError(f"{what}: this sandbox forbids network access; ask for it", next_step=step)
+def system_error(what: str, error: OSError, retryable: bool = False) -> NetworkError:
+    """What the system refused, and why; a sandbox may forbid all sockets."""
+    if isinstance(error, PermissionError):
+        step = "Ask for network access, or run the same command outside the sandbox."
+        return NetworkError(f"{what}: this sandbox forbids network access; ask for it", next_step=step)
+    return NetworkError(f"{what}: {one_line(error.strerror or error, 120)}", retryable=retryable)
 
 
 def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float) -> LLMRouterError:
@@ -1267,15 +1289,13 @@ def connect_error(error: OSError, endpoint: Endpoint, proxy: str, seconds: float
         why = one_line(getattr(error, "verify_message", error), 120)
         step = "Behind a company proxy, name its CA with --ca-file or SSL_CERT_FILE; otherwise the address is wrong."
         return NetworkError(f"the certificate of {endpoint.host} was refused: {why}", next_step=step)
-    try:
-        if name == "gaierror":
+    if name == "gaierror":
+        error = OSError("the host name was not found")
+        try:
             socket.socket().close()  # a name look-up hides that a sandbox forbids sockets
-    except PermissionError as refused:
-        error = refused
-    if isinstance(error, PermissionError):
-        return sandbox_error(f"no connection to {where}")
-    why = "the host name was not found" if name == "gaierror" else error.strerror or str(error)
-    return NetworkError(f"no connection to {where}: {one_line(why, 120)}", retryable=True)
+        except PermissionError as refused:
+            error = refused
+    return system_error(f"no connection to {where}", error, retryable=True)
 
 
 class Transport:
@@ -1300,10 +1320,7 @@ class Transport:
         self, method: str, endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes,
         *, connect_s: float, first_s: float | None, deadline: float,
     ) -> Response:  # fmt: skip
-        """One exchange until the response's head is there; `deadline` is on the monotonic() clock.
-
-        A NetworkError is retryable: no status had come.
-        """
+        """One exchange until its response's head; `deadline` is of monotonic(). A NetworkError is retryable: no status came."""
         from urllib.request import OpenerDirector, Request
 
         opener: Any = OpenerDirector()
@@ -1563,12 +1580,12 @@ def read_all(pieces: Iterator[bytes], start: bytes = b"") -> bytes:
 
 def first_piece(pieces: Iterator[bytes]) -> bytes:
     """The start of a body, until its kind is known: white space may keep the connection open while the model thinks."""
-    piece, size, more = b"", 0, b" "
+    piece, more = b"", b" "
     while more and not piece.strip(BLANK):
         more = next(pieces, b"")
-        piece, size = piece.lstrip() + more, size + len(more)
-        if size > MAX_BODY_BYTES and not piece.strip(BLANK):
-            raise BadUpstreamError(f"the answer is more than {MAX_BODY_BYTES} bytes of white space")
+        piece = piece.lstrip() + more  # nothing stays of white space, a byte order mark does
+        if len(piece) > MAX_BODY_BYTES and not piece.strip(BLANK):
+            raise BadUpstreamError(f"the answer begins with more than {MAX_BODY_BYTES} bytes of byte order marks")
     return piece
 
 
@@ -1590,7 +1607,9 @@ class Attempt:
     def __init__(self, call: Call, model: str, token: str) -> None:
         self.call, self.model, self.token = call, model, token
         self.original_body = self.body = {**call.body, "model": model} if "model" in call.body else call.body
-        self.reader, self.path = call.reader(), call.path_of(model)
+        self.reader, self.path = Reader(call.gemini), call.path
+        if call.gemini:  # of what check_model() takes, these are not plain in a path
+            self.path = call.path.replace("{model}", re.sub("[:@+/]", lambda found: f"%{ord(found[0]):02X}", model))
         self.response: Any = None
         self.opened: Callable[[Any], Any] = lambda response: response
         self.answer: Answer | None = None
@@ -1637,13 +1656,13 @@ class Call:
 
     def __init__(
         self, client: LLMRouterClient, models: Sequence[str], body: JSON, path: str,
-        *, deadline_s: float | None, stream: bool = False, added: Sequence[str] = (), choice: JSON | None = None,
+        *, deadline_s: float | None, stream: bool = False, gemini: bool = False, added: Sequence[str] = (), choice: Any = None,
     ) -> None:  # fmt: skip
         cache_ttl_s = body.pop("cache_ttl_s", client.cache_ttl_s)
         self._encoded = body, encode_body(body)  # what cannot be sent is refused before anything is
         self.client, self.models, self.body, self.path = client, list(dict.fromkeys(models)), body, path
-        self.stream, self.added = stream, added
-        self.choice = choice  # task and prefer, where a model is still to be chosen
+        self.stream, self.gemini, self.added = stream, gemini, added
+        self.choice: JSON | None = choice  # task and prefer, where a model is still to be chosen
         self.route: JSON | None = None  # which was, and why
         self.attempts: Turns = []
         self.warnings: list[str] = []
@@ -1661,17 +1680,10 @@ class Call:
         self.collaborators: list[Any] = client.collaborators(self, cache_ttl_s) if body else []
         self._source: Any = self._run()
 
-    reader = Reader  # of its answers; with path_of() all in which another format differs
-
-    def path_of(self, model: str) -> str:
-        """Where a request to a model goes."""
-        return self.path
-
-    def answer(self, on_event: Callable[[JSON], None] | None = None) -> Answer:
-        """Send, and wait for the whole answer; on_event is called with each event."""
-        for event in self._source:
-            if on_event:
-                on_event(event)
+    def answer(self) -> Answer:
+        """Send, and wait for the whole answer."""
+        for _ in self._source:
+            pass
         return self.response  # type: ignore[return-value]  # _run() ends with one, or raises
 
     def events(self) -> Iterator[JSON]:
@@ -1811,9 +1823,8 @@ class Call:
         self.warnings += unmet.warnings(attempt.body, reader) if unmet else []
         chosen = "x-llm-router-model" in getattr(attempt.response, "headers", {})  # a group of our gateway's, not a surprise
         naming = None if chosen or attempt.model.lower() in self.last.model.lower() else extra("naming")
-        if naming and naming.other_model(attempt.model, self.last.model):
-            self.model_used = self.last.model_used = one_line(self.last.model, 100)
-            self.warnings.append(f"{attempt.model} was requested, and the endpoint says that {self.model_used} answered")
+        if naming:
+            naming.check(self, attempt.model, self.last)
 
     def _events(self, attempt: Attempt) -> Iterator[JSON]:
         """The events of one response, a stream or JSON: the content decides which. Closing it disconnects."""
@@ -2038,9 +2049,23 @@ class LLMRouterClient:
             raise BadUpstreamError("the answer contains no list of models")
         return ModelList(dicts(listed))
 
-    def generate_content(self, model: str, contents: str | Sequence[JSON], **options: Any) -> Any:
-        """Gemini's native format: see llm_router_extras.gemini."""
-        return extra("gemini", "generate_content()").generate_content(self, model, contents, **options)
+    def generate_content(
+        self, model: str, contents: str | Sequence[JSON], *, generation_config: JSON | None = None, stream: bool = False,
+        api_version: str = "v1beta", fallback: Names = None, deadline_s: float | None = None, **body: Any,
+    ) -> Any:  # fmt: skip
+        """Gemini's native format: contents [{"role", "parts"}], or a text -> Answer of Gemini's JSON; stream=True -> Call.
+
+        POST {base_url without /v1}/{api_version}/models/{model}:generateContent; api_version "v1" is the older path.
+        """
+        turns = [{"role": "user", "parts": [{"text": contents}]}] if isinstance(contents, str) else list(contents)
+        if api_version not in ("v1beta", "v1") or not turns:
+            raise UsageError("contents must not be empty, and api_version is v1beta or v1")
+        request = {"contents": turns, **({"generationConfig": generation_config} if generation_config else {}), **body}
+        method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+        path = f"{self.endpoint.path.removesuffix('/v1')}/{api_version}/models/{{model}}:{method}"
+        models = [check_model(model), *model_names(fallback)]
+        call = Call(self, models, request, path, deadline_s=deadline_s, stream=stream, gemini=True)
+        return call if stream else call.answer()
 
     def route(self, messages: Sequence[JSON], **options: Any) -> JSON:
         """Which model chat("auto", ...) would choose, and why, without a call. See llm_router_extras.routing.Router.route()."""
@@ -2054,10 +2079,7 @@ class LLMRouterClient:
         return extra("tools", "run_tools()").run_tools(self, model, messages, tools, **options)  # type: ignore[no-any-return]
 
     def preview(self, model: str | None = None, messages: Sequence[JSON] = (), *, stream: bool = False, **body: Any) -> JSON:
-        """What chat() would send, or without messages list_models(): {"method", "url", "headers", "body"}, the key masked.
-
-        Needs no key, sends nothing.
-        """
+        """What chat(), or without messages list_models(), would send: {"method", "url", "headers", "body"}, the key masked."""
         call = self._chat_call(model or None, messages, body, None, stream, None) if model or messages else None
         if call and call.choice is not None:
             call.body["model"] = self.route(**{**call.body, **call.choice}, offline=True)["model"]
@@ -2083,8 +2105,7 @@ class LLMRouterClient:
                 except OSError as error:
                     message = f"{CREDENTIALS_FILE} cannot be read: {error.strerror}"
                     raise AuthenticationError(message, code="missing_key") from None
-            environment = {name: setting(name) for name in SETTINGS}
-            self._key = (self._given or choose_key(self.endpoint, environment, in_file),)
+            self._key = (self._given or choose_key(self.endpoint, {name: setting(name) for name in SETTINGS}, in_file),)
         return self._key[0]
 
     def hide(self, text: str) -> str:
@@ -2260,6 +2281,7 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--require-all": {**SWITCH, "help": "fail if any model fails"},
     },
 }
+JSON_OPTIONS = ("body_file", "tools", "functions", "tool_choice", "function_call", "response_format", "schema")
 DESTINATIONS = [flags.split()[-1][2:].replace("-", "_") for section in OPTIONS.values() for flags in section]
 
 
@@ -2272,10 +2294,7 @@ def near(word: str, known: Sequence[str]) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """The options of one command. Its errors are UsageErrors that name the nearest option.
-
-    Long options must be written in full. A value may begin with a dash: --message -hello.
-    """
+    """The options of one command: long ones in full, values may begin with a dash. Errors are UsageErrors with a hint."""
 
     def __init__(self, prog: str, description: str = "", epilog: str = "") -> None:
         layout = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=32, width=HELP_WIDTH)
@@ -2342,7 +2361,6 @@ class Parser(argparse.ArgumentParser):
         """The words after a command's name -> its options, each an attribute (None where it was not given, a switch: False).
 
         parse(["-m", "a", "--json", "--stop=x"]) -> .model "a", .json True, .stop ["x"], .stream False
-
         .talk is for --append, .usual for the user's own model: see llm_router_extras.aliases.
         """
         args, rest = self.parse_known_args(list(self.join_values(words)))
@@ -2409,10 +2427,7 @@ def on_one_line(value: object) -> str:
 
 
 def envelope(answer: Answer | None, error: LLMRouterError | None = None, model: str = "") -> JSON:
-    """The one result of --json, on success and failure alike; its JSON Schema: references/envelope.schema.json.
-
-    `model` is the requested one; model_used is None if nothing arrived.
-    """
+    """The one result of --json, on success and failure alike: references/envelope.schema.json. `model`: the requested one."""
     given = answer if answer is not None else Answer(Reader(), complete=False)
     said, whole = error or given, given.complete and (error is None or error.response is given)  # not_written: it is whole
     return {
@@ -2434,14 +2449,13 @@ class Console:
         self.printed = False  # answer text has gone to stdout
         self.model = ""  # the requested model, once it is known
         self.hide: Callable[[str], str] = lambda text: text
-        self.closers: list[Callable[[], None]] = []
+        self.closers: list[Callable[[], None]] = [self.end_wait]
         self.waiting: Any = None  # shown on a terminal while waiting for an answer
 
     def show_wait(self, what: str) -> None:
         """Show a waiting line on a terminal until the first output."""
         sign = extra("waiting") if sys.stderr is not None and sys.stderr.isatty() else None
         self.waiting = sign and sign.Sign(what)
-        self.closers.append(self.end_wait)
 
     def end_wait(self) -> None:
         self.waiting = self.waiting and self.waiting.close()
@@ -2543,29 +2557,10 @@ def messages_of(args: argparse.Namespace, before: Any) -> Turns:
 
 def request_of(args: argparse.Namespace) -> JSON:
     """The arguments of chat() from the options, which override the body file."""
-    body = json_from(text_from(args, args.body_file), "--body-file", dict) or {}
-    for name in (*NOT_IN_BODY, *(("models", "message", "system", "max_workers") if args.models else ())):
-        if name in body:
-            raise UsageError(f"--body-file: {name!r} cannot be a field of this request", next_step="Use the command's options.")
-    flags = attributes(args, *sorted(PARAMETERS))
-    for name in ("tools", "functions"):
-        flags[name] = json_from(text_from(args, flags[name]), f"--{name}", list)
-    for name in ("tool_choice", "function_call", "response_format"):  # a JSON object and the API's own words go as they are
-        text = flags[name]
-        if text and text.startswith("{"):
-            flags[name] = json_from(text, f"--{name.replace('_', '-')}", dict)
-        elif text and name == "response_format":
-            flags[name] = {"type": "json_object" if text == "json" else text}
-        elif text not in (None, "auto", "none", "required"):
-            function = {"name": text}
-            flags[name] = function if name == "function_call" else {"type": "function", "function": function}
+    given = [name for name in JSON_OPTIONS if getattr(args, name) is not None]
+    body = extra("fields", f"--{given[0].replace('_', '-')}").fields_of(args) if given else {}
+    flags = attributes(args, *sorted(PARAMETERS.difference(JSON_OPTIONS)))
     args.stream = bool(body.pop("stream", False)) or args.stream
-    schema = json_from(text_from(args, args.schema), "--schema", dict)
-    if schema is not None:
-        extra("schema", "--schema")
-        if flags["response_format"]:
-            raise UsageError("give --schema or --response-format, not both")
-        flags["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
     # --task and --prefer ask for a choice where no model is named beside them
     usual = None if args.task or args.prefer else args.usual or setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else None)
     flags["model"] = args.model or body.get("model") or usual
@@ -2583,47 +2578,20 @@ def stop_on_sigterm() -> None:
         pass  # not the main thread: signals are its caller's
 
 
-def headers_of(lines: Sequence[str]) -> dict[str, str]:
-    """headers_of(["X-Team: blue"]) -> {"X-Team": "blue"}; UsageError for all else, without its text: it may be a secret."""
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = (part.strip() for part in line.partition(":"))
-        if not name or not colon:
-            raise UsageError("--header takes 'Name: value', with the colon", next_step="Write it like --header 'X-Team: blue'.")
-        if name.lower() in SECRET_HEADERS:
-            raise UsageError("--header takes no credentials: those come from the environment")
-        if name.lower() in map(str.lower, headers):
-            raise UsageError(f"--header names {name[:40]} twice", next_step="Give each header once.")
-        headers[name] = value
-    return headers
-
-
 def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
     """The client that the endpoint options describe; with --demo, the mock server runs until the command ends."""
     stop_on_sigterm()
-    headers = headers_of(args.header or ())
     if args.demo:
-        sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # which python3 -I leaves out
-        try:
-            from llm_router_demo import DemoServer
-
-            server = DemoServer(any_model=True)
-        except ImportError:
-            raise UsageError("--demo needs llm_router_demo.py beside this file") from None
-        except OSError as error:
-            what = "the mock server cannot start"
-            raise (sandbox_error(what) if isinstance(error, PermissionError) else NetworkError(f"{what}: {error}")) from None
-        console.closers.append(server.close)
-        args.base_url = server.base_url
+        args.base_url = extra("mock", "--demo").start(console)
     limits = {"deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries}
     if args.session is not None:
         extra("usage", "--session")
     client = LLMRouterClient(
-        None, args.base_url, headers=headers, retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end,
-        first_event_timeout_s=args.first_event_timeout, progress_timeout_s=args.progress_timeout, ca_file=args.ca_file,
+        None, args.base_url, headers=extra("fields", "--header").headers_of(args.header) if args.header else None,
+        retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end, ca_file=args.ca_file, max_cost_usd=args.max_cost,
+        first_event_timeout_s=args.first_event_timeout, progress_timeout_s=args.progress_timeout, session=args.session,
         cache_ttl_s=None if args.cache is None else extra("cache", "--cache").seconds_in(args.cache, "--cache"),
-        max_cost_usd=args.max_cost, usage_log=args.usage_log or None, session=args.session,
-        **{name: value for name, value in limits.items() if value is not None},
+        usage_log=args.usage_log or None, **{name: value for name, value in limits.items() if value is not None},
     )  # fmt: skip
     console.closers.append(client.close)
     console.hide = client.hide
@@ -2794,6 +2762,46 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+LOOKS = ("endpoint", "proxy", "certificates", "key", "models")  # in this order: each builds on those before it
+
+
+def looks(client: LLMRouterClient, args: argparse.Namespace) -> Iterator[str]:
+    """The checks of `doctor`, in the order of LOOKS; raises at the first that fails."""
+    yield client.base_url
+    host, port, _ = proxy_for(client.endpoint)
+    yield f"{host}:{port} by CONNECT" if host else "none"
+    yield args.ca_file or os.getenv("SSL_CERT_FILE") or "the system's"
+    key, path = client.key(), os.path.expanduser(CREDENTIALS_FILE)
+    loose = key and key.source == CREDENTIALS_FILE and os.name == "posix" and os.stat(path).st_mode & 0o077
+    found = f"{key!r} from {key.source}" if key else "none needed on this machine"
+    yield found + (", which others can read: chmod 600 it" if loose else "")
+    listed, names = client.list_models(), extra("aliases") if config_file() else None
+    usual = names.usual() if names else setting("LLM_ROUTER_MODEL")
+    if listed.source != "live":
+        raise NetworkError(f"the live list is not available: {listed.reason}")
+    known = usual in ("", AUTO) or any(usual == model["id"] for model in listed)
+    yield f"{len(listed)} listed" + ("" if known else f"; not {usual}, LLM_ROUTER_MODEL: another may answer to its name")
+
+
+def run_doctor(args: argparse.Namespace, console: Console) -> int:
+    client = open_client(args, console)
+    if is_dry(args, console, client, {}):
+        return 0
+    checks: Turns = []
+    failed: LLMRouterError | None = None
+    try:
+        for name, detail in zip(LOOKS, looks(client, args)):
+            checks.append({"name": name, "ok": True, "detail": detail, "next_step": None})
+    except LLMRouterError as error:
+        failed = error
+        checks.append({"name": LOOKS[len(checks)], "ok": False, "detail": error.message, "next_step": error.next_step})
+    text = "".join(f"{'ok  ' if c['ok'] else 'FAIL'} {c['name']}: {c['detail']}\n" for c in checks)
+    console.show({"checks": checks}, clean(text), failed.to_dict() if failed else None)
+    if failed:
+        console.note(f"next: {failed.next_step}")
+    return failed.exit_code if failed else 0
+
+
 class Command:
     """What one word of the command line does: its line in --help, its sections of OPTIONS, what runs it, and two examples.
 
@@ -2807,11 +2815,9 @@ class Command:
 ASKING = ("question", "context", "API parameters", "cost", "endpoint", "output")
 COMMANDS = {
     "chat": Command("ask a model", ("model", *ASKING, "answer"), run_chat,
-                    '--demo --message "Hello, world!"',
-                    "-m gpt-5.4 --fallback qwen-max --message-file question.txt --stream"),
+                    '--demo --message "Hello, world!"', "-m gpt-5.4 --fallback qwen-max --message-file question.txt --stream"),
     "vision": Command("ask about images", ("images", "model", *ASKING, "answer"), run_vision,
-                      '-m gpt-5.4 --image cat.png --prompt "What is this?"',
-                      "--demo --image https://example.com/a.png --json"),
+                      '-m gpt-5.4 --image cat.png --prompt "What is this?"', "--demo --image https://example.com/a.png --json"),
     "talk": Command("a conversation in the terminal", (), "talk", "--demo", "-m gpt-5.4 --continue"),
     "models": Command("list the endpoint's models", ("list", "endpoint", "output"), run_models,
                       "--search qwen", "--offline --json"),
@@ -2820,7 +2826,7 @@ COMMANDS = {
                        '--demo --models demo,demo-reasoning --message "Hi"'),
     "route": Command("show which model would be chosen, and why; sends nothing", (), "routing",
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
-    "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), "doctor", "", "--json"),
+    "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
     "cache": Command("show or clear the cache of --cache", (), "cache", "stats", "clear --json"),
     "usage": Command("sum up the usage log", (), "usage", "--by model --since 7d", "--by day --csv"),
     "prices": Command("show or import prices of models", (), "prices", "list", "import model_prices.json --search gpt"),
@@ -2916,6 +2922,10 @@ def main(argv: Sequence[str] | None = None, run: Callable[[list[str], Console], 
             return run(words, console)
         except LLMRouterError as error:
             return console.fail(error)
+        except FileNotFoundError as error:
+            if error.filename is not None:
+                raise
+            return console.fail(UsageError("the working directory no longer exists", next_step="Change to another one."))
         except KeyboardInterrupt:
             return console.fail(LLMRouterError("interrupted"))
         finally:

@@ -9,8 +9,8 @@
       demo.requests[0]["body"]              what it received
 
 The model name selects the behaviour: "demo" repeats the last message, "demo-tools" calls tools, "fail-429" answers 429.
-Equal requests get equal answers, byte for byte. It speaks OpenAI's chat completions, completions and embeddings, plain and
-streamed, needs no key and listens on 127.0.0.1 only. With llm_router_demo_protocols.py beside this file it also speaks
+Equal requests get equal answers, byte for byte. It speaks OpenAI's chat completions, plain and streamed, needs no key and
+listens on 127.0.0.1 only. With llm_router_demo_protocols.py beside this file it also speaks text completions, embeddings,
 Responses, Anthropic's messages and Gemini, refuses what their APIs refuse, and can be as strict as OpenAI's.
 
 A request becomes a Prompt; its behaviour makes an Answer of it (or a Failure, or a Reply in raw bytes); a protocol writes
@@ -53,9 +53,6 @@ BLOCK_BYTES = 65_536  # what demo-burst-N writes at once
 FRAGMENT_CHARS = 7  # of a streamed tool call's arguments
 GARBAGE = b"\x16\x03\x01\x02\x00 this is no HTTP\r\n\r\n"  # what break-garbage answers
 MAX_CHOICES = 128
-MAX_STORED = 1000  # responses of which a server keeps the conversation
-MAX_EMBEDDING_SIZE = 4096
-EMBEDDING_SIZE = 8  # numbers of a vector, where the request names no other size
 DRIP_S = 0.05  # between two bytes of fail-drip
 COMMENT_S = 0.02  # between two keep-alive comments
 RESET_AFTER_S = 0.02  # a reset throws away what the other side has not read yet, so the text gets a head start
@@ -65,7 +62,6 @@ PROMPT_USD = 0.000_001  # one token, and one token is one word
 COMPLETION_USD = 0.000_004
 CREDITS_USD = 100.0  # before each request
 BYOK_FEE = 0.05  # OpenRouter's share of what a caller's own key pays its vendor
-OBFUSCATION = "mock"  # beside each text delta of Responses; the real API pads with it
 
 CHOICES_EMPTY, ERROR_BESIDE = "fail-choices-empty", "fail-error-beside"  # oddities that several protocols write
 START_TWICE, TOOLS_HALF = "fail-start-twice", "fail-tools-half"
@@ -109,7 +105,7 @@ class Request(NamedTuple):
     redirect_to: str = REDIRECT_TARGET  # where redirects lead
     strict: bool = False  # refuse what api.openai.com refuses, for every model
     any_model: bool = False  # unknown models answer as demo
-    responses: Any = None  # the server's ResponseStore
+    kept: Any = None  # what the server keeps between requests: a dict, the same for all of them
     script: Sequence[Step] = ()  # the server's
 
 
@@ -252,10 +248,6 @@ def lookup(value: Any, *names: str) -> Any:
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value
-
-
-def count_role(messages: Sequence[JSON], role: str) -> int:
-    return sum(message.get("role") == role for message in messages)
 
 
 def count_turns(messages: Sequence[JSON]) -> int:
@@ -439,50 +431,6 @@ FILLERS: Dict[str, Callable[[JSON, Any, int], Any]] = {
 }
 
 
-class StoredResponse(NamedTuple):
-    """A response that can be continued: what GET answers, and the conversation up to its end."""
-
-    response: JSON
-    input: List[JSON]  # all that the model saw, items of earlier responses included
-    prompt: Prompt
-    answer: Answer
-    waiting: bool = False  # a background response that was not read yet
-    cancelled: bool = False
-
-
-class ResponseStore:
-    """The responses that a server keeps, newest last, up to MAX_STORED."""
-
-    def __init__(self) -> None:
-        self._responses: Dict[str, StoredResponse] = {}
-        self._lock = threading.Lock()
-
-    def put(self, stored: StoredResponse) -> None:
-        with self._lock:
-            self._responses[stored.response["id"]] = stored
-            while len(self._responses) > MAX_STORED:
-                del self._responses[next(iter(self._responses))]
-
-    def get(self, response_id: str) -> Optional[StoredResponse]:
-        return self._responses.get(response_id)
-
-    def delete(self, response_id: str) -> bool:
-        with self._lock:
-            return self._responses.pop(response_id, None) is not None
-
-    def find_item(self, item_id: str) -> Tuple[Optional[JSON], str]:
-        """(item, id of the reasoning that it needs before it), or (None, "")."""
-        with self._lock:
-            stored = list(self._responses.values())
-        for each in reversed(stored):
-            reasoning = ""
-            for item in each.input + each.response["output"]:
-                if item.get("id") == item_id:
-                    return item, reasoning
-                reasoning = item["id"] if item["type"] == "reasoning" else ""
-        return None, ""
-
-
 # ---------------------------------------------------------------------------------------------------------- protocols
 
 SPOILED: Dict[str, Any] = {  # FIELD of demo-usage-FIELD -> what stands in place of every number
@@ -527,14 +475,6 @@ def spoil(counts: JSON, answer: Answer) -> JSON:
         return value if isinstance(each, (int, float)) and not isinstance(each, bool) else each
 
     return dict(change(counts))
-
-
-def parse_arguments(call: Call) -> Any:
-    """A call's arguments where they are no text but an object: nothing can be cut off in it."""
-    try:
-        return json.loads(call.arguments or "{}")
-    except ValueError:
-        return {}
 
 
 def split_arguments(call: Call, answer: Answer) -> List[str]:
@@ -805,137 +745,6 @@ class OpenAI(Protocol):
             yield {"function_call": function} if legacy else {"tool_calls": [fragment]}
 
 
-class Completions(OpenAI):
-    """POST /v1/completions: text in, text out, several prompts at once. platform.openai.com/docs/api-reference/completions"""
-
-    def read_request(self, request: Request) -> Prompt:
-        body = request.body
-        if not isinstance(body, dict) or not isinstance(body.get("model"), str) or not body["model"]:
-            raise bad_request("you must provide a model parameter", "model")
-        texts, stops = self._prompts(body), body.get("stop") or []
-        if not texts or not all(isinstance(each, (str, list)) for each in texts):
-            raise bad_request("Invalid type for 'prompt': expected a string, or an array of strings or tokens.", "prompt")
-        choices = min(int(body.get("n") or 1) * len(texts), MAX_CHOICES)
-        return Prompt(
-            model=body["model"], request=request, stream=bool(body.get("stream")), text=self._text(texts[0], body),
-            stops=[stops] if isinstance(stops, str) else stops, choices=choices, prompt_tokens=word_count(texts), turn=1,
-            include_usage=bool(lookup(body, "stream_options", "include_usage")),
-        )  # fmt: skip
-
-    @staticmethod
-    def _prompts(body: JSON) -> List[Any]:
-        """Each prompt: a text or a list of tokens."""
-        given = body.get("prompt", "<|endoftext|>")
-        many = isinstance(given, list) and not (given and all(isinstance(each, int) for each in given))
-        return given if many else [given]
-
-    @staticmethod
-    def _text(given: Any, body: JSON) -> str:
-        """What the answer repeats: a prompt, with the suffix of fill-in-the-middle behind it."""
-        text = given if isinstance(given, str) else " ".join(map(str, given))
-        return f"{text} [...] {body['suffix']}" if body.get("suffix") else text
-
-    def _texts(self, prompt: Prompt, answer: Answer) -> List[str]:
-        """The answer to each prompt, n times each."""
-        body, whole = prompt.request.body, "".join(answer.text) + answer.refusal
-        found = []
-        for given in self._prompts(body):
-            text = whole.replace(prompt.text, self._text(given, body)) if prompt.text else whole
-            found += [(given if body.get("echo") and isinstance(given, str) else "") + text] * int(body.get("n") or 1)
-        return found[: prompt.choices]
-
-    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
-        if answer.error and not answer.text:
-            return self.error_body(answer.error)
-        finish = {"finish_reason": "error" if answer.error else answer.finish or "stop"}
-        beside = self.error_body(answer.error) if answer.error else {}
-        choices = [
-            {"text": text, "index": index, "logprobs": self._logprobs(prompt, text), **finish, **beside}
-            for index, text in enumerate(self._texts(prompt, answer))
-        ]
-        choices = [] if answer.oddity == CHOICES_EMPTY else choices
-        usage = spoil(self._usage(prompt, answer), answer)
-        return {**self._head(prompt, answer, "text_completion"), "choices": choices, "usage": usage}
-
-    @staticmethod
-    def _logprobs(prompt: Prompt, text: str) -> Optional[JSON]:
-        if prompt.request.body.get("logprobs") is None:
-            return None
-        tokens = split_pieces(text)
-        offsets = [sum(map(len, tokens[:number])) for number in range(len(tokens))]
-        return {"tokens": tokens, "token_logprobs": [0.0] * len(tokens), "top_logprobs": None, "text_offset": offsets}
-
-    def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
-        for index, text in enumerate(self._texts(prompt, answer)):
-            for piece in split_pieces(text):
-                yield self._text_chunk(prompt, answer, [{"text": piece, "index": index, "finish_reason": None}])
-
-    def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
-        if answer.error:
-            yield b"data: " + dump(self.error_body(answer.error)) + b"\n\n"
-            return
-        for index in range(prompt.choices if answer.finish and answer.oddity != CHOICES_EMPTY else 0):
-            yield self._text_chunk(prompt, answer, [{"text": "", "index": index, "finish_reason": answer.finish}])
-        if prompt.include_usage:
-            yield self._text_chunk(prompt, answer, [], usage=spoil(self._usage(prompt, answer), answer))
-        if answer.oddity != "fail-nodone":
-            yield b"data: [DONE]\n\n"
-
-    def _text_chunk(self, prompt: Prompt, answer: Answer, choices: List[JSON], **more: Any) -> bytes:
-        choices = [{**each, "logprobs": self._logprobs(prompt, each["text"])} for each in choices]
-        head = self._head(prompt, answer, "text_completion")
-        return b"data: " + dump({**head, "choices": choices, **more}) + b"\n\n"
-
-    @staticmethod
-    def _head(prompt: Prompt, answer: Answer, kind: str) -> JSON:
-        return {"id": f"cmpl-{prompt.request.id}", "object": kind, "created": CREATED, "model": answer.model or prompt.model}
-
-
-def embed(text: Any, size: int) -> List[float]:
-    """A vector that depends on the text alone."""
-    from zlib import crc32
-
-    return [crc32(dump(text), index) / 2**31 - 1 for index in range(size)]
-
-
-def check_embedding_size(size: Any, name: str) -> int:
-    if not 0 < int(size or EMBEDDING_SIZE) <= MAX_EMBEDDING_SIZE:
-        raise bad_request(f"Invalid '{name}'.", name)
-    return int(size or EMBEDDING_SIZE)
-
-
-class Embeddings(OpenAI):
-    """POST /v1/embeddings. platform.openai.com/docs/api-reference/embeddings"""
-
-    def read_request(self, request: Request) -> Prompt:
-        body = request.body
-        given = body.get("input") if isinstance(body, dict) else None
-        if not isinstance(body, dict) or not body.get("model"):
-            raise bad_request("you must provide a model parameter", "model")
-        if given is None or given in ("", []):
-            raise bad_request("'$.input' is invalid. Please check the API reference.", "input")
-        check_embedding_size(body.get("dimensions"), "dimensions")
-        return Prompt(model=str(body["model"]), request=request, prompt_tokens=word_count(given))
-
-    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
-        body = prompt.request.body
-        many = isinstance(body["input"], list) and not all(isinstance(each, int) for each in body["input"])
-        vectors = [self._vector(body, each) for each in (body["input"] if many else [body["input"]])]
-        data = [{"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(vectors)]
-        usage = spoil({"prompt_tokens": prompt.prompt_tokens, "total_tokens": prompt.prompt_tokens}, answer)
-        return {"object": "list", "data": data, "model": answer.model or prompt.model, "usage": usage}
-
-    @staticmethod
-    def _vector(body: JSON, text: Any) -> Any:
-        """Numbers, or their four bytes each in base64."""
-        from base64 import b64encode
-        from struct import pack
-
-        numbers = embed(text, int(body.get("dimensions") or EMBEDDING_SIZE))
-        as_bytes = body.get("encoding_format") == "base64"
-        return b64encode(pack(f"<{len(numbers)}f", *numbers)).decode() if as_bytes else numbers
-
-
 def has_other_protocols() -> bool:
     """Whether llm_router_demo_protocols.py is beside this file: an agent's skill does without."""
     return os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), "llm_router_demo_protocols.py"))
@@ -952,7 +761,7 @@ def other_protocols(what: str) -> Any:
     return llm_router_demo_protocols
 
 
-OPENAI, COMPLETIONS, EMBEDDINGS = OpenAI(), Completions(), Embeddings()
+OPENAI = OpenAI()
 
 
 def json_reply(value: Any, status: int = 200, headers: Headers = ()) -> Reply:
@@ -1862,8 +1671,6 @@ def get_page(wire: Wire, request: Request) -> None:
 Route = Tuple[str, str, Callable[[Wire, Request], None]]  # method, pattern of the path, what answers
 ROUTES: List[Route] = [
     ("POST", r"/v1/chat/completions", post_to(OPENAI)),
-    ("POST", r"/v1/completions", post_to(COMPLETIONS)),
-    ("POST", r"/v1/embeddings", post_to(EMBEDDINGS)),
     ("GET", r"/v1/models(/[^/]+)?", get_models),
     ("GET", r"/", get_page),
 ]
@@ -1909,7 +1716,7 @@ class DemoServer(ThreadingHTTPServer):
     ) -> None:
         self.models, self.script = models, script
         self.redirect_to, self.record, self.strict, self.any_model = redirect_to, record, strict, any_model
-        self.responses = ResponseStore()
+        self.kept: Dict[str, Any] = {}
         self.requests: List[JSON] = []
         self.connections = 0
         self.ending = threading.Event()  # every wait of a handler is a wait for this
@@ -2019,7 +1826,7 @@ class DemoServer(ThreadingHTTPServer):
         path = unquote(path)
         request = Request(
             wire.command, path, query, headers, body, wire.request_id, self.redirect_to, self.strict, self.any_model,
-            self.responses, self.script,
+            self.kept, self.script,
         )  # fmt: skip
         answer = find_route(wire.command, path)
         if answer:

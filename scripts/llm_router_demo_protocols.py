@@ -1,28 +1,27 @@
-"""The mock server's other protocols: OpenAI's Responses, Anthropic's messages and Gemini, and what each real API refuses.
+"""The mock server's other protocols: OpenAI's text completions, embeddings and Responses, Anthropic's messages and Gemini.
 
-llm_router_demo.py imports this file when the first request for one of them comes; an agent's skill does without. Of these
+llm_router_demo.py imports this file when the first request for one of them comes; an agent's skill does without. Of the last
 three it refuses what the real APIs refuse, in their words. Other makers' servers take more than OpenAI's chat completions,
-so these are strict only for models called demo-strict..., and with --strict for all. Sections: what is refused (OpenAI chat,
-Responses, Anthropic, Gemini), protocols, routes.
+so these are strict only for models called demo-strict..., and with --strict for all. Sections: completions of text, and
+embeddings; what is refused (OpenAI chat, Responses, Anthropic, Gemini); protocols; routes.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import threading
 from itertools import chain, count, islice, repeat
-from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from llm_router_demo import (
     CHOICES_EMPTY,
     CREATED,
-    EMBEDDING_SIZE,
     ERROR_BESIDE,
     FRAGMENT_CHARS,
     INFINITE,
     JSON,
     MAX_CHOICES,
-    OBFUSCATION,
     START_TWICE,
     TOOLS_HALF,
     WRONG_SHAPE,
@@ -36,18 +35,13 @@ from llm_router_demo import (
     Rejected,
     Reply,
     Request,
-    ResponseStore,
     Route,
-    StoredResponse,
     Wire,
     append_images,
     bad_request,
-    check_embedding_size,
-    count_role,
     count_usage,
     custom_tool,
     dump,
-    embed,
     error_reply,
     image_size,
     join_text,
@@ -56,7 +50,6 @@ from llm_router_demo import (
     lookup,
     money,
     objects,
-    parse_arguments,
     post_to,
     schema_type,
     send_models,
@@ -67,6 +60,160 @@ from llm_router_demo import (
     token_logprobs,
     word_count,
 )
+
+MAX_STORED = 1000  # responses of which a server keeps the conversation
+MAX_EMBEDDING_SIZE = 4096
+EMBEDDING_SIZE = 8  # numbers of a vector, where the request names no other size
+OBFUSCATION = "mock"  # beside each text delta of Responses; the real API pads with it
+
+
+def count_role(messages: Sequence[JSON], role: str) -> int:
+    return sum(message.get("role") == role for message in messages)
+
+
+def parse_arguments(call: Call) -> Any:
+    """A call's arguments where they are no text but an object: nothing can be cut off in it."""
+    try:
+        return json.loads(call.arguments or "{}")
+    except ValueError:
+        return {}
+
+
+# ---------------------------------------------------------------------------------- completions of text, and embeddings
+
+
+class Completions(OpenAI):
+    """POST /v1/completions: text in, text out, several prompts at once. platform.openai.com/docs/api-reference/completions"""
+
+    def read_request(self, request: Request) -> Prompt:
+        body = request.body
+        if not isinstance(body, dict) or not isinstance(body.get("model"), str) or not body["model"]:
+            raise bad_request("you must provide a model parameter", "model")
+        texts, stops = self._prompts(body), body.get("stop") or []
+        if not texts or not all(isinstance(each, (str, list)) for each in texts):
+            raise bad_request("Invalid type for 'prompt': expected a string, or an array of strings or tokens.", "prompt")
+        choices = min(int(body.get("n") or 1) * len(texts), MAX_CHOICES)
+        return Prompt(
+            model=body["model"], request=request, stream=bool(body.get("stream")), text=self._text(texts[0], body),
+            stops=[stops] if isinstance(stops, str) else stops, choices=choices, prompt_tokens=word_count(texts), turn=1,
+            include_usage=bool(lookup(body, "stream_options", "include_usage")),
+        )  # fmt: skip
+
+    @staticmethod
+    def _prompts(body: JSON) -> List[Any]:
+        """Each prompt: a text or a list of tokens."""
+        given = body.get("prompt", "<|endoftext|>")
+        many = isinstance(given, list) and not (given and all(isinstance(each, int) for each in given))
+        return given if many else [given]
+
+    @staticmethod
+    def _text(given: Any, body: JSON) -> str:
+        """What the answer repeats: a prompt, with the suffix of fill-in-the-middle behind it."""
+        text = given if isinstance(given, str) else " ".join(map(str, given))
+        return f"{text} [...] {body['suffix']}" if body.get("suffix") else text
+
+    def _texts(self, prompt: Prompt, answer: Answer) -> List[str]:
+        """The answer to each prompt, n times each."""
+        body, whole = prompt.request.body, "".join(answer.text) + answer.refusal
+        found = []
+        for given in self._prompts(body):
+            text = whole.replace(prompt.text, self._text(given, body)) if prompt.text else whole
+            found += [(given if body.get("echo") and isinstance(given, str) else "") + text] * int(body.get("n") or 1)
+        return found[: prompt.choices]
+
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        if answer.error and not answer.text:
+            return self.error_body(answer.error)
+        finish = {"finish_reason": "error" if answer.error else answer.finish or "stop"}
+        beside = self.error_body(answer.error) if answer.error else {}
+        choices = [
+            {"text": text, "index": index, "logprobs": self._logprobs(prompt, text), **finish, **beside}
+            for index, text in enumerate(self._texts(prompt, answer))
+        ]
+        choices = [] if answer.oddity == CHOICES_EMPTY else choices
+        usage = spoil(self._usage(prompt, answer), answer)
+        return {**self._head(prompt, answer, "text_completion"), "choices": choices, "usage": usage}
+
+    @staticmethod
+    def _logprobs(prompt: Prompt, text: str) -> Optional[JSON]:
+        if prompt.request.body.get("logprobs") is None:
+            return None
+        tokens = split_pieces(text)
+        offsets = [sum(map(len, tokens[:number])) for number in range(len(tokens))]
+        return {"tokens": tokens, "token_logprobs": [0.0] * len(tokens), "top_logprobs": None, "text_offset": offsets}
+
+    def stream_start(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        for index, text in enumerate(self._texts(prompt, answer)):
+            for piece in split_pieces(text):
+                yield self._text_chunk(prompt, answer, [{"text": piece, "index": index, "finish_reason": None}])
+
+    def stream_end(self, prompt: Prompt, answer: Answer) -> Iterator[bytes]:
+        if answer.error:
+            yield b"data: " + dump(self.error_body(answer.error)) + b"\n\n"
+            return
+        for index in range(prompt.choices if answer.finish and answer.oddity != CHOICES_EMPTY else 0):
+            yield self._text_chunk(prompt, answer, [{"text": "", "index": index, "finish_reason": answer.finish}])
+        if prompt.include_usage:
+            yield self._text_chunk(prompt, answer, [], usage=spoil(self._usage(prompt, answer), answer))
+        if answer.oddity != "fail-nodone":
+            yield b"data: [DONE]\n\n"
+
+    def _text_chunk(self, prompt: Prompt, answer: Answer, choices: List[JSON], **more: Any) -> bytes:
+        choices = [{**each, "logprobs": self._logprobs(prompt, each["text"])} for each in choices]
+        head = self._head(prompt, answer, "text_completion")
+        return b"data: " + dump({**head, "choices": choices, **more}) + b"\n\n"
+
+    @staticmethod
+    def _head(prompt: Prompt, answer: Answer, kind: str) -> JSON:
+        return {"id": f"cmpl-{prompt.request.id}", "object": kind, "created": CREATED, "model": answer.model or prompt.model}
+
+
+def embed(text: Any, size: int) -> List[float]:
+    """A vector that depends on the text alone."""
+    from zlib import crc32
+
+    return [crc32(dump(text), index) / 2**31 - 1 for index in range(size)]
+
+
+def check_embedding_size(size: Any, name: str) -> int:
+    if not 0 < int(size or EMBEDDING_SIZE) <= MAX_EMBEDDING_SIZE:
+        raise bad_request(f"Invalid '{name}'.", name)
+    return int(size or EMBEDDING_SIZE)
+
+
+class Embeddings(OpenAI):
+    """POST /v1/embeddings. platform.openai.com/docs/api-reference/embeddings"""
+
+    def read_request(self, request: Request) -> Prompt:
+        body = request.body
+        given = body.get("input") if isinstance(body, dict) else None
+        if not isinstance(body, dict) or not body.get("model"):
+            raise bad_request("you must provide a model parameter", "model")
+        if given is None or given in ("", []):
+            raise bad_request("'$.input' is invalid. Please check the API reference.", "input")
+        check_embedding_size(body.get("dimensions"), "dimensions")
+        return Prompt(model=str(body["model"]), request=request, prompt_tokens=word_count(given))
+
+    def plain(self, prompt: Prompt, answer: Answer) -> JSON:
+        body = prompt.request.body
+        many = isinstance(body["input"], list) and not all(isinstance(each, int) for each in body["input"])
+        vectors = [self._vector(body, each) for each in (body["input"] if many else [body["input"]])]
+        data = [{"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(vectors)]
+        usage = spoil({"prompt_tokens": prompt.prompt_tokens, "total_tokens": prompt.prompt_tokens}, answer)
+        return {"object": "list", "data": data, "model": answer.model or prompt.model, "usage": usage}
+
+    @staticmethod
+    def _vector(body: JSON, text: Any) -> Any:
+        """Numbers, or their four bytes each in base64."""
+        from base64 import b64encode
+        from struct import pack
+
+        numbers = embed(text, int(body.get("dimensions") or EMBEDDING_SIZE))
+        as_bytes = body.get("encoding_format") == "base64"
+        return b64encode(pack(f"<{len(numbers)}f", *numbers)).decode() if as_bytes else numbers
+
+
+COMPLETIONS, EMBEDDINGS = Completions(), Embeddings()
 
 # ------------------------------------------------------------------------------------------ what the real APIs refuse
 
@@ -412,6 +559,56 @@ NOT_STORED = (
     " Items are not persisted when `store` is set to false. Try again with `store` set to true, or remove this item from"
     " your input."
 )
+
+
+class StoredResponse(NamedTuple):
+    """A response that can be continued: what GET answers, and the conversation up to its end."""
+
+    response: JSON
+    input: List[JSON]  # all that the model saw, items of earlier responses included
+    prompt: Prompt
+    answer: Answer
+    waiting: bool = False  # a background response that was not read yet
+    cancelled: bool = False
+
+
+class ResponseStore:
+    """The responses that a server keeps, newest last, up to MAX_STORED."""
+
+    def __init__(self) -> None:
+        self._responses: Dict[str, StoredResponse] = {}
+        self._lock = threading.Lock()
+
+    def put(self, stored: StoredResponse) -> None:
+        with self._lock:
+            self._responses[stored.response["id"]] = stored
+            while len(self._responses) > MAX_STORED:
+                del self._responses[next(iter(self._responses))]
+
+    def get(self, response_id: str) -> Optional[StoredResponse]:
+        return self._responses.get(response_id)
+
+    def delete(self, response_id: str) -> bool:
+        with self._lock:
+            return self._responses.pop(response_id, None) is not None
+
+    def find_item(self, item_id: str) -> Tuple[Optional[JSON], str]:
+        """(item, id of the reasoning that it needs before it), or (None, "")."""
+        with self._lock:
+            stored = list(self._responses.values())
+        for each in reversed(stored):
+            reasoning = ""
+            for item in each.input + each.response["output"]:
+                if item.get("id") == item_id:
+                    return item, reasoning
+                reasoning = item["id"] if item["type"] == "reasoning" else ""
+        return None, ""
+
+
+def store_of(request: Request) -> ResponseStore:
+    """The responses that the server of a request keeps."""
+    store: ResponseStore = request.kept.setdefault("responses", ResponseStore())  # atomic: requests come in threads
+    return store
 
 
 def check_responses(body: Any, fields: Set[str], store: ResponseStore) -> List[JSON]:
@@ -1431,7 +1628,7 @@ class Responses(OpenAI):
     }
 
     def read_request(self, request: Request) -> Prompt:
-        items = check_responses(request.body, self.fields, request.responses)
+        items = check_responses(request.body, self.fields, store_of(request))
         body = request.body
         last: List[JSON] = [each for each in items if each.get("role") == "user"]
         content = last[-1]["content"] if last else ""
@@ -1674,7 +1871,7 @@ class Responses(OpenAI):
             prefix = RESPONSES_PREFIXES.get(item["type"], item["type"].rpartition("_")[2])
             items.append(item if item.get("id") else {**item, "id": self._id(prompt, prefix, f"i{number}")})
         response = self.whole(prompt, answer)
-        prompt.request.responses.put(StoredResponse(response, items, prompt, answer, bool(body.get("background"))))
+        store_of(prompt.request).put(StoredResponse(response, items, prompt, answer, bool(body.get("background"))))
 
 
 class ResponsesCount(Responses):
@@ -2168,7 +2365,7 @@ def find_response(request: Request) -> StoredResponse:
     if not name.startswith("resp"):
         message = f"Invalid 'response_id': '{name}'. Expected an ID that begins with 'resp'."
         raise rejection(message, "response_id", "invalid_value")
-    found: Optional[StoredResponse] = request.responses.get(name)
+    found: Optional[StoredResponse] = store_of(request).get(name)
     if found is None:
         raise Rejected(Failure(404, "", f"Response with id '{name}' not found."))
     return found
@@ -2179,7 +2376,7 @@ def get_response(request: Request) -> Reply:
     stored, query = find_response(request), read_query(request)
     if stored.cancelled:
         return json_reply({**stored.response, "status": "cancelled", "output": [], "usage": None})
-    request.responses.put(stored._replace(waiting=False))
+    store_of(request).put(stored._replace(waiting=False))
     if query.get("stream") == "true":
         events = chain(*RESPONSES.stream(stored.prompt, stored.answer))
         after = int(query.get("starting_after") or -1)
@@ -2189,7 +2386,7 @@ def get_response(request: Request) -> Reply:
 
 def delete_response(request: Request) -> Reply:
     name = find_response(request).response["id"]
-    request.responses.delete(name)
+    store_of(request).delete(name)
     return json_reply({"id": name, "object": "response", "deleted": True})
 
 
@@ -2198,7 +2395,7 @@ def cancel_response(request: Request) -> Reply:
     if not stored.prompt.request.body.get("background"):
         raise rejection("Cannot cancel a synchronous response.", "response_id")
     if stored.waiting:
-        request.responses.put(stored._replace(cancelled=True))
+        store_of(request).put(stored._replace(cancelled=True))
     return get_response(request)
 
 
@@ -2234,6 +2431,8 @@ def answer_with(read: Callable[[Request], Reply]) -> Callable[[Wire, Request], N
 
 
 ROUTES: List[Route] = [
+    ("POST", r"/v1/completions", post_to(COMPLETIONS)),
+    ("POST", r"/v1/embeddings", post_to(EMBEDDINGS)),
     ("POST", r"/v1/responses", post_to(RESPONSES)),
     ("POST", r"/v1/responses/input_tokens", post_to(RESPONSES_COUNT)),
     ("POST", r"/v1/responses/compact", post_to(RESPONSES_COMPACT)),

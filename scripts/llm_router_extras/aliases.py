@@ -40,3 +40,8 @@ def resolve(args: Any) -> Any:
     if not args.demo:
         args.usual = expand(setting("LLM_ROUTER_MODEL") or config.get("model"), aliases)
     return args
+
+
+def usual() -> str:
+    """The model that LLM_ROUTER_MODEL names, also by an alias; "" where it is not set. UsageError: the file is unusable."""
+    return expand(setting("LLM_ROUTER_MODEL"), user_config().get("aliases", {})) or ""

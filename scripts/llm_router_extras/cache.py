@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llm_router_client import Attempt, Console, LLMRouterClient
 
 MAX_CACHED_BYTES = 4_194_304  # one answer as it came; a longer one is not kept
+CHOSEN = "x-llm-router-model"  # header of an answer whose model a group of the gateway chose
 UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 CACHE_GET = "SELECT CAST(body AS BLOB), checksum FROM answers WHERE key = ? AND stored_at BETWEEN ? AND ?"
 CACHE_PUT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"
@@ -58,11 +59,16 @@ def cache_key(client: LLMRouterClient, path: str, body: bytes) -> bytes:
     return digest(dump_json(parts).encode() + body)
 
 
+def checksum_of(body: bytes, chosen: bool) -> bytes:
+    """Of a kept answer; it also says whether a group of the gateway chose its model: then another name is no surprise."""
+    return digest(body + b"\0" + CHOSEN.encode() if chosen else body)
+
+
 class KeptResponse:
     """A kept body in the place of a response."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
+    def __init__(self, body: bytes, chosen: bool) -> None:
+        self._body, self.headers = body, {CHOSEN: ""} if chosen else {}
 
     def pieces(self) -> Iterator[bytes]:
         yield self._body
@@ -105,8 +111,9 @@ class AnswerCache(Collaborator):
             return  # looked up already, and there was nothing, or nothing usable
         now = client.transport.unix()
         for kept, checksum in try_in_file(call, cache_file(), CACHE_GET, key, now - self.ttl_s, now + 1.0):
-            if digest(kept) == checksum:
-                attempt.response, attempt.kept = KeptResponse(kept), True
+            chosen = checksum == checksum_of(kept, True)
+            if chosen or checksum == checksum_of(kept, False):
+                attempt.response, attempt.kept = KeptResponse(kept, chosen), True
             else:
                 self._warn(attempt)
 
@@ -126,13 +133,13 @@ class AnswerCache(Collaborator):
         elif attempt.kept and answer is not None:
             answer.cached, answer.cost, answer.cost_source, answer.credits_remaining = True, 0.0, "cache", None
         elif self._recorded and answer is not None and not attempt.error and answer.finish_reason not in ("", "length"):
-            self._keep(attempt, bytes(self._recorded.body))
+            self._keep(attempt, bytes(self._recorded.body), CHOSEN in self._recorded.headers)
 
-    def _keep(self, attempt: Attempt, body: bytes) -> None:
+    def _keep(self, attempt: Attempt, body: bytes, chosen: bool) -> None:
         if len(body) <= MAX_CACHED_BYTES:
             try_in_file(attempt.call, cache_file(), CACHE_TRIM)
             now = attempt.call.client.transport.unix()
-            try_in_file(attempt.call, cache_file(), CACHE_PUT, self._key, now, body, digest(body))
+            try_in_file(attempt.call, cache_file(), CACHE_PUT, self._key, now, body, checksum_of(body, chosen))
 
 
 def add_arguments(parser: Any) -> None:

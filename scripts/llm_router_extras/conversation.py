@@ -14,7 +14,6 @@ from llm_router_client import (
     check_inside,
     check_messages,
     dump_json,
-    first_message,
     one_line,
     own_file,
     parse_json,
@@ -22,6 +21,7 @@ from llm_router_client import (
 )
 
 from .files import lock_file, private_file
+from .message import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ class Conversation:
         """Add a turn, and close. IncompleteError for half an answer; not_written: the file is as it was."""
         if not answer.complete or answer.finish_reason == "length":
             raise IncompleteError("an incomplete answer is not added to a conversation")
-        said = first_message(answer.get("choices"))
+        said = message_of(answer)
         calls = {name: said[name] for name in ("tool_calls", "function_call") if said.get(name)}
         turns = [*self.messages, *question, {"role": "assistant", "content": answer.text or None, **calls}]
         try:

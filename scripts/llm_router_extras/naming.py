@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from llm_router_client import family_of
+from llm_router_client import family_of, one_line
+
+if TYPE_CHECKING:
+    from llm_router_client import Answer, Call
 
 # words that tell no models apart
 ANY_MODEL = frozenset({"any", "auto", "chat", "default", "instruct", "latest", "local", "model", "preview"})
@@ -22,3 +26,10 @@ def other_model(asked: str, named: str) -> bool:
     plain = [re.sub(r"[^a-z0-9]", "", name.lower().rsplit("/", 1)[-1]) for name in (asked, named)]
     words = [set(re.findall(r"[a-z]{3,}", name.lower())) - ANY_MODEL for name in (asked, named)]
     return all(words) and not words[0] & words[1] and plain[0] not in plain[1] and plain[1] not in plain[0]
+
+
+def check(call: Call, asked: str, answer: Answer) -> None:
+    """Name the model that a call's answer is of, with a warning, where that is another than the requested one."""
+    if other_model(asked, answer.model):
+        call.model_used = answer.model_used = one_line(answer.model, 100)
+        call.warnings.append(f"{asked} was requested, and the endpoint says that {answer.model_used} answered")

@@ -39,12 +39,21 @@ def is_quick(pattern: str, text: str) -> bool:
     return bool((len(text) + 1) ** (repetitions + starts) * 2**both_ways <= QUICK_STEPS)
 
 
+def as_python(pattern: str) -> str:
+    r"""A schema's pattern as Python reads it: `$` is the end of the text there, and not also the place before a last line feed.
+
+    as_python(r"^[$]\$a$") -> r"^[$]\$a\Z"
+    """
+    return re.sub(r"(?s)\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", lambda found: r"\Z" if found[0] == "$" else found[0], pattern)
+
+
 def match_slow(pairs: Sequence[Pair]) -> dict[Pair, bool] | None:
     """Which of the texts match; None where that is not known within PATTERN_TIMEOUT_S, or no process can be started."""
+    sent = [(as_python(pattern), text) for pattern, text in pairs]
     words = [sys.executable, "-I", "-S", "-c", MATCHER]
     try:
         done = subprocess.run(  # nosec B603  # no shell, and no word of it is a caller's
-            words, input=json.dumps(pairs).encode("ascii"), capture_output=True, timeout=PATTERN_TIMEOUT_S, check=True
+            words, input=json.dumps(sent).encode("ascii"), capture_output=True, timeout=PATTERN_TIMEOUT_S, check=True
         )
         return dict(zip(pairs, json.loads(done.stdout)))
     except (OSError, ValueError, subprocess.SubprocessError):

@@ -19,7 +19,7 @@ from llm_router_client import (
 )
 
 from .collaborator import Collaborator
-from .patterns import PATTERN_TIMEOUT_S, is_quick, match_slow
+from .patterns import PATTERN_TIMEOUT_S, as_python, is_quick, match_slow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,7 +104,7 @@ def is_same(value: Any, other: Any) -> bool:
 
 
 def matches_now(pattern: str, text: str) -> bool:
-    return re.search(pattern, text) is not None
+    return re.search(as_python(pattern), text) is not None
 
 
 def own_faults(value: Any, schema: JSON, place: str, matches: Matches = matches_now) -> Iterator[str]:

@@ -1,8 +1,7 @@
-"""The agent skill as a folder that loaders take: what is in it, where each agent looks for it, and whether it is right."""
+"""The agent skill as a folder that loaders take: what is in it, and where each agent looks for it."""
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import shutil
@@ -10,26 +9,19 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import llm_router_client
-from llm_router_client import VERSION, LLMRouterError, SafetyError, UsageError, dump_json, near
+from llm_router_client import VERSION, SafetyError, UsageError, dump_json, extra, near
 
 from .pages import page_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from llm_router_client import Console
 
 NAME = "llm-router"
 TEXTS = ("SKILL.md", "LICENSE")
 SCRIPTS = ("llm_router_client.py", "llm_router_batch.py", "llm_router_demo.py")
 LAUNCHER = "scripts/llm-router"
-# Of the extras: an agent with a shell needs none.
-LEFT_OUT = ("talk.py", "completion.py", "manual.py", "waiting.py", "mcp.py", "prices.py", "gemini.py")
-MAX_BUNDLE_BYTES = 500_000  # what goes into an agent's folder; the strictest loader's guard warns above 1 MiB
-MAX_FILE_BYTES = 262_144  # one file, by the same guard
-MAX_FILES = 50  # by the same guard
-FIELDS = ("name", "description", "license", "compatibility", "metadata")  # agentskills.io; any other is an error there
-MOST_CHARACTERS = {"name": 64, "description": 1024, "compatibility": 500}  # agentskills.io
+# Of the extras: what only people and other programs use.
+LEFT_OUT = ("talk.py", "completion.py", "manual.py", "waiting.py", "mcp.py", "prices.py", "checkup.py")
 
 # agent -> folder of skills in the home directory, folder of skills in a project ("" where it has none), and the variable that
 # moves its own folder, the first of the path. Claude Code 2.1, Codex 0.171, Gemini CLI 0.61, opencode 1.18, Hermes 0.19 and
@@ -156,41 +148,12 @@ def fill_folder(folder: str, files: dict[str, bytes]) -> None:
         os.chmod(path, 0o755 if name.endswith(LAUNCHER) else 0o644)
 
 
-# ---------------------------------------------------------------------------------------------------------------- check
-
-
 def frontmatter(text: str) -> dict[str, str]:
     """The fields of a SKILL.md at its left margin: {"name": "llm-router", ..., "metadata": ""}; {} where there is none."""
     parts = text.replace("\r\n", "\n").split("---\n", 2)
     if len(parts) < 3 or parts[0]:
         return {}
     return {name: value.strip() for name, value in re.findall(r"(?m)^([\w-]+):(.*)$", parts[1])}
-
-
-def faults_of(files: dict[str, bytes], folder: str) -> Iterator[str]:
-    """What a loader, or an agent that uses the skill, would stumble over; nothing if it is correct."""
-    page = files.get("SKILL.md", b"").decode("utf-8", "replace")
-    fields = frontmatter(page)
-    yield from (f"SKILL.md has no {name}" for name in ("name", "description") if not fields.get(name))
-    yield from (f"SKILL.md has a field that is not in the specification: {name}" for name in fields if name not in FIELDS)
-    for name, most in MOST_CHARACTERS.items():
-        if len(fields.get(name, "")) > most:
-            yield f"SKILL.md: {name} has {len(fields[name])} characters, more than {most}"
-    if fields.get("name") and fields["name"] != folder:
-        yield f"the folder is named {folder}, and the skill {fields['name']}: loaders want the same name"
-    wanted = {*re.findall(r"\]\(([\w./-]+)\)", page), LAUNCHER, *(f"scripts/{name}" for name in SCRIPTS)}
-    yield from (f"{name} is missing" for name in sorted(wanted) if name not in files)
-    for name, data in files.items():
-        if len(data) > MAX_FILE_BYTES:
-            yield f"{name} has {len(data)} bytes, more than {MAX_FILE_BYTES}"
-        if name.endswith(".py") or name == LAUNCHER:
-            try:
-                ast.parse(data)
-            except (SyntaxError, ValueError) as error:
-                yield f"{name} is not Python: {error}"
-    total = sum(map(len, files.values()))
-    if total > MAX_BUNDLE_BYTES or len(files) > MAX_FILES:
-        yield f"{len(files)} files with {total} bytes are more than {MAX_FILES} files or {MAX_BUNDLE_BYTES} bytes"
 
 
 # ------------------------------------------------------------------------------------------------------------- commands
@@ -250,41 +213,8 @@ def write_skill(target: str, args: Any, console: Console, facts: dict[str, str])
 
 
 def run_check(args: Any, console: Console) -> int:
-    """`skill check [DIR]`: a folder, else the skill here and every place where it is installed."""
-    if args.dir:
-        folder = os.path.abspath(os.path.expanduser(args.dir))
-        if not os.path.isdir(folder):
-            raise UsageError(f"{args.dir} is not a folder", next_step="Name the folder that holds SKILL.md.")
-        inside = os.path.join(folder, NAME)  # as `skill export` writes it
-        folder = folder if os.path.isfile(f"{folder}/SKILL.md") or not os.path.isfile(f"{inside}/SKILL.md") else inside
-        checked = {folder: (contents(files_under(folder)), os.path.basename(folder))}
-    else:
-        checked = {"the skill here": (contents(bundle()), NAME), **installed_skills()}
-    here = contents(bundle())
-    rows: list[dict[str, Any]] = []
-    for where, (files, name) in checked.items():
-        found = list(faults_of(files, name))
-        size = sum(map(len, files.values()))
-        rows.append({"where": where, "files": len(files), "bytes": size, "faults": found, "current": files == here})
-    lines = "".join(line_of(row) for row in rows)
-    wrong = sum(len(row["faults"]) for row in rows)
-    said = f"{wrong} {'fault' if wrong == 1 else 'faults'} in the skill"
-    error = LLMRouterError(said, code="bad_request", next_step="Write it again with skill install or skill export.")
-    console.show({"checked": rows}, lines, error.to_dict() if wrong else None)
-    return 1 if wrong else 0
-
-
-def line_of(row: dict[str, Any]) -> str:
-    age = "" if row["current"] else ", not the version here"
-    head = f"{'FAIL' if row['faults'] else 'ok  '} {row['where']}: {row['files']} files, {row['bytes']} bytes{age}\n"
-    return head + "".join(f"     {fault}\n" for fault in row["faults"])
-
-
-def installed_skills() -> dict[str, tuple[dict[str, bytes], str]]:
-    """The skill in the folders of all agents, of this user and of the project in the working directory."""
-    places = [skills_folder(agent, project) for agent in AGENTS for project in (False, True) if AGENTS[agent][project]]
-    folders = dict.fromkeys(os.path.join(place, NAME) for place in places)
-    return {folder: (contents(files_under(folder)), NAME) for folder in folders if os.path.isfile(f"{folder}/SKILL.md")}
+    """`skill check [DIR]`: see llm_router_extras.checkup, which an agent does without."""
+    return int(extra("checkup", "skill check").run_check(args, console))
 
 
 ACTIONS = {"install": run_install, "export": run_export, "check": run_check}

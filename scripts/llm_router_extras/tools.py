@@ -17,12 +17,12 @@ from llm_router_client import (
     check_messages,
     dicts,
     dump_json,
-    first_message,
     is_amount,
     one_line,
     without,
 )
 
+from .message import message_of
 from .schema import SCHEMA_TYPES, first_fault
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def call_tool(call: JSON, known_tools: dict[str, tuple[Any, JSON]]) -> JSON:
 
 def turns_of(answer: Answer, made: Sequence[JSON]) -> Turns:
     """What goes back to the model after an answer that called tools: its own message, mended, and what each call gave."""
-    message = first_message(answer.get("choices"))
+    message = message_of(answer)
     known = {call.get("id"): call for call in dicts(message.get("tool_calls"))}
     calls = []
     for call in answer.tool_calls:  # every call with an id, and arguments that are JSON
@@ -118,6 +118,14 @@ def turns_of(answer: Answer, made: Sequence[JSON]) -> Turns:
         result = f"Error: {call['error']}" if call["error"] else call["result"]
         turns.append({"role": "tool", "tool_call_id": call["id"], "content": result})
     return turns
+
+
+def answer_of(stream: Any, on_event: Callable[[JSON], None] | None) -> Answer:
+    """A stream's whole answer; on_event is called with each of its events."""
+    for event in stream.events():
+        if on_event:
+            on_event(event)
+    return stream.response  # type: ignore[no-any-return]
 
 
 def run_tools(
@@ -139,7 +147,7 @@ def run_tools(
     try:
         for number in range(1, max_rounds + 2):
             given: Any = client.chat(model, turns, **request)
-            answer: Answer = given.answer(on_event) if stream else given
+            answer = answer_of(given, on_event) if stream else given
             todo = answer.tool_calls if number <= max_rounds else []
             made = at_once(lambda call: call_tool(call, known_tools), todo, MAX_WORKERS)
             calls += [{"round": number, **call} for call in made]

@@ -50,9 +50,9 @@ def too_few_choices(body: JSON, reader: Reader) -> str:
 
     Of a stream of Gemini's only the first candidate is put together: there the others cannot be counted.
     """
-    config, gemini = as_dict(body.get("generationConfig")), reader.answers == "candidates"
+    config, gemini = as_dict(body.get("generationConfig")), reader.gemini
     field, wanted = ("candidateCount", config.get("candidateCount")) if gemini else ("n", body.get("n"))
-    came = len(dicts(reader.body().get(reader.answers))) if gemini else len(reader.choices)
+    came = len(dicts(reader.body().get("candidates"))) if gemini else len(reader.choices)
     few = isinstance(wanted, int) and came < wanted and (reader.raw or not gemini)
     return f"{field} asks for {wanted} choices, and the answer has {came}" if few else ""
 

@@ -630,6 +630,15 @@ def test_usage_sums_up_by_the_model_that_answered(one_model: Any, cli: Any) -> N
     assert [row["model"] for row in cli("usage", "--json").json["rows"]] == ["Qwen2.5-7B.gguf"]
 
 
+def test_a_working_directory_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    def getcwd() -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "getcwd", getcwd)
+    assert c.main(["chat", "-m", "m", "--base-url", "http://127.0.0.1:9", "--message-file", "a.txt"]) == 2
+    assert "the working directory no longer exists" in capfd.readouterr().err
+
+
 def test_doctor_says_when_the_usual_model_is_not_listed(one_model: Any) -> None:
     assert b"1 listed; not gpt-4.1, LLM_ROUTER_MODEL: another may answer to its name\n" in one_model("doctor").out
     assert one_model("doctor", listed="gpt-4.1").out.endswith(b"ok   models: 1 listed\n")

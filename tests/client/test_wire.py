@@ -10,7 +10,6 @@ import pytest
 from raw_server import completion
 
 import llm_router_client as c
-from llm_router_extras.gemini import GeminiReader
 
 
 def chunk(finish: Any = None, **delta: Any) -> Dict[str, Any]:
@@ -383,7 +382,7 @@ def test_a_long_text_is_kept_in_one_piece_and_only_up_to_the_limit(monkeypatch: 
 
 @pytest.mark.parametrize("body", [[], 5, "x", None])
 def test_json_that_is_no_object_is_no_answer(body: Any) -> None:
-    for reader in (c.Reader(), GeminiReader()):
+    for reader in (c.Reader(), c.Reader(gemini=True)):
         with pytest.raises(c.BadUpstreamError):
             reader.take(body)
 
@@ -401,7 +400,7 @@ def test_answers_survive_every_wrong_type_inside() -> None:
             {"candidates": [{"content": value, "finishReason": value}]},
             {"candidates": [{"content": {"parts": [value, {"text": value, "functionCall": value}]}}]},
         ):  # fmt: skip
-            for reader in (c.Reader(), GeminiReader()):
+            for reader in (c.Reader(), c.Reader(gemini=True)):
                 reader.take(body)
                 calls = c.Answer(reader, "m").tool_calls
                 assert all(isinstance(call[field], str) for call in calls for field in ("id", "name", "arguments"))

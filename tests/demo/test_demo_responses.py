@@ -11,8 +11,8 @@ from typing import Any, Dict, List
 
 import pytest
 
-from llm_router_demo import BEHAVIOURS, NOTICE, REASONING, DemoServer, Rejected, ResponseStore
-from llm_router_demo_protocols import RESPONSES_FIELDS, check_responses, signature_of
+from llm_router_demo import BEHAVIOURS, NOTICE, REASONING, DemoServer, Rejected
+from llm_router_demo_protocols import RESPONSES_FIELDS, ResponseStore, check_responses, signature_of
 
 ENDLESS = ("fail-stall", "fail-stall-mid", "fail-comments", "fail-comments-mid", "fail-drip")
 CITY: Any = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
@@ -260,7 +260,7 @@ def test_a_conversation_is_compacted_into_one_sealed_item(api: Any) -> None:
 
 
 def test_only_so_many_responses_are_kept(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm_router_demo.MAX_STORED", 2)
+    monkeypatch.setattr("llm_router_demo_protocols.MAX_STORED", 2)
     ids = [api.responses(say=text).json["id"] for text in "abc"]
     assert [api.send("GET", f"/v1/responses/{id}").status for id in ids] == [404, 200, 200]
 

@@ -32,7 +32,7 @@ def alone(cli: Any, demo: Any, tmp_path: Path) -> Any:
 @pytest.mark.parametrize("words,text", every(3, [
     (["chat", "-m", "demo", *HI], "You said: Hi"), (["chat", "-m", "demo", *HI, "--stream"], "You said: Hi"),
     (["vision", "-m", "demo", "--image", "https://example.com/a.png"], "image"), (["models"], "demo"),
-    (["compare", "--models", "demo,demo-reasoning", *HI], "== demo-reasoning"),
+    (["compare", "--models", "demo,demo-reasoning", *HI], "== demo-reasoning"), (["doctor"], "ok   models"),
     (["chat", "-m", "fail-404", "--fallback", "demo", *HI], "You said: Hi"), (["--help"], "usage"),
     (["chat", "--help"], "--schema"),
 ]))  # fmt: skip
@@ -70,7 +70,7 @@ def test_alone_a_refused_field_is_an_error_and_no_control_character_reaches_a_te
     ["chat", "-m", "demo", *HI, "--json"], ["chat", "-m", "demo", *HI, "--stream", "--json"],
     ["chat", "-m", "demo", *HI, "--raw"], ["chat", "-m", "demo", *HI, "--dry-run"],
     ["vision", "-m", "demo", "--image", "a.png", "--stream"], ["compare", "--models", "demo,fail-404", *HI, "--json"],
-    ["chat", "-m", "demo-tools", *HI, "--stream"], ["models", "--json"],
+    ["chat", "-m", "demo-tools", *HI, "--stream"], ["models", "--json"], ["doctor", "--json"],
 ]))  # fmt: skip
 def test_alone_every_form_of_its_commands_works(alone: Any, tmp_path: Path, words: List[str]) -> None:
     (alone.cwd / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
@@ -97,8 +97,11 @@ def test_alone_errors_retries_and_exit_codes_are_the_same(alone: Any, demo: Any,
     (["chat", "-m", "demo", "--session", "s", *HI], "--session"), (["route", "--help"], "route"),
     (["chat", "-m", "demo", "--output", "a.txt", *HI], "--output"),
     (["compare", "--models", "demo", "--markdown", *HI], "--markdown"),
-    (["cache", "stats"], "cache"), (["usage"], "usage"), (["doctor"], "doctor"),
-    (["compare", "--models", "demo", "--cache", "1h", *HI], "--cache"),
+    (["cache", "stats"], "cache"), (["usage"], "usage"), (["compare", "--models", "demo", "--cache", "1h", *HI], "--cache"),
+    (["chat", "-m", "demo", "--tool-choice", "none", *HI], "--tool-choice"), (["chat", "--demo", *HI], "--demo"),
+    (["chat", "-m", "demo", "--response-format", "json", *HI], "--response-format"),
+    (["chat", "-m", "demo", "--body-file", "schema.json", *HI], "--body-file"),
+    (["chat", "-m", "demo", "--header", "a: b", *HI], "--header"),
 ]))  # fmt: skip
 def test_alone_an_option_of_the_extras_says_which_folder_is_missing(
     alone: Any, demo: Any, tmp_path: Path, words: List[str], what: str
@@ -127,7 +130,6 @@ def python(code: str, folder: Path, **env: str) -> str:
 
 @pytest.mark.parametrize("call", [
     "from llm_router_client import Conversation", "client.run_tools('demo', HI, [len])", "client.route(HI)",
-    "client.generate_content('demo', 'Hi')",
     "client.chat('demo', HI, cache_ttl_s=9)", "client.chat(messages=HI, task='code')", "LLMRouterClient(max_cost_usd=1)",
     "LLMRouterClient(usage_log=True)",
 ])  # fmt: skip
@@ -139,6 +141,22 @@ try:
 except UsageError as error:
     print(error)"""
     assert MISSING in python(code, tmp_path)
+
+
+@pytest.mark.parametrize("call,said", every(4, [
+    ("client.chat('demo', HI).text", "You said: Hi"), ("''.join(client.chat_stream('demo', HI))", "You said: Hi"),
+    ("client.vision('demo', 'https://example.com/a.png').text", "image"), ("client.list_models().source", "live"),
+    ("client.fallback(['fail-404', 'demo'], HI).model_used", "demo"),
+    ("client.compare_models(['demo'], 'Hi')['demo']['response']", "You said: Hi"),
+    ("client.generate_content('demo', 'Hi')['candidates'][0]['finishReason']", "STOP"),
+    ("''.join(client.generate_content('demo', 'Hi', stream=True))", "You said: Hi"),
+    ("client.chat('demo', HI, response_format={'type': 'json_object'}, tool_choice='none').finish_reason", "stop"),
+]))  # fmt: skip
+def test_alone_python_has_each_method_of_the_card(alone: Any, demo: Any, tmp_path: Path, call: str, said: str) -> None:
+    code = f"""from llm_router_client import LLMRouterClient
+client, HI = LLMRouterClient(base_url={demo.base_url!r}), [{{"role": "user", "content": "Hi"}}]
+print({call})"""
+    assert said in python(code, tmp_path)
 
 
 @pytest.mark.slow

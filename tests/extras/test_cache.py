@@ -90,8 +90,10 @@ def test_a_stream_comes_again_with_the_same_text_and_events(client: Any, serve: 
 def test_a_model_that_a_group_of_the_gateway_chose_is_no_surprise_where_the_answer_is_kept(client: Any, serve: Any) -> None:
     body = {**completion("one"), "model": "qwen-max"}
     for headers, warnings in (({"x-llm-router-model": "qwen/qwen-max"}, 0), ({}, 1)):
-        answer = client(serve(http(body, **headers))).chat("gpt-4.1", HI)
-        assert len(answer.warnings) == warnings and not answer.cached
+        server = serve(http(body, **headers))
+        for cached in (False, True):
+            answer = client(server).chat("gpt-4.1", HI)
+            assert len(answer.warnings) == warnings and answer.cached is cached
 
 
 def test_geminis_format_is_cached_too(client: Any, serve: Any) -> None:

@@ -116,6 +116,14 @@ def test_a_pattern_is_quick_only_where_its_steps_are_few_at_the_most(pattern: st
     re.compile(pattern)
 
 
+@pytest.mark.parametrize("pattern,text,fits", [
+    ("^a$", "a", True), ("^a$", "a\n", False), ("^(a|b$)", "b\n", False), (r"a\$$", "a$", True), (r"a\$$", "a$\n", False),
+    ("^[$a]$", "$", True), ("[^$]$", "a\n", True), ("^(a+)+$", "aa", True), ("^(a+)+$", "aa\n", False),
+])  # fmt: skip
+def test_the_end_of_a_pattern_is_the_end_of_the_text(pattern: str, text: str, fits: bool) -> None:
+    assert (first_fault(text, {"pattern": pattern}) == "") is fits
+
+
 @pytest.mark.parametrize("value,said", [
     ("ab-cd", ""), ("ab-", "$ must match the pattern"), (["ab", "ab-"], "$[1] must match"), (["ab", "ab-cd"], ""),
     ([1], "[0] must be"),

@@ -17,7 +17,7 @@ from typing import Any, Dict, List
 import pytest
 
 import llm_router_client as c
-from llm_router_extras import aliases, completion, doctor, manual, waiting
+from llm_router_extras import aliases, completion, manual, waiting
 from llm_router_extras.talk import Lines, Talk
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
@@ -322,7 +322,7 @@ def test_doctor_knows_the_user_s_words_for_models(
     monkeypatch.setenv("LLM_ROUTER_CONFIG", str(tmp_path / "config.json"))
     monkeypatch.setenv("LLM_ROUTER_MODEL", usual)
     args = c.parser_of("doctor").parse([])
-    *_, models = doctor.looks(c.LLMRouterClient(base_url=demo.base_url), args)
+    *_, models = c.looks(c.LLMRouterClient(base_url=demo.base_url), args)
     assert models.endswith("listed") if said == "listed" else said in models
 
 

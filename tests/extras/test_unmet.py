@@ -8,7 +8,6 @@ import pytest
 from raw_server import DONE, completion, delta, http, stream
 
 import llm_router_client as c
-from llm_router_extras.gemini import GeminiReader
 from llm_router_extras.unmet import prescribed_call, warnings
 
 CALL = [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
@@ -47,7 +46,7 @@ GEMINI_CALL = {"candidates": [{"content": {"parts": [{"functionCall": {"name": "
      ["toolConfig allows no tool call, and the answer has one", "candidateCount asks for 2 choices, and the answer has 1"]),
 ])  # fmt: skip
 def test_what_an_answer_lacks_is_named(body: Any, gemini: bool, chunk: Any, warned: List[str]) -> None:
-    reader = GeminiReader() if gemini else c.Reader()
+    reader = c.Reader(gemini)
     reader.raw = b"{}" if gemini else b""  # the body of a whole answer: of a stream the candidates cannot be counted
     reader.take(chunk)
     assert warnings(body, reader) == warned

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import llm_router_client as client  # noqa: E402  (the path above is what makes it importable)
-from llm_router_extras import pages, skill  # noqa: E402
+from llm_router_extras import checkup, pages, skill  # noqa: E402
 
 
 @pytest.fixture
@@ -64,6 +64,19 @@ def test_a_bundle_can_install_itself_elsewhere(exported: Path, cli: Any, home: P
     done = subprocess.run(words, capture_output=True, cwd=tmp_path, env=cli.env, timeout=30)
     assert done.returncode == 0, done.stderr
     assert files_in(tmp_path / ".claude/skills/llm-router") == files_in(exported)
+
+
+@pytest.mark.parametrize("words,module,named", every(1, [
+    (["skill", "check"], "checkup", "skill check"), (["talk"], "talk", "talk"), (["prices", "list"], "prices", "prices"),
+    (["mcp"], "mcp", "mcp"), (["completion", "bash"], "completion", "completion"), (["man"], "manual", "man"),
+]))  # fmt: skip
+def test_a_bundle_says_which_commands_it_does_not_have(
+    exported: Path, cli: Any, words: List[str], module: str, named: str
+) -> None:
+    command = [sys.executable, str(exported / "scripts" / "llm_router_client.py"), *words]
+    done = subprocess.run(command, capture_output=True, env=cli.env, timeout=30)
+    assert done.returncode == 2 and f"with its {module}.py" in done.stderr.decode()
+    assert f"`{named}`" in (exported / "references" / "cli.md").read_text("utf-8")
 
 
 PLACES = {
@@ -215,7 +228,7 @@ def test_docs_lists_the_pages_and_shows_one(cli: Any) -> None:
 
 @pytest.mark.slow
 def test_the_skill_of_this_checkout_has_no_fault() -> None:
-    assert not list(skill.faults_of(skill.contents(skill.bundle()), "llm-router"))
+    assert not list(checkup.faults_of(skill.contents(skill.bundle()), "llm-router"))
 
 
 def test_the_manifests_of_the_marketplace_name_this_version_and_the_skill_at_the_root() -> None:

@@ -7,7 +7,6 @@ from typing import Any, Dict
 import pytest
 
 import llm_router_client as c
-from llm_router_extras.gemini import GeminiReader
 
 
 def client(server: Any) -> c.LLMRouterClient:
@@ -20,7 +19,7 @@ def gemini(*parts: Any, finish: str = "", **more: Any) -> Dict[str, Any]:
 
 
 def test_gemini_chunks_become_one_answer_in_gemini_s_shape() -> None:
-    reader = GeminiReader()
+    reader = c.Reader(gemini=True)
     events = (
         reader.take(gemini({"text": "th", "thought": True}))
         + reader.take(gemini({"text": "Hel"}))
@@ -47,17 +46,17 @@ def test_gemini_chunks_become_one_answer_in_gemini_s_shape() -> None:
     "finish,reason", [("STOP", "stop"), ("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("NEW_ONE", "new_one")]
 )
 def test_gemini_finish_reasons(finish: str, reason: str) -> None:
-    reader = GeminiReader()
+    reader = c.Reader(gemini=True)
     reader.take(gemini({"text": "x"}, finish=finish))
     assert reader.finish == reason
 
 
 def test_a_prompt_that_gemini_blocks_is_filtered_and_an_answer_it_breaks_is_an_error() -> None:
-    reader = GeminiReader()
+    reader = c.Reader(gemini=True)
     reader.take({"promptFeedback": {"blockReason": "SAFETY"}})
     with pytest.raises(c.ContentFilterError):
         c.judge(reader, False)
-    broken = GeminiReader()
+    broken = c.Reader(gemini=True)
     broken.take(gemini(finish="MALFORMED_FUNCTION_CALL"))
     with pytest.raises(c.IncompleteError, match="malformed_function_call") as caught:
         c.judge(broken, False)
