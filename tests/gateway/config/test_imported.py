@@ -201,7 +201,7 @@ def test_litellms_strategies_are_those_that_do_the_same(said: str, strategy: str
 
 def test_settings_of_litellms_that_have_no_place_here_come_with_what_to_do() -> None:
     router = {"num_retries": 3, "redis_host": "h", "context_window_fallbacks": [{"one": ["two"]}], "some_new_thing": 1}
-    general = {"database_url": "postgresql://u:canary@h/d", "alerting": ["slack"]}
+    general = {"database_url": "postgresql://u:canary@h/d", "alerting": ["slack"]}  # pragma: allowlist secret
     file = litellm_file(router_settings=router, general_settings=general, environment_variables={"A": "canary"})
     lost = from_litellm(file).lost
     places = ["router_settings: num_retries; ", "router_settings: redis_host; ", "router_settings: context_window_fallbacks; ",

@@ -231,7 +231,7 @@ def test_a_secrets_file_is_reported_by_the_name_that_was_typed(where: str, given
 
 
 def test_an_empty_file_of_a_key_is_named_and_not_some_variable() -> None:
-    document = {"providers": [{"name": "openai", "api_key_file": "key"}]}
+    document = {"providers": [{"name": "openai", "api_key_file": "key"}]}  # pragma: allowlist secret
     with pytest.raises(config.ConfigError, match=r"^providers\[0\]\.api_key_file: holds no key: the file is empty$"):
         config.parse(document, read_secret=lambda path: " \n")
 
