@@ -8,6 +8,8 @@ import socket
 import threading
 from typing import Any, Callable, Dict, List, Optional, Union
 
+from listeners import stop_listening
+
 import llm_router_client as client_module
 
 Reply = Union[bytes, Callable[[Dict[str, Any]], bytes]]
@@ -112,7 +114,8 @@ class RawServer:
 
     def close(self) -> None:
         self._stop.set()
-        for connection in [self._socket, *self._open]:
+        stop_listening(self._socket)
+        for connection in self._open:
             connection.close()
 
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any, Callable, List
 
 import pytest
+from listeners import stop_listening
 from raw_server import DONE, RawServer, StillTransport, completion, delta, http, stream
 
 import llm_router_client as c
@@ -463,6 +464,12 @@ class Proxy:
         self.url = f"127.0.0.1:{self._socket.getsockname()[1]}"
         threading.Thread(target=self._work, args=(answer,), daemon=True).start()
 
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        stop_listening(self._socket)
+
     def _work(self, answer: bytes) -> None:
         while True:
             try:
@@ -475,22 +482,22 @@ class Proxy:
 
 
 def test_https_goes_through_the_proxy_by_connect_and_shows_it_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy = Proxy(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
     login = base64.b64encode(b"user:p@ss")
-    monkeypatch.setenv("HTTPS_PROXY", "http://user:{}@{}".format("p%40ss", proxy.url))
-    asked = c.LLMRouterClient("canary-key", "https://llm.example/v1", max_retries=0)
-    with pytest.raises(c.NetworkError, match="407") as caught:
-        asked.chat("m", ASK)
+    with Proxy(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", "http://user:{}@{}".format("p%40ss", proxy.url))
+        asked = c.LLMRouterClient("canary-key", "https://llm.example/v1", max_retries=0)
+        with pytest.raises(c.NetworkError, match="407") as caught:
+            asked.chat("m", ASK)
     assert proxy.heads[0].startswith(b"CONNECT llm.example:443 HTTP/1.1\r\nHost: llm.example:443\r\n")
     assert b"Proxy-Authorization: Basic " + login in proxy.heads[0] and b"canary" not in proxy.heads[0]
     assert "p@ss" not in str(caught.value) and "user" not in str(caught.value)
 
 
 def test_no_proxy_and_loopback_go_direct(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy = Proxy(b"")
-    for name in ("HTTPS_PROXY", "HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://{proxy.url}")
-    assert client(serve(http(ANSWER))).chat("m", ASK).text == "hello"
+    with Proxy(b"") as proxy:
+        for name in ("HTTPS_PROXY", "HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://{proxy.url}")
+        assert client(serve(http(ANSWER))).chat("m", ASK).text == "hello"
     monkeypatch.setenv("NO_PROXY", "llm.example")
     assert c.proxy_for(c.Endpoint("https://llm.example/v1")) == ("", 0, "")
     assert c.proxy_for(c.Endpoint("https://other.example/v1"))[0] == "127.0.0.1"
@@ -551,7 +558,7 @@ class Loopback:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        stop_listening(self._socket)
 
     def _work(self) -> None:
         while True:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from engines import PATIENT_S, RedisServer, free_port, need_redis, use
+from listeners import stop_listening
 from replicas import Replicas
 from running import command, until
 
@@ -97,8 +98,7 @@ class Address:
             other.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
+        stop_listening(self._listening)
 
 
 def test_a_primary_that_became_a_replica_is_left_for_the_one_that_its_address_leads_to_now(

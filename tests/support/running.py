@@ -19,6 +19,8 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from listeners import stop_listening
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 GATEWAY = SCRIPTS / "llm_router_gateway"
 SUPPORT = Path(__file__).resolve().parent  # what a test's own process imports these helpers from
@@ -375,7 +377,7 @@ class Upstream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listening.close()
+        stop_listening(self._listening)
         with self._lock:
             for sock in self._open:
                 with suppress(OSError):
