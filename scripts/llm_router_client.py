@@ -48,7 +48,7 @@ CONNECT_TIMEOUT_S = 10.0  # name look-up, TCP, proxy and TLS together
 FIRST_EVENT_TIMEOUT_S = 120.0  # from the request until a stream's first data event
 PROGRESS_TIMEOUT_S = 60.0  # between two data events; comments and dripping bytes do not count
 DEADLINE_S = 600.0  # one logical call: attempts, waits and fallback models together
-STALE_S = 5.0  # a kept connection that breaks within them was closed while it was idle; later, a request may have been at work
+STALE_S = 5.0  # a kept connection that breaks sooner was closed while idle; later, the server may have begun to work
 FINISH_GRACE_S = 5.0  # after the finish reason, for the usage that some servers send last
 MAX_RETRIES = 2  # after the first request, for each model
 MAX_RETRY_WAIT_S = 120.0  # a longer Retry-After is reported, not slept
@@ -70,7 +70,7 @@ PARAMETERS = frozenset({  # what chat() and the command line know by name
     "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "tools", "tool_choice", "functions",
     "function_call", "response_format", "task", "prefer",
 })  # fmt: skip
-NOT_IN_BODY = ("self", "fallback", "deadline_s", "cache_ttl_s", "offline")  # arguments of our own functions, no API's fields
+NOT_IN_BODY = ("self", "fallback", "deadline_s", "cache_ttl_s", "offline")  # our own arguments, not fields of any API
 SETTINGS = {
     "AISA_API_KEY": "Bearer key for the default endpoint, sent to api.aisa.one only.",
     "LLM_ROUTER_BASE_URL": "Another OpenAI-compatible endpoint. Needs LLM_ROUTER_API_KEY.",
@@ -409,7 +409,7 @@ def family_of(model: str) -> str:
 
 
 def check_model(model: Any) -> str:
-    """The model's name, stripped ("a/b", OpenRouter's "~a/b", vLLM's "./a"). UsageError: it cannot be in Gemini's path."""
+    """The model's name, stripped ("a/b", OpenRouter's "~a/b", vLLM's "./a"). UsageError if it does not fit Gemini's path."""
     name = model.strip() if isinstance(model, str) else ""
     if not re.fullmatch(r"(?a)[\w:@+~./][\w:@+~./-]{0,199}", name) or ".." in name:
         raise UsageError(f"not a model name: {str(model)[:60]!r}", next_step="Name a model; `models` lists them.")
@@ -466,7 +466,7 @@ def parsed_arguments(raw: str) -> Any:
     return {} if value is None else value if isinstance(value, dict) else None
 
 
-ARGUMENTS = {"function": "arguments", "custom": "input"}  # kind of a tool call -> where it has what the model wrote
+ARGUMENTS = {"function": "arguments", "custom": "input"}  # kind of a tool call -> the field with the model's input
 
 
 def add_fragment(calls: Turns, fragment: JSON) -> int:
@@ -600,7 +600,7 @@ UNFINISHED = frozenset({
 
 
 def openai_chunk(chunk: JSON, candidate: JSON) -> JSON:
-    """A Gemini answer or chunk as the OpenAI chunk that says the same; for the reader's view only, never handed out."""
+    """A Gemini answer or chunk as the equivalent OpenAI chunk; only for the reader, never handed out."""
     delta: JSON = {"content": "", "reasoning_content": "", "tool_calls": []}
     for part in dicts(as_dict(candidate.get("content")).get("parts")):
         delta["reasoning_content" if part.get("thought") else "content"] += text_of([part])
@@ -643,7 +643,7 @@ class Reader:
                 self._take_candidate(candidate)
             chunk = openai_chunk(chunk, candidate)
         choices = dicts(chunk.get("choices"))
-        places = chunk, as_dict(chunk.get("x_groq")), *choices  # where Groq and Moonshot have a stream's usage and errors
+        places = chunk, as_dict(chunk.get("x_groq")), *choices  # Groq and Moonshot put a stream's usage and errors there
         self.usage = next(filter(None, (as_dict(place.get("usage")) for place in places)), self.usage)
         events = [event for choice in choices for event in self._take_choice(choice)]
         whole = chunk if chunk.get("object") == "error" else None  # vLLM has both forms
@@ -691,7 +691,7 @@ class Reader:
                 yield {"type": kind, "text": text}
         self.refusal += text_of(delta.get("refusal"))
         fragments = dicts(delta.get("tool_calls"))
-        if isinstance(delta.get("function_call"), dict) and not fragments:  # some write a call in both forms
+        if isinstance(delta.get("function_call"), dict) and not fragments:  # some servers send a call in both forms
             state["legacy"] = True
             fragments.append({"index": -1, "function": delta["function_call"]})
         for fragment in fragments:
@@ -708,14 +708,14 @@ class Reader:
         return [str(state["finish"] or "") for state in self.choices.values()]
 
     def is_finished(self) -> bool:
-        """Whether every choice has its finish reason, and that of none came too early."""
+        """Whether every choice has its finish reason, and none came before the last output."""
         return bool(self.choices) and not self.early and all(self.finishes())
 
     def text(self, kind: str = "text") -> str:
         return "".join(self.choices[0][kind]) if 0 in self.choices else ""
 
     def tool_calls(self) -> Turns:
-        """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None where it is no JSON object)}]."""
+        """The first choice's calls as [{"id", "name", "arguments" (raw text), "parsed" (None if it is not a JSON object)}]."""
         found = []
         for call in calls_on_the_wire(self.choices[0]["calls"]) if 0 in self.choices else ():
             function, field = call[call["type"]], ARGUMENTS[call["type"]]
@@ -866,7 +866,7 @@ def judge(reader: Reader, ended: bool) -> None:
     """Raise unless this is an answer and the server ended it; `ended`: [DONE] came, or a bare end is accepted."""
     if not (reader.choices and all(reader.finishes())):
         body = without(reader.body(), "metadata")
-        said = complaint_of(body)  # some say with status 200 what is wrong, and in no field `error`
+        said = complaint_of(body)  # some servers report an error with status 200 and without a field `error`
         if said["status"] or code_of(0, said) != "server_error" or (said["message"] and reader.choices):
             raise inner_error(body)
         why = f"; it says: {said['message']}" if said["message"] else ""
@@ -1213,13 +1213,13 @@ def socket_classes() -> Any:
 
 
 def reach(host: str, port: int, until: float) -> Any:
-    """A TCP connection to the first address of a host that takes one, until a time of time.monotonic(); else the OSError.
+    """A TCP connection to the first address of a host that accepts one before `until` (time.monotonic()), or an OSError.
 
-    Each address has its share of the time: one that is silent, as IPv6 without a route is, leaves enough for the next.
+    Each address gets a share of the time: one that does not answer (IPv6 without a route) leaves enough for the next.
     """
     from socket import SOCK_STREAM, getaddrinfo
 
-    # As bytes: for a str the socket would load the idna codec, 2 ms, and all of these names are ASCII already.
+    # As bytes: for a str the socket would load the idna codec, 2 ms, and these names are always ASCII.
     addresses = getaddrinfo(host.encode("ascii"), port, type=SOCK_STREAM)
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         sock: Any = None
@@ -1270,7 +1270,7 @@ def open_tunnel(sock: Any, address: str, login: str) -> None:
 
 
 def system_error(what: str, error: OSError, retryable: bool = False) -> NetworkError:
-    """What the system refused, and why; a sandbox may forbid all sockets."""
+    """The error for what the system refused, with the reason; a sandbox may forbid all sockets."""
     if isinstance(error, PermissionError):
         step = "Ask for network access, or run the same command outside the sandbox."
         return NetworkError(f"{what}: this sandbox forbids network access; ask for it", next_step=step)
@@ -1320,7 +1320,7 @@ class Transport:
         self, method: str, endpoint: Endpoint, path: str, headers: dict[str, str], body: bytes,
         *, connect_s: float, first_s: float | None, deadline: float,
     ) -> Response:  # fmt: skip
-        """One exchange until its response's head; `deadline` is of monotonic(). A NetworkError is retryable: no status came."""
+        """One exchange up to the response's head; `deadline` is of monotonic(). A NetworkError is retryable: no status came."""
         from urllib.request import OpenerDirector, Request
 
         opener: Any = OpenerDirector()
@@ -1482,7 +1482,7 @@ def read_upload(path: Any, limit: int, allow_paths: Sequence[str] = (), anywhere
             raise SafetyError(f"{name} is {'a directory, not a' if os.path.isdir(real) else 'not a regular'} file")
         with open(real, "rb") as file:
             data = file.read(limit + 1)
-    except (OSError, ValueError) as error:  # a name may hold what no system has in one
+    except (OSError, ValueError) as error:  # a name may contain characters that no file name can have
         step = f"Check the path; a relative one starts in {os.getcwd()}."
         raise UsageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}", next_step=step) from None
     if len(data) > limit:
@@ -1565,7 +1565,7 @@ def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequ
 
 
 def bounded(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of a body; BadUpstreamError over MAX_BODY_BYTES."""
+    """The pieces of a body; BadUpstreamError beyond MAX_BODY_BYTES."""
     size = 0
     for piece in pieces:
         size += len(piece)
@@ -1583,7 +1583,7 @@ def first_piece(pieces: Iterator[bytes]) -> bytes:
     piece, more = b"", b" "
     while more and not piece.strip(BLANK):
         more = next(pieces, b"")
-        piece = piece.lstrip() + more  # nothing stays of white space, a byte order mark does
+        piece = piece.lstrip() + more  # white space vanishes, a byte order mark remains
         if len(piece) > MAX_BODY_BYTES and not piece.strip(BLANK):
             raise BadUpstreamError(f"the answer begins with more than {MAX_BODY_BYTES} bytes of byte order marks")
     return piece
@@ -1608,7 +1608,7 @@ class Attempt:
         self.call, self.model, self.token = call, model, token
         self.original_body = self.body = {**call.body, "model": model} if "model" in call.body else call.body
         self.reader, self.path = Reader(call.gemini), call.path
-        if call.gemini:  # of what check_model() takes, these are not plain in a path
+        if call.gemini:  # check_model() allows these, but a path needs them escaped
             self.path = call.path.replace("{model}", re.sub("[:@+/]", lambda found: f"%{ord(found[0]):02X}", model))
         self.response: Any = None
         self.opened: Callable[[Any], Any] = lambda response: response
@@ -1830,7 +1830,7 @@ class Call:
         """The events of one response, a stream or JSON: the content decides which. Closing it disconnects."""
         response, reader, parser, seen = attempt.response, attempt.reader, SSEParser(), False
         try:
-            pieces = response.pieces() if attempt.call.stream else bounded(response.pieces())  # whose events are all held
+            pieces = response.pieces() if attempt.call.stream else bounded(response.pieces())  # all their events are kept
             piece = first_piece(pieces)
             more = piece.lstrip(BLANK)[:1] not in (b"{", b"[", b"<", b"")
             if not more:
@@ -1857,7 +1857,7 @@ class Call:
                 more = bool(piece) and not attempt.ended
                 piece = next(pieces, b"") if more else b""
         except (IncompleteError, RequestTimeout, NetworkError) as error:
-            if not (attempt.ended or reader.is_finished()):  # else only what may follow (usage, [DONE]) can be missing
+            if not (attempt.ended or reader.is_finished()):  # otherwise only the optional rest (usage, [DONE]) can be missing
                 lost = isinstance(error, NetworkError)
                 raise IncompleteError(f"{error.message}, in the middle of the answer") if lost else error from None
         except ValueError as error:

@@ -24,14 +24,14 @@ def check(aliases: dict[str, str]) -> None:
 
 
 def resolve(args: Any) -> Any:
-    """A command's options with the names that stand behind aliases; .usual is the user's own model where none is named.
+    """A command's options with aliases resolved; .usual is the user's default model if none is named.
 
     That is LLM_ROUTER_MODEL, then the configuration's; a model that is named wins, and --task and --prefer ask for a choice.
     """
     try:
         config = user_config()
     except UsageError:
-        return args  # who needs it will say what is wrong with it: a model that is named needs nothing of it
+        return args  # a command that needs it will report what is wrong; a named model needs nothing from it
     aliases = config.get("aliases", {})
     check(aliases)
     for option in ("model", "fallback", "models"):
@@ -43,5 +43,5 @@ def resolve(args: Any) -> Any:
 
 
 def usual() -> str:
-    """The model that LLM_ROUTER_MODEL names, also by an alias; "" where it is not set. UsageError: the file is unusable."""
+    """The model that LLM_ROUTER_MODEL names, perhaps by an alias; "" if unset. UsageError: the file is unusable."""
     return expand(setting("LLM_ROUTER_MODEL"), user_config().get("aliases", {})) or ""

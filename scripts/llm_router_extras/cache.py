@@ -60,7 +60,7 @@ def cache_key(client: LLMRouterClient, path: str, body: bytes) -> bytes:
 
 
 def checksum_of(body: bytes, chosen: bool) -> bytes:
-    """Of a kept answer; it also says whether a group of the gateway chose its model: then another name is no surprise."""
+    """Of a kept answer and of whether a group of the gateway chose its model: then a different name needs no warning."""
     return digest(body + b"\0" + CHOSEN.encode() if chosen else body)
 
 
@@ -104,7 +104,7 @@ class AnswerCache(Collaborator):
 
     def before(self, attempt: Attempt) -> None:
         call, client = attempt.call, attempt.call.client
-        # Of the request as the caller made it: a model that is shown its misfit again answers the same question.
+        # Of the request as the caller made it: a correction round still answers the same question.
         key, before = cache_key(client, attempt.path, encode_body(attempt.original_body)), self._key
         self._key, self._recorded, attempt.opened = key, None, self._record
         if key == before:

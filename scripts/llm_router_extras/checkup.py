@@ -1,4 +1,4 @@
-"""The command `skill check`: what a loader, or an agent that uses the skill, would stumble over."""
+"""The command `skill check`: what would fail in a loader, or for an agent that uses the skill."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_CHARACTERS = {"name": 64, "description": 1024, "compatibility": 500}  # age
 
 
 def faults_of(files: dict[str, bytes], folder: str) -> Iterator[str]:
-    """What a loader, or an agent that uses the skill, would stumble over; nothing if it is correct."""
+    """What would fail in a loader, or for an agent that uses the skill; nothing if it is correct."""
     page = files.get("SKILL.md", b"").decode("utf-8", "replace")
     fields = frontmatter(page)
     yield from (f"SKILL.md has no {name}" for name in ("name", "description") if not fields.get(name))
@@ -33,7 +33,7 @@ def faults_of(files: dict[str, bytes], folder: str) -> Iterator[str]:
         if len(fields.get(name, "")) > most:
             yield f"SKILL.md: {name} has {len(fields[name])} characters, more than {most}"
     if fields.get("name") and fields["name"] != folder:
-        yield f"the folder is named {folder}, and the skill {fields['name']}: loaders want the same name"
+        yield f"the folder is named {folder}, but the skill {fields['name']}: loaders expect the same name"
     wanted = {*re.findall(r"\]\(([\w./-]+)\)", page), LAUNCHER, *(f"scripts/{name}" for name in SCRIPTS)}
     yield from (f"{name} is missing" for name in sorted(wanted) if name not in files)
     for name, data in files.items():
@@ -46,7 +46,7 @@ def faults_of(files: dict[str, bytes], folder: str) -> Iterator[str]:
                 yield f"{name} is not Python: {error}"
     total = sum(map(len, files.values()))
     if total > MAX_BUNDLE_BYTES or len(files) > MAX_FILES:
-        yield f"{len(files)} files with {total} bytes are more than {MAX_FILES} files or {MAX_BUNDLE_BYTES} bytes"
+        yield f"{len(files)} files with {total} bytes exceed {MAX_FILES} files or {MAX_BUNDLE_BYTES} bytes"
 
 
 def run_check(args: Any, console: Console) -> int:

@@ -32,7 +32,7 @@ MAX_CONVERSATION_BYTES = 8_388_608
 
 
 def version_of(path: str) -> tuple[int, ...]:
-    """What tells a file from what it is after a change; () where there is none."""
+    """A fingerprint of the file that any change alters; () if there is no file."""
     try:
         facts = os.stat(path)
     except OSError:
@@ -107,8 +107,8 @@ class Conversation:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            if version_of(self.path) != self._version:  # an editor asks for no lock
-                raise OSError("it was changed meanwhile by another program")
+            if version_of(self.path) != self._version:  # an editor takes no lock
+                raise OSError("another program changed it in the meantime")
             if self._version:
                 os.chmod(new, os.stat(self.path).st_mode & 0o777)
             os.replace(new, self.path)

@@ -1,4 +1,4 @@
-"""Options whose value is more than a word: JSON, or a word that stands for it, the body file, and header lines."""
+"""Options with structured values: JSON (or a word short for it), the body file, and header lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def body_in_file(args: Any) -> JSON:
 
 
 def chosen(name: str, text: str) -> Any:
-    """The value of an option that takes a word or a JSON object, as the API has it.
+    """The value of an option that takes a word or a JSON object, in the API's form.
 
     chosen("tool_choice", "f") -> {"type": "function", "function": {"name": "f"}};  chosen("tool_choice", "auto") -> "auto"
     chosen("response_format", "json") -> {"type": "json_object"}
@@ -40,7 +40,7 @@ def chosen(name: str, text: str) -> Any:
 
 
 def schema_format(args: Any) -> JSON:
-    """The response_format that --schema stands for."""
+    """The response_format for --schema."""
     schema = json_from(text_from(args, args.schema), "--schema", dict)
     if args.response_format:
         raise UsageError("give --schema or --response-format, not both")
@@ -62,7 +62,7 @@ def fields_of(args: Any) -> JSON:
 
 
 def headers_of(lines: Sequence[str]) -> dict[str, str]:
-    """headers_of(["X-Team: blue"]) -> {"X-Team": "blue"}; UsageError for all else, without its text: it may be a secret."""
+    """headers_of(["X-Team: blue"]) -> {"X-Team": "blue"}; UsageError for others, without their text: it may be secret."""
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = (part.strip() for part in line.partition(":"))

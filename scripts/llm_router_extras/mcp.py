@@ -237,7 +237,7 @@ class Server:
     def _begin(self, number: Any, parameters: JSON, is_stateless: bool) -> None:
         """Work on a call in a thread of its own."""
         name, given = parameters.get("name"), parameters.get("arguments")
-        arguments = {} if given is None else given  # some write null where a tool needs none
+        arguments = {} if given is None else given  # some clients send null if a tool needs none
         schema = next((each["inputSchema"] for each in TOOLS if each["name"] == name), None)
         if schema is None:
             known = ", ".join(each["name"] for each in TOOLS)

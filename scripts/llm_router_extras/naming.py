@@ -29,7 +29,7 @@ def other_model(asked: str, named: str) -> bool:
 
 
 def check(call: Call, asked: str, answer: Answer) -> None:
-    """Name the model that a call's answer is of, with a warning, where that is another than the requested one."""
+    """Record which model answered, with a warning if it is not the requested one."""
     if other_model(asked, answer.model):
         call.model_used = answer.model_used = one_line(answer.model, 100)
-        call.warnings.append(f"{asked} was requested, and the endpoint says that {answer.model_used} answered")
+        call.warnings.append(f"{asked} was requested, but {answer.model_used} answered")

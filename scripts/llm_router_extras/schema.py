@@ -84,7 +84,7 @@ def follow_reference(root: Any, reference: str) -> Any:
     start, *names = reference.split("/")
     for name in names:
         root = as_dict(root).get(name.replace("~1", "/").replace("~0", "~"))
-    return root if start == "#" else None  # not another document, nor the name of an $anchor
+    return root if start == "#" else None  # neither another document nor an $anchor
 
 
 def is_type(value: Any, kind: str) -> bool:

@@ -213,7 +213,7 @@ def write_skill(target: str, args: Any, console: Console, facts: dict[str, str])
 
 
 def run_check(args: Any, console: Console) -> int:
-    """`skill check [DIR]`: see llm_router_extras.checkup, which an agent does without."""
+    """`skill check [DIR]`: see llm_router_extras.checkup, which is not part of an installed skill."""
     return int(extra("checkup", "skill check").run_check(args, console))
 
 

@@ -171,7 +171,7 @@ class Talk:
         try:
             with open(private_file(path, os.O_EXCL), "wb") as file:
                 file.write(dump_json(with_system(self.system, *self.turns), indent=1).encode())
-        except (OSError, ValueError) as error:  # a name may hold what no system has in one
+        except (OSError, ValueError) as error:  # a name may contain characters that no file name can have
             raise UsageError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from None
         self.console.note(f"saved {len(self.turns)} messages in {path}")
 
@@ -232,7 +232,7 @@ class Lines:
                 print()
                 return None
             except UnicodeDecodeError:
-                raise UsageError("the line is not UTF-8 text", next_step="Write it again; it was not sent.") from None
+                raise UsageError("the line is not UTF-8 text", next_step="Type it again; it was not sent.") from None
         line = sys.stdin.buffer.readline()
         return line.decode("utf-8", "replace").rstrip("\r\n") if line else None
 

@@ -611,7 +611,7 @@ def one_model(serve: Any, cli: Any) -> Callable[..., Any]:
 
 @pytest.mark.slow
 def test_a_wholly_different_model_that_answers_is_named_and_warned_of(one_model: Any) -> None:
-    warning = "gpt-4.1 was requested, and the endpoint says that Qwen2.5-7B.gguf answered"
+    warning = "gpt-4.1 was requested, but Qwen2.5-7B.gguf answered"
     for more in ([], ["--stream"]):
         assert one_model("chat", "--message", "Hi", *more).err.decode() == f"llm-router: {warning}\n"
     result = one_model("chat", "--message", "Hi", "--json").json

@@ -320,7 +320,7 @@ def test_what_an_editor_wrote_meanwhile_is_not_replaced(here: Path, serve: Any, 
     talk = c.Conversation("talk.json")
     edited = '[{"role": "system", "content": "Be brief."}]'
     (here / "talk.json").write_text(edited)
-    with pytest.raises(c.LLMRouterError, match="it was changed meanwhile by another program") as caught:
+    with pytest.raises(c.LLMRouterError, match="another program changed it in the meantime") as caught:
         talk.add([{"role": "user", "content": "Hi"}], answer)
     assert caught.value.code == "not_written" and caught.value.response is answer
     assert (here / "talk.json").read_text() == edited and entries(here) == ["talk.json"]

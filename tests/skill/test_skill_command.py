@@ -167,7 +167,7 @@ def spoiled(name: str, before: str, after: str) -> Any:
 
 
 FAULTS = {
-    "name: other": ("SKILL.md", spoiled("SKILL.md", "name: llm-router", "name: other"), "loaders want the same name"),
+    "name: other": ("SKILL.md", spoiled("SKILL.md", "name: llm-router", "name: other"), "loaders expect the same name"),
     "no description": ("SKILL.md", spoiled("SKILL.md", "description: ", "describes: "), "has no description"),
     "long": ("SKILL.md", spoiled("SKILL.md", "description: ", "description: " + "x" * 1000), "more than 1024"),
     "unknown field": ("SKILL.md", spoiled("SKILL.md", "license: ", "allowed-tools: Bash\nlicense: "), "allowed-tools"),

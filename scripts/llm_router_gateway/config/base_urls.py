@@ -60,19 +60,19 @@ def preset_url(values: Mapping[str, Any], preset: Preset, path: str, reading: Re
     return url.format(**found) if found else url
 
 
-HERE = ("localhost", "127.0.0.1")  # the same to whoever calls them; what listens on ::1 may be another server
+HERE = ("localhost", "127.0.0.1")  # the same to every caller; what listens on ::1 may be another server
 EVERYWHERE = ("0.0.0.0", "::", "")  # nosec B104  # compared, not bound
 
 
 def is_address_of(url: str, host: str, port: int) -> bool:
-    """Whether a server that listens on this host and port would get what is sent to an address.
+    """Whether a request to this address would reach a server that listens on this host and port.
 
     is_address_of("http://localhost:8000/v1", "127.0.0.1", 8000) -> True
     """
     try:
         parts = urlsplit(url)
         there = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:  # a port that is none
+    except ValueError:  # not a valid port
         return False
     same = there[0] == host or (there[0] in HERE and host in (*HERE, *EVERYWHERE))
     return same and there[1] == port

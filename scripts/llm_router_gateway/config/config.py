@@ -439,7 +439,7 @@ def secrets_of(provider: Provider, models: Iterable[Model]) -> tuple[Secret, ...
 # -- [[models]]
 
 PER_MTOK = tuple(setting.name for setting in MODEL_CONFIG if setting.name.endswith("_usd_per_mtok"))
-LEAST_USD_PER_MTOK = 0.001  # a tenth of the cheapest that is sold; the dearest token costs less than that
+LEAST_USD_PER_MTOK = 0.001  # a tenth of the lowest price on the market; even the dearest single token costs less
 
 
 def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: str = "") -> Model | None:
@@ -449,7 +449,7 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
     info = read_settings(raw, MODEL_CONFIG, f"{path}.config", reading, closed=False)
     reading.notes += [f"{path}.config.{name} is only shown{closest(name, known, VERY_NEAR)}" for name in raw
                       if name not in known and closest(name, known, VERY_NEAR)]  # fmt: skip
-    reading.notes += [f"{path}.config.{name} is {info[name]:g} US dollars for a million tokens: is it the price of one token?"
+    reading.notes += [f"{path}.config.{name} is {info[name]:g} US dollars per million tokens: is it the price of one token?"
                       for name in PER_MTOK if info[name] is not None and 0 < info[name] < LEAST_USD_PER_MTOK]  # fmt: skip
     name, owner = values["name"], values["provider"] or provider
     if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):

@@ -136,7 +136,7 @@ def read_url(value: object) -> str:
 
 
 def check_place(url: str) -> None:
-    """The host of an address, which must be there, and its port, which must be one."""
+    """ValueError for an address without a host, or with an impossible port."""
     try:
         parts = urlsplit(url)
         if not parts.hostname or parts.port == 0 or parts.netloc.endswith(":"):
@@ -227,7 +227,7 @@ def read_shares(value: object) -> tuple[float, ...]:
     """[0.8, 1.0], in order."""
     items = value if isinstance(value, list) else [value]
     if not items or not all(isinstance(each, (int, float)) and not isinstance(each, bool) and 0 < each <= 10 for each in items):
-        raise ValueError("is not a list of parts above 0, at most 10: [0.8, 1.0] is 80 and 100 percent")
+        raise ValueError("is not a list of fractions above 0 and up to 10: [0.8, 1.0] is 80 and 100 percent")
     return tuple(sorted({float(each) for each in items}))
 
 

@@ -145,7 +145,7 @@ def yaml_fault(wrong: Exception) -> str:
 
 
 def unread_lines(text: str) -> Iterator[int]:
-    """The numbers of the lines of a .env that say something and set no variable."""
+    """The numbers of the lines of a .env that have content but set no variable."""
     for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("#") and not ENV_LINE.fullmatch(line):
             yield number
@@ -327,7 +327,7 @@ class Source:
         except OSError as wrong:
             raise ConfigError([unreadable(path, wrong)]) from None
         odd = list(islice(unread_lines(text), MAX_ODD_LINES))
-        self._notes += [f"{path}: line {number} is not NAME=value, and is not used" for number in odd]
+        self._notes += [f"{path}: line {number} is not NAME=value and is ignored" for number in odd]
         return read_dotenv(text)
 
     def _read(self, env: Mapping[str, str]) -> Mapping[str, Any]:

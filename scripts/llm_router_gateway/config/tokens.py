@@ -92,7 +92,7 @@ def is_named(table: Mapping[str, Any], name: str) -> bool:
 
 
 def check_named(table: Mapping[str, Any], name: str, path: str, secrets: Sequence[Secret], reading: Reading) -> None:
-    """A secret that is named and not there is a problem: without it, callers would be let in that should not be."""
+    """A secret that is configured but missing is a problem: without it, anyone could call."""
     if secrets or not is_named(table, name) or any(problem.path.startswith(path) for problem in reading.problems):
         return
     variable = str(table.get(f"{name}_env") or "")
@@ -120,20 +120,20 @@ def check_networks(texts: Iterable[str], path: str, reading: Reading) -> None:
             reading.bad(f"{path}[{index}]", f'"{text}" is not an address or a network such as "10.0.0.0/8"')
 
 
-# What a browser or a client sends, in its exact form: anything else would never be equal to it.
+# What a browser or a client sends, in its exact form: no other form would ever match.
 HOST_NAME = re.compile(r"[^\sA-Z/*:]+|[0-9a-f:]+:[0-9a-f:.]*")
 ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^\sA-Z/*]+")
 
 
 def check_names(server: Server, reading: Reading) -> None:
-    """Names in [server] that nothing could ever match."""
+    """Report names in [server] that no request could ever match."""
     for index, text in enumerate(server.allowed_hosts):
         if not HOST_NAME.fullmatch(text):
-            reading.bad(f"server.allowed_hosts[{index}]", f'"{text}" is not a name in small letters without scheme and port, '
+            reading.bad(f"server.allowed_hosts[{index}]", f'"{text}" is not a lower-case host name without scheme and port, '
                         'such as "llm.example"')  # fmt: skip
     for index, text in enumerate(server.cors_origins):
         if not ORIGIN.fullmatch(text):
-            reading.bad(f"server.cors_origins[{index}]", f'"{text}" is not an origin in small letters, such as '
+            reading.bad(f"server.cors_origins[{index}]", f'"{text}" is not an origin in lower case, such as '
                         '"https://app.example" or "https://app.example:8443", nor "*"')  # fmt: skip
 
 

@@ -279,7 +279,7 @@ class LeasedBudgets:
             await self._seed([(book.key_id, part.account, part.since, part.until) for part in parts])
         else:
             book.take(purses, parts, reply, need, now_s)
-            self._active.add(book.key_id)  # a report before the lease came may have found nothing in it
+            self._active.add(book.key_id)  # a report before the lease arrived may have removed it as empty
         return reply
 
     async def _send(self, parts: tuple[Part, ...], need: Pair, want: Pair) -> BudgetReply:
@@ -336,9 +336,9 @@ class LeasedBudgets:
         is_anew = not membership.is_complete
         news: list[tuple[Shelf, Purse]] = []
         for shelf in [self._shelves[key_id] for key_id in self._active]:
-            # Its own message reports the rest. A lease that has come is not given back before the call that waits has it.
+            # Its own message reports the rest. A new lease is not given back before the waiting call has used it.
             if shelf.is_busy or (shelf.waiting and membership.is_complete):
-                is_anew = False  # this is looked at again
+                is_anew = False  # checked again later
                 continue
             purses = shelf.book.news(now_s, membership.count)
             if not membership.is_complete:  # in a new epoch every hold is reported, before anything is granted

@@ -553,7 +553,7 @@ class Slots:
 
     def __init__(self) -> None:
         self.have = self.used = 0
-        self.most = 0  # by the configuration of the last request: less than this process has, where it was lowered
+        self.most = 0  # from the configuration of the last request; after a reduction less than `have`
         self.is_tight = False  # the last grant was a single slot: it goes back as soon as it is free
         self.used_at = self.sent_at = -math.inf
 
@@ -561,7 +561,7 @@ class Slots:
         return min(self.have, self.most) - self.used
 
     def shrink(self, now_s: float) -> bool:
-        """Gives up spare slots that were not used for a second, are needed elsewhere, or too many; whether there were any."""
+        """Gives up spare slots: unused for a second, needed elsewhere, or above the limit. True if there were any."""
         is_idle = self.is_tight or now_s - self.used_at >= IDLE_S
         keep = self.used if is_idle else max(self.used, self.most)
         if self.have <= keep:

@@ -74,7 +74,7 @@ def renaming_of(context: RequestContext) -> Renaming | None:
 
 
 def is_error(answer: Mapping[str, Any]) -> bool:
-    """A status of 200 over an error, also beside an answer or in a part of it: some servers and proxies do that."""
+    """An error under status 200, perhaps beside an answer or in a part of it: some servers and proxies send that."""
     return bool(answer.get("error") or answer.get("object") == "error" or error_beside(answer))
 
 

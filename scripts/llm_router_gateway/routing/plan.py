@@ -397,12 +397,12 @@ class Plan:
         }  # fmt: skip
 
     def _mismatch(self, selector: Selector | None) -> str:
-        """Why it did not match, where that is likely to be a mistake in it: an output that is neither true nor false."""
+        """Why it did not match. An output that is neither true nor false is probably a mistake in the selector."""
         kind = ""
         if selector is not None and selector.text not in self._request.verdicts:  # those of a large body were found elsewhere
             body = self._request.body_for(selector) if selector.spells else self._request.body
             kind = selector.kind(body, self._variables or NO_VARIABLES)
-        return f"selector gave {kind}, and only true selects" if kind else "selector did not match"
+        return f"selector returned {kind}; only true selects" if kind else "selector did not match"
 
     def _why(self, target: Target, state: str, forecast: Forecast, selected: bool, wrong: str, chosen: Target | None) -> str:
         if target.name in self._tried:

@@ -33,7 +33,7 @@ CODE_STATUSES = {
     "invalid_prompt": 400, "context_length_exceeded": 400, "model_not_found": 404,
 }  # fmt: skip
 KEPT_CODES = ("model_not_found", "previous_response_not_found", "invalid_encrypted_content")
-WHOLE = ("choices", "output")  # fields of an answer; where one holds something, words beside it are no error
+WHOLE = ("choices", "output")  # fields of an answer; beside a non-empty one, other words are not an error
 STATED = ("message", "Message", "msg", "detail", "errors")
 # MiniMax's own codes, platform.minimax.io/docs/api-reference/errorcode -> the status that others use.
 BASE_STATUSES = {
@@ -64,7 +64,7 @@ def error_in(value: Any) -> Mapping[str, Any]:
 
 
 def own_error(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What stands in the field `error`: own_error({"error": "m", "code": 5}) -> {"error": "m", "code": 5, "message": "m"}"""
+    """The content of the field `error`: own_error({"error": "m", "code": 5}) -> {"error": "m", "code": 5, "message": "m"}"""
     error = value.get("error")
     if isinstance(error, dict):
         return error
@@ -72,7 +72,7 @@ def own_error(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def error_beside(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The error of an answer's part: in one of its choices, or where Groq has what is its own."""
+    """An error inside an answer: in one of its choices, or in Groq's own field."""
     choices = value.get("choices")
     for place in (value.get("x_groq"), *(choices if isinstance(choices, list) else ())):
         error = own_error(place) if isinstance(place, dict) else {}
@@ -82,7 +82,7 @@ def error_beside(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def stated_error(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The error in what came instead of an answer, in no field `error`; {} for a code 0, which is a success."""
+    """The error of a body that replaces an answer but has no field `error`; {} for code 0, a success."""
     base = value.get("base_resp")
     if isinstance(base, dict):
         code, stated = base.get("status_code"), base.get("status_msg")
@@ -92,7 +92,7 @@ def stated_error(value: Mapping[str, Any]) -> Mapping[str, Any]:
     if value.get("code") == 0:
         return {}
     found = (value[name] for name in STATED if value.get(name))
-    stated = next((each for each in found if not (isinstance(each, dict) and "role" in each)), None)  # a turn is no error
+    stated = next((each for each in found if not (isinstance(each, dict) and "role" in each)), None)  # a turn is not an error
     if stated:
         return {**value, "message": stated if isinstance(stated, str) else compact(stated)}
     return value if named_status(value) else {}
@@ -114,13 +114,13 @@ def message_in(error: Mapping[str, Any]) -> str:
 
 
 def status_of(error: Mapping[str, Any]) -> int:
-    """The status of an error that came inside a stream, by what it says itself."""
+    """The status of an error that came inside a stream, from its own fields."""
     stated = CODE_STATUSES.get(str(error.get("code"))) or STATUSES.get(str(error.get("type")))
     return named_status(error) or stated or 502
 
 
 def error_of(error: Mapping[str, Any], status: int, wait_s: float | None = None) -> GatewayError:
-    """status 0: as the error says itself, else 502."""
+    """With status 0 the error's own status, or else 502."""
     message, code = message_in(error), error.get("code")
     status = status or status_of(error)
     named = None

@@ -31,7 +31,7 @@ WORD = re.compile(r"[\w.:/+-]{1,60}")
 
 
 def with_value(name: str, value: object) -> str:
-    """The name of a field with what it says, where that is a word; anything else may be content, which no name holds.
+    """The name of a field with its value if that is a word; anything else may be content, which must not be in a name.
 
     with_value("service_tier", "flex") -> "service_tier=flex";  with_value("service_tier", "see here") -> "service_tier"
     """
@@ -121,15 +121,15 @@ PLAIN_ENDS = frozenset({"stop", "completed", "end_turn", "STOP"})  # words for a
 
 
 def unknown_word(word: str) -> ir.Extras:
-    """Of a Stop whose word is not known, though a call in the answer tells why it ended."""
+    """For a Stop with an unknown word, although a call in the answer shows why it ended."""
     return {ir.UNREAD: {with_value("stop_reason", word): True}}
 
 
 def lose_stop(
     stop: ir.Stop, told: frozenset[ir.Reason], lost: list[str], *, explained: bool = False, native: bool = False
 ) -> None:
-    """Names why an answer ended where the protocol's words do not tell, and what its vendor says about that beside an
-    explanation and the word itself, if these are told."""
+    """Names why an answer ended if the protocol has no word for it, and the vendor's further details of that end, apart from
+    an explanation and the word itself if the answer carries them."""
     if stop.reason not in told:
         says_more = stop.native and stop.reason != "stop_sequence" and stop.native not in PLAIN_ENDS
         name_lost(lost, with_value("stop_reason", stop.native if says_more else stop.reason))

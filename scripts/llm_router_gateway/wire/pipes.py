@@ -106,7 +106,7 @@ def has_bare_json(data: bytes) -> bool:
 
 
 def frame_error(data: bytes) -> bytes:
-    """The same bytes with an error that stands outside of any event as an event: Google's API ends a broken stream so.
+    """The same bytes, with an error outside of any event turned into one: Google's API ends a broken stream like that.
 
     frame_error(b'data: {"a":1}\\n\\n{"error": {"code": 503}}\\n') -> b'data: {"a":1}\\n\\ndata: {"error":{"code":503}}\\n\\n'
     """
@@ -318,7 +318,7 @@ class ConvertPipe:
         self.on_done: Callable[[], None] | None = None  # called once, before the last event goes on
         self._created = created  # Unix seconds, for upstreams that do not tell them
         self._calls: dict[tuple[int, int], list[str]] = {}  # arguments by candidate and part, as far as they came
-        self.outputs, self.done, self._finished = 0, False, False  # what is done may yet go on, what is finished may not
+        self.outputs, self.done, self._finished = 0, False, False  # after `done` more may come, after `finished` not
         self.error: GatewayError | None = None
         self.error_passed = False
         self.usage: ir.Usage | None = None

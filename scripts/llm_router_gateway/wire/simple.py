@@ -89,7 +89,7 @@ class SimpleCodec(ABC):
         return self.write_piece(Piece(text, first.stop.reason, answer.usage))
 
     def lose_end(self, stop: ir.Stop, usage: ir.Usage | None, lost: list[str]) -> None:
-        """Names why an answer ended where there is no word for it, and vendors' own counts. Calls are named by themselves."""
+        """Names why an answer ended if there is no word for it, and vendors' own counts. Calls are named elsewhere."""
         lose_stop(stop, frozenset((*self.FINISH_WORDS, "tool_calls")), lost)
         lose_counts(usage, "", lost)
 

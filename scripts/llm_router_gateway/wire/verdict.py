@@ -45,7 +45,7 @@ def no_answer() -> BrokenAnswer:
 
 
 def half_choices() -> BrokenAnswer:
-    """Of several choices some say why they ended and others do not."""
+    """Some choices have a finish_reason and others do not."""
     return BrokenAnswer("the upstream did not finish its answer: a choice has no finish_reason", code="unfinished_choice")
 
 

@@ -368,7 +368,7 @@ def test_a_wrong_token_of_a_variable_is_reported_by_its_name(name: str) -> None:
 @pytest.mark.parametrize("host", ["https://llm.example", "llm.example:8000", "LLM.example", "*.example", "*", "llm.example/"])
 def test_a_host_that_no_caller_could_send_is_refused(host: str) -> None:
     [problem] = problems({"providers": [UP], "server": {"allowed_hosts": ["llm.example", host]}})
-    assert problem.startswith(f'server.allowed_hosts[1]: "{host}" is not a name in small letters without scheme and port')
+    assert problem.startswith(f'server.allowed_hosts[1]: "{host}" is not a lower-case host name without scheme and port')
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_a_host_that_no_caller_could_send_is_refused(host: str) -> None:
 )
 def test_an_origin_that_no_browser_could_send_is_refused(origin: str) -> None:
     [problem] = problems({"providers": [UP], "server": {"cors_origins": [origin]}})
-    assert problem.startswith(f'server.cors_origins[0]: "{origin}" is not an origin in small letters')
+    assert problem.startswith(f'server.cors_origins[0]: "{origin}" is not an origin in lower case')
 
 
 def test_hosts_and_origins_of_every_kind_are_taken() -> None:
@@ -434,14 +434,14 @@ def test_an_address_without_a_host_or_with_no_port_is_refused(place: str) -> Non
 def test_a_price_of_one_token_is_a_note_and_a_low_or_no_price_is_none() -> None:
     info = {"input_usd_per_mtok": 2.5e-06, "output_usd_per_mtok": 0.01, "cached_input_usd_per_mtok": 0}
     assert config.parse({"providers": [UP], "models": [{**MODEL, "config": info}]}).notes == (
-        "models[0].config.input_usd_per_mtok is 2.5e-06 US dollars for a million tokens: is it the price of one token?",
+        "models[0].config.input_usd_per_mtok is 2.5e-06 US dollars per million tokens: is it the price of one token?",
     )
 
 
 @pytest.mark.parametrize("at", [[80, 100], [0], ["80%"], [-1], []])
 def test_parts_of_a_budget_in_percent_are_refused_with_what_they_are(at: list[Any]) -> None:
     [problem] = problems({"providers": [UP], "alerts": {"webhook": "https://hooks.example/x", "at": at}})
-    assert problem.endswith("is not a list of parts above 0, at most 10: [0.8, 1.0] is 80 and 100 percent")
+    assert problem.endswith("is not a list of fractions above 0 and up to 10: [0.8, 1.0] is 80 and 100 percent")
 
 
 def test_a_misspelt_variable_is_a_note_and_those_of_others_are_none() -> None:

@@ -30,7 +30,7 @@ def test_a_line_of_the_env_that_sets_nothing_is_named_by_its_number_alone(tmp_pa
     env.write_text("# names\n\nexport A='b' # c\nOPENAI_API_KEY: canary\nset B=canary\ncanary\nC=\ncanary 2\n")
     env.chmod(0o600)
     notes = Source(str(tmp_path / "router.toml"), flags={}, env={}).load().notes
-    assert notes == tuple(f"{env}: line {number} is not NAME=value, and is not used" for number in (4, 5, 6))
+    assert notes == tuple(f"{env}: line {number} is not NAME=value and is ignored" for number in (4, 5, 6))
 
 
 def test_notes_of_loads_that_failed_are_not_those_of_the_next(tmp_path: Path) -> None:

@@ -108,10 +108,10 @@ def test_an_error_does_not_select_and_is_reported_once() -> None:
 @pytest.mark.parametrize(
     ("selector", "why"),
     [
-        (".x", "selector gave an array, and only true selects"),
-        (".x | length", "selector gave a number, and only true selects"),
-        (".t | tostring", "selector gave a text, and only true selects"),
-        ("{a: 1}", "selector gave an object, and only true selects"),
+        (".x", "selector returned an array; only true selects"),
+        (".x | length", "selector returned a number; only true selects"),
+        (".t | tostring", "selector returned a text; only true selects"),
+        ("{a: 1}", "selector returned an object; only true selects"),
         (".none", "selector did not match"),
         ("empty", "selector did not match"),
         (".x == 5", "selector did not match"),

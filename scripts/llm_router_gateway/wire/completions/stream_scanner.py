@@ -15,8 +15,8 @@ from .answer import usage_in
 
 
 class Scanner:
-    """The end is [DONE], or, for servers that send none, a reason in every choice. Where text follows a reason, the server
-    sends one with every chunk: then [DONE] is the end, or that of the response behind a last reason."""
+    """The end is [DONE], or, for servers that send none, a reason in every choice. If text follows a reason, the server
+    sends one with every chunk: then the end is [DONE], or the response's own end after a last reason."""
 
     __slots__ = ("_choices", "_early", "done", "error", "fed", "finish", "flawed", "outputs", "usage")
 
@@ -72,7 +72,7 @@ class Scanner:
             self.error, self.flawed = flaw, True
 
     def close(self) -> None:
-        """The response has ended as HTTP ends one."""
+        """The response has ended properly by the rules of HTTP."""
         self.done = self.done or (bool(self._choices) and all(self._choices.values()))
 
 

@@ -231,7 +231,7 @@ class StreamReader:
         events: list[ir.StreamEvent] = []
         parts = dicts(content.get("parts"))
         if side.native and any(part.get("text") != "" for part in parts):
-            side.native = ""  # it has gone on: that was no end
+            side.native = ""  # output followed: that was not the end
         for part in parts:
             events += self._part(part, side)
         if PLAIN_CANDIDATE.issuperset(candidate) and CONTENT.fields.issuperset(content):  # as nearly all

@@ -413,7 +413,7 @@ def message_parts(message: Mapping[str, Any], path: str) -> list[ir.Part]:
         parts.append(read_image(obj(image, f"{path}.images[{at}]"), f"{path}.images[{at}]"))
     for at, call in enumerate(items(message.get("tool_calls"), f"{path}.tool_calls")):
         parts.append(read_call(obj(call, f"{path}.tool_calls[{at}]"), f"{path}.tool_calls[{at}]"))
-    if message.get("function_call") and not message.get("tool_calls"):  # some have the call in both forms
+    if message.get("function_call") and not message.get("tool_calls"):  # some clients send the call in both forms
         parts.append(read_call({"function": message["function_call"]}, f"{path}.function_call"))
     return parts
 

@@ -407,7 +407,7 @@ def write_late_system(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
     stated = "\n\n".join(each["text"] for each in made if each["type"] == "text")
     others = [each for each in made if each["type"] != "text"]
     role = str(to.quirks.get("late_system", "user"))
-    if role != "user":  # a picture only users may send
+    if role != "user":  # only users may send pictures
         for each in others:
             to.lose(f"system.{each['type']}")
         others = []

@@ -59,7 +59,7 @@ class Turn:
 
     def __init__(self, number: int, answer_id: str) -> None:
         self.number, self.answer_id = number, answer_id
-        self.native: str | None = None  # finish_reason; output behind it shows that it was none
+        self.native: str | None = None  # finish_reason; output after it shows that it was not the end
         self.early = False  # that has happened: such servers send one with every chunk, and the last one counts
         self.matched: Any = None
         self.extras: ir.Extras = ir.NOTHING
@@ -94,7 +94,7 @@ class Turn:
             self._whole(read_image(image, "delta.images"), out)
         for call in delta.get("tool_calls") or ():
             self._call(call, out)
-        if delta.get("function_call") and not delta.get("tool_calls"):  # some have each call in both forms
+        if delta.get("function_call") and not delta.get("tool_calls"):  # some servers send each call in both forms
             self.extras = both(self.extras, unread(delta["function_call"], FUNCTION, "function_call."))
             self._call({"index": 0, "function": delta["function_call"]}, out)
 
@@ -246,7 +246,7 @@ class StreamReader:
     __slots__ = ("_extras", "_over", "_started", "_tier", "_turns", "_usage", "done")
 
     def __init__(self) -> None:
-        self.done = False  # every choice said why it ended, and none went on behind it; [DONE] becomes Finished
+        self.done = False  # every choice has a finish_reason and none went on after it; [DONE] becomes Finished
         self._turns: dict[int, Turn] = {}
         self._started: ir.Started | None = None
         self._usage: ir.Usage | None = None

@@ -53,7 +53,7 @@ class Scanner:
         self._choices: dict[int, bool] = {}  # whether each said something
         self._calls: dict[int, verdict.Calls] = {}
         self._early = False  # output followed a finish_reason
-        self._doubtful: dict[int, GatewayError] = {}  # a call that is not whole, in the same piece as a finish_reason
+        self._doubtful: dict[int, GatewayError] = {}  # an unfinished call in the same chunk as a finish_reason
 
     def glance(self, event: bytes) -> bool:
         """Whether one whole event only adds text to a stream that has begun: by its bytes, without parsing it.
@@ -154,7 +154,7 @@ class Scanner:
             self._calls.setdefault(place, verdict.Calls()).add(call.get("index"), inner.get("arguments"))
 
     def _finish(self, place: int, choice: Mapping[str, Any], *, called: bool) -> None:
-        """A finish_reason. Beside a piece of a call it may be one of those that come with every chunk."""
+        """A finish_reason. Beside a piece of a call it may be from a server that sends one with every chunk."""
         word = choice["finish_reason"]
         self._judge(verdict.finish_failure(word, choice.get("native_finish_reason"), said=self._choices[place]))
         flaw = self._calls[place].flaw(str(word)) if place in self._calls else None
@@ -168,7 +168,7 @@ class Scanner:
         self.done = not (self._speaking or self._early or self._doubtful)
 
     def close(self) -> None:
-        """The response has ended as HTTP ends one."""
+        """The response has ended properly by the rules of HTTP."""
         if self._choices and not self._speaking:
             self._end()
 
