@@ -432,7 +432,7 @@ def check_messages(messages: Any) -> Turns:
 
 
 def schema_of(body: JSON) -> Any:
-    """The schema that a request's response_format asks for; None where there is none."""
+    """The schema that a request's response_format asks for; None if there is none."""
     return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
 
 
@@ -832,7 +832,7 @@ def retry_after_s(headers: dict[str, str], now: float) -> float | None:
 
 
 def response_error(status: int, headers: dict[str, str], body: bytes, now: float) -> LLMRouterError:
-    """Any response that is no 2xx -> our error; `now` is Unix seconds, for a Retry-After that is a date."""
+    """Any response that is not 2xx -> our error; `now` is Unix seconds, for a Retry-After that is a date."""
     html = body.lstrip()[:1] == b"<"
     said = complaint_of("" if html else body.decode("utf-8", "replace"))
     code = code_of(status, said)
@@ -958,7 +958,7 @@ class Secret:
         return text
 
     def begins_at(self, text: str) -> int:
-        """Where the end of a text is the beginning of the key; its length where it is none."""
+        """Where the end of a text is the beginning of the key; its length otherwise."""
         longest = max(map(len, self.forms), default=0)
         places = range(max(0, len(text) - longest + 1), len(text))
         return next((at for at in places if any(form.startswith(text[at:]) for form in self.forms)), len(text))
@@ -1062,7 +1062,7 @@ class ClockedSocket:
 
 
 def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
-    """A response's status and headers, names in lower case. BadUpstreamError for what is no HTTP/1 head.
+    """A response's status and headers, names in lower case. BadUpstreamError if it is not an HTTP/1 head.
 
     parse_head([b"HTTP/1.1 200 OK", b"Vary: a", b"Vary: b"]) -> (200, {"vary": "a, b"})
     """
@@ -1408,7 +1408,7 @@ class Transport:
         return result
 
     def dial(self, endpoint: Endpoint, proxy: tuple[str, int, str], seconds: float) -> Any:
-        """A connection with its tunnel and TLS; OSError where there is none within the seconds, step by step."""
+        """A connection with its tunnel and TLS; OSError if there is none within the seconds, step by step."""
         from http.client import HTTPConnection
         from socket import IPPROTO_TCP, TCP_NODELAY
 

@@ -100,7 +100,7 @@ class Request(NamedTuple):
     path: str
     query: str
     headers: CaseInsensitiveHeaders
-    body: Any  # parsed JSON, or the bytes where it is none
+    body: Any  # parsed JSON, or the bytes if it is not JSON
     id: str = ""  # the same for the same body
     redirect_to: str = REDIRECT_TARGET  # where redirects lead
     strict: bool = False  # refuse what api.openai.com refuses, for every model
@@ -194,7 +194,7 @@ class Reply(NamedTuple):
     headers: Headers = ()
     streamed: bool = False  # in chunks; else first and rest are sequences, and Content-Length is sent
     sign: bytes = b" \n"  # of life, while there is nothing to say
-    broken: bytes = b""  # an event that is no JSON
+    broken: bytes = b""  # an event that is not JSON
 
 
 class Answer(NamedTuple):
@@ -244,7 +244,7 @@ def objects(value: Any) -> List[JSON]:
 
 
 def lookup(value: Any, *names: str) -> Any:
-    """The value at a path of names, None where there is none: inner({"a": {"b": 1}}, "a", "b") -> 1"""
+    """The value at a path of names, None if there is none: inner({"a": {"b": 1}}, "a", "b") -> 1"""
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value
@@ -433,7 +433,7 @@ FILLERS: Dict[str, Callable[[JSON, Any, int], Any]] = {
 
 # ---------------------------------------------------------------------------------------------------------- protocols
 
-SPOILED: Dict[str, Any] = {  # FIELD of demo-usage-FIELD -> what stands in place of every number
+SPOILED: Dict[str, Any] = {  # FIELD of demo-usage-FIELD -> what replaces every number
     "nan": float("nan"), "infinite": INFINITE, "negative": -100, "huge": 1e308, "text": "many", "null": None,
 }  # fmt: skip
 SPOILING = "demo-usage-"
@@ -496,7 +496,7 @@ class Protocol:
     """How one vendor's API reads and writes: no I/O, no behaviour."""
 
     sign = b": keep-alive\n\n"  # of life in a stream
-    broken = b'data: {"choices": [{"delta": {"con\n\n'  # an event that is no JSON
+    broken = b'data: {"choices": [{"delta": {"con\n\n'  # an event that is not JSON
     wording: ClassVar[Dict[str, str]] = {}  # code of a Failure -> this vendor's message for it
 
     def message(self, failure: Failure) -> str:
@@ -751,7 +751,7 @@ def has_other_protocols() -> bool:
 
 
 def other_protocols(what: str) -> Any:
-    """The module llm_router_demo_protocols, imported with the first use; Rejected where it is not there."""
+    """The module llm_router_demo_protocols, imported with the first use; Rejected if it is missing."""
     if not has_other_protocols():
         message = f"This copy of the mock server has no llm_router_demo_protocols.py beside it, and so no {what}."
         raise Rejected(Failure(404, "unknown_url", message))
@@ -1059,7 +1059,7 @@ def send_unterminated(wire: Wire, reply: Reply) -> None:
 
 
 def send_bad_json(wire: Wire, reply: Reply) -> None:
-    """One event that is no JSON before the end; a plain body is cut in the middle."""
+    """One event that is not JSON before the end; a plain body is cut in the middle."""
     if reply.streamed:
         send_whole(wire, reply._replace(rest=chain([reply.broken], reply.rest)))
     else:

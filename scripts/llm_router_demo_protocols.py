@@ -656,7 +656,7 @@ def check_responses_fields(body: JSON, fields: Set[str]) -> None:
 
 
 def find_previous(body: JSON, store: ResponseStore) -> List[JSON]:
-    """The conversation that previous_response_id continues; [] where it is not given."""
+    """The conversation that previous_response_id continues; [] if it is not given."""
     if body.get("conversation"):
         name = lookup(body["conversation"], "id") or body["conversation"]
         raise Rejected(Failure(404, "", f"Conversation with id '{name}' not found."))
@@ -806,7 +806,7 @@ def check_item_ids(items: List[JSON], store: ResponseStore, body: JSON) -> None:
 
 
 def check_item_turns(items: List[JSON]) -> None:
-    """Each output stands behind its call, each call has an output, and no reasoning is the last of its turn."""
+    """Each output follows its call, each call has an output, and no turn ends with reasoning."""
     calls: Dict[str, str] = {}  # call_id -> type
     answered: Set[str] = set()
     for number, item in enumerate(items):

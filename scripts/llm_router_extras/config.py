@@ -62,7 +62,7 @@ CONFIG_RULES: JSON = {  # a JSON schema
 
 
 def user_config() -> JSON:
-    """The user's own tiers, tasks and prices (see CONFIG_RULES), {} where there is no such file.
+    """The user's own tiers, tasks and prices (see CONFIG_RULES), {} if there is no such file.
 
     LLM_ROUTER_CONFIG names it, else it is llm-router/config.json in the user's configuration directory: never one in
     the working directory, which may be another's.

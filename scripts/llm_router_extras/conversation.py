@@ -132,7 +132,7 @@ class Conversation:
 
 
 def own_conversation() -> Path:
-    """The file of --continue, in the user's state directory; its folder is made where there is none."""
+    """The file of --continue, in the user's state directory; its folder is made if there is none."""
     path = Path(own_file("", "XDG_STATE_HOME", ".local/state", "conversation.json"))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ request names its revision in `_meta` and `server/discover` takes the place of t
     {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "chat", "arguments": {"message": "Hi"}}}
     -> {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "Hello"}], "isError": false, ...}}
 
-A call that fails is a result with isError, which the model reads; a message that is no call is a JSON-RPC error. Answers are
+A call that fails is a result with isError, which the model reads; a message that is not a call is a JSON-RPC error. Answers are
 received as streams: a cancelled call stops at its next piece, and progress is reported where a request asks for it.
 """
 
@@ -112,7 +112,7 @@ TOOLS: list[JSON] = [
 
 
 class ProtocolError(Exception):
-    """A message that is no valid call: the code and text of its JSON-RPC error, and what belongs to it."""
+    """A message that is not a valid call: the code and text of its JSON-RPC error, and what belongs to it."""
 
     def __init__(self, code: int, message: str, data: JSON | None = None) -> None:
         super().__init__(message)

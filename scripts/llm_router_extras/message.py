@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def message_of(answer: Answer) -> JSON:
-    """The first choice's message; {} where there is none, as in Gemini's format."""
+    """The first choice's message; {} if there is none, as in Gemini's format."""
     return as_dict(next(iter(dicts(answer.get("choices"))), {}).get("message"))

@@ -164,7 +164,7 @@ def schema_faults(value: Any, schema: Any, root: Any, place: str = "$", matches:
 
 
 def first_fault(value: Any, schema: Any, place: str = "$") -> str:
-    """The first reason why a JSON value does not fit a schema, "" where there is none.
+    """The first reason why a JSON value does not fit a schema, "" if there is none.
 
     Slow patterns are taken to match at first: where even so nothing fits, that is the answer; else they are matched in time.
     """

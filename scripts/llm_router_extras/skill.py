@@ -149,7 +149,7 @@ def fill_folder(folder: str, files: dict[str, bytes]) -> None:
 
 
 def frontmatter(text: str) -> dict[str, str]:
-    """The fields of a SKILL.md at its left margin: {"name": "llm-router", ..., "metadata": ""}; {} where there is none."""
+    """The fields of a SKILL.md at its left margin: {"name": "llm-router", ..., "metadata": ""}; {} if there is none."""
     parts = text.replace("\r\n", "\n").split("---\n", 2)
     if len(parts) < 3 or parts[0]:
         return {}

@@ -81,7 +81,7 @@ class BudgetGuard(Collaborator):
         self._reserved: float | None = None  # for the attempt underway
         for model in call.models:
             if call.choice is None or model != AUTO:
-                price_of(call.client, model)  # SafetyError where there is none
+                price_of(call.client, model)  # SafetyError if there is none
 
     def before(self, attempt: Attempt) -> None:
         call = attempt.call

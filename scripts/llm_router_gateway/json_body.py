@@ -50,7 +50,7 @@ class Member:
 
 
 def members_of(text: str, at: int = 0) -> list[Member]:
-    """The members of the object that begins at `at`, in order; ValueError where it is not JSON.
+    """The members of the object that begins at `at`, in order; ValueError if it is not JSON.
 
     With `at` 0 the object must be the whole text.
     """

@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def unknown_command(word: str) -> str:
-    """What to do about a first word that is no command."""
+    """What to do about a first word that is not a command."""
     from difflib import get_close_matches
 
     near = get_close_matches(word, COMMANDS, n=1)

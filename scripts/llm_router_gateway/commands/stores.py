@@ -4,7 +4,7 @@
     stores.calls, stores.conversations, stores.keys, stores.owned
     watch = stores.watch(authenticator, budgets)     the keys, now and whenever another process changes them
 
-StoreUnusable where a driver is missing or an address is none. A server that is away is no such fault: it is waited for.
+StoreUnusable if a driver is missing or an address is invalid. A server that is away is waited for.
 """
 
 from __future__ import annotations

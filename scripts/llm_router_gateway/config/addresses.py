@@ -30,7 +30,7 @@ def passwords_in(address: str) -> tuple[str, ...]:
 
 
 def without_password(address: str) -> str:
-    """The address for people: user, host, port and name, no options. A text that is no address is not repeated."""
+    """The address for people: user, host, port and name, no options. A text that is not an address is not repeated."""
     found = ADDRESS.fullmatch(address)
     if found is None:
         return "***"

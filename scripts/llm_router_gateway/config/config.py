@@ -138,7 +138,7 @@ class Provider:
     only: tuple[tuple[str, str], ...] = ()  # (pattern of a model's name, the one protocol that such a model speaks)
     secrets: tuple[Secret, ...] = ()  # its keys, and the credentials in added headers: never shown
     key_command: KeyCommand | None = None  # prints its key; `keys` is empty until then
-    key_header: tuple[str, str] = field(init=False)  # as it is sent: its name in lower case, what stands before the key
+    key_header: tuple[str, str] = field(init=False)  # as it is sent: its name in lower case, and the text before the key
     sent_headers: Mapping[str, str] = field(init=False)  # `headers` with their names in lower case
 
     def __post_init__(self) -> None:

@@ -24,9 +24,9 @@ from .settings import GROUP, HEALTH, LIMITS, MEMBER, MODEL_NAME, NAME, ROUTING
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # an affinity of this form is a header, any other an expression
 VARIABLES = ("model", "protocol", "stream", "headers", "key")  # variables of an expression, without the $
 MAX_SPELLED = 1_000_000  # characters of a body that is read a second time, some 10 ms
-# Fields of bodies that tell conversations apart, and that no client sends as a header.
+# Fields of bodies that distinguish conversations, and that no client sends as a header.
 BODY_FIELDS = frozenset({"user", "metadata", "prompt_cache_key", "safety_identifier", "previous_response_id", "conversation"})
-KINDS: Mapping[type, str] = {str: "a text", list: "an array", dict: "an object"}  # of an expression's output, in words
+KINDS: Mapping[type, str] = {str: "a text", list: "an array", dict: "an object"}  # an expression's output in words
 OURS = frozenset({"stream", "model"})  # in a body: what the gateway itself decides
 
 
@@ -48,7 +48,7 @@ class Selector:
             return False, str(wrong)
 
     def kind(self, body: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
-        """What the first output is where it was hardly meant: "a number"; "" for true, false, null, none, and errors."""
+        """The kind of a first output that is hardly intended: "a number"; "" for true, false, null, none and errors."""
         try:
             first = next(self.filter.outputs(body, variables), None)
         except self.error:

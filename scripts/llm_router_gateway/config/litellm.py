@@ -100,7 +100,7 @@ def number(value: Any) -> float | None:
 
 
 def number_at(where: str, value: Any, lost: list[str]) -> float | None:
-    """The number at a place, or None, with the loss noted where something else stands there."""
+    """The number at a place, or None, with a note of the loss if the value is not a number."""
     found = number(value)
     if found is None and value is not None:
         source = f"which comes from {value}" if str(value).startswith(VARIABLE) else "which is not a number"

@@ -28,7 +28,7 @@ class Preset:
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # {part} of base_url -> variables that may hold it
     hosts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # region -> what its address has in another place
     lists: bool = True  # whether it has a list of models
-    key_advice: str = ""  # what to set where there is no key, if not one of key_env
+    key_advice: str = ""  # what to set if there is no key, if not one of key_env
 
 
 # Quirks are listed in the wire module of the provider's api.

@@ -44,7 +44,7 @@ class Reading:
     notes: list[str]
     sources: list[tuple[str, str]]
     listed: frozenset[str]  # providers that some [[models]] entry names
-    broken: set[str] = field(default_factory=set)  # providers that are there and cannot be used: what names them is no problem
+    broken: set[str] = field(default_factory=set)  # providers that are there and cannot be used: naming them is not a problem
 
     def bad(self, path: str, text: str) -> None:
         self.problems.append(Problem(path, text))
@@ -65,7 +65,7 @@ INNER: Mapping[str, tuple[Setting, ...]] = {  # tables in tables, whose settings
     "settings": PROVIDER_SETTINGS, "config": MODEL_CONFIG, "limits": LIMITS, "key_limits": LIMITS, "budget": BUDGET,
 }  # fmt: skip
 NEAR = 0.6  # from 0 to 1, of a name where only a few can be
-VERY_NEAR = 0.85  # of one where any other may be: a price with a letter wrong is no price
+VERY_NEAR = 0.85  # of one where any other may be: a misspelt price is not a price
 OTHER_NAMES = {  # names that other tools use, and that resemble another setting here
     "requests_per_second": "max_requests with per_seconds = 1",
     **dict.fromkeys(("requests_per_minute", "rpm", "rpm_limit", "max_rpm"), "max_requests with per_seconds = 60"),

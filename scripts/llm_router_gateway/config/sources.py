@@ -42,7 +42,7 @@ DEFAULT_FILE = "router.toml"
 FILE_VARIABLE = "LLM_ROUTER_MODEL_CONFIG"
 OVERLAY_VARIABLE = "LLM_ROUTER_OVERLAY"  # where the folder of the file cannot be written
 PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
-YAML_SUFFIXES = (".yaml", ".yml")  # the jq server's configuration, read as it stands
+YAML_SUFFIXES = (".yaml", ".yml")  # the jq server's configuration, read unchanged
 MERGE_TAG = "tag:yaml.org,2002:merge"  # <<, which takes keys over from another table
 NO_YAML = "is YAML, which needs PyYAML: python3 -m pip install PyYAML"
 LACKING = "the file no longer contains what it changes"
@@ -102,7 +102,7 @@ def read_data_file(path: Path, *, last_wins: bool = False) -> Any:
 
 
 def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; ValueError where a key stands in it twice, of which the last would win and the rest be lost."""
+    """A JSON object; ValueError if a key occurs in it twice: the last would win and the others be lost."""
     made = dict(pairs)
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]

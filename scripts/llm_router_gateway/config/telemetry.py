@@ -101,7 +101,7 @@ def read_values(table: Mapping[str, Any], env: Mapping[str, str], reading: Readi
 
 
 def of_variable(setting: Setting, name: str, text: str, default: Any, reading: Reading) -> Any:
-    """The checked value; the default, and a note, where it is none: it may be meant for other programs."""
+    """The checked value; the default, and a note, if it is invalid: it may be meant for other programs."""
     try:
         return setting.read(from_variable(setting, text))
     except ValueError as wrong:

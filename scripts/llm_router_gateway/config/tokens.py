@@ -28,7 +28,7 @@ def is_service_link(name: str, text: str) -> bool:
 
 
 OURS = "LLM_ROUTER_"
-NEAR_VARIABLE = 0.75  # of what follows: PROT is as near to PORT
+NEAR_VARIABLE = 0.75  # similarity of the rest of the name: PROT is as near to PORT
 VARIABLES = frozenset(
     {name for table in TABLES.values() for setting in table for name in setting.env if name.startswith(OURS)}
     | {f"{OURS}MODEL_CONFIG", f"{OURS}OVERLAY"}

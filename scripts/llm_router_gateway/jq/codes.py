@@ -188,7 +188,7 @@ def comma(left: Code, right: Code) -> Code:
 
 
 def charge_value(value: Value, env: Env) -> Value:
-    """The value; a step for each 64 of its parts, so that doubling a string is no way around the budget."""
+    """The value; a step for each 64 of its parts, so that doubling a string does not get around the budget."""
     if type(value) in GROWING and len(value) >= 64:
         spend(env, len(value) >> 6)
     return value

@@ -541,7 +541,7 @@ class Filter:
             raise outward(error) from None
 
     def name_of(self, value: Value, variables: Mapping[str, Value] | None = None) -> str:
-        """The first output as text; "" where there is none, or it is null, false or empty. JqError as `outputs`.
+        """The first output as text; "" if there is none, or it is null, false or empty. JqError as `outputs`.
 
         compile(".user").name_of({"user": "ann"})  -> "ann"
         compile(".seed").name_of({"seed": 7})      -> "7"
@@ -554,7 +554,7 @@ class Filter:
 
 
 def compile(text: str, variables: Iterable[str] = ()) -> Filter:
-    """A program, ready to run; JqError where it is none. `variables`: the names, without $, that each run gives values to.
+    """A program, ready to run; JqError if it is not one. `variables`: the names, without $, that each run gives values to.
 
     compile(".a + $b", ["b"])   -> Filter, for .outputs({"a": 1}, {"b": 2}) -> 3
     compile(".a +")             raises JqError, .position 4

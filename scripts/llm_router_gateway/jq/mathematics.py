@@ -1,7 +1,7 @@
 """The mathematics of the jq language: functions of <math.h> that Python answers to the last digit.
 
 MATH1["floor"](1.5)     -> 1.0
-math1(math.sqrt)(4)     -> 2        (a value in, a value out; JqRaised where it is not a number)
+math1(math.sqrt)(4)     -> 2        (a value in, a value out; JqRaised if it is not a number)
 """
 
 from __future__ import annotations

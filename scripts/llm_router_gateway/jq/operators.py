@@ -160,7 +160,7 @@ def logic(left: Code, right: Code, stop: bool) -> Code:
 
 
 def alternative(left: Code, right: Code) -> Code:
-    """`left // right`: every output of left that is neither null nor false; right where there is none."""
+    """`left // right`: every output of left that is neither null nor false; right if there is none."""
     one: One | None = None
     if left.one is not None and right.one is not None:
         first, second = left.one, right.one

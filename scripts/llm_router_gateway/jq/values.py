@@ -182,7 +182,7 @@ DECODER = json.JSONDecoder(parse_float=read_literal, parse_int=read_literal, par
 
 
 def read(text: str) -> Value:
-    """JSON text -> value, its numbers as they are written; ValueError where it is not JSON.
+    """JSON text -> value, its numbers as they are written; ValueError if it is not JSON.
 
     to_json(read('[1.10, 1e2]')) -> '[1.10,1E+2]'     json.loads would have made it [1.1,100.0]
     """
@@ -368,7 +368,7 @@ def compare(a: Value, b: Value) -> int:
     try:
         left, right = ORDER[type(a)], ORDER[type(b)]
     except KeyError:
-        return len(kind(a)) - len(kind(b))  # raises for the one that is no value
+        return len(kind(a)) - len(kind(b))  # raises for the one that is not a value
     if left != right:
         return -1 if left < right else 1
     if left == 3:

@@ -185,7 +185,7 @@ class LeaseTable:
         return found
 
     def _grant(self, ask: BudgetAsk, accounts: Sequence[Account], now_ms: int) -> tuple[str, int, Pair]:
-        """The lease, and which part decided where there is none."""
+        """The lease, and which part decided if there is none."""
         if not self.is_open(now_ms):
             return WAITING, -1, (0, 0)
         grant = [ask.want_usd, ask.want_tokens]

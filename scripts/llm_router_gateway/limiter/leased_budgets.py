@@ -237,7 +237,7 @@ class LeasedBudgets:
                     raise unavailable("its home changes too fast", 1.0)
                 shelf.busy = self._start(self._exchange(shelf, pair))
                 reply = await asyncio.shield(shelf.busy)
-                # A lease that other requests were quicker to use is no failure: this one asks again.
+                # A lease that other requests took first is not a failure: this one tries again.
                 tries += reply is None or reply.status != GRANTED
             except EngineAway as away:
                 raise unavailable(str(away), 1.0) from None

@@ -59,7 +59,7 @@ class EngineAway(Exception):
 
 
 class Part(NamedTuple):
-    """One account in an exchange: its limits, and the holder's row of it, as it stands."""
+    """One account in an exchange: its limits, and the current state of the holder's row."""
 
     account: str  # "key_1:2026-11-28", "key_1:2026-11"
     since: int  # when its period begins and ends, in Unix seconds
@@ -211,7 +211,7 @@ def pair_of(amount: Amount) -> Pair:
 
 
 class Limits(NamedTuple):
-    """A Budget in whole numbers; UNLIMITED where there is no limit."""
+    """A Budget in whole numbers; UNLIMITED if there is no limit."""
 
     usd_day: int
     tokens_day: int
@@ -303,7 +303,7 @@ class Purse:
         return self.spent_usd != self.reported_usd or self.spent_tokens != self.reported_tokens
 
     def part(self, limit_usd: int, limit_tokens: int) -> Part:
-        """The row as it stands. What calls cost over their holds is in `spent`; it makes no debt of the room as well."""
+        """The current row. What calls cost beyond their holds is in `spent`; it does not reduce the room a second time."""
         self.room_usd = max(self.room_usd, -self.held_usd)
         self.room_tokens = max(self.room_tokens, -self.held_tokens)
         if not self.has_joined:  # what was spent before is in the ledger

@@ -325,7 +325,7 @@ def store_families(health: Mapping[str, Any]) -> Iterator[Family]:
 
 
 def replica_families(known: Mapping[str, Any]) -> Iterator[Family]:
-    """Gateways on the same database; nothing where there is none."""
+    """Gateways on the same database; nothing if there is none."""
     if not known.get("alive"):
         return
     counts = [("alive", known["alive"]), ("silent", len(known["silent"]))]

@@ -402,7 +402,7 @@ class MonitorApi:
             head, page = b"", page.after(go_on)
 
     async def _list_replicas(self, request: ManagementRequest) -> ManagementResponse:
-        """The gateways on the same database, this one first; none where there is no such database."""
+        """The gateways on the same database, this one first; none if there is no such database."""
         read_query(request.query, ())
         known = self._replicas()
         lines = [each.line() for each in known]

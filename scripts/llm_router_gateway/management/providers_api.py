@@ -36,7 +36,7 @@ from ..routing.state import RoutingState
 
 MAX_DEPTH = 32  # of a body; no real settings are nested this deeply
 TRUE = frozenset({"1", "true", "yes", "on"})
-# They name variables and files of this machine, or run something on it: for those who can write on it.
+# They name variables and files of this machine, or run programs on it: only for those with write access.
 FROM_HERE = ("api_key_env", "api_key_file", "api_key_command")
 SECRETS = frozenset({"api_key", *FROM_HERE})
 HEADS = frozenset({"headers", "rewrite_header"})  # whose values may be credentials

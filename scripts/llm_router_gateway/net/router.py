@@ -2,7 +2,7 @@
 
     Route("GET", "monitor/invocations/{id}", handler)    handler: async (ManagementRequest) -> ManagementResponse, or an error
     router = Router([*monitor.routes(), *keys.routes()])
-    router.find("GET", "monitor/invocations/7")          -> (route, {"id": "7"}); NotFound or BadMethod where there is none
+    router.find("GET", "monitor/invocations/7")          -> (route, {"id": "7"}); NotFound or BadMethod if there is none
 
 A handler takes values and returns values: `proxy/own_api` reads the body, has the caller, and writes the response. Paths
 are written without the leading slash; a last part "{name...}" matches the rest, slashes included. A path comes in as it was
@@ -27,7 +27,7 @@ Headers = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class ManagementRequest:
-    """One request. Header names in lower case; the body is its JSON value, None where there is none."""
+    """One request. Header names in lower case; the body is its JSON value, None if there is none."""
 
     method: str
     path: str

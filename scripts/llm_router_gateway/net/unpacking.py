@@ -67,7 +67,7 @@ class DecompressedResponse(Response):
 
 
 class Unpacking:
-    """zlib, or gzip in one member or several. What else stands behind the end is dropped, as other clients do."""
+    """zlib, or gzip in one or several members. Bytes after the end are dropped, as other clients do."""
 
     __slots__ = ("_behind", "_stream")
 

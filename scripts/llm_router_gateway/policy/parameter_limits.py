@@ -121,7 +121,7 @@ def paths_of(name: str, api: str) -> tuple[Path, ...]:
 
 
 def value_at(fields: Mapping[str, Any], path: Path) -> object:
-    """The value at a path; None where there is none."""
+    """The value at a path; None if there is none."""
     here: object = fields
     for name in path:
         if not isinstance(here, Mapping):

@@ -259,7 +259,7 @@ class Failover:
                 charge: Charge | None = None
                 try:
                     charge = charge_of(context, failure)
-                finally:  # whatever goes wrong there, nothing stays on hold
+                finally:  # whatever goes wrong, nothing stays on hold
                     if context.caller.key is not None:
                         await self._book(context, charge)
                 if charge is not None:
@@ -306,7 +306,7 @@ class Failover:
 
 
 def key_scope(context: RequestContext) -> Scope | None:
-    """The limit of the caller's key; None where there is none."""
+    """The limit of the caller's key; None if there is none."""
     key = context.caller.key
     limit = (key.limits if key is not None else None) or context.state.config.server.key_limits
     return None if limit is None else (f"key:{context.caller.key_id}", limit)

@@ -396,7 +396,7 @@ def check_rights(context: RequestContext) -> None:
 
 
 def provider_for(context: RequestContext) -> Candidate:
-    """The provider of a new file, in the place of a model; BadRequest, Forbidden where there is none for it."""
+    """The provider of a new file, in the place of a model; BadRequest, Forbidden if there is none for it."""
     protocol, config, key = context.call.protocol, context.state.config, context.caller.key
     able = {provider.name: provider for provider in config.providers if takes_files(provider, protocol)}
     name = context.headers.get(PROVIDER_HEADER, "") or config.server.files_provider

@@ -90,7 +90,7 @@ def protocol_of(path: str, headers: Mapping[str, str]) -> str:
 
 
 def read_call(method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Call:
-    """The Call; NotFound or BadMethod where there is none. HEAD is routed as GET. `path` is as it came, escaped."""
+    """The Call; NotFound or BadMethod if there is none. HEAD is routed as GET. `path` is as it came, escaped."""
     known = KNOWN.get((method, path))
     if known is not None:
         return known

@@ -115,7 +115,7 @@ def judge(fields: Mapping[str, Any], api: str) -> Said | None:
     codec = wire(api)
     flaw = codec.flaw_in(fields)
     if flaw is not None and flaw.code == EMPTY and stated_error(fields):
-        return Said("error", status=status_in(fields))  # in no field `error`
+        return Said("error", status=status_in(fields))  # without a field `error`
     if flaw is not None:
         return Said("flawed", flaw, usage=codec.usage_in(fields))
     return None
@@ -210,7 +210,7 @@ async def receive(
     services: Services, context: RequestContext, outgoing: Outgoing, data: bytes,
     work: Callable[[bytes, Reading], tuple[Said, bytes]] = answer, *, array: bool = False,
 ) -> tuple[Said, bytes]:  # fmt: skip
-    """What `work` makes of an answer, which goes on the record; an error where it is none."""
+    """What `work` makes of an answer, which goes on the record; an error if it is not one."""
     candidate, record = outgoing.candidate, context.record
     how = reading_of(context, outgoing, anew=work is not answer, array=array)
     if is_large(len(data)):

@@ -41,7 +41,7 @@ class CallLog(Protocol):
         """{"items": [call.view, ...], "total", "total_is_exact", "next": Cursor or None, ...}"""
 
     async def call(self, name: str, *, write: Callable[[Values], Written]) -> Written | None:
-        """The call of an id or a request id, with its "bodies"; None where there is none."""
+        """The call of an id or a request id, with its "bodies"; None if there is none."""
 
     async def export(
         self, page: Page, where: Where, *, write: Callable[[Iterable[Values]], bytes]

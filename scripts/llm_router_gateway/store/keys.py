@@ -50,7 +50,7 @@ class KeyRepository(Protocol):
 
     async def all(self) -> Keys: ...
     async def find(self, name: str) -> Row:
-        """NotFound where there is none."""
+        """NotFound if there is none."""
 
     async def insert(self, key: Key, digest: bytes) -> Change:
         """Conflict when the name is taken."""

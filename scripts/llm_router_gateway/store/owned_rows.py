@@ -47,7 +47,7 @@ def owners(db: Database, kind: str, name: str) -> list[str]:
 
 
 def page(db: Database, wanted: Wanted) -> list[Owned]:
-    """Those behind `after`; [] where that is none of this owner's."""
+    """The rows behind `after`; [] if that row is not this owner's."""
     where, values = [MINE], list[Any]([wanted.owner, wanted.kind])
     if wanted.label:
         where.append("label = ?")

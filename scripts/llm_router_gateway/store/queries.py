@@ -563,7 +563,7 @@ def by_value(db: Any, page: Page, where: Where) -> tuple[list[Row], Cursor | Non
     numbers = db.execute(f"SELECT {ORDER_SQL[page.order]}, id FROM calls WHERE {bounds}{later}{condition} {order_by(page)} "  # nosec B608
                          "LIMIT ? OFFSET ?", (*given, *behind, *values, page.limit + 1, page.offset)).fetchall()  # fmt: skip
     sql = f"SELECT {COLUMNS} FROM calls WHERE id = ?"  # nosec B608
-    # One that is forgotten meanwhile is left out.
+    # Calls that were removed in the meantime are left out.
     rows: list[Row] = [(*number, *row) for number in numbers[: page.limit]
                        if (row := db.execute(sql, (number[1],)).fetchone()) is not None]  # fmt: skip
     last = numbers[page.limit - 1] if len(numbers) > page.limit else None

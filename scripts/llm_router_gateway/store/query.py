@@ -86,7 +86,7 @@ class Where:
         return bool(self.status or self.error or self.protocol or self.client or self.search or self.stream is not None)
 
     def of_labels(self, by: str) -> str:
-        """The one kind of label whose sums can answer the query, grouped by `by`; "" where there is none."""
+        """The one kind of label whose sums can answer the query, grouped by `by`; "" if there is none."""
         kinds = {kind for kind, is_meant in (("tag", self.tag), ("user", self.user), (by, by in LABELS)) if is_meant}
         is_more = self.of_calls or self.model or self.provider or self.key or self.has_key or by not in ("", *kinds)
         is_more = is_more or (by == "tag" and self.tag)  # the other tags of its calls are in no sum

@@ -85,7 +85,7 @@ def of_annotations(notes: Any) -> tuple[list[Citation], list[Any]]:
 
 
 def of_citations(cited: Any, start: int, end: int) -> tuple[list[Citation], list[Any]]:
-    """The same of a text of Anthropic's, which stands from `start` to `end`."""
+    """The same for a text of Anthropic's that runs from `start` to `end`."""
     pages, rest = [], []
     for each in cited if isinstance(cited, list) else ():
         found = None

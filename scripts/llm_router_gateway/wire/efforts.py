@@ -97,7 +97,7 @@ def lose_budget(reasoning: ir.Reasoning, lost: list[str]) -> None:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """The known word that stands nearest in ORDER, the greater one of two; the word itself where it is no such word.
+    """The nearest known word in ORDER, the greater one of two; the word itself if it is not in ORDER.
 
     nearest("medium", ("low", "high")) -> "high";  nearest("xhigh", ("low", "high", "max")) -> "high"
     """

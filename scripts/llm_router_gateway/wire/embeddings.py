@@ -2,7 +2,7 @@
 
 read_texts(fields, action) -> Texts                  a caller's body; BadRequest for what is not text
 write_texts(texts, model) -> (call, body)            for an upstream: the call's name in its spec, and the body
-read_vectors(body) -> Vectors                        an upstream's answer; UpstreamFailed where it is none
+read_vectors(body) -> Vectors                        an upstream's answer; UpstreamFailed if it is not one
 write_vectors(vectors, model, action) -> body        for a caller
 """
 

@@ -17,10 +17,10 @@ ToolCall    arguments_text is what came, to the byte (or compact JSON where the 
             and wants it back (Gemini); `names.pack_id` carries vendor and signature through callers that know nothing of it.
 Signatures  `signature` with `vendor`, whose it is. Only that vendor gets it back; to others it is lost, and named so.
             Thinking.data is what is encrypted (Anthropic redacted_thinking); with it, text is "".
-Opaque      a part or tool only one vendor knows (server tools and their results): its own JSON under its own name.
+Opaque      a part or tool that only one vendor has (server tools and their results): its own JSON under its own name.
 extras      {"openai": {"logit_bias": {...}}}: fields with no neutral place, under the vendor's name, in the vendor's own shape.
             A writer puts its own vendor's back and names the others' in `lost`. {"unread": {"image_url.x": True}} are paths of
-            fields that nothing knows (`shapes`): every writer names them.
+            fields that nothing reads (`shapes`): every writer names them.
 cache_control  the JSON object that the wire had ({"type": "ephemeral", "ttl": "1h"}); None without.
 None        the field was not sent. A writer sends nothing for it.
 

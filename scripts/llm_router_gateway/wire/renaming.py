@@ -56,7 +56,7 @@ class Renaming(NamedTuple):
         return b"".join(map(self._raw, raw_events(data))) if data else data
 
     def _raw(self, raw: bytes) -> bytes:
-        """One event. Its JSON stands in one line, or else is written anew in one."""
+        """One event. Its JSON is on one line, or is rewritten on one."""
         parsed = SSEParser(MAX_EVENT_BYTES).feed(raw)
         if len(parsed) != 1:
             return raw

@@ -1,10 +1,10 @@
-"""Which fields an object of a body has, as far as they are known, and so which of it nothing reads, however deep it stands.
+"""The known fields of the objects in a body, and so the fields that nothing reads, at any depth.
 
     PICTURE = shape("type", "cache_control", image_url=shape("url", "detail"))
     unread({"type": "image_url", "image_url": {"url": "u", "x": 1}}, PICTURE)  -> {"unread": {"image_url.x": True}}
 
 Each protocol has a table of its objects, `shapes` in its folder, which says where it was read. A field is known if something
-reads it or if it says nothing to a model; all others are kept as extras, so that the writer of another protocol names them:
+reads it or if it means nothing to a model; all others are kept as extras, so that the writer of another protocol names them:
 
     beside what is known (`own`)      under the vendor's name, in its shape: its own writer puts them back
     deeper inside, or without a       under `ir.UNREAD`, by their paths: every writer names them. "tool_calls.function.x" is in

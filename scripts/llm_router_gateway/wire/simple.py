@@ -65,7 +65,7 @@ class SimpleCodec(ABC):
         return None if reason is None else self.FINISH_WORDS.get(reason) or self.FINISH_WORDS["end"]
 
     def reason(self, word: object) -> ir.Reason | None:
-        """The reason that a word stands for; "other" for an unknown one, None where there is none."""
+        """The reason that a word means; "other" for an unknown word, None without one."""
         known = next((reason for reason, each in self.FINISH_WORDS.items() if each == word), None)
         return known or ("other" if word else None)
 

@@ -48,9 +48,9 @@ def sound(usage: Usage | None) -> Usage | None:
 
 
 def cost_in(usage: Mapping[str, Any]) -> float | None:
-    """The total cost that a usage object states, in US dollars; None where there is none or it is impossible.
+    """The total cost that a usage object states, in US dollars; None without one, or if it is impossible.
 
-    OpenRouter with a vendor's key of one's own (`is_byok`): `cost` is the fee alone, what that key pays stands beside it.
+    OpenRouter with your own vendor key (`is_byok`): `cost` is the fee alone, and what that key pays is in a field beside it.
     """
     cost = usage.get("cost")
     if not is_cost(cost):

@@ -27,12 +27,12 @@ UNFINISHED = frozenset({
 })  # fmt: skip
 CUT_SHORT = frozenset({"length", "max_tokens", "model_length", "content_filter", "refusal", "model_context_window_exceeded"})
 LITERAL_STARTS = re.compile(r"(?:-|t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?)\Z")  # of true, false, null and negative numbers
-EMPTY = "empty_answer"  # the code of a turn that held nothing
+EMPTY = "empty_answer"  # the code of a turn without content
 MARKS = ("null", "[]", "{}")  # data of events that are signs of life and carry nothing (Azure and others)
 
 
 def finish_failure(word: object, native: object = "", *, said: bool = True) -> BrokenAnswer | None:
-    """The failure that a finish word stands for. `native`, the vendor's own behind a proxy, counts if there was no output."""
+    """The failure that a finish word means. `native`, the vendor's own word behind a proxy, counts if there was no output."""
     for each in (word,) if said else (word, native):
         if isinstance(each, str) and each.lower() in UNFINISHED:
             return BrokenAnswer(f"the upstream did not finish its answer: {each}", code=f"unfinished_{each.lower()}")

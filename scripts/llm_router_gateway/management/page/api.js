@@ -83,7 +83,7 @@ async function failed(response) {
   });
 }
 
-/** call("GET", "monitor/statistics", {query: {...}}) -> the JSON value, null where there is none */
+/** call("GET", "monitor/statistics", {query: {...}}) -> the JSON value, null if there is none */
 export async function call(method, path, options = {}) {
   const signal = options.signal ?? AbortSignal.timeout(LIMIT_MS);
   const response = await sent(method, path, { ...options, signal });

@@ -59,7 +59,7 @@ function parsed(text) {
   }
 }
 
-/** What an answer says, put together; "" where it says nothing, or is no answer. */
+/** What an answer says, put together; "" where it says nothing, or is not an answer. */
 export function wordsIn(text) {
   if (!text) return "";
   if (!/^(?:event|data|:)/.test(text)) return wordsOfAnswer(parsed(text));

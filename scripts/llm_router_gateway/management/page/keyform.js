@@ -56,7 +56,7 @@ function timeField(path, label, value, more) {
   return { ...made, read: () => (made.control.value ? new Date(made.control.value).toISOString() : null) };
 }
 
-/** cap("4000") -> 4000; cap('{"min": 0, "max": 1}') -> that object; what is no number stays, for the gateway to refuse */
+/** cap("4000") -> 4000; cap('{"min": 0, "max": 1}') -> that object; anything else stays, for the gateway to refuse */
 function cap(text) {
   try {
     return JSON.parse(text);

@@ -154,7 +154,7 @@ def move(source: str, target: str) -> None:
 
 
 def put_aside(path: str, now_s: float) -> str:
-    """The present store under another name; "" where there is none."""
+    """The present store under another name; "" if there is none."""
     if not os.path.lexists(path):
         return ""
     aside = f"{path}.before-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now_s))}"

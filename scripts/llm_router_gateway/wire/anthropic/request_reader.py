@@ -40,7 +40,7 @@ def cache_of(block: Mapping[str, Any]) -> ir.JSON | None:
 
 def read_text(block: Block, path: str) -> ir.Text:
     words, cited = text(block.get("text"), f"{path}.text"), block.get("citations")
-    if isinstance(cited, list):  # what stands for another vendor's pages came back, and means nothing to any upstream
+    if isinstance(cited, list):  # a placeholder for another vendor's pages came back, and means nothing to any upstream
         kept = [each for each in cited if not (isinstance(each, dict) and is_envelope(each.get("encrypted_index")))]
         block = {**block, "citations": kept or None}
     return ir.Text(words, cache_control=cache_of(block), extras=own(block, TEXT))

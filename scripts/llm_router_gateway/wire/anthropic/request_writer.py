@@ -135,7 +135,7 @@ def write_opaque(part: ir.Opaque, to: Target) -> Block | None:
     if part.vendor == VENDOR:
         return dict(part.value)
     to.lose(part.kind)
-    return {"type": "text", "text": f"\n{part.text}\n"} if part.text.strip() else None  # set off from what stands beside it
+    return {"type": "text", "text": f"\n{part.text}\n"} if part.text.strip() else None  # set off from its neighbours
 
 
 WritePart = Callable[[Any, Target], Block | None]
@@ -371,7 +371,7 @@ def write_reasoning(request: ir.Request, able: Abilities, lost: Lost) -> Block:
 
 
 def thoughts_missing(turns: list[Turn]) -> bool:
-    """Whether a call that is being answered now stands without the thought that led to it: refused while thinking is on."""
+    """Whether a call that is being answered now lacks the thought that led to it: refused while thinking is on."""
     if len(turns) < 2 or not turns[-1].of_type("tool_result"):
         return False
     before = turns[-2]

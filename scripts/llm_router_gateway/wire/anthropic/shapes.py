@@ -21,7 +21,7 @@ THINKING = shape("type", "thinking", "signature", "data")
 CALL = shape("type", "id", "name", "input", "cache_control")
 RESULT = shape("type", "tool_use_id", "content", "is_error", "cache_control")
 TOOL_REFERENCE = shape("type", "tool_name")  # in a result: such a tool is offered from then on
-# Blocks of which other vendors are told in words. What only Anthropic could read of a page found is of no use to them.
+# Blocks that other vendors get as text. The parts of a page that only Anthropic can read are of no use to them.
 PLAIN_BLOCK = shape("type", "text")
 TOLD: Mapping[str, Shape] = {
     "tool_reference": TOOL_REFERENCE,

@@ -249,7 +249,7 @@ class StreamReader:
         return [*events, ir.PartDelta(self._index, "" if signed else piece, piece if signed else "")]
 
     def _untyped_delta(self, data: Block) -> Events:
-        """One whose type stands only in the event's name, or that comes too early or too late."""
+        """An event whose type is only in its name, or that comes too early or too late."""
         delta = data.get("delta")
         if self._stopped or not isinstance(delta, dict):
             return ()

@@ -103,7 +103,7 @@ class StreamWriter:
         self._part, self._cited = part, 0
         lose_part(part, VENDOR, self._lost)
         if isinstance(part, ir.Text):
-            self._quoted.say("")  # its words are not needed: pages are told at its end
+            self._quoted.say("")  # its words are not needed: pages are listed at its end
             return self._more(part.text, "", part.extras)
         if isinstance(part, ir.Thinking) and not part.data:
             return self._more(part.text, part.signature) if part.text or part.signature else b""

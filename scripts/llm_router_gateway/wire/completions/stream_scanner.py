@@ -50,7 +50,7 @@ class Scanner:
         error = error_in(chunk)
         if isinstance(chunk, dict):
             self.usage = usage_in(chunk) or self.usage
-        if error:  # clients of the protocol look only at the field `error`: any other goes on in that form
+        if error:  # clients of the protocol read only the field `error`: any other form is converted to it
             self.error, self.flawed = error_of(error, 0), not (isinstance(chunk, dict) and chunk.get("error"))
             return
         choices = chunk.get("choices") if isinstance(chunk, dict) else None

@@ -85,7 +85,7 @@ def extras_in(fields: Fields, known: Shape) -> ir.Extras:
 
 
 def created_at(value: Any) -> int:
-    """Unix seconds of a createTime; 0 where there is none."""
+    """Unix seconds of a createTime; 0 if there is none."""
     try:
         return int(datetime.fromisoformat(value).timestamp()) if isinstance(value, str) and "T" in value else 0
     except (ValueError, OverflowError):

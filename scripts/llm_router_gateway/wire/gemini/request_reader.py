@@ -199,7 +199,7 @@ def read_part(value: Any, path: str, calls: Calls) -> ir.Part:
     for name, reader in PART_READERS.items():
         if name in fields:
             extras = own(fields, PART)
-            if name != "text":  # which is the last: no other is beside it
+            if name != "text":  # the last one: there is no other beside it
                 others = {each: True for each in fields if each != name and each in PART_READERS}
                 extras = both(extras, {ir.UNREAD: others} if others else ir.NOTHING)
             return with_extras(reader(fields, path, calls), extras)

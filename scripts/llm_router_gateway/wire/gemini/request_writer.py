@@ -482,7 +482,7 @@ def put(body: Fields, path: str, value: Any) -> None:
 
 
 def write_request(request: ir.Request, *, model: str, quirks: Mapping[str, Any], lost: list[str]) -> Fields:
-    """The body for the upstream; the model stands in the path. What cannot be said is named in `lost`."""
+    """The body for the upstream; the model is in the path. What cannot be expressed is named in `lost`."""
     target = target_of(model, quirks)
     system = write_system(request, target, lost)
     contents = write_contents(request, target, lost)

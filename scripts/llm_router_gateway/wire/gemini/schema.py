@@ -58,7 +58,7 @@ def guess_type(schema: Schema) -> str:
 
 
 class Conversion:
-    """One schema on its way to Gemini: its root (for references), where it stands, what it may still cost."""
+    """One schema on its way to Gemini: its root (for references), its place, and what it may still cost."""
 
     __slots__ = ("_left", "_lost", "_root", "_where")
 
@@ -69,7 +69,7 @@ class Conversion:
         name_lost(self._lost, f"{self._where}.{what}")
 
     def node(self, schema: Any, refs: tuple[str, ...] = (), depth: int = 0) -> dict[str, Any]:
-        """One (sub)schema. `refs` are the references that it stands inside of: one of them again is a cycle."""
+        """One (sub)schema. `refs` are the references that enclose it: one of them again is a cycle."""
         self._left -= 1
         if not isinstance(schema, dict):  # true: anything; false: nothing
             self.note("type")
@@ -119,7 +119,7 @@ class Conversion:
         return made
 
     def _union(self, schema: Schema, union: list[Any], nullable: bool, refs: tuple[str, ...], depth: int) -> dict[str, Any]:
-        """anyOf stands alone at Gemini: what is said beside it goes into its branches; a null branch becomes `nullable`."""
+        """Gemini allows nothing beside anyOf: its neighbours go into its branches; a null branch becomes `nullable`."""
         branches = [branch for branch in union if not (isinstance(branch, dict) and branch.get("type") == "null")]
         nullable = nullable or len(branches) < len(union)
         shared = {name: schema[name] for name in ("type", "description") if schema.get(name) is not None}

@@ -32,7 +32,7 @@ def demands(body: Mapping[str, Any]) -> Demands | None:
 
 
 def inner(fields: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    """The first object under one of the names; {} where there is none."""
+    """The first object under one of the names; {} if there is none."""
     return next((fields[name] for name in names if isinstance(fields.get(name), dict)), {})
 
 

@@ -210,7 +210,7 @@ class StreamReader:
         usage = chunk.get("usageMetadata")
         if usage is not None and usage != self._usage:
             self._usage = usage
-            seen = usage_of(usage, whole=False)  # most chunks of a stream count anew
+            seen = usage_of(usage, whole=False)  # most chunks of a stream repeat the count
             if seen is not None:
                 events.append(ir.UsageSeen(seen))
         return events

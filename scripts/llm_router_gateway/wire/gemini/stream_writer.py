@@ -38,8 +38,8 @@ METHODS: Mapping[type, str] = {  # of the writer, by what it is fed
 class StreamWriter:
     """Neutral events -> a Gemini client's stream: server-sent events, or the items of one JSON array.
 
-    A text goes on as it comes; a call waits until it is whole, since Gemini has no pieces of one; so does a signature. Why it
-    ended stands in the last chunk with the usage, and nothing follows: the connection's end is the end.
+    A text goes on as it comes; a call waits until it is whole, since Gemini has no pieces of one; so does a signature. The last
+    chunk holds the reason for the end and the usage, and nothing follows: the stream ends with the connection.
     """
 
     __slots__ = ("_answer_id", "_array", "_began", "_head", "_lost", "_malformed", "_model", "_names", "_open", "_quoted",
@@ -78,7 +78,7 @@ class StreamWriter:
         return self._frame(f'{{"candidates":[{{"content":{{"parts":[{compact(part)}{self._tail(candidate)}')
 
     def _tail(self, candidate: int) -> str:
-        """What stands behind the parts of every chunk, written once."""
+        """What follows the parts in every chunk, written once."""
         tail = self._tails.get(candidate)
         if tail is None:
             tail = f'],"role":"model"}},"index":{candidate}}}],{compact(self._head)[1:]}'

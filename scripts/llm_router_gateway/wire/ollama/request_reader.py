@@ -67,7 +67,7 @@ class Conversation:
     def __init__(self) -> None:
         self.system: list[ir.Part] = []
         self.messages: list[ir.Message] = []
-        self.unread: ir.Extras = ir.NOTHING  # of what stands before the conversation
+        self.unread: ir.Extras = ir.NOTHING  # from the part before the conversation
         self._open: list[ir.ToolCall] = []
 
     def add(self, message: Mapping[str, Any], path: str) -> None:

@@ -13,7 +13,7 @@ Quirks of an upstream (`quirks` of a provider in router.toml), each with what is
     reasoning_field   the field in which thoughts go back: "reasoning_content" for REPLAYING_MODELS, else "" (not sent);
                       "reasoning_details" sends the signatures too
     late_system       role of a system message inside the conversation: "user" (as a reminder), "system", "developer"
-    system_role       role of what stands before the conversation: "system"
+    system_role       role of the part before the conversation: "system"
     json_schema       false: the server takes only json_object; the schema goes into the system text
     forced_choice_with_thinking  false: a forced tool choice becomes "auto" while the model thinks
     custom_tools      true: tools that take free text are sent as such, as MODERN_MODELS take them; else as functions with one

@@ -179,7 +179,7 @@ class Conversation:
     def __init__(self) -> None:
         self.system: list[ir.Part] = []
         self.messages: list[ir.Message] = []
-        self.unread: ir.Extras = ir.NOTHING  # of what stands before the conversation
+        self.unread: ir.Extras = ir.NOTHING  # from the part before the conversation
         self._open: OpenCalls[ir.ToolCall] = OpenCalls()  # by their ids as they came
         self._taken: set[str] = set()  # the ids that they became
         self._results: list[ir.ToolResult] = []  # the run of results that goes on
@@ -209,7 +209,7 @@ class Conversation:
         return call
 
     def call_for(self, came: str) -> ir.ToolCall:
-        """The call that a result belongs to; one of its own making where there is none."""
+        """The call that a result belongs to; one of its own making if there is none."""
         call = self._open.take(came) if came else self._open.take_first()
         if call is not None:
             self._taken.discard(call.id)
@@ -334,7 +334,7 @@ def google_signature(value: Mapping[str, Any]) -> str:
 
 
 def attach_signature(parts: list[ir.Part], message: Mapping[str, Any]) -> list[ir.Part]:
-    """A message's signature belongs to its last text; to an empty one where there is none."""
+    """A message's signature belongs to its last text; to an empty one if there is none."""
     signature = google_signature(message)
     if not signature:
         return parts

@@ -402,7 +402,7 @@ def write_system(to: Writing) -> Any:
 
 
 def write_late_system(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
-    """A system message inside the conversation stays where it is: hoisting it would spoil the cached prefix."""
+    """A system message inside the conversation stays in place: moving it to the front would spoil the cached prefix."""
     made = [each for part in message.parts for each in write_part(to, part)]
     stated = "\n\n".join(each["text"] for each in made if each["type"] == "text")
     others = [each for each in made if each["type"] != "text"]
@@ -535,7 +535,7 @@ def write_assistant(to: Writing, message: ir.Message) -> dict[str, Any]:
             made["refusal"] = made.get("refusal", "") + part.text
         elif not isinstance(part, ir.ToolCall | ir.Thinking):
             said = assistant_texts(to, part)
-            set_off = isinstance(part, ir.Opaque) and bool(said)  # from what stands beside it: an address would run into a word
+            set_off = isinstance(part, ir.Opaque) and bool(said)  # from its neighbours: an address would run into a word
             texts += ["\n", *said, "\n"] if set_off else said
             told_apart = told_apart or set_off
     if texts or not (calls or "refusal" in made):

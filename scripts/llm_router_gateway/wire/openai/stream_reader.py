@@ -60,7 +60,7 @@ class Turn:
     def __init__(self, number: int, answer_id: str) -> None:
         self.number, self.answer_id = number, answer_id
         self.native: str | None = None  # finish_reason; output after it shows that it was not the end
-        self.early = False  # that has happened: such servers send one with every chunk, and the last one counts
+        self.early = False  # true after such output: the server sends one with every chunk, and the last one counts
         self.matched: Any = None
         self.extras: ir.Extras = ir.NOTHING
         self.logprobs: dict[str, Any] = {}
@@ -300,7 +300,7 @@ class StreamReader:
         usage = chunk_usage(chunk) if isinstance(chunk, dict) else None
         if usage is not None and usage != self._usage:  # the last one counts, wherever it comes; it never ends anything
             self._usage = usage
-            if not chunk.get("choices"):  # the last chunk; some servers count in each
+            if not chunk.get("choices"):  # the last chunk; some servers report usage in each
                 self._tier = str(chunk.get("service_tier") or "") or self._tier
             if self._started is not None:
                 out.append(ir.UsageSeen(usage))

@@ -105,7 +105,7 @@ class Scanner:
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
         if not choices or ERROR_MARK in data:
             error = error_in(chunk)
-            if error:  # clients of the protocol look only at the field `error`: any other goes on in that form
+            if error:  # clients of the protocol read only the field `error`: any other form is converted to it
                 self.usage = (chunk_usage(chunk) if isinstance(chunk, dict) else None) or self.usage
                 self.error, self.flawed = error_of(error, 0), not (isinstance(chunk, dict) and chunk.get("error"))
                 return
@@ -137,7 +137,7 @@ class Scanner:
             self.done = False
 
     def _add_calls(self, place: int, delta: Any) -> bool:
-        """The pieces of calls in a delta, some of which have each in the older form too; whether there are any."""
+        """Reads the pieces of calls in a delta, perhaps in the older form as well; whether there are any."""
         calls, older = delta.get("tool_calls"), delta.get("function_call")
         if isinstance(calls, list) and calls:
             for call in calls:

@@ -50,7 +50,7 @@ def own_fields(extras: ir.Extras) -> dict[str, Any]:
 
 
 def count(fields: Any, name: str) -> int:
-    """A count in `fields`; 0 where there is none."""
+    """A count in `fields`; 0 if there is none."""
     value = fields.get(name) if isinstance(fields, dict) else None
     if type(value) is int:  # as they come
         return max(value, 0)

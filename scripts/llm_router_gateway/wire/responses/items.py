@@ -178,7 +178,7 @@ class Conversation:
         self.namespaces: dict[str, tuple[str, str]] = {}
         self.compacting = False
         self.unread: ir.Extras = ir.NOTHING  # of what became no message
-        self._places: dict[str, int] = {}  # name of a tool of the caller's -> where it stands
+        self._places: dict[str, int] = {}  # name of a tool of the caller's -> its position
         self._calls: OpenCalls[ir.ToolCall] = OpenCalls()  # by the ids that a result may call them by
         self._taken: set[str] = set()  # the ids of those
         self._growing: ir.Role | None = None  # whose message grows by items; it is not among the others yet
@@ -323,7 +323,7 @@ def read_reasoning(item: Mapping[str, Any], path: str, made: Conversation) -> No
 
 
 def read_compaction(item: Mapping[str, Any], path: str, made: Conversation) -> None:
-    """The summary that stands for what went before. One that only OpenAI can read cannot be left out in silence."""
+    """The summary that replaces earlier turns. One that only OpenAI can read cannot be left out in silence."""
     encrypted = text(item.get("encrypted_content"), f"{path}.encrypted_content")
     value = made.seal.open(encrypted) if made.seal is not None else None
     summary = summary_in(value) if value is not None else None

@@ -159,7 +159,7 @@ def read_request(
     top_logprobs = integer(fields.get("top_logprobs"), "top_logprobs") or None
     found_format = read_format(fields)
     if choice is not None and choice.mode == "required" and choice.names and found_format is not None:
-        # A call is forced: an answer in that form cannot come, and on some upstreams would win.
+        # A call is forced: an answer in that form is impossible, and on some upstreams it would take precedence.
         made.lose({ir.UNREAD: {"text.format": True}} if found_format.kind != "text" else ir.NOTHING)
         found_format = None
     made.end()

@@ -166,7 +166,7 @@ def content_of(parts: list[Item]) -> Any:
 
 
 def write_instructions(to: Writing, parts: tuple[ir.Part, ...]) -> str:
-    """The system's words; `instructions` hold nothing else."""
+    """The text of system messages; `instructions` hold nothing else."""
     if any(map(is_billing_line, parts)):
         to.lose(BILLING_LOSS)
     items = [item for part in parts if not is_billing_line(part) for item in write_part(to, part)]
@@ -185,7 +185,7 @@ def joined_texts(items: list[Item]) -> str:
 
 
 def write_late_system(to: Writing, message: ir.Message) -> Item:
-    """A system message inside the conversation stays where it is: hoisting it would spoil the cached prefix."""
+    """A system message inside the conversation stays in place: moving it to the front would spoil the cached prefix."""
     items = [item for part in message.parts for item in write_part(to, part)]
     content = joined_texts(items) if all(map(is_text, items)) else items
     return {"type": "message", "role": message.role, "content": content}

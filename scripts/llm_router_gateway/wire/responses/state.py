@@ -98,7 +98,7 @@ def items_of(turns: Iterable[Turn]) -> list[Mapping[str, Any]]:
 
 
 def after_compaction(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """From the last compaction on: it stands for all that was before it."""
+    """From the last compaction on: it replaces everything before it."""
     last = max((at for at, item in enumerate(items) if item.get("type") == "compaction"), default=0)
     return items[last:]
 
@@ -128,8 +128,8 @@ def unfold(
     {"previous_response_id": "resp_1", "input": "and now?"}, [turn of resp_1]
         -> {"input": [its input, its output, {"type": "message", "role": "user", "content": "and now?"}]}
 
-    `turns` are those before, oldest first; `items` are referenced ones of other turns. An item that is referenced and stands
-    in the turns already is not said twice.
+    `turns` are those before, oldest first; `items` are referenced ones of other turns. A referenced item that is
+    already in the turns is not repeated.
     """
     before = after_compaction(items_of(turns))
     known = {str(item["id"]): item for item in before if item.get("id")}

@@ -1,8 +1,8 @@
 """An upstream's Responses stream -> events of `ir`.
 
-Everything is said several times: as deltas, when a piece is whole, when its item is whole, in the last event. Servers leave out
-one or the other, so each of them brings what the ones before it did not: a call whose arguments come only with
-function_call_arguments.done, a text that stands only in the completed response.
+Everything is sent several times: as deltas, when a piece is whole, when its item is whole, in the last event. Servers leave out
+one or the other, so each of them adds what the earlier ones lacked: a call whose arguments come only with
+function_call_arguments.done, a text that is only in the completed response.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class StreamWriter:
         return f'{compact(self._base)[:-1]},"output":[{",".join(self._texts)}],{self._echo_text[1:]}'
 
     def response(self) -> Fields:
-        """The response as it stands: what the last event holds."""
+        """The current response: what the last event holds."""
         return {**self._base, "output": list(self._items), **self._echo}
 
     def _lose(self, extras: ir.Extras) -> None:
