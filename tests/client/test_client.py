@@ -92,17 +92,25 @@ def test_a_retry_after_is_waited_for_and_a_long_one_reported_at_once(serve: Serv
 def test_a_read_timeout_may_have_been_billed_and_is_retried_only_where_allowed(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spent_s = 0.0
+    spent_s, waits, arm = 0.0, threading.Event(), c.ClockedSocket.arm
 
     def clock() -> float:
         return time.monotonic() + spent_s
 
+    def arm_and_tell(sock: Any, waiting: str, seconds: Any = None) -> None:
+        arm(sock, waiting, seconds)
+        if waiting == "the answer":
+            waits.set()
+
     def late(_: Any) -> bytes:
-        """The beginning of an answer, after the time that the client has for it."""
+        """The beginning of an answer, after the time that the client has for it from when it waits."""
         nonlocal spent_s
+        assert waits.wait(15)
+        waits.clear()
         spent_s += 30.0
         return b"H"
 
+    monkeypatch.setattr(c.ClockedSocket, "arm", arm_and_tell)
     monkeypatch.setattr(c, "time", SimpleNamespace(**{**vars(time), "monotonic": clock}))
     monkeypatch.setattr(StillTransport, "monotonic", staticmethod(clock))
     for told, requests in ((False, 1), (True, 2)):

@@ -133,7 +133,8 @@ def test_an_upstream_that_accepts_no_connection(start: Start) -> None:
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
-        gateway = start(config(f"http://127.0.0.1:{full.getsockname()[1]}"))
+        hasty = SERVER.replace("connect_timeout_s = 15", "connect_timeout_s = 0.3")
+        gateway = start(config(f"http://127.0.0.1:{full.getsockname()[1]}", hasty))
         before = gateway.open_files()
         answers = at_once(lambda kind: gateway.chat(kind[0], f"to-{kind[1]}/m", stream=kind[2]), SPOKEN)
         for (caller, *_), answer in answers.items():

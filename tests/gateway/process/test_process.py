@@ -755,7 +755,7 @@ def test_what_is_open_at_the_limit_ends_with_its_protocols_error(model: str, sta
     assert 0.2 <= time.monotonic() - began < 20
     for (caller, *_), data in found.items():
         assert verdict(caller, data) == "error", data
-        assert b"going down" in data
+        assert b"the gateway is shutting down" in data
 
 
 @pytest.mark.slow
@@ -915,7 +915,7 @@ def test_one_line_for_each_request_with_what_is_needed_and_no_more(start: Start,
     asked = ask("anthropic", "to-openai/demo", text="my secret prompt", stream=True)
     body = json.dumps(asked.body | {"top_k": 3}).encode()
     answer = gateway.send("POST", f"{asked.path}?beta=true&key=hidden-query", body, x_request_id="r-1")
-    assert answer.headers["x-llm-router-lost"] == "top_k"
+    assert answer.headers["x-llm-router-lost"].split(", ")[0] == "top_k"  # behind it what its usage has, if that came at once
     gateway.logged("id=r-1")
     line = next(line for line in gateway.log.splitlines() if "id=r-1" in line)
     for part in ("POST /v1/messages 200 ", "first=", "to-openai/demo", "in=", "out=", "lost=top_k"):
