@@ -124,7 +124,7 @@ def test_an_answer_of_several_choices_is_complete_when_the_server_ended_each(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, last: bytes, complete: bool
 ) -> None:
     """A choice still being written has the time between two events, not the short wait for the usage."""
-    monkeypatch.setattr(c, "FINISH_GRACE_S", 30.0)
+    monkeypatch.setattr(c, "FINISH_GRACE_S", 30.0 if complete else 0.05)
     monkeypatch.setattr(c, "PROGRESS_TIMEOUT_S", 30.0 if complete else 0.05)
     events = (choice(0, "hi"), choice(1, "ho"), choice(0, "", "stop"), last)
     for server in (serve(stream(*events)), *([] if complete else [serve(stream(*events), hold=True)])):
