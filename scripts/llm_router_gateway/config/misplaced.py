@@ -16,6 +16,7 @@ REFERENCE = re.compile(r"os\.environ/.+|\$\{[^}]*\}|\$[A-Z_][A-Z0-9_]*|\$?\{\{[^
 # How the keys of well-known vendors begin, and this gateway's own.
 BEGINS = re.compile(r"(?:sk|xai|nvapi|pplx|csk|pk)-|(?:sk|gsk|hf|llmr|ghp|fw)_|AIza|eyJ")
 MIN_BEGUN = 20  # characters of a key that begins so
+FILE_NAME = re.compile(r".*\.[a-z]{1,5}", re.DOTALL)  # "sk-production.txt": no vendor's keys end so
 RANDOM = re.compile(r"(?=[a-zA-Z]*\d[a-zA-Z]*\d[a-zA-Z]*\d)(?=[A-Z\d]*[a-z])(?=[a-z\d]*[A-Z])[a-zA-Z\d]{24,}|[0-9a-f]{32,}")
 
 
@@ -43,6 +44,6 @@ def read_variable(value: object) -> str:
 
 def check_path(path: str) -> str:
     """A path, as it is."""
-    if looks_like_key(path):
+    if looks_like_key(path) and not FILE_NAME.fullmatch(path):
         raise ValueError("is apparently a key: give the path of the file that holds it")
     return path

@@ -193,8 +193,9 @@ def test_a_key_in_place_of_its_variable_file_or_program_is_refused_and_not_repea
 def test_names_of_variables_and_files_of_any_habit_are_taken(name: str) -> None:
     made = config.parse({"providers": [{**UP, "api_key_env": name}]}, env={name: "a-key"})
     assert made.providers[0].keys
-    files = {"providers": [{**UP, "api_key_file": f"/run/secrets/{name}"}]}
-    assert config.parse(files, read_secret=lambda path: "a-key\r\n").providers[0].keys
+    for path in (f"/run/secrets/{name}", f"sk-{name.lower()}-for-production.txt"):
+        files = {"providers": [{**UP, "api_key_file": path}]}
+        assert config.parse(files, read_secret=lambda path: "a-key\r\n").providers[0].keys
 
 
 @pytest.mark.parametrize(
