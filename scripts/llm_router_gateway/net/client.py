@@ -302,11 +302,11 @@ class Connection(asyncio.BufferedProtocol):
         """The answer to a request, as soon as its head is here. StaleConnection when a kept connection was closed."""
         if self._transport.is_closing():
             raise StaleConnection
-        self._first_s, self._between_s, self._sent_at = timeouts.first_byte_s, timeouts.between_bytes_s, self._loop.time()
+        self._first_s, self._between_s = timeouts.first_byte_s, timeouts.between_bytes_s
         self._reader.expect(method)
         answer: asyncio.Future[Response] = self._loop.create_future()
         self._answer = answer
-        self._deadline.set(self._first_s)
+        self._sent_at = self._deadline.set(self._first_s)
         self._transport.write(data)
         self._unsent = self._transport.get_write_buffer_size()
         try:

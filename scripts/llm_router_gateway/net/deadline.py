@@ -28,13 +28,15 @@ class Deadline:
         self._at = self._fires_at = NEVER
         self._timer: Any = None
 
-    def set(self, seconds: float) -> None:
-        """`seconds` from now, whatever was set before."""
-        self._at = at = self._clock() + seconds
+    def set(self, seconds: float) -> float:
+        """`seconds` from now, whatever was set before; returns the time now."""
+        now = self._clock()
+        self._at = at = now + seconds
         if at < self._fires_at:
             if self._timer is not None:
                 self._timer.cancel()
             self._schedule(at)
+        return now
 
     def clear(self) -> None:
         self._at = NEVER
