@@ -39,7 +39,6 @@ from .headers import caller_headers, mask_secrets, upstream_headers
 from .mask import mask_of
 from .named_files import PATH, NamedFiles, together
 from .outgoing import Outgoing
-from .refusals import for_caller
 from .request import JSON_TYPE, RequestContext, dump_json
 from .services import Services
 from .stream_mask import PieceMask
@@ -202,23 +201,15 @@ class OwnedFiles:
         place = await self._with_key(context, place)
         outgoing = self._outgoing(context, place, (found.id, "content"))
         exchange, mask = context.exchange, PieceMask(mask_of(place.candidate.provider.secrets))
-        try:
-            async with self._sent(context, "GET", outgoing) as response:
-                headers = caller_headers(response.headers, place.candidate)
-                async for piece in response.pieces():
-                    if not exchange.started:
-                        start(context, headers)
-                    await exchange.send(mask(piece))
+        async with self._sent(context, "GET", outgoing) as response:
+            headers = caller_headers(response.headers, place.candidate)
+            async for piece in response.pieces():
                 if not exchange.started:
                     start(context, headers)
-                await exchange.send(mask.flush())
-        except GatewayError as error:
+                await exchange.send(mask(piece))
             if not exchange.started:
-                raise
-            for_caller(error, context)
-            context.record.error, context.record.message = error.code, error.message
-            exchange.abort()  # the end of a file that is not whole has no other sign
-            return
+                start(context, headers)
+            await exchange.send(mask.flush())
         await exchange.end()
 
     async def _delete(self, context: RequestContext) -> None:

@@ -2,12 +2,12 @@
 
 relays = RelayedCalls(services, upstream, failover)
 relays.read(context, data)
-await relays.answer(context)      answers it; raises only what no byte went out before
+await relays.answer(context)      answers it; raises what went wrong, also in the middle of an answer
 
 They go to members whose provider speaks the caller's protocol, under the same keys, limits, budgets, groups and failover as
 chats, and into the same log. Changed is the model's name and nothing else. A body is JSON, or a form with files. An answer in
 JSON or text is read whole, any other (audio, a stream of events) goes on piece by piece as it comes; one that breaks off ends
-without its end, so that no caller takes it for whole.
+without its end, so that no caller takes it for whole. No event says so: not all of these calls have a place for one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from ..errors import BrokenAnswer, GatewayError, Unsupported, UpstreamFailed
+from ..errors import BrokenAnswer, Unsupported, UpstreamFailed
 from ..json_body import read_body
 from ..net.client import Response
 from ..routing.plan import Attempt
@@ -29,7 +29,6 @@ from .failover import Failover
 from .headers import caller_headers
 from .mask import mask_of
 from .outgoing import Outgoing, outgoing_for
-from .refusals import for_caller
 from .request import RequestContext
 from .services import Services
 from .stream_mask import PieceMask, StreamMask
@@ -62,13 +61,7 @@ class RelayedCalls:
         context.body = FormBody(read_form(data, said), said)
 
     async def answer(self, context: RequestContext) -> None:
-        try:
-            whole = await self._failover.answer(context, partial(self._send, context))
-        except GatewayError as error:
-            if not context.exchange.started:
-                raise
-            self._break_off(context, for_caller(error, context))
-            return
+        whole = await self._failover.answer(context, partial(self._send, context))
         if whole is not None:
             await context.respond(200, *whole)
         else:
@@ -145,11 +138,6 @@ class RelayedCalls:
         own = [*context.own_headers, UNBUFFERED]
         names = {name for name, _ in own}
         context.exchange.start(200, [pair for pair in headers if pair[0] not in names] + own)
-
-    def _break_off(self, context: RequestContext, error: GatewayError) -> None:
-        """The end of an answer that failed in the middle: an event that says so has no place in all of these calls."""
-        context.record.error, context.record.message = error.code, error.message
-        context.exchange.abort()
 
 
 class Pieces:
