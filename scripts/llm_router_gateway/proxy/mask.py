@@ -25,11 +25,12 @@ KNOWN_MASKS = 256  # lists of secrets, one for each provider
 class Mask:
     """Takes secrets out of bytes or text."""
 
-    __slots__ = ("_escaped", "_secrets", "begin", "escape", "first", "texts")
+    __slots__ = ("_escaped", "begin", "escape", "first", "longest", "secrets", "texts")
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self.texts = [secret for secret in secrets if len(secret) >= MIN_SECRET]
-        self._secrets = [secret.encode() for secret in self.texts]
+        self.secrets = [secret.encode() for secret in self.texts]
+        self.longest = 6 * max(map(len, self.secrets), default=0)  # bytes of a key, each character escaped
         patterns = ("".join(map(escape_pattern, secret)).encode() for secret in self.texts)
         self._escaped = re.compile(b"|".join(patterns)) if self.texts else None
         self.escape = escapes_of(self.texts)  # what shows that a character of a key may be escaped
@@ -40,7 +41,7 @@ class Mask:
         self.first = re.compile(first.encode())
 
     def __call__(self, data: bytes) -> bytes:
-        for secret in self._secrets:
+        for secret in self.secrets:
             if secret in data:
                 data = data.replace(secret, STARS.encode())
         if self._escaped is not None and self.escape.search(data) is not None:

@@ -54,9 +54,8 @@ class StreamMask:
     __slots__ = ("_begin", "_escape", "_first", "_held", "_longest", "_mask", "_others", "_secrets", "_tails")
 
     def __init__(self, mask: Mask) -> None:
-        self._mask, self._secrets = mask, [secret.encode() for secret in mask.texts]
+        self._mask, self._secrets, self._longest = mask, mask.secrets, mask.longest
         self._begin, self._first, self._escape = mask.begin, mask.first, mask.escape
-        self._longest = 6 * max(map(len, self._secrets), default=0)  # bytes of a key, each character escaped
         self._held = b""
         self._tails: dict[Place, list[Token]] = {}  # places whose text ends as a key begins, by its last characters
         self._others = 0
@@ -154,8 +153,7 @@ class PieceMask:
     __slots__ = ("_held", "_longest", "_mask", "_secrets")
 
     def __init__(self, mask: Mask) -> None:
-        self._mask, self._secrets = mask, [secret.encode() for secret in mask.texts]
-        self._longest = 6 * max(map(len, self._secrets), default=0)  # bytes of a key, each character escaped
+        self._mask, self._secrets, self._longest = mask, mask.secrets, mask.longest
         self._held = b""
 
     def __call__(self, data: bytes) -> bytes:
