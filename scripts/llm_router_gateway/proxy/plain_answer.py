@@ -20,7 +20,7 @@ from ..wire.registry import SPECS, UPSTREAMS, vectors, wire
 from ..wire.sound import is_count
 from .answers import check_key, parse_answer, renaming_of
 from .failover import Failover
-from .mask import mask_of
+from .headers import mask_secrets
 from .offload import is_large
 from .outgoing import Outgoing, can_send_again, embedding_for, large_embedding_for, outgoing_for, relay_call
 from .request import JSON_TYPE, RequestContext, dump_json
@@ -179,7 +179,7 @@ class PlainAnswers:
             if not is_clean(data):
                 return headers, await receive_relayed(self._services, context, outgoing, data)
             context.record.usage = embeddings_usage(data, candidate.provider.api)
-            return headers, mask_of(candidate.provider.secrets)(data)
+            return headers, mask_secrets(data, candidate)
         carrier = SPECS[context.call.protocol].carried.get("embeddings", (context.call.protocol, ""))[0]
         own, action = vectors(carrier), context.call.action
         if context.large is not None:

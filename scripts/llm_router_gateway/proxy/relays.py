@@ -26,7 +26,7 @@ from ..wire.registry import SPECS, wire
 from ..wire.sse import Event
 from .answers import is_event_stream, media_type, parse_or_none, renaming_of
 from .failover import Failover
-from .headers import caller_headers
+from .headers import caller_headers, mask_secrets
 from .mask import mask_of
 from .outgoing import Outgoing, outgoing_for
 from .request import RequestContext
@@ -81,7 +81,7 @@ class RelayedCalls:
             if kind in PAGE_KINDS:
                 raise UpstreamFailed(f"{outgoing.candidate.name}: the upstream answered with a page of HTML; check base_url")
             if kind in TEXT_KINDS:
-                text = mask_of(outgoing.candidate.provider.secrets)(await response.read(MAX_ANSWER_BYTES))
+                text = mask_secrets(await response.read(MAX_ANSWER_BYTES), outgoing.candidate)
                 attempt.mark_output(self._clock())
                 return headers, text
             if kind in JSON_KINDS:

@@ -42,6 +42,7 @@ from .answers import (
     with_alias_name,
 )  # fmt: skip
 from .conversations import HERE, Conversation, place_of
+from .headers import mask_secrets
 from .mask import mask_of
 from .offload import is_large
 from .outgoing import Outgoing
@@ -235,7 +236,7 @@ async def receive_relayed(services: Services, context: RequestContext, outgoing:
     said, _ = await services.offload.work(data, check, outgoing.candidate.provider.api)
     raise_wrong(said, outgoing, data)
     context.record.usage = said.usage
-    return mask_of(outgoing.candidate.provider.secrets)(data)
+    return mask_secrets(data, outgoing.candidate)
 
 
 def raise_wrong(said: Said, outgoing: Outgoing, data: bytes) -> None:
