@@ -400,8 +400,7 @@ class Plan:
         """Why it did not match. An output that is neither true nor false is probably a mistake in the selector."""
         kind = ""
         if selector is not None and selector.text not in self._request.verdicts:  # a large body was evaluated elsewhere
-            body = self._request.body_for(selector) if selector.spells else self._request.body
-            kind = selector.kind(body, self._variables or NO_VARIABLES)
+            kind = selector.kind(self._request.body_for(selector), self._variables or NO_VARIABLES)
         return f"selector returned {kind}; only true selects" if kind else "selector did not match"
 
     def _why(self, target: Target, state: str, forecast: Forecast, selected: bool, wrong: str, chosen: Target | None) -> str:
