@@ -39,7 +39,7 @@ from .headers import caller_headers, mask_secrets, upstream_headers
 from .mask import mask_of
 from .named_files import PATH, NamedFiles, together
 from .outgoing import Outgoing
-from .request import JSON_TYPE, RequestContext, dump_json
+from .request import JSON_TYPE, Receive, RequestContext, dump_json
 from .services import Services
 from .stream_mask import PieceMask
 from .streaming import Headers
@@ -50,7 +50,6 @@ FILES, BATCHES = "files", "batches"  # calls, as the paths of an Upstream name t
 AT_ONCE = 8  # requests for objects of one list, whose state may have changed
 MAX_NAMED = 8  # providers in one error text
 
-Receive = Callable[[RequestContext], Awaitable[bytes]]
 Handler = Callable[[RequestContext], Awaitable[None]]
 
 

@@ -1,6 +1,6 @@
 """Requests to the gateway itself, not to a model: health, list of models, management routes.
 
-own = OwnApi(services, upstream, live)
+own = OwnApi(services, lists, receive)
 await own.management(context, router)      `net/router` has the routes, this their reading and writing
 """
 
@@ -19,9 +19,8 @@ from ..net.caller import Caller
 from ..net.router import ADMIN, CALLER, MONITOR, OPEN, ManagementRequest, ManagementResponse, Router
 from ..wire.registry import SPECS, wire
 from . import model_list
-from .files import Receive
 from .model_list import LiveLists
-from .request import JSON_TYPE, NO_STORE, RequestContext, dump_json
+from .request import JSON_TYPE, NO_STORE, Receive, RequestContext, dump_json
 from .services import Services
 
 MAX_BODY_BYTES = 1_048_576  # of a management request

@@ -5,7 +5,7 @@ context.record.line()  -> "POST /v1/messages 200 812ms ..."
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -264,6 +264,9 @@ class RequestContext:
     def is_query(self) -> bool:
         """Whether the request selects models by a query."""
         return self.tags is not None or self.record.asked.startswith((TAG, TASK))
+
+
+Receive = Callable[[RequestContext], Awaitable[bytes]]  # reads a request's body, within the server's limits
 
 
 def printable(text: str) -> str:

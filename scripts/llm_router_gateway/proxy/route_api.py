@@ -22,10 +22,10 @@ from . import paths
 from .answers import parse_answer
 from .charges import Charge, sum_charges
 from .failover import Failover
-from .files import OwnedFiles, Receive
+from .files import OwnedFiles
 from .plain_answer import PlainAnswers
 from .refusals import for_caller
-from .request import RequestContext, dump_json
+from .request import Receive, RequestContext, dump_json
 from .services import Services
 from .stream_answer import StreamAnswers
 
