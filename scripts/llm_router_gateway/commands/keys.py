@@ -28,7 +28,7 @@ from ..config.keys import Key, digest_of, hint_of, key_json, past_expiry, read_j
 from ..config.numbers import LAST_TIME
 from ..config.sources import Source
 from ..errors import GatewayError, NotFound
-from ..limiter.budgets import LocalBudgets
+from ..limiter.budgets import spent_in
 from ..management.keys_api import new_secret, stored_key
 from ..policy.budgets import Spent, utc_text
 from ..proxy.log import escape
@@ -234,9 +234,7 @@ class Opened(NamedTuple):
 
 def item_of(row: Row, spent: Iterable[Spent], now: float) -> dict[str, Any]:
     """`spent`: of all keys, from the repository; () for a key that was made just now."""
-    books = LocalBudgets()
-    books.load(spent, now)
-    return key_json(row.key, books.spent(row.key.id, now), row.last_used, now)
+    return key_json(row.key, spent_in(spent, row.key.id, now), row.last_used, now)
 
 
 def state_of(item: Mapping[str, Any], now_text: str) -> str:
@@ -330,14 +328,12 @@ async def run_rotate(options: argparse.Namespace, opened: Opened, now: float) ->
 async def run_reset(options: argparse.Namespace, opened: Opened, now: float) -> int:
     """By the sums of the call log, to which the last half second of a running gateway may be missing."""
     spent = await opened.keys.spent(now)
-    books = LocalBudgets()
-    books.load(spent, now)
     fixed = key_of_file(options.key, opened.config)
     if fixed is None:
         key = await key_of_store(options.key, opened)
-        row = (await opened.keys.change(key.id, reset_now(books.spent(key.id, now), now))).row
+        row = (await opened.keys.change(key.id, reset_now(spent_in(spent, key.id, now), now))).row
     else:
-        made = (await opened.keys.reset_of_file(fixed.id, reset_now(books.spent(fixed.id, now), now))).row
+        made = (await opened.keys.reset_of_file(fixed.id, reset_now(spent_in(spent, fixed.id, now), now))).row
         row = made._replace(key=replace(fixed, reset=made.key.reset))
     if options.json:
         sys.stdout.write(json.dumps(item_of(row, spent, now), indent=2) + "\n")

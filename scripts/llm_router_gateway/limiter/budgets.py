@@ -140,3 +140,10 @@ class LocalBudgets:
             period.held_usd += amount.usd
             period.held_tokens += amount.tokens
         return LocalHold(periods, amount)
+
+
+def spent_in(rows: Iterable[Spent], key_id: str, now: float) -> dict[str, float | int]:
+    """What a key has spent, by the rows of the call log alone."""
+    books = LocalBudgets()
+    books.load(rows, now)
+    return books.spent(key_id, now)
