@@ -107,7 +107,7 @@ USUAL_TIERS = frozenset({"", "auto", "default", "standard", "standard_only"})  #
 
 
 def lose_tier(tier: str, lost: list[str]) -> None:
-    """Names how an answer was served, for a protocol that has no place for it."""
+    """Names how an answer was served, or is to be served, for a protocol that has no place for it."""
     if tier not in USUAL_TIERS:
         name_lost(lost, with_value("service_tier", tier))
 

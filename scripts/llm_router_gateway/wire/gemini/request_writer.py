@@ -11,7 +11,7 @@ from typing import Any
 from .. import ir
 from ..efforts import OFF_LOST, ORDER, lose_budget, lose_effort, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost, with_value
+from ..losses import lose_extras, lose_name, lose_settings, lose_tier, lose_unread, name_lost
 from ..names import MINTED, safe_name
 from ..pairing import pair_results
 from ..schemas import object_at_root, with_description
@@ -456,7 +456,6 @@ def write_config(request: ir.Request, target: Target, lost: list[str]) -> Fields
 
 
 TIERS = frozenset({"flex", "priority"})  # ai.google.dev/gemini-api/docs/optimization
-USUAL_TIERS = frozenset({"auto", "default", "standard", "standard_only"})  # its default
 
 
 def write_rest(body: Fields, request: ir.Request, target: Target, lost: list[str]) -> None:
@@ -469,8 +468,8 @@ def write_rest(body: Fields, request: ir.Request, target: Target, lost: list[str
     tier = request.service_tier
     if tier in TIERS:
         body["serviceTier"] = tier
-    elif tier and tier not in USUAL_TIERS:
-        name_lost(lost, with_value("service_tier", tier))
+    else:
+        lose_tier(tier, lost)
 
 
 def put(body: Fields, path: str, value: Any) -> None:
