@@ -254,7 +254,7 @@ def write_search(search: ir.WebSearch, to: Target) -> Block:
     block: Block = {"type": WEB_SEARCH, "name": "web_search"}
     if search.allowed_domains:
         block["allowed_domains"] = list(search.allowed_domains)
-        lose_settings(search, ("blocked_domains",), to.lose)
+        lose_settings(search, ("blocked_domains",), to.lost)
     elif search.blocked_domains:
         block["blocked_domains"] = list(search.blocked_domains)
     if search.location:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from .. import ir
@@ -143,7 +142,7 @@ def write_media(part: ir.Media, lost: list[str]) -> list[Fields]:
     lose_extras(part.extras, VENDOR, lost)
     if part.text is not None:
         return [{"text": f"{part.name}\n{part.text}" if part.name else part.text}] if part.text else []
-    lose_name(part, partial(name_lost, lost))
+    lose_name(part, lost)
     media_type = part.media_type or type_of_url(part.url) or USUAL_TYPES[part.kind]
     own = dict(part.extras.get(VENDOR, {}))
     if part.signature and part.vendor == VENDOR:
@@ -336,7 +335,7 @@ def write_declaration(tool: ir.Tool, path: str, target: Target, lost: list[str])
 
 def write_search(search: ir.WebSearch, lost: list[str]) -> Fields:
     """Google's search in place of another vendor's; it has no setting for where to look."""
-    lose_settings(search, ("allowed_domains", "blocked_domains", "location", "max_uses"), partial(name_lost, lost))
+    lose_settings(search, ("allowed_domains", "blocked_domains", "location", "max_uses"), lost)
     return {"googleSearch": {}}
 
 

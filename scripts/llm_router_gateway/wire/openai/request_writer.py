@@ -282,7 +282,7 @@ def search_of(to: Writing, tool: ir.Tool) -> ir.JSON | None:
     if tool.search is None or not SEARCH_MODELS.search(to.model.lower()):
         return None
     lose_unread(tool.extras, to.lost)
-    lose_settings(tool.search, ("allowed_domains", "blocked_domains", "max_uses"), to.lose)
+    lose_settings(tool.search, ("allowed_domains", "blocked_domains", "max_uses"), to.lost)
     place = tool.search.location
     return {"user_location": {"type": "approximate", "approximate": dict(place)}} if place else {}
 
@@ -323,7 +323,7 @@ def cannot_send(to: Writing, part: ir.Media, why: str) -> list[dict[str, Any]]:
 def write_image(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     if part.file_id or not (part.data or part.url.startswith(("http:", "https:"))):
         return cannot_send(to, part, "file_id" if part.file_id else "url")
-    lose_name(part, to.lose)
+    lose_name(part, to.lost)
     made = {"url": data_url(part, "image/png") if part.data else part.url}
     return [{"type": "image_url", "image_url": made | ({"detail": part.detail} if part.detail else {})}]
 
@@ -332,13 +332,13 @@ def write_audio(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     kind = AUDIO_FORMATS.get(part.media_type.partition(";")[0])
     if not part.data or kind is None:
         return cannot_send(to, part, "url" if part.url else part.media_type or "file_id")
-    lose_name(part, to.lose)
+    lose_name(part, to.lost)
     return [{"type": "input_audio", "input_audio": {"data": part.data, "format": kind}}]
 
 
 def write_video(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     if to.quirks.get("video") is True and (part.data or part.url):
-        lose_name(part, to.lose)
+        lose_name(part, to.lost)
         return [{"type": "video_url", "video_url": {"url": part.url or data_url(part, "video/mp4")}}]
     return cannot_send(to, part, "video")
 
