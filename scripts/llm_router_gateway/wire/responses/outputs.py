@@ -100,10 +100,9 @@ def citations_in(extras: ir.Extras) -> tuple[list[dict[str, Any]], ir.Extras]:
     own = dict(extras.get("anthropic", {}))
     found = own.pop("citations", None)
     cited = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-    notes = [{"type": "url_citation", "url": each["url"], "title": str(each.get("title") or "")}
-             for each in cited if isinstance(each.get("url"), str)]  # fmt: skip
     pages = [each for each in cited if isinstance(each.get("url"), str)]
-    if len(notes) < len(cited):
+    notes = [{"type": "url_citation", "url": each["url"], "title": str(each.get("title") or "")} for each in pages]
+    if len(pages) < len(cited):
         own["citations"] = cited
     left = {vendor: fields for vendor, fields in extras.items() if vendor != "anthropic"}
     return notes, both(left | ({"anthropic": own} if own else {}), unread_of(CITATIONS, pages))
