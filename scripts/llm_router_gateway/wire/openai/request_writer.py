@@ -392,24 +392,31 @@ def write_system(to: Writing) -> Any:
     parts = [part for part in to.request.system if not is_billing_line(part)]
     if len(parts) < len(to.request.system):
         to.lose(BILLING_LOSS)
-    if any(isinstance(part, ir.Text) and part.cache_control for part in parts) and to.keeps_cache_control:
-        return [made for part in parts for made in write_part(to, part)]
     made = [each for part in parts for each in write_part(to, part)]
-    for each in made:
-        if each["type"] != "text":
-            to.lose(f"system.{each['type']}")
-    return "\n\n".join(each["text"] for each in made if each["type"] == "text")
+    if any(isinstance(part, ir.Text) and part.cache_control for part in parts) and to.keeps_cache_control:
+        return made
+    stated, others = texts_apart(made)
+    lose_others(to, others)
+    return stated
+
+
+def texts_apart(made: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """The texts of a system message as one, and its other parts."""
+    texts = [each["text"] for each in made if each["type"] == "text"]
+    return "\n\n".join(texts), [each for each in made if each["type"] != "text"]
+
+
+def lose_others(to: Writing, others: list[dict[str, Any]]) -> None:
+    for each in others:
+        to.lose(f"system.{each['type']}")
 
 
 def write_late_system(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
     """A system message inside the conversation stays in place: moving it to the front would spoil the cached prefix."""
-    made = [each for part in message.parts for each in write_part(to, part)]
-    stated = "\n\n".join(each["text"] for each in made if each["type"] == "text")
-    others = [each for each in made if each["type"] != "text"]
+    stated, others = texts_apart([each for part in message.parts for each in write_part(to, part)])
     role = str(to.quirks.get("late_system", "user"))
     if role != "user":  # only users may send pictures
-        for each in others:
-            to.lose(f"system.{each['type']}")
+        lose_others(to, others)
         others = []
     if not (stated.strip() or others):
         return []
