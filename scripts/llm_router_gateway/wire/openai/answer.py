@@ -243,8 +243,8 @@ def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
             flaw = choice_flaw(choice)
             if flaw is not None:
                 return flaw
-    ended = [bool(choice.get("finish_reason")) for choice in choices if isinstance(choice, dict)]
-    return verdict.half_choices() if any(ended) and not all(ended) else None
+    ended = {bool(choice.get("finish_reason")) for choice in choices if isinstance(choice, dict)}
+    return verdict.half_choices() if len(ended) == 2 else None  # some did and some did not
 
 
 def choice_flaw(choice: Mapping[str, Any]) -> GatewayError | None:
