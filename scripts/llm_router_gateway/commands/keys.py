@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -28,9 +28,9 @@ from ..config.keys import Key, digest_of, hint_of, key_json, past_expiry, read_j
 from ..config.numbers import LAST_TIME
 from ..config.sources import Source
 from ..errors import GatewayError, NotFound
-from ..limiter.budgets import spent_in
+from ..limiter.budgets import LocalBudgets, logged_budgets
 from ..management.keys_api import new_secret, stored_key
-from ..policy.budgets import Spent, utc_text
+from ..policy.budgets import utc_text
 from ..proxy.log import escape
 from ..store.keys import KeyRepository, Row
 from ..store.recorder import StoreUnusable
@@ -232,9 +232,9 @@ class Opened(NamedTuple):
     config: Config | None  # where the store was named itself, nothing is known of models
 
 
-def item_of(row: Row, spent: Iterable[Spent], now: float) -> dict[str, Any]:
-    """`spent`: of all keys, from the repository; () for a key that was made just now."""
-    return key_json(row.key, spent_in(spent, row.key.id, now), row.last_used, now)
+def item_of(row: Row, books: LocalBudgets, now: float) -> dict[str, Any]:
+    """`books`: by the call log; empty ones where that was not read."""
+    return key_json(row.key, books.spent(row.key.id, now), row.last_used, now)
 
 
 def state_of(item: Mapping[str, Any], now_text: str) -> str:
@@ -263,7 +263,7 @@ async def run_create(options: argparse.Namespace, opened: Opened, now: float) ->
     described, secret = described_key(options, now), new_secret()
     row = (await opened.keys.insert(stored_key(described, secret, now), digest_of(secret))).row
     warnings = opened.config.unmatched_patterns(row.key) if opened.config else []
-    created_text(options, {"key": secret, "item": item_of(row, (), now), "warnings": warnings})
+    created_text(options, {"key": secret, "item": item_of(row, LocalBudgets(), now), "warnings": warnings})
     for warning in warnings:
         say(f"warning: {warning}")
     say(f"created {row.key.name} ({row.key.id}) in {opened.keys.place}; the key is shown only this once")
@@ -276,8 +276,8 @@ def created_text(options: argparse.Namespace, created: Mapping[str, Any]) -> Non
 
 
 async def run_list(options: argparse.Namespace, opened: Opened, now: float) -> int:
-    spent = await opened.keys.spent(now)
-    found = [item_of(row, spent, now) for row in (await opened.keys.all()).rows if not row.key.is_of_file]
+    books = logged_budgets(await opened.keys.spent(now), now)
+    found = [item_of(row, books, now) for row in (await opened.keys.all()).rows if not row.key.is_of_file]
     if options.json:
         sys.stdout.write(json.dumps({"items": found}, indent=2) + "\n")
         return DONE
@@ -291,7 +291,8 @@ async def run_list(options: argparse.Namespace, opened: Opened, now: float) -> i
 
 
 async def run_show(options: argparse.Namespace, opened: Opened, now: float) -> int:
-    item = item_of(await opened.keys.find(options.key), await opened.keys.spent(now), now)
+    row = await opened.keys.find(options.key)
+    item = item_of(row, logged_budgets(await opened.keys.spent(now), now), now)
     if options.json:
         sys.stdout.write(json.dumps(item, indent=2) + "\n")
         return DONE
@@ -304,7 +305,7 @@ async def run_switch(options: argparse.Namespace, opened: Opened, now: float) ->
     """disable and enable."""
     row = (await opened.keys.change(options.key, {"is_active": options.command == "enable"})).row
     if options.json:
-        sys.stdout.write(json.dumps(item_of(row, (), now), indent=2) + "\n")
+        sys.stdout.write(json.dumps(item_of(row, LocalBudgets(), now), indent=2) + "\n")
     say(f"{options.command}d {row.key.name} ({row.key.id})")
     return DONE
 
@@ -320,23 +321,23 @@ async def run_delete(options: argparse.Namespace, opened: Opened, now: float) ->
 async def run_rotate(options: argparse.Namespace, opened: Opened, now: float) -> int:
     secret = new_secret()
     row = (await opened.keys.rotate(options.key, digest_of(secret), hint_of(secret))).row
-    created_text(options, {"key": secret, "item": item_of(row, (), now)})
+    created_text(options, {"key": secret, "item": item_of(row, LocalBudgets(), now)})
     say(f"rotated {row.key.name} ({row.key.id}); the key is shown only this once")
     return DONE
 
 
 async def run_reset(options: argparse.Namespace, opened: Opened, now: float) -> int:
     """By the sums of the call log, to which the last half second of a running gateway may be missing."""
-    spent = await opened.keys.spent(now)
+    books = logged_budgets(await opened.keys.spent(now), now)
     fixed = key_of_file(options.key, opened.config)
     if fixed is None:
         key = await key_of_store(options.key, opened)
-        row = (await opened.keys.change(key.id, reset_now(spent_in(spent, key.id, now), now))).row
+        row = (await opened.keys.change(key.id, reset_now(books.spent(key.id, now), now))).row
     else:
-        made = (await opened.keys.reset_of_file(fixed.id, reset_now(spent_in(spent, fixed.id, now), now))).row
+        made = (await opened.keys.reset_of_file(fixed.id, reset_now(books.spent(fixed.id, now), now))).row
         row = made._replace(key=replace(fixed, reset=made.key.reset))
     if options.json:
-        sys.stdout.write(json.dumps(item_of(row, spent, now), indent=2) + "\n")
+        sys.stdout.write(json.dumps(item_of(row, books, now), indent=2) + "\n")
     say(f"reset {row.key.name} ({row.key.id}): its spending is set to zero")
     return DONE
 

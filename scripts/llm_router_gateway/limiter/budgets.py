@@ -142,8 +142,8 @@ class LocalBudgets:
         return LocalHold(periods, amount)
 
 
-def spent_in(rows: Iterable[Spent], key_id: str, now: float) -> dict[str, float | int]:
-    """What a key has spent, by the rows of the call log alone."""
+def logged_budgets(rows: Iterable[Spent], now: float) -> LocalBudgets:
+    """What each key has spent, by the rows of the call log alone."""
     books = LocalBudgets()
     books.load(rows, now)
-    return books.spent(key_id, now)
+    return books

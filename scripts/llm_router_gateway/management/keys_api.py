@@ -26,7 +26,7 @@ from ..access.credentials import credential
 from ..access.sessions import COOKIE, cookie_line, token_in
 from ..config.keys import SECRET_BYTES, Key, digest_of, hint_of, key_json, past_expiry, read_json, reset_now, secret_of
 from ..errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized
-from ..limiter.budgets import spent_in
+from ..limiter.budgets import logged_budgets
 from ..net.router import OPEN, ManagementRequest, ManagementResponse, Route
 from ..policy.budgets import Budgets
 from ..store.keys import Change, KeyRepository
@@ -166,7 +166,7 @@ class KeysApi:
     async def _spent(self, key_id: str, now: float, keys: KeyRepository) -> dict[str, float | int]:
         """What a key has spent: by this process, or by the call log, which may have more of other gateways."""
         found = self._budgets.spent(key_id, now)
-        logged = spent_in(await keys.spent(now), key_id, now)
+        logged = logged_budgets(await keys.spent(now), now).spent(key_id, now)
         return {name: max(amount, logged[name]) for name, amount in found.items()}
 
     def _check_name(self, key: Key) -> None:
