@@ -374,7 +374,7 @@ def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Prese
     preset = preset_of(values["type"] or values["name"])
     if preset is None and not values["type"] and values["api"]:
         return PRESETS[CUSTOM]
-    if preset is None and not values["type"] and any(problem.path == f"{path}.api" for problem in reading.problems):
+    if preset is None and not values["type"] and reading.has(f"{path}.api"):
         return PRESETS[CUSTOM]  # a protocol that is misspelt is one problem
     if preset is None:
         wrong = values["type"] or values["name"]

@@ -51,8 +51,12 @@ class Reading:
 
     def bad_once(self, path: str, text: str) -> None:
         """The same for a rule beyond a setting's kind: of a value that is not even of its kind, nothing more is said."""
-        if all(problem.path != path for problem in self.problems):
+        if not self.has(path):
             self.bad(path, text)
+
+    def has(self, *paths: str) -> bool:
+        """Whether a problem of one of these settings is noted already."""
+        return any(problem.path in paths for problem in self.problems)
 
 
 def value_text(value: object) -> str:
