@@ -25,9 +25,9 @@ from .keys import Key, read_keys_of_file, unmatched_patterns
 from .numbers import plain_value
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .quirks import read_quirks
-from .reader import VERY_NEAR, Reading, check, closest, list_of, read_settings, sub_table
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
+from .reader import Reading, check, closest, list_of, misspelt, read_settings, sub_table
 from .settings import (  # fmt: skip
     LONG_CONTEXT,
     LOOPBACK,
@@ -447,8 +447,7 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
     known = {setting.name for setting in MODEL_CONFIG}
     raw = sub_table(table, "config", path, reading)
     info = read_settings(raw, MODEL_CONFIG, f"{path}.config", reading, closed=False)
-    reading.notes += [f"{path}.config.{name} is only shown{closest(name, known, VERY_NEAR)}" for name in raw
-                      if name not in known and closest(name, known, VERY_NEAR)]  # fmt: skip
+    reading.notes += [f"{path}.config.{name} is only shown{near}" for name, near in misspelt(raw, known)]
     reading.notes += [f"{path}.config.{name} is {info[name]:g} US dollars per million tokens: is it the price of one token?"
                       for name in PER_MTOK if info[name] is not None and 0 < info[name] < LEAST_USD_PER_MTOK]  # fmt: skip
     name, owner = values["name"], values["provider"] or provider
