@@ -675,20 +675,3 @@ def implied_document(env: Mapping[str, str], *, local_server: bool = False) -> d
     if local_server and LOCAL_SERVER not in names:
         names.append(LOCAL_SERVER)
     return {"providers": [{"name": name, "type": name} for name in names]}
-
-
-ENV_LINE = re.compile(r"""\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*('[^']*'|"(?:[^"\\]|\\.)*"|.*?)\s*(?:\s#.*)?""")
-
-
-def read_dotenv(text: str) -> dict[str, str]:
-    """.env: NAME=value lines, with or without `export`, quotes, `# comments`, CRLF and a byte order mark.
-
-    read_dotenv('export A="x y" # note')  -> {"A": "x y"}
-    """
-    values: dict[str, str] = {}
-    for line in text.removeprefix("\ufeff").splitlines():
-        match = ENV_LINE.fullmatch(line)
-        if match:
-            value = match[2]
-            values[match[1]] = value[1:-1] if value[:1] in ("'", '"') and value[-1:] == value[:1] else value
-    return values

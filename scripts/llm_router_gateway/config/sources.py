@@ -32,7 +32,8 @@ from secrets import token_hex
 from stat import S_IROTH
 from typing import Any, NoReturn
 
-from .config import ENV_LINE, Config, ConfigError, Problem, implied_document, parse, read_dotenv
+from .config import Config, ConfigError, Problem, implied_document, parse
+from .dotenv import read_dotenv, unread_lines
 from .imported import Wrong, from_jq_server
 from .overlay import NOTHING, Merged, Overlay, merge, overlay_json, read_overlay, without
 from .presets import LOCAL_ADDRESS
@@ -142,13 +143,6 @@ def yaml_fault(wrong: Exception) -> str:
     if mark is None:
         return type(wrong).__name__
     return f"{getattr(wrong, 'problem', None) or 'it cannot be parsed'} at line {mark.line + 1}, column {mark.column + 1}"
-
-
-def unread_lines(text: str) -> Iterator[int]:
-    """The numbers of the lines of a .env that have content but set no variable."""
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#") and not ENV_LINE.fullmatch(line):
-            yield number
 
 
 def no_constant(name: str) -> NoReturn:
