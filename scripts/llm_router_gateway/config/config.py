@@ -42,18 +42,8 @@ from .settings import (  # fmt: skip
     Secret,
 )
 from .telemetry import Telemetry, read_telemetry
-from .tokens import (  # fmt: skip
-    SERVICE_LINK_NOTE,
-    check_names,
-    check_networks,
-    check_secrets,
-    from_outside,
-    is_service_link,
-    misspelt_variables,
-    read_admin_tokens,
-    read_secret,
-    read_tokens,
-)
+from .tokens import check_names, check_networks, check_secrets, read_admin_tokens, read_secret, read_tokens
+from .variables import SERVICE_LINK_NOTE, from_outside, is_service_link, misspelt_variables
 
 # ------------------------------------------------------------------------------------------------------- the result
 

@@ -38,10 +38,10 @@ from .imported import Wrong, from_jq_server
 from .overlay import NOTHING, Merged, Overlay, merge, overlay_json, read_overlay, without
 from .presets import LOCAL_ADDRESS
 from .settings import CALLER_KEY, KEY_SECRET, PROVIDER, SERVER
+from .variables import FILE_VARIABLE as FILE_VARIABLE
+from .variables import OVERLAY_VARIABLE as OVERLAY_VARIABLE
 
 DEFAULT_FILE = "router.toml"
-FILE_VARIABLE = "LLM_ROUTER_MODEL_CONFIG"
-OVERLAY_VARIABLE = "LLM_ROUTER_OVERLAY"  # where the folder of the file cannot be written
 PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
 YAML_SUFFIXES = (".yaml", ".yml")  # the jq server's configuration, read unchanged
 MERGE_TAG = "tag:yaml.org,2002:merge"  # <<, which takes keys over from another table
