@@ -131,10 +131,15 @@ def loader_of(yaml: Any) -> Any:
 
 def with_text_keys(value: Any, made: dict[int, Any]) -> Any:
     """Tables with texts for keys, which YAML takes for numbers, dates or truth too; `made` is what was converted, by its id."""
-    if isinstance(value, (dict, list)) and id(value) not in made:
-        pairs = ((str(key), with_text_keys(item, made)) for key, item in value.items()) if isinstance(value, dict) else ()
-        made[id(value)] = dict(pairs) if isinstance(value, dict) else [with_text_keys(item, made) for item in value]
-    return made.get(id(value), value) if isinstance(value, (dict, list)) else value
+    if not isinstance(value, (dict, list)):
+        return value
+    if id(value) not in made:
+        made[id(value)] = (
+            {str(key): with_text_keys(item, made) for key, item in value.items()}
+            if isinstance(value, dict)
+            else [with_text_keys(item, made) for item in value]
+        )
+    return made[id(value)]
 
 
 def yaml_fault(wrong: Exception) -> str:
