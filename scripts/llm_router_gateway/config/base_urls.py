@@ -61,18 +61,23 @@ HERE = ("localhost", "127.0.0.1")  # the same to every caller; what listens on :
 EVERYWHERE = ("0.0.0.0", "::", "")  # nosec B104  # compared, not bound
 
 
+def host_and_port(url: str) -> tuple[str, int]:
+    """host_and_port("https://api.openai.com/v1") -> ("api.openai.com", 443); ValueError if its port is not valid."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def is_address_of(url: str, host: str, port: int) -> bool:
     """Whether a request to this address would reach a server that listens on this host and port.
 
     is_address_of("http://localhost:8000/v1", "127.0.0.1", 8000) -> True
     """
     try:
-        parts = urlsplit(url)
-        there = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:  # not a valid port
+        its_host, its_port = host_and_port(url)
+    except ValueError:
         return False
-    same = there[0] == host or (there[0] in HERE and host in (*HERE, *EVERYWHERE))
-    return same and there[1] == port
+    same = its_host == host or (its_host in HERE and host in (*HERE, *EVERYWHERE))
+    return same and its_port == port
 
 
 def has_parts(preset: Preset, env: Mapping[str, str]) -> bool:
