@@ -238,7 +238,7 @@ class Gate:
         """Slow all down; False when that would take longer than the patience."""
         with self._changed:
             now = time.monotonic()
-            closed_s = self.pace.limited(now, asked_at, retry_after_s, int.from_bytes(os.urandom(2), "big") / 65536.0)
+            closed_s = self.pace.limited(now, asked_at, retry_after_s, c.Transport.rng())
             return round(max(closed_s, now - self.pace.answered_at), 3) <= self.patience_s  # an hour plus rounding is an hour
 
     def closed_s(self) -> float:
@@ -697,13 +697,9 @@ class Tally:
 
 def base_of(args: Namespace) -> JSON:
     """What the command line says for every line: chat()'s arguments, `messages` those before the line's, `model` or ""."""
-    body = c.json_from(c.text_from(args, args.body_file), "--body-file", dict) or {}
-    model = args.model or body.get("model") or c.setting("LLM_ROUTER_MODEL") or ("demo" if args.demo else "")
-    args.model = model or "unnamed"
     args.message = "the line's"
     request = c.request_of(args)
-    args.model = model
-    return {**request, "messages": request["messages"][:-1], "model": model}
+    return {**request, "messages": request["messages"][:-1], "model": request.get("model") or ""}
 
 
 def check_numbers(args: Namespace) -> None:

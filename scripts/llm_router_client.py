@@ -1821,10 +1821,9 @@ class Call:
             self.warnings.append("the arguments of a tool call are not a JSON object")
         unmet = extra("unmet") if PRESCRIBING & attempt.body.keys() else None
         self.warnings += unmet.warnings(attempt.body, reader) if unmet else []
-        chosen = "x-llm-router-model" in getattr(attempt.response, "headers", {})  # a group of our gateway's, not a surprise
-        naming = None if chosen or attempt.model.lower() in self.last.model.lower() else extra("naming")
+        naming = None if attempt.model.lower() in self.last.model.lower() else extra("naming")
         if naming:
-            naming.check(self, attempt.model, self.last)
+            naming.check(attempt, self.last)
 
     def _events(self, attempt: Attempt) -> Iterator[JSON]:
         """The events of one response, a stream or JSON: the content decides which. Closing it disconnects."""

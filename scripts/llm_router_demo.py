@@ -244,7 +244,7 @@ def objects(value: Any) -> List[JSON]:
 
 
 def lookup(value: Any, *names: str) -> Any:
-    """The value at a path of names, None if there is none: inner({"a": {"b": 1}}, "a", "b") -> 1"""
+    """The value at a path of names, None if there is none: lookup({"a": {"b": 1}}, "a", "b") -> 1"""
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value

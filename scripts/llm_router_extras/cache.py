@@ -19,6 +19,7 @@ from llm_router_client import (
 
 from .collaborator import Collaborator
 from .database import in_file, try_in_file
+from .naming import CHOSEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from llm_router_client import Attempt, Console, LLMRouterClient
 
 MAX_CACHED_BYTES = 4_194_304  # one answer as it came; a longer one is not kept
-CHOSEN = "x-llm-router-model"  # header of an answer whose model a group of the gateway chose
 UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 CACHE_GET = "SELECT CAST(body AS BLOB), checksum FROM answers WHERE key = ? AND stored_at BETWEEN ? AND ?"
 CACHE_PUT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)"

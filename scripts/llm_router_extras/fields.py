@@ -39,11 +39,8 @@ def chosen(name: str, text: str) -> Any:
     return {"name": text} if name == "function_call" else {"type": "function", "function": {"name": text}}
 
 
-def schema_format(args: Any) -> JSON:
-    """The response_format for --schema."""
-    schema = json_from(text_from(args, args.schema), "--schema", dict)
-    if args.response_format:
-        raise UsageError("give --schema or --response-format, not both")
+def schema_format(schema: JSON) -> JSON:
+    """The response_format for an answer that fits a schema."""
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
 
 
@@ -57,7 +54,10 @@ def fields_of(args: Any) -> JSON:
         text = getattr(args, name)
         body.update({} if text is None else {name: chosen(name, text)})
     if args.schema is not None:
-        body["response_format"] = schema_format(args)
+        schema = json_from(text_from(args, args.schema), "--schema", dict)
+        if args.response_format:
+            raise UsageError("give --schema or --response-format, not both")
+        body["response_format"] = schema_format(schema)
     return body
 
 

@@ -29,12 +29,13 @@ from llm_router_client import (
     one_line,
     open_client,
     parse_json,
-    request_of,
     with_system,
+    without,
 )
 
+from .fields import schema_format
 from .schema import first_fault
-from .talk import without_question
+from .talk import request_without_question
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -283,17 +284,14 @@ class Server:
         request = self._request(arguments)
         request["messages"] = [*request["messages"], {"role": "user", "content": arguments["message"]}]
         if (schema := request.pop("schema", None)) is not None:
-            request["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+            request["response_format"] = schema_format(schema)
             return answer_result(self._client.chat(**request))  # a stream could not be corrected where it does not fit
         return answer_result(running.receive(self._client.chat_stream(**request)))
 
     def vision(self, arguments: JSON, running: Running) -> JSON:
-        request = self._request(arguments)
-        del request["messages"]
-        images = request.pop("images")
-        system = {"system": arguments["system"]} if "system" in arguments else {}
-        request = {"prompt": "Describe this image.", **request, **system, "stream": True}
-        call = self._client.vision(request.pop("model", None), images, **request)  # which has read and checked the files
+        request = without(self._request(arguments), "messages")
+        model, images, system = request.pop("model", None), request.pop("images"), arguments.get("system")
+        call = self._client.vision(model, images, system=system, stream=True, **request)  # it has read and checked the files
         for image in images:
             if not image.lower().startswith(("http:", "https:", "data:")):
                 self._console.note(f"sending {image} to {self._client.endpoint.host}")
@@ -302,8 +300,7 @@ class Server:
     def compare(self, arguments: JSON, running: Running) -> JSON:
         request = self._request(arguments)
         turns = [*request.pop("messages"), {"role": "user", "content": arguments["message"]}]
-        request = {name: value for name, value in request.items() if name not in ("model", "fallback", "models")}
-        results = self._client.compare_models(arguments["models"], turns, **request)
+        results = self._client.compare_models(arguments["models"], turns, **without(request, "model", "fallback", "models"))
         if running.is_cancelled:
             raise Cancelled
         text = compare_text(results)
@@ -324,8 +321,7 @@ class Server:
 
     def _request(self, arguments: JSON) -> JSON:
         """What the command line said, under what the call says; `message` and `system` as the turns."""
-        given = {name: value for name, value in arguments.items() if name not in ("message", "system")}
-        return {**self._usual, **given, "messages": with_system(arguments.get("system"))}
+        return {**self._usual, **without(arguments, "message", "system"), "messages": with_system(arguments.get("system"))}
 
     def _send(self, message: JSON) -> None:
         with self._writing:
@@ -377,7 +373,7 @@ def run(args: Any, console: Console) -> int:
     if sys.stdin is None or sys.stdin.isatty():
         step = "Name this command in an agent's settings; `docs mcp` shows how."
         raise UsageError("mcp speaks to a program over pipes, and standard input is a terminal", next_step=step)
-    usual = {name: value for name, value in request_of(without_question(args)).items() if name != "messages"}
+    usual = request_without_question(args)
     if args.fallback:
         usual["fallback"] = args.fallback
     server = Server(console, open_client(args, console), usual)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from llm_router_client import family_of, one_line
 
 if TYPE_CHECKING:
-    from llm_router_client import Answer, Call
+    from llm_router_client import Answer, Attempt
 
+CHOSEN = "x-llm-router-model"  # header of an answer whose model a group of the gateway chose
 # words that tell no models apart
 ANY_MODEL = frozenset({"any", "auto", "chat", "default", "instruct", "latest", "local", "model", "preview"})
 
@@ -28,8 +29,8 @@ def other_model(asked: str, named: str) -> bool:
     return all(words) and not words[0] & words[1] and plain[0] not in plain[1] and plain[1] not in plain[0]
 
 
-def check(call: Call, asked: str, answer: Answer) -> None:
-    """Record which model answered, with a warning if it is not the requested one."""
-    if other_model(asked, answer.model):
-        call.model_used = answer.model_used = one_line(answer.model, 100)
-        call.warnings.append(f"{asked} was requested, but {answer.model_used} answered")
+def check(attempt: Attempt, answer: Answer) -> None:
+    """Record which model answered, with a warning if it is not the requested one; a group's choice is no surprise."""
+    if CHOSEN not in getattr(attempt.response, "headers", {}) and other_model(attempt.model, answer.model):
+        attempt.call.model_used = answer.model_used = one_line(answer.model, 100)
+        attempt.call.warnings.append(f"{attempt.model} was requested, but {answer.model_used} answered")

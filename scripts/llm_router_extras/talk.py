@@ -24,6 +24,7 @@ from llm_router_client import (
     stream_answer,
     usual_model,
     with_system,
+    without,
 )
 
 from .conversation import Conversation, check_new, own_conversation
@@ -51,7 +52,7 @@ class Talk:
 
     def __init__(self, client: LLMRouterClient, args: Any, console: Console) -> None:
         self.client, self.args, self.console = client, args, console
-        self.request = {name: value for name, value in request_of(without_question(args)).items() if name != "messages"}
+        self.request = request_without_question(args)
         self.model = self.request.pop("model", None) or usual_model()
         self.system: str | None = args.system
         self.turns: Turns = []
@@ -176,11 +177,12 @@ class Talk:
         self.console.note(f"saved {len(self.turns)} messages in {path}")
 
 
-def without_question(args: Any) -> Any:
-    """The options as request_of() takes them, which needs a question: a blank one, removed afterwards."""
+def request_without_question(args: Any) -> JSON:
+    """What the options say about every call: request_of() needs a question, so it gets one, and the messages are removed."""
     from argparse import Namespace
 
-    return Namespace(**{**vars(args), "message": "question", "system": None, "talk": None})
+    asking = Namespace(**{**vars(args), "message": "question", "system": None, "talk": None})
+    return without(request_of(asking), "messages")
 
 
 class Lines:

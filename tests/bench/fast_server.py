@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from listeners import stop_listening
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +72,7 @@ class FastServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
+        stop_listening(self._listener)
 
     def _accept(self) -> None:
         while True:

@@ -286,7 +286,6 @@ def test_doctor_warns_of_a_credentials_file_that_others_can_read(cli: Any, tmp_p
     assert b"chmod 600" in ran.out and CANARY.encode() not in ran.out + ran.err
 
 
-@pytest.mark.slow
 def test_a_credentials_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".aisa" / "credentials").mkdir(parents=True)  # in its place
     monkeypatch.setattr(os.path, "expanduser", lambda path: str(path).replace("~", str(tmp_path)))
@@ -295,6 +294,7 @@ def test_a_credentials_file_that_cannot_be_read_is_named(tmp_path: Path, monkeyp
     assert caught.value.code == "missing_key"
 
 
+@pytest.mark.slow
 def test_no_option_takes_a_key(cli: Any) -> None:
     for flag in ("--api-key", "--key", "--token"):
         for words in ([flag, CANARY], [f"{flag}={CANARY}"]):

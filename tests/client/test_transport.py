@@ -36,6 +36,45 @@ def chunked(*pieces: bytes, end: bytes = b"0\r\n\r\n", head: str = "") -> bytes:
 ANSWER = json.dumps(completion("hello")).encode()
 
 
+class Loopback:
+    """A server on loopback, with TLS or without, whose connections a function serves; they are closed after it."""
+
+    def __init__(self, serve_one: Callable[[Any], None], certificate: Any = None) -> None:
+        import ssl
+
+        self._serve, self._tls = serve_one, None
+        if certificate:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(*map(str, certificate))
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.base_url = f"http{'s' if certificate else ''}://127.0.0.1:{self.port}/v1"
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        stop_listening(self._socket)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve_one, args=(connection,), daemon=True).start()
+
+    def _serve_one(self, connection: Any) -> None:
+        try:
+            connection = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
+            self._serve(connection)
+        except OSError:
+            pass
+        finally:
+            connection.close()
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -264,18 +303,14 @@ def test_an_answer_with_too_many_bytes_is_not_kept_for_the_next_call(serve: Serv
 def test_closing_a_stream_hangs_up() -> None:
     gone = threading.Event()
 
-    def work(listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(65536)
-            connection.sendall(stream(delta("a")))
-            if connection.recv(1) == b"":
-                gone.set()
+    def begins(connection: Any) -> None:
+        connection.recv(65536)
+        connection.sendall(stream(delta("a")))
+        if connection.recv(1) == b"":
+            gone.set()
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=work, args=(listener,), daemon=True).start()
-        asked = c.LLMRouterClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}")
-        with asked.chat_stream("m", ASK) as answer:
+    with Loopback(begins) as server:
+        with client(server).chat_stream("m", ASK) as answer:
             assert next(answer) == "a"
         assert gone.wait(15)
 
@@ -289,20 +324,15 @@ def test_nothing_is_sent_before_the_first_step_of_a_stream(serve: Serve) -> None
 
 
 def test_an_early_refusal_is_read_although_the_request_was_not_taken_whole() -> None:
-    def work(listener: socket.socket) -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(1000)
-            connection.sendall(http(b'{"error":{"message":"too big"}}', "413 Too Large"))
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(1 << 20):
-                pass
+    def refuses(connection: Any) -> None:
+        connection.recv(1000)
+        connection.sendall(http(b'{"error":{"message":"too big"}}', "413 Too Large"))
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 20):
+            pass
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=work, args=(listener,), daemon=True).start()
-        asked = c.LLMRouterClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}")
-        with pytest.raises(c.BadRequestError, match="too big"):
-            asked.chat("m", [{"role": "user", "content": "x" * 3_000_000}])
+    with Loopback(refuses) as server, pytest.raises(c.BadRequestError, match="too big"):
+        client(server).chat("m", [{"role": "user", "content": "x" * 3_000_000}])
 
 
 # ----------------------------------------------------------------------------------------------------- clocks
@@ -455,30 +485,18 @@ def test_a_name_look_up_that_hangs_ends_with_the_connect_clock() -> None:
     assert time.monotonic() - began < 20
 
 
-class Proxy:
+class Proxy(Loopback):
     """A CONNECT proxy that records what it was told and answers with fixed bytes."""
 
     def __init__(self, answer: bytes) -> None:
         self.heads: List[bytes] = []
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"127.0.0.1:{self._socket.getsockname()[1]}"
-        threading.Thread(target=self._work, args=(answer,), daemon=True).start()
 
-    def __enter__(self) -> Proxy:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        stop_listening(self._socket)
-
-    def _work(self, answer: bytes) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
+        def answers(connection: Any) -> None:
             self.heads.append(connection.recv(65536))
             connection.sendall(answer)
-            connection.close()
+
+        super().__init__(answers)
+        self.url = f"127.0.0.1:{self.port}"
 
 
 def test_https_goes_through_the_proxy_by_connect_and_shows_it_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -537,45 +555,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Any:
     more = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:llm.example", "-keyout", str(key), "-out", str(cert)]
     subprocess.run([*words.split(), *more], check=True, capture_output=True)
     return cert, key
-
-
-class Loopback:
-    """A server on loopback, with TLS or without, whose connections a function serves; they are closed after it."""
-
-    def __init__(self, serve_one: Callable[[Any], None], certificate: Any = None) -> None:
-        import ssl
-
-        self._serve, self._tls = serve_one, None
-        if certificate:
-            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._tls.load_cert_chain(*map(str, certificate))
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self.base_url = f"http{'s' if certificate else ''}://127.0.0.1:{self.port}/v1"
-        threading.Thread(target=self._work, daemon=True).start()
-
-    def __enter__(self) -> Loopback:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        stop_listening(self._socket)
-
-    def _work(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve_one, args=(connection,), daemon=True).start()
-
-    def _serve_one(self, connection: Any) -> None:
-        try:
-            connection = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
-            self._serve(connection)
-        except OSError:
-            pass
-        finally:
-            connection.close()
 
 
 @pytest.fixture

@@ -66,10 +66,10 @@ def test_a_bundle_can_install_itself_elsewhere(exported: Path, cli: Any, home: P
     assert files_in(tmp_path / ".claude/skills/llm-router") == files_in(exported)
 
 
-@pytest.mark.parametrize("words,module,named", every(1, [
+@pytest.mark.parametrize("words,module,named", [
     (["skill", "check"], "checkup", "skill check"), (["talk"], "talk", "talk"), (["prices", "list"], "prices", "prices"),
     (["mcp"], "mcp", "mcp"), (["completion", "bash"], "completion", "completion"), (["man"], "manual", "man"),
-]))  # fmt: skip
+])  # fmt: skip
 def test_a_bundle_says_which_commands_it_does_not_have(
     exported: Path, cli: Any, words: List[str], module: str, named: str
 ) -> None:

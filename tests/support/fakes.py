@@ -9,9 +9,9 @@ Headers = list[tuple[str, str]]
 
 
 class Upstream:
-    """One scripted answer: status, headers, pieces; None among the pieces waits for ever."""
+    """One scripted answer: status, headers, pieces; None among the pieces waits for ever, an exception breaks it off."""
 
-    def __init__(self, status: int = 200, pieces: list[bytes | None] | bytes = b"{}", **headers: str) -> None:
+    def __init__(self, status: int = 200, pieces: list[bytes | Exception | None] | bytes = b"{}", **headers: str) -> None:
         self.status, self.pieces_ = status, [pieces] if isinstance(pieces, bytes) else pieces
         kind = {"content_type": "application/json", **headers}
         self.headers = [(name.replace("_", "-"), value) for name, value in kind.items()]
@@ -24,6 +24,8 @@ class Upstream:
         for piece in self.pieces_:
             if piece is None:
                 await asyncio.Event().wait()
+            elif isinstance(piece, Exception):
+                raise piece
             else:
                 await asyncio.sleep(0)
                 yield piece

@@ -75,18 +75,15 @@ class Forward:
     async def __call__(self, exchange: Exchange) -> None:
         try:
             response = await self._response(exchange)
+            try:
+                await relay(exchange, response)
+            finally:
+                response.close()
         except GatewayError as error:
-            await self._refuse(exchange, error)
-            return
-        try:
-            await relay(exchange, response)
-        except GatewayError as error:  # the home ended in the middle of it
-            if exchange.started:
+            if exchange.started:  # the home ended in the middle of its answer
                 exchange.abort()
             else:
                 await self._refuse(exchange, error)
-        finally:
-            response.close()
 
     async def _response(self, exchange: Exchange) -> Response:
         body = await exchange.read_body(MAX_BODY_BYTES)

@@ -299,22 +299,25 @@ class RateTable:
         # A clock that went back refills nothing, and must not stop the bucket until it has caught up.
         refill = max(0, now_us - at) * part.per_s // MICRO
         level += refill + part.back
-        # Only the time that a whole refill took is over: a slow bucket that is looked at often would never fill otherwise.
-        at = min(now_us, at + -(-refill * MICRO // part.per_s)) if level < part.capacity else now_us
-        level = min(part.capacity, level)
+        if level < part.capacity:
+            # Only the time that a whole refill took is over: a slow bucket that is looked at often would never fill otherwise.
+            at = min(now_us, at + -(-refill * MICRO // part.per_s))
+        else:
+            level, at = part.capacity, now_us
         self.buckets[part.name] = (level, at, takers)
         return level
 
     def _grant(self, part: RatePart, level: int, wait_us: int, holder: str, now_us: int) -> int:
         """Takes from one bucket. Where the request must wait, or is larger than the bucket, it leaves a debt."""
-        takers = {name: at for name, at in self.buckets[part.name][2].items() if 0 <= now_us - at <= MICRO}
+        _, at, before = self.buckets[part.name]
+        takers = {name: taken_at for name, taken_at in before.items() if 0 <= now_us - taken_at <= MICRO}
         if part.need:
             takers[holder] = now_us
         granted = part.need
         if not wait_us and part.need <= level:
             whole = level // (2 * max(1, len(takers))) // MICRO * MICRO  # no part of a request or token
             granted = max(part.need, min(part.want, whole))
-        self.buckets[part.name] = (level - granted, self.buckets[part.name][1], takers)
+        self.buckets[part.name] = (level - granted, at, takers)
         return granted
 
     def _others(self, name: str, holder: str, now_ms: int) -> dict[str, int]:

@@ -349,8 +349,9 @@ class LeasedBudgets:
         epoch = membership.epoch
         for start in range(0, len(news), MOST_PARTS):
             # A key that got a message of its own while earlier ones were on their way: that has reported it, too.
-            some = [(shelf, purse) for shelf, purse in news[start : start + MOST_PARTS] if not shelf.is_busy]
-            is_anew = is_anew and len(some) == len(news[start : start + MOST_PARTS])
+            due = news[start : start + MOST_PARTS]
+            some = [(shelf, purse) for shelf, purse in due if not shelf.is_busy]
+            is_anew = is_anew and len(some) == len(due)
             if not some:
                 continue
             task = self._start(self._report(some))

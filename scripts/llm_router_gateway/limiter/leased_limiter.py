@@ -213,7 +213,7 @@ class LeasedLimiter:
             if busy is not None:
                 await asyncio.shield(busy)  # EngineAway is this request's, too
                 continue
-            self._check_refusals(scopes, taken)
+            self._check_refusals(taken)
             reply = await self._ask(scopes, taken, slots)
             now = self._clock()
             if reply.status == REFUSED:
@@ -312,7 +312,7 @@ class LeasedLimiter:
 
     # -- refusals
 
-    def _check_refusals(self, scopes: Sequence[Scope], taken: Sequence[Due]) -> None:
+    def _check_refusals(self, taken: Sequence[Due]) -> None:
         """RateLimited where the engine has just refused the same."""
         now = self._clock()
         for name in [due[0] for due in taken]:

@@ -4,11 +4,12 @@ A budget or a limit that many processes count has one home: the parent of the wo
 request cannot wait for it each time, so a process takes a part in advance, a lease, and spends that from its own memory:
 
     book = Book("key_1")                                  one process's part of a key's day and month
-    book.hold(limits, (20_000, 900))        -> False      nothing leased yet: exchange, then try again
-    ask = book.ask(limits, (20_000, 900), ...)            what this process has spent and keeps, and what it needs
-    book.take(ask, reply)                                 the lease tops up the book
-    book.hold(limits, (20_000, 900))        -> True       from here on no message, until the lease is used up
-    book.settle((20_000, 900), (0.0131, 640))             the actual cost; the rest of the hold is free again, here
+    book.hold(limits, 20_000, 900)          -> False      nothing leased yet: exchange, then try again
+    parts = book.parts(limits)                            what this process has spent and keeps
+    need = book.missing(limits, 20_000, 900)              what a lease must be at least
+    book.take(purses, parts, reply, need, now_s)          the lease tops up the purses of the day and the month
+    book.hold(limits, 20_000, 900)          -> True       from here on no message, until the lease is used up
+    book.day.settle(20_000, 900, 13_100.0, 640)           the actual cost; the rest of the hold is free again, here
 
 Amounts are whole numbers, in pairs: micro-USD and tokens. Five rules keep the sum of all parts under the limit:
 
@@ -458,8 +459,8 @@ class Book:
         tokens = [limit for limit in (limits.tokens_day, limits.tokens_month) if limit >= 0]
         return min(usd, default=0) // parts, min(tokens, default=0) // parts
 
-    def take(self, purses: Sequence[Purse], parts: Sequence[Part], reply: BudgetReply, need: Pair, now_s: float) -> bool:
-        """The answer to an exchange about a day and a month, which may be over by now; whether it was a lease."""
+    def take(self, purses: Sequence[Purse], parts: Sequence[Part], reply: BudgetReply, need: Pair, now_s: float) -> None:
+        """The answer to an exchange about a day and a month, which may be over by now."""
         if reply.status in (GRANTED, REFUSED, REPORTED, WRONG_PERIOD):
             for place, (purse, part) in enumerate(zip(purses, parts, strict=True)):
                 purse.confirm(part, reply.states[place] if place < len(reply.states) else None)
@@ -467,13 +468,12 @@ class Book:
         if reply.status == REFUSED:
             self.refused_until, self.refused = now_s + REFUSAL_S, need
         if reply.status != GRANTED:
-            return False
+            return
         for purse in purses:
             purse.room_usd += reply.grant_usd
             purse.room_tokens += reply.grant_tokens
         self.is_tight = (reply.grant_usd, reply.grant_tokens) == need
         self.refused_until = -math.inf
-        return True
 
     # -- what is given back and reported
 

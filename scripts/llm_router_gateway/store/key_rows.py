@@ -141,14 +141,17 @@ def mark_used(db: Any, used: Mapping[str, float]) -> None:
     )
 
 
+def starts(now: float) -> dict[str, float]:
+    """When the day and the month of `now` began."""
+    first = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return {"day": now // DAY_S * DAY_S, "month": first.timestamp()}
+
+
 def spent(db: Any, now: float) -> list[Spent]:
     """What each key spent today and this month, by the sums of the call log: (key id, "day" or "month", usd, tokens)."""
-    today = now // DAY_S * DAY_S
-    first = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
     sql = ("SELECT key_id, SUM(cost_usd), SUM(input_tokens + output_tokens) FROM rollups "
            "WHERE step_s = ? AND at_s >= ? AND key_id <> '' GROUP BY key_id")  # fmt: skip
-    found = [("day", today), ("month", first)]
-    return [(key_id, span, usd or 0.0, tokens or 0.0) for span, since in found
+    return [(key_id, span, usd or 0.0, tokens or 0.0) for span, since in starts(now).items()
             for key_id, usd, tokens in db.execute(sql, (DAY_S, int(since)))]  # fmt: skip
 
 
@@ -156,9 +159,8 @@ def spent_before(db: Any, now: float, began: float) -> list[Spent]:
     """The same without the calls that began at `began` or later: their process counts them itself. In SQLite."""
     own = ("SELECT key_id, SUM(cost_usd), SUM(COALESCE(input_tokens, 0) + COALESCE(output_tokens, 0)) FROM calls "
            "WHERE started_ms >= ? AND key_id <> '' GROUP BY key_id")  # fmt: skip
-    starts = {"day": now // DAY_S * DAY_S, "month": 0.0}
-    later = {(span, key_id): (usd or 0.0, tokens or 0.0) for span, start in starts.items()
-             for key_id, usd, tokens in db.execute(own, (int(max(began, start) * 1_000),))}  # fmt: skip
+    later = {(span, key_id): (usd or 0.0, tokens or 0.0) for span, since in starts(now).items()
+             for key_id, usd, tokens in db.execute(own, (int(max(began, since) * 1_000),))}  # fmt: skip
     found = []
     for key_id, span, usd, tokens in spent(db, now):
         own_usd, own_tokens = later.get((span, key_id), (0.0, 0.0))

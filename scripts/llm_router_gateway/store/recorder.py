@@ -147,6 +147,11 @@ class Recorder:
         """Their bodies are in memory no more."""
         self._bytes_out += sum(bodies.size for _, bodies in entries if bodies is not None)
 
+    def _batch_done(self) -> None:
+        """It is stored, here or in a file beside, or was dropped."""
+        self._count_out(self._batch)
+        self._batch = []
+
     def _submit(self, work: Work) -> Future[Any]:
         if self._stopping:
             work.future.set_exception(Unavailable("the store is closed"))

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from . import ir
 from .fields import obj, refuse, text
+from .losses import explanation_in
 from .shapes import all_unread
 
 MAX_USER_CHARS = 64  # a longer `user` is refused
@@ -24,6 +25,7 @@ JSON_HINT = "Answer with one JSON object and nothing else."  # json_object is re
 # Claude Code's first line is a hash of the request, for Anthropic alone: with it no cached prefix ever matches.
 BILLING_LINE = "x-anthropic-billing-header:"
 BILLING_LOSS = "system.x-anthropic-billing-header"
+REFUSED = "The upstream ended the answer: "  # where it gives no reason of its own
 
 
 def read_url(kind: ir.Kind, url: str, path: str, **more: Any) -> ir.Media:
@@ -72,6 +74,11 @@ def document_text(data: str) -> str:
 
 def is_billing_line(part: ir.Part) -> bool:
     return isinstance(part, ir.Text) and part.text.startswith(BILLING_LINE)
+
+
+def refusal_text(stop: ir.Stop) -> str:
+    """Stop("refusal", "SAFETY") -> "The upstream ended the answer: SAFETY"; Anthropic's own explanation where there is one."""
+    return explanation_in(stop) or REFUSED + (stop.native or "refusal")
 
 
 def short_user(user: str) -> str:

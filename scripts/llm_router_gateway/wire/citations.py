@@ -32,12 +32,12 @@ MAX_CITATIONS = 1_000  # of one answer; more than a page shows
 # What is read of a citation of a page, in each form; all else of it is named. A page's words (cited_text) have a place only in
 # Anthropic's form, and its index means nothing to others.
 READ: Mapping[str, Shape] = {
-    ANNOTATIONS: shape("type", url_citation=shape("url", "title", "start_index", "end_index")),
-    CITATIONS: shape("type", "url", "title", "encrypted_index"),
-    GROUNDING: shape(
+    ANNOTATIONS: shape(annotations=shape("type", url_citation=shape("url", "title", "start_index", "end_index"))),
+    CITATIONS: shape(citations=shape("type", "url", "title", "encrypted_index")),
+    GROUNDING: shape(groundingMetadata=shape(
         groundingChunks=shape(web=shape("uri", "title")),
         groundingSupports=shape("groundingChunkIndices", segment=shape("startIndex", "endIndex", "text", "partIndex")),
-    ),
+    )),
 }  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def unread_of(name: str, given: Any, left: Sequence[Any] = ()) -> ir.Extras:
     """
     others = set(map(id, left))
     taken = [each for each in given if id(each) not in others] if others else given
-    return unread({name: taken}, shape(**{name: READ[name]}))
+    return unread({name: taken}, READ[name])
 
 
 def character_at(data: bytes, index: Any) -> int:

@@ -41,7 +41,6 @@ MODELS_DEV = "models.dev #2351, anomalyco/opencode #4451"
 OPENCODE = "models.dev #2351, anomalyco/opencode #26268"
 O_SERIES = "kaitranntt/ccs #344"
 GOOGLE = "ai.google.dev/gemini-api/docs/openai#thinking"
-CLAUDE = "platform.claude.com/docs/en/build-with-claude/effort"
 
 ROWS: tuple[Row, ...] = (
     Row(r"(?:gpt-[5-9]|chatgpt-).*chat-latest", ("medium",), MODELS_DEV),

@@ -81,6 +81,11 @@ def error_beside(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
+def is_visible(value: Any) -> bool:
+    """Whether clients of OpenAI's protocols see the error of an event: they read only `error`; other forms are converted."""
+    return isinstance(value, dict) and bool(value.get("error"))
+
+
 def stated_error(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """The error of a body that replaces an answer but has no field `error`; {} for code 0, a success."""
     base = value.get("base_resp")

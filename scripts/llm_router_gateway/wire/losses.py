@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -69,17 +69,17 @@ def with_extras(part: ir.Part, extras: ir.Extras) -> ir.Part:
     return replace(part, extras=ir.merge_extras(part.extras, extras))
 
 
-def lose_name(part: ir.Media, lose: Callable[[str], None]) -> None:
+def lose_name(part: ir.Media, lost: list[str]) -> None:
     """Of a file or a picture, for a protocol that has no place for its name."""
     if part.name:
-        lose(f"{part.kind}.name")
+        name_lost(lost, f"{part.kind}.name")
 
 
-def lose_settings(search: ir.WebSearch, names: Iterable[str], lose: Callable[[str], None]) -> None:
+def lose_settings(search: ir.WebSearch, names: Iterable[str], lost: list[str]) -> None:
     """Names those of a search of the web that the vendor's own does not have."""
     for name in names:
         if getattr(search, name):
-            lose(f"web_search.{name}")
+            name_lost(lost, f"web_search.{name}")
 
 
 def lose_unread(extras: ir.Extras, lost: list[str]) -> None:
@@ -107,7 +107,7 @@ USUAL_TIERS = frozenset({"", "auto", "default", "standard", "standard_only"})  #
 
 
 def lose_tier(tier: str, lost: list[str]) -> None:
-    """Names how an answer was served, for a protocol that has no place for it."""
+    """Names how an answer was served, or is to be served, for a protocol that has no place for it."""
     if tier not in USUAL_TIERS:
         name_lost(lost, with_value("service_tier", tier))
 

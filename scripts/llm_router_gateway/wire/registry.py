@@ -36,7 +36,6 @@ PRIVATE_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", *
 ANSWER_HEADERS = frozenset(name for spec in SPECS.values() for name in spec.answer_headers)
 CALLERS_ACCOUNT = frozenset(name for spec in SPECS.values() for name in spec.private_headers)
 OWN_QUERY = frozenset({*KEY_QUERIES, *(spec.events_query[0] for spec in SPECS.values() if spec.events_query)})
-ANSWER_FIELDS = tuple(dict.fromkeys(spec.answer_field for spec in SPECS.values() if spec.answer_field))
 ACTING_FIELDS = frozenset(name for spec in SPECS.values() for name in spec.acting_fields)
 TURNS = tuple(dict.fromkeys(spec.turns for spec in SPECS.values()))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,19 +12,13 @@ from llm_router_gateway.cluster.forward import Forward
 from llm_router_gateway.errors import StreamCut
 
 
-class Broken(list):  # type: ignore[type-arg]
-    """The first row of an export, after which the home ends."""
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield b"first\n"
-        raise StreamCut("gateway: the connection was closed in the middle of an answer")
-
-
 @pytest.mark.parametrize("headers", [{}, {"content_length": "100"}])
 def test_an_answer_of_the_home_that_breaks_off_is_no_whole_one_and_no_fault(headers: dict[str, str]) -> None:
+    rows = [b"first\n", StreamCut("gateway: the connection was closed in the middle of an answer")]
+
     async def story() -> Exchange:
         forward, exchange = Forward("", lambda: "made"), Exchange("GET", "/monitor/export.csv")
-        pool: Any = Pool(Upstream(200, Broken(), **headers))
+        pool: Any = Pool(Upstream(200, rows, **headers))
         forward.pool = pool
         await forward(exchange)  # type: ignore[arg-type]
         return exchange

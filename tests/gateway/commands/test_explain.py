@@ -52,9 +52,12 @@ class Run:
         (folder / "router.toml").write_text(CONFIG)
 
     def __call__(self, *words: str, body: object = None, is_terminal: bool = False) -> tuple[int, str, str]:
+        return self.command("explain", *words, body=body, is_terminal=is_terminal)
+
+    def command(self, name: str, *words: str, body: object, is_terminal: bool = False) -> tuple[int, str, str]:
         data = b"" if body is None else json.dumps(body).encode()
         self._patch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: is_terminal))
-        code = main.main(["explain", "-c", str(self._folder / "router.toml"), *words])
+        code = main.main([name, "-c", str(self._folder / "router.toml"), *words])
         told = self._capsys.readouterr()
         return code, told.out, told.err
 
@@ -128,13 +131,10 @@ def test_a_header_that_is_none_is_a_usage_error_that_does_not_repeat_it(
     assert ended.value.code == 2 and "argument -H/--header: it is not NAME:VALUE" in err and "canary" not in err
 
 
-def test_a_group_cannot_be_converted_to_and_its_members_are_named(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = b'{"model": "x", "messages": []}'
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: False))
-    assert main.main(["convert", "--from", "openai", "--to", "g", "-c", str(run._folder / "router.toml")]) == 1
-    assert "g is a group: give one of its members as --to: a/m, b/x, a/n; explain shows" in capsys.readouterr().err
+def test_a_group_cannot_be_converted_to_and_its_members_are_named(run: Run) -> None:
+    code, _, err = run.command("convert", "--from", "openai", "--to", "g", body={"model": "x", "messages": []})
+    assert code == 1
+    assert "g is a group: give one of its members as --to: a/m, b/x, a/n; explain shows" in err
 
 
 def test_terminal_codes_in_a_name_are_printed_as_text(run: Run) -> None:

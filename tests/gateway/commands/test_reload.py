@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from lines import Lines
@@ -28,20 +29,37 @@ name = "o"
 api = "openai"
 base_url = "http://o.example/v1"
 """
+Told = TypeVar("Told")
 
 
-def running(folder: Path, more: str = "") -> GatewayProcess:
+def run(story: Callable[[GatewayProcess], Coroutine[Any, Any, Told]], folder: Path, more: str = "") -> Told:
+    """What the story tells of the process of a gateway that serves nothing; closed afterwards."""
     path = folder / "router.toml"
     path.write_text(FILE + more)
-    source = Source(path, flags={}, env={})
-    return GatewayProcess(source.load(), source)
+
+    async def all_of_it() -> Told:
+        source = Source(path, flags={}, env={})
+        made = GatewayProcess(source.load(), source)
+        told = await story(made)
+        made.backends.close()
+        await made.pool.close()
+        return told
+
+    return asyncio.run(all_of_it())
+
+
+async def reload(made: GatewayProcess) -> None:
+    """Until the configuration has been read anew, or refused."""
+    made.reload()
+    assert made._reloading is not None
+    await made._reloading
 
 
 def test_a_fault_in_the_periodic_work_is_in_the_log_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "FLUSH_S", 0.001)
 
-    async def story() -> None:
-        made, again = running(tmp_path), asyncio.Event()
+    async def story(made: GatewayProcess) -> None:
+        again = asyncio.Event()
         lines, turns = Lines(), iter([OSError("a fault")])
         made.log.error = lines.error  # type: ignore[method-assign]
 
@@ -56,15 +74,13 @@ def test_a_fault_in_the_periodic_work_is_in_the_log_and_ends_nothing(tmp_path: P
             await again.wait()
         care.cancel()
         assert len(lines.lines) == 1 and "internal error in the periodic work: OSError" in lines.lines[0]
-        made.backends.close()
-        await made.pool.close()
 
-    asyncio.run(story())
+    run(story, tmp_path)
 
 
 def test_a_fault_in_a_reload_is_in_the_log_and_the_configuration_before_stays(tmp_path: Path) -> None:
-    async def story() -> None:
-        made, lines = running(tmp_path), Lines()
+    async def story(made: GatewayProcess) -> None:
+        lines = Lines()
         made.log.error = lines.error  # type: ignore[method-assign]
         load, before = made.source.load, made.gateway.state
 
@@ -73,21 +89,16 @@ def test_a_fault_in_a_reload_is_in_the_log_and_the_configuration_before_stays(tm
 
         for each, is_refused in ((faulty, True), (load, False)):
             made.source.load = each  # type: ignore[method-assign]
-            made.reload()
-            assert made._reloading is not None
-            await made._reloading
+            await reload(made)
             assert made.gateway.is_config_refused is is_refused and (made.gateway.state is before) is is_refused
         (line,) = lines.lines
         assert line.startswith("internal error in reloading ") and "router.toml: KeyError" in line and "stays in effect" in line
-        made.backends.close()
-        await made.pool.close()
 
-    asyncio.run(story())
+    run(story, tmp_path)
 
 
 def test_reloads_that_are_requested_at_once_are_one_or_two(tmp_path: Path) -> None:
-    async def story() -> None:
-        made = running(tmp_path)
+    async def story(made: GatewayProcess) -> None:
         loads: list[None] = []
         load = made.source.load
 
@@ -105,60 +116,47 @@ def test_reloads_that_are_requested_at_once_are_one_or_two(tmp_path: Path) -> No
         assert made._reloading is not None
         await made._reloading
         assert len(loads) == 2  # the first, and one for all that came while it went on
-        made.backends.close()
-        await made.pool.close()
 
-    asyncio.run(story())
+    run(story, tmp_path)
 
 
 def test_what_only_a_start_changes_is_named_until_it_is_as_at_the_start(tmp_path: Path) -> None:
-    async def story() -> list[str]:
-        made = running(tmp_path)
+    async def story(made: GatewayProcess) -> list[str]:
         said: list[str] = []
         made.log.info = said.append  # type: ignore[method-assign, assignment]
         late = 'spill_file = "x.db"\nkeys_valid_offline_s = 5\nport = 9'
         for server in (late, late + "\ntimeout_s = 5", "timeout_s = 6"):
             (tmp_path / "router.toml").write_text(FILE.replace("[server]", f"[server]\n{server}"))
-            made.reload()
-            assert made._reloading is not None
-            await made._reloading
-        made.backends.close()
-        await made.pool.close()
+            await reload(made)
         return [line.partition("; at the next start: ")[2] for line in said]
 
-    assert asyncio.run(story()) == [*["port, spill_file, keys_valid_offline_s"] * 2, ""]
+    assert run(story, tmp_path) == [*["port, spill_file, keys_valid_offline_s"] * 2, ""]
 
 
 def test_a_change_through_the_api_does_not_make_a_refused_file_a_good_one(tmp_path: Path) -> None:
-    async def story() -> list[bool]:
-        made = running(tmp_path)
+    async def story(made: GatewayProcess) -> list[bool]:
         found = []
 
-        async def reload(text: str) -> None:
+        async def reload_as(text: str) -> None:
             (tmp_path / "router.toml").write_text(text)
-            made.reload()
-            assert made._reloading is not None
-            await made._reloading
+            await reload(made)
             found.append(made.gateway.is_config_refused)
 
-        await reload(FILE + "[none]")
+        await reload_as(FILE + "[none]")
         said: list[str] = []
         made.log.info = said.append  # type: ignore[method-assign, assignment]
         await made.take_over(made.source.adopt({"o": Entry(CHANGED, {"is_active": False})}))
         assert "router.toml not reloaded, only changed through the API: 1 provider" in said[0]
         found.append(made.gateway.is_config_refused)
-        await reload(FILE)
-        made.backends.close()
-        await made.pool.close()
+        await reload_as(FILE)
         return found
 
-    assert asyncio.run(story()) == [True, True, False]
+    assert run(story, tmp_path) == [True, True, False]
 
 
 @pytest.mark.parametrize("error", [ConfigError([Problem("server.port", "is wrong")]), KeyError("canary")])
 def test_a_reload_that_fails_changes_nothing_and_says_so(tmp_path: Path, error: Exception) -> None:
-    async def story() -> list[str]:
-        made = running(tmp_path)
+    async def story(made: GatewayProcess) -> list[str]:
         before, said = made.config, list[str]()
         made.log.error = said.append  # type: ignore[method-assign, assignment]
 
@@ -166,15 +164,11 @@ def test_a_reload_that_fails_changes_nothing_and_says_so(tmp_path: Path, error: 
             raise error
 
         made.source.load = fail  # type: ignore[method-assign]
-        made.reload()
-        assert made._reloading is not None
-        await made._reloading
+        await reload(made)
         assert made.config is before and made.gateway.is_config_refused
-        made.backends.close()
-        await made.pool.close()
         return said
 
-    [line] = asyncio.run(story())
+    [line] = run(story, tmp_path)
     path = tmp_path / "router.toml"
     assert line == f"{path} not reloaded: server.port: is wrong" or line.startswith(
         f"internal error in reloading {path}: KeyError at "
@@ -187,18 +181,15 @@ def test_a_large_configuration_is_taken_over_without_holding_the_loop(tmp_path: 
     if sys.gettrace() is not None:
         pytest.skip("every line is traced, so that times say nothing")
 
-    async def story() -> float:
-        made = running(tmp_path, MODELS + KEYS)
+    async def story(made: GatewayProcess) -> float:
         worst = 0.0
         made.reload()
         while made._reloading is not None and not made._reloading.done():
             began = time.thread_time()  # of this thread alone: what else the machine does is not ours
             await asyncio.sleep(0)
             worst = max(worst, time.thread_time() - began)
-        made.backends.close()
-        await made.pool.close()
         return worst
 
     # Loading, look-ups and entries are computed in a thread; a fifth of this is left. Twice, because the collector may run
     # in any slice, and this process has more objects than a gateway.
-    assert min(asyncio.run(story()) for _ in range(2)) < 0.020
+    assert min(run(story, tmp_path, MODELS + KEYS) for _ in range(2)) < 0.020

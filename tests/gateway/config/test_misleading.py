@@ -27,6 +27,11 @@ def problems(document: dict[str, Any]) -> list[str]:
     return [str(problem) for problem in told.value.problems]
 
 
+def gone(name: str) -> str:
+    """In the place of what reads a secret's file: there is none."""
+    raise FileNotFoundError(2, "No such file or directory", name)
+
+
 @pytest.mark.parametrize(
     ("name", "write"),
     [
@@ -179,9 +184,6 @@ NAMED = [  # a table, the setting in it that names where a key is, and its path
 def test_a_key_in_place_of_its_variable_file_or_program_is_refused_and_not_repeated(
     document: dict[str, Any], path: str, canary: str
 ) -> None:
-    def gone(name: str) -> str:
-        raise FileNotFoundError(2, "No such file or directory", name)
-
     text = json.dumps(document).replace('""', json.dumps(canary))
     with pytest.raises(config.ConfigError) as told:
         config.parse(json.loads(text), read_secret=gone)
@@ -224,9 +226,6 @@ def test_a_secret_is_one_problem_wherever_it_is() -> None:
     ("where", "given"), [("--token-file", {"flags": {"token_file": "gone"}}),
                          ("LLM_ROUTER_TOKEN_FILE", {"env": {"LLM_ROUTER_TOKEN_FILE": "gone"}})])  # fmt: skip
 def test_a_secrets_file_is_reported_by_the_name_that_was_typed(where: str, given: dict[str, Any]) -> None:
-    def gone(name: str) -> str:
-        raise FileNotFoundError(2, "No such file or directory", name)
-
     with pytest.raises(config.ConfigError, match=f"^{where}: cannot be read: .*'gone'$"):
         config.parse({"providers": [UP]}, read_secret=gone, **given)
 

@@ -122,7 +122,7 @@ def test_a_report_of_many_keys_does_not_overtake_the_lease_of_one() -> None:
                 await asyncio.sleep(0)
             return reply
 
-        first.budgets._engine._send = slow  # type: ignore[attr-defined]
+        first.send_by(slow)
         await first.budgets.report()
         assert (await holds[0]).amount == Amount(0.5)
         assert (await failure(second.budgets.hold(late, DOLLAR, Amount(0.9), second.wall()))).status == 402

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 import pytest
 from lease_town import CENT, DOLLAR, NOON, Process, Town, opened, run
+from lease_traffic import RandomCalls
 
 from llm_router_gateway.errors import NoCredit
 from llm_router_gateway.limiter.budgets import LocalBudgets
@@ -31,7 +33,7 @@ def test_a_day_may_turn_while_the_first_lease_of_a_key_is_on_its_way() -> None:
             one.budgets.spent("k", one.wall())  # as another request of the key would: its day is the new one from here on
             return reply
 
-        one.budgets._engine._send = slow  # type: ignore[attr-defined]
+        one.send_by(slow)
         await (await one.hold()).settle(CENT)
         await one.budgets.report()
         assert one.budgets.spent("k", one.wall())["usd_day"] == pytest.approx(0.01)
@@ -49,7 +51,7 @@ def test_a_call_gets_its_lease_of_the_new_day_when_the_old_one_ends_under_its_me
             town.now += 0.002
             return await deliver(name, values)
 
-        one.budgets._engine._send = slow  # type: ignore[attr-defined]
+        one.send_by(slow)
         await (await one.hold()).settle(CENT)
         assert one.budgets.spent("k", one.wall()) == {"usd_day": 0.01, "usd_month": 0.01, "tokens_day": 10, "tokens_month": 10}
 
@@ -98,25 +100,21 @@ def test_a_clock_that_is_set_back_over_midnight_loses_no_spending(back_s: float)
 # -- at random
 
 
-class Spending:
+class Spending(RandomCalls):
     """Calls of several processes around midnight: they wait, leave, cost less than their hold; messages take their time."""
 
+    LEAVES = REPORTS = 0.1
+    TURNS = 4
+    PASSES = (0.0, 0.001, 0.01, 0.05)
+
     def __init__(self, town: Town, processes: list[Process], rng: Random) -> None:
-        self.town, self.processes, self.rng, self._deliver = town, processes, rng, town.send
-        self.keys = [f"k{number}" for number in range(rng.choice([1, 3, 70]))]
+        super().__init__(town, processes, rng, [f"k{number}" for number in range(rng.choice([1, 3, 70]))])
         self.spent: Counter[str] = Counter()  # micro-USD
-        self.tasks: list[asyncio.Task[None]] = []
 
-    async def turns(self, most: int) -> None:
-        for _ in range(self.rng.randrange(most)):
-            await asyncio.sleep(0)
-
-    async def send(self, name: str, values: Any) -> Any:
-        await self.turns(4)
+    async def deliver(self, name: str, values: Sequence[Any]) -> Any:
         self.town.now += self.rng.choice([0.0, 0.0, 0.0005, 0.003])
-        reply = await self._deliver(name, values)
+        reply = await super().deliver(name, values)
         self.town.now += self.rng.choice([0.0, 0.0, 0.0005, 0.003])
-        await self.turns(4)
         return reply
 
     async def call(self, process: Process, key: str) -> None:
@@ -140,17 +138,7 @@ class Spending:
         await process.budgets.report()
 
     async def run(self, steps: int) -> None:
-        rng = self.rng
-        for each in self.processes:
-            each.budgets._engine._send = self.send  # type: ignore[attr-defined]
-        for _ in range(steps):
-            self.tasks.append(asyncio.ensure_future(self.call(rng.choice(self.processes), rng.choice(self.keys))))
-            if rng.random() < 0.1:
-                rng.choice(self.tasks).cancel()
-            await self.turns(4)
-            self.town.now += rng.choice([0.0, 0.001, 0.01, 0.05])
-            if rng.random() < 0.1:
-                await self.report(rng.choice(self.processes))
+        await self.begin_calls(steps)
         found = await asyncio.gather(*self.tasks, return_exceptions=True)
         assert not [each for each in found if isinstance(each, Exception)]
         await self.town.pass_time(6.0)
@@ -167,7 +155,7 @@ def check_midnight(seed: int) -> None:
         await town.pass_time(3.5)
         await spending.run(300)
         accounts = town.home.table.accounts
-        for key in spending.keys:
+        for key in spending.names:
             days = sum(found.spent[0] for name, found in accounts.items() if name.startswith(f"{key}:2026-09-"))
             assert days == pytest.approx(spending.spent[key], abs=10), (seed, key)
             month = accounts.get(f"{key}:2026-09")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from lease_town import NOON, Process, Town, opened, run
+from lease_traffic import RandomCalls
 
 from llm_router_gateway.errors import RateLimited
 from llm_router_gateway.limiter.lease_table import SLOT_MS
@@ -175,28 +176,23 @@ def test_a_slot_that_was_reserved_is_spare_again_when_the_engine_does_not_answer
     run(test)
 
 
-class Traffic:
+class Traffic(RandomCalls):
     """Requests at several processes that come, wait, leave and end at random; messages take their time, and some are lost."""
 
+    LEAVES, REPORTS = 0.25, 0.15
+    TURNS = 5
+    PASSES = (0.0, 0.0, 0.05, 0.3)
     LIMITS = ("provider:p", "model:p/a", "model:p/b")
 
     def __init__(self, town: Town, processes: list[Process], rng: Random, losses: float) -> None:
-        self.town, self.processes, self.rng, self.losses, self._deliver = town, processes, rng, losses, town.send
+        super().__init__(town, processes, rng, self.LIMITS[1:])
+        self.losses = losses
         self.most = {name: rng.randint(1, 5) for name in self.LIMITS}
         self.queue, self.wait_s = rng.choice([0, 4]), rng.choice([0.0, 0.02])
         self.open, self.at_once = dict.fromkeys(self.LIMITS, 0), dict.fromkeys(self.LIMITS, 0)
-        self.tasks: list[asyncio.Task[None]] = []
-        for each in processes:
-            each.limiter._engine._send = self.send  # type: ignore[attr-defined]
-
-    async def turns(self, most: int) -> None:
-        for _ in range(self.rng.randrange(most)):
-            await asyncio.sleep(0)
 
     async def send(self, name: str, values: Sequence[Any]) -> Any:
-        await self.turns(4)
-        reply = await self._deliver(name, values)
-        await self.turns(4)
+        reply = await super().send(name, values)
         if self.rng.random() < self.losses:
             raise EngineAway("the answer was lost")
         return reply
@@ -224,15 +220,7 @@ class Traffic:
             await process.limiter.report()
 
     async def run(self, steps: int) -> None:
-        rng = self.rng
-        for _ in range(steps):
-            self.tasks.append(asyncio.ensure_future(self.call(rng.choice(self.processes), rng.choice(self.LIMITS[1:]))))
-            if rng.random() < 0.25:
-                rng.choice(self.tasks).cancel()
-            await self.turns(5)
-            self.town.now += rng.choice([0.0, 0.0, 0.05, 0.3])
-            if rng.random() < 0.15:
-                await self.report(rng.choice(self.processes))
+        await self.begin_calls(steps)
         while not all(task.done() for task in self.tasks):
             self.town.now += 0.05
             for process in self.processes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -451,20 +451,13 @@ def test_errors_of_the_provider_pass_and_its_key_does_not(tmp_path: Path) -> Non
     run(tmp_path, deeds, settings, a=as_upstream(vendor))
 
 
-class HalfOf(list):  # type: ignore[type-arg]
-    """Pieces after which the connection breaks."""
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield b"half of "
-        raise StreamCut("the upstream closed the connection")
-
-
 def test_a_file_that_breaks_off_ends_without_its_end(tmp_path: Path) -> None:
     vendor = Vendor()
+    half = [b"half of ", StreamCut("the upstream closed the connection")]
 
     def answer(sent: dict[str, Any]) -> Upstream:
         is_content = sent["url"].endswith("/content")
-        return Upstream(200, HalfOf(), content_type="text/plain") if is_content else as_upstream(vendor)(sent)
+        return Upstream(200, half, content_type="text/plain") if is_content else as_upstream(vendor)(sent)
 
     async def deeds(desk: Desk) -> None:
         content = await desk.do("GET", f"/v1/files/{(await desk.upload()).json['id']}/content")

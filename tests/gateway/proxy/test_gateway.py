@@ -384,6 +384,13 @@ def test_embeddings_come_in_the_form_that_was_requested(play: Callable[..., Room
     assert sent[0]["url"] == "https://api.openai.com/v1/embeddings"
 
 
+RELAYED = {"/v1/embeddings": b"openai/e", "/v1/messages/count_tokens": b"claude/c"}  # path -> a model of its protocol
+
+
+def relayed(path: str) -> Exchange:
+    return Exchange("POST", path, b'{"model":"%s","input":"a","messages":[]}' % RELAYED[path])
+
+
 NO_ANSWERS = [
     (b"<html>sign in</html>", 502, "not a JSON object"),
     (b'{"data":[{"embedding":[0.5,0.', 502, "not a JSON object"),
@@ -393,28 +400,26 @@ NO_ANSWERS = [
 
 
 @pytest.mark.parametrize(("data", "status", "message"), NO_ANSWERS)
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("path", RELAYED)
 def test_a_relayed_count_or_embedding_is_an_answer_or_an_error(
     play: Callable[..., Room], path: str, data: bytes, status: int, message: str
 ) -> None:
     async def story(room: Room) -> None:
-        exchange = await room.ask(Exchange("POST", path, b'{"model":"%s","input":"a","messages":[]}' % name))
+        exchange = await room.ask(relayed(path))
         assert exchange.status == status and message in exchange.json["error"]["message"]
 
-    name = b"openai/e" if path.endswith("embeddings") else b"claude/c"
     play(story, Upstream(200, data))
 
 
 @pytest.mark.parametrize(
     "data", [b'{"data":[{"embedding":[0.5]}],"note":"%s"}\n', b'{"data":[{"embedding":[0.5]}],"note":"{%s"}']
 )
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/messages/count_tokens"])
+@pytest.mark.parametrize("path", RELAYED)
 def test_a_relayed_count_or_embedding_holds_no_key(play: Callable[..., Room], path: str, data: bytes) -> None:
     async def story(room: Room) -> None:
-        exchange = await room.ask(Exchange("POST", path, b'{"model":"%s","input":"a","messages":[]}' % name))
+        exchange = await room.ask(relayed(path))
         assert exchange.status == 200 and exchange.out == data % b"***"
 
-    name = b"openai/e" if path.endswith("embeddings") else b"claude/c"
     play(story, Upstream(200, data % KEY.encode()))
 
 

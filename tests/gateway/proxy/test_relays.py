@@ -89,27 +89,10 @@ def test_the_next_member_answers_after_a_failure_before_the_first_piece(body: by
 
 
 def test_an_answer_that_breaks_off_ends_without_its_end(tmp_path: Path) -> None:
-    class Broken(Upstream):
-        async def pieces(self) -> Any:
-            yield b"RIFF"
-            raise StreamCut("the upstream closed the connection")
-
     exchange = post("/v1/audio/speech", SPEECH % b"g")
-    broken = Broken(200, b"", content_type="audio/wav")
-    hosts = Hosts(a=lambda sent: broken, b=Upstream())
-
-    async def story(ways: Ways) -> None:
-        real, ways.gateway._relays._upstream = ways.gateway._relays._upstream, None  # type: ignore[assignment]
-
-        class Direct:
-            async def send(self, method: str, outgoing: Any) -> Any:
-                return broken
-
-        ways.gateway._relays._upstream = Direct()  # type: ignore[assignment]
-        await ways.ask(exchange)
-        ways.gateway._relays._upstream = real
-
-    ways = play(story, trio(), hosts, tmp_path)
+    pieces = [b"RIFF", StreamCut("the upstream closed the connection")]
+    ways = answer(tmp_path, exchange, a=Upstream(200, pieces, content_type="audio/wav"))
+    (broken,) = ways.hosts.given
     assert exchange.out == b"RIFF" and exchange.aborted and not exchange.ended and broken.closed
     assert "error=stream_cut" in ways.lines
 

@@ -28,10 +28,10 @@ from strict_responses import refusal_of
 from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.wire import ir
 from llm_router_gateway.wire.anthropic import codec as anthropic
+from llm_router_gateway.wire.chat_parts import refusal_text
 from llm_router_gateway.wire.gemini import codec as gemini
 from llm_router_gateway.wire.names import safe_name
 from llm_router_gateway.wire.openai import codec as openai
-from llm_router_gateway.wire.openai.answer import refusal_text
 from llm_router_gateway.wire.responses import codec as responses
 from llm_router_gateway.wire.sse import SSEParser
 

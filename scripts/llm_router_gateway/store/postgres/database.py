@@ -244,10 +244,6 @@ class PostgresStore(Recorder):
         self._number += 1
         self._is_clean = False
 
-    def _batch_done(self) -> None:
-        self._count_out(self._batch)
-        self._batch = []
-
     def _write_batch(self) -> bool:
         """The oldest that wait, all or none; whether it may go on with the next."""
         db = self._db

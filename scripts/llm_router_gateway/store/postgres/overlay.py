@@ -66,13 +66,10 @@ class SharedOverlay:
         if version == self._version:
             return
         here = self._path.read_bytes() if self._path.exists() else b""
-        if text is not None:
-            if text.encode() != here:
-                put(self._path, text.encode())
-            self._version = version  # not before: with it `push` would replace what this file lacks
-            return
-        self._version = version
-        if here:
+        if text is not None and text.encode() != here:
+            put(self._path, text.encode())
+        self._version = version  # not before: with it `push` would replace what this file lacks
+        if text is None and here:
             self.push(here)
 
 

@@ -304,8 +304,7 @@ class Store(Recorder):
         except (sqlite3.Error, OSError) as wrong:
             self._failed(wrong)
             return self._ready() and self._db is not None and not self.broken
-        self._count_out(self._batch)
-        self._batch = []
+        self._batch_done()
         self._recovered()
         return True
 

@@ -38,7 +38,7 @@ class KeyWatch:
         self._identity: tuple[int, int] | None = None
         self._known: str | None = None
         self._had_keys = False
-        self._began, self._has_spending, self._is_late = wall(), False, False
+        self._began, self._has_spending = wall(), False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
 
@@ -46,12 +46,10 @@ class KeyWatch:
         """Once, at the start. `keys_lost`: the file was damaged, and perhaps not all keys are in the new one."""
         authenticator = self._authenticator
         if identity(self._path) is None:
-            self._is_late = True
             return  # no file, no keys: what is wrong with the disk is the store's to tell
         authenticator.sealed, authenticator.is_unread = UNREADABLE, True
-        if self._look(lambda function, *args: function(*args)):
+        if self._look(lambda function, *args: function(*args), at_start=True):
             authenticator.sealed = LOST if keys_lost else ""
-        self._is_late = True
 
     def start(self) -> None:
         self._thread.start()
@@ -67,8 +65,8 @@ class KeyWatch:
             with suppress(RuntimeError):  # the loop is closed: we are going down
                 self._look(self._deliver)
 
-    def _look(self, deliver: Callable[..., Any]) -> bool:
-        """Takes over what changed; whether the file could be read."""
+    def _look(self, deliver: Callable[..., Any], *, at_start: bool = False) -> bool:
+        """Takes over what changed; whether the file could be read. `at_start`: no call of this process is in it."""
         try:
             is_new = self._open()
             generation, rows = look(self._db, None if is_new else self._known)
@@ -84,7 +82,7 @@ class KeyWatch:
         if not self._has_spending:
             with suppress(sqlite3.Error):  # tried again with the next look
                 now = self._wall()
-                found = spent_before(self._db, now, self._began) if self._is_late else spent(self._db, now)
+                found = spent(self._db, now) if at_start else spent_before(self._db, now, self._began)
                 deliver(self._budgets.load, found, now)
                 self._has_spending = True
         return True

@@ -94,9 +94,8 @@ def write_stop(stop: ir.Stop, called: bool, lost: Lost) -> Block:
     if stop.reason == "other" and stop.native:
         name_lost(lost, with_value("stop_reason", stop.native))
     out: Block = {"stop_reason": native, "stop_sequence": stop.sequence or None}
-    if stop.extras is not ir.NOTHING:
-        lose_unread(stop.extras, lost)
-        out.update(own_fields(stop.extras))
+    lose_unread(stop.extras, lost)
+    out.update(own_fields(stop.extras))
     return out
 
 

@@ -254,7 +254,7 @@ def write_search(search: ir.WebSearch, to: Target) -> Block:
     block: Block = {"type": WEB_SEARCH, "name": "web_search"}
     if search.allowed_domains:
         block["allowed_domains"] = list(search.allowed_domains)
-        lose_settings(search, ("blocked_domains",), to.lose)
+        lose_settings(search, ("blocked_domains",), to.lost)
     elif search.blocked_domains:
         block["blocked_domains"] = list(search.blocked_domains)
     if search.location:
@@ -478,9 +478,12 @@ def write_rest(request: ir.Request, lost: Lost) -> Block:
         out["service_tier"] = tier
     elif request.service_tier:
         name_lost(lost, with_value("service_tier", request.service_tier))
-    stated = {"n": (request.n or 1) > 1, "metadata": request.metadata, "prompt_cache_key": request.cache_key}
+    stated = {
+        "seed": request.seed is not None,  # 0 is a seed like any other
+        "n": (request.n or 1) > 1, "metadata": request.metadata, "prompt_cache_key": request.cache_key,
+    }  # fmt: skip
     for name, value in {**{name: getattr(request, name) for name in NOT_HERE}, **stated}.items():
-        if value or (name == "seed" and value is not None):  # 0 is a seed like any other
+        if value:
             name_lost(lost, name)
     lose_extras(request.extras, VENDOR, lost)
     return out

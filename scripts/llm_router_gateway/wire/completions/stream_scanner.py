@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir
-from ..error_bodies import error_in, error_of
+from ..error_bodies import error_in, error_of, is_visible
 from ..sse import Event
 from ..verdict import carries_nothing, finish_failure
 from .answer import usage_in
@@ -50,8 +50,8 @@ class Scanner:
         error = error_in(chunk)
         if isinstance(chunk, dict):
             self.usage = usage_in(chunk) or self.usage
-        if error:  # clients of the protocol read only the field `error`: any other form is converted to it
-            self.error, self.flawed = error_of(error, 0), not (isinstance(chunk, dict) and chunk.get("error"))
+        if error:
+            self.error, self.flawed = error_of(error, 0), not is_visible(chunk)
             return
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
         for choice in choices if isinstance(choices, list) else ():

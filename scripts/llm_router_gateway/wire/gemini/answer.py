@@ -68,7 +68,7 @@ def usage_in(answer: Mapping[str, Any]) -> ir.Usage | None:
     return usage_of(answer.get("usageMetadata"))
 
 
-def stop_of(native: str, has_calls: bool, extras: ir.JSON = ir.NOTHING) -> ir.Stop:
+def stop_of(native: str, has_calls: bool) -> ir.Stop:
     """stop_of("STOP", True) -> Stop("tool_calls", "STOP"); a word that is not known is "other"."""
     reason = FINISH.get(native, "other")
     if has_calls and reason == "end":

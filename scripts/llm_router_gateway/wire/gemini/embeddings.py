@@ -14,7 +14,7 @@ from ..embeddings import Texts, Vectors
 from ..fields import integer
 from ..ir import UNREAD
 from ..losses import MAX_LOST
-from ..shapes import Shape, shape, unread
+from ..shapes import both, shape, unread
 from .common import fields_of, many, normalize
 
 BATCH = "batchEmbedContents"
@@ -47,16 +47,11 @@ def read_texts(fields: Mapping[str, Any], action: str) -> Texts:
     sizes = {integer(request.get("outputDimensionality"), f"{path}outputDimensionality") for request, path in requests}
     if len(sizes) > 1:
         raise BadRequest("the requests ask for vectors of different sizes", details={"path": "requests"})
-    lost = unread_names(body, BODY)
+    lost = unread(body, BODY, spell=normalize)
     for request, _ in requests:
-        lost |= unread_names(request, REQUEST)
+        lost = both(lost, unread(request, REQUEST, spell=normalize))
     texts = tuple(text_in(request, path) for request, path in requests)
-    return Texts(texts, sizes.pop(), tuple(lost)[:MAX_LOST])
-
-
-def unread_names(fields: Mapping[str, Any], known: Shape) -> dict[str, Any]:
-    """The paths of what nothing reads, in their order."""
-    return dict(unread(fields, known, spell=normalize).get(UNREAD, {}))
+    return Texts(texts, sizes.pop(), tuple(lost.get(UNREAD, ()))[:MAX_LOST])
 
 
 def write_texts(texts: Texts, model: str) -> tuple[str, dict[str, Any]]:

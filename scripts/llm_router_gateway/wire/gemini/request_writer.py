@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from .. import ir
 from ..efforts import OFF_LOST, ORDER, lose_budget, lose_effort, nearest_effort
 from ..fields import compact
-from ..losses import lose_extras, lose_name, lose_settings, lose_unread, name_lost, with_value
+from ..losses import lose_extras, lose_name, lose_settings, lose_tier, lose_unread, name_lost
 from ..names import MINTED, safe_name
 from ..pairing import pair_results
 from ..schemas import object_at_root, with_description
@@ -143,7 +142,7 @@ def write_media(part: ir.Media, lost: list[str]) -> list[Fields]:
     lose_extras(part.extras, VENDOR, lost)
     if part.text is not None:
         return [{"text": f"{part.name}\n{part.text}" if part.name else part.text}] if part.text else []
-    lose_name(part, partial(name_lost, lost))
+    lose_name(part, lost)
     media_type = part.media_type or type_of_url(part.url) or USUAL_TYPES[part.kind]
     own = dict(part.extras.get(VENDOR, {}))
     if part.signature and part.vendor == VENDOR:
@@ -336,7 +335,7 @@ def write_declaration(tool: ir.Tool, path: str, target: Target, lost: list[str])
 
 def write_search(search: ir.WebSearch, lost: list[str]) -> Fields:
     """Google's search in place of another vendor's; it has no setting for where to look."""
-    lose_settings(search, ("allowed_domains", "blocked_domains", "location", "max_uses"), partial(name_lost, lost))
+    lose_settings(search, ("allowed_domains", "blocked_domains", "location", "max_uses"), lost)
     return {"googleSearch": {}}
 
 
@@ -456,7 +455,6 @@ def write_config(request: ir.Request, target: Target, lost: list[str]) -> Fields
 
 
 TIERS = frozenset({"flex", "priority"})  # ai.google.dev/gemini-api/docs/optimization
-USUAL_TIERS = frozenset({"auto", "default", "standard", "standard_only"})  # its default
 
 
 def write_rest(body: Fields, request: ir.Request, target: Target, lost: list[str]) -> None:
@@ -469,8 +467,8 @@ def write_rest(body: Fields, request: ir.Request, target: Target, lost: list[str
     tier = request.service_tier
     if tier in TIERS:
         body["serviceTier"] = tier
-    elif tier and tier not in USUAL_TIERS:
-        name_lost(lost, with_value("service_tier", tier))
+    else:
+        lose_tier(tier, lost)
 
 
 def put(body: Fields, path: str, value: Any) -> None:

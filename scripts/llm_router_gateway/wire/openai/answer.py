@@ -8,11 +8,11 @@ from typing import Any
 
 from ...errors import BadRequest, GatewayError, UpstreamFailed
 from .. import ir, verdict
-from ..chat_parts import data_url
+from ..chat_parts import data_url, refusal_text
 from ..citations import ANNOTATIONS, gather, write_annotations
 from ..error_bodies import error_in, error_of
 from ..fields import compact
-from ..losses import explanation_in, lose_counts, lose_extras, lose_part, lose_stop, name_lost, unknown_word, with_value
+from ..losses import lose_counts, lose_extras, lose_part, lose_stop, name_lost, unknown_word, with_value
 from ..names import mint_id, own_names, pack_id
 from ..shapes import both
 from ..tools import custom_names, free_text, speaks_after_call
@@ -102,13 +102,6 @@ def read_answer(body: Mapping[str, Any]) -> ir.Answer:
 
 
 # -------------------------------------------------------------------------------------------------------- writing answers
-
-REFUSED = "The upstream ended the answer: "  # where it gives no reason of its own
-
-
-def refusal_text(stop: ir.Stop) -> str:
-    """Stop("refusal", "SAFETY") -> "The upstream ended the answer: SAFETY"; Anthropic's own explanation where there is one."""
-    return explanation_in(stop) or REFUSED + (stop.native or "refusal")
 
 
 def image_of(part: ir.Media) -> dict[str, Any]:
@@ -250,8 +243,8 @@ def flaw_in(answer: Mapping[str, Any]) -> GatewayError | None:
             flaw = choice_flaw(choice)
             if flaw is not None:
                 return flaw
-    ended = [bool(choice.get("finish_reason")) for choice in choices if isinstance(choice, dict)]
-    return verdict.half_choices() if any(ended) and not all(ended) else None
+    ended = {bool(choice.get("finish_reason")) for choice in choices if isinstance(choice, dict)}
+    return verdict.half_choices() if len(ended) == 2 else None  # some did and some did not
 
 
 def choice_flaw(choice: Mapping[str, Any]) -> GatewayError | None:

@@ -18,10 +18,10 @@ from typing import Any
 from ...errors import BadRequest, UpstreamFailed
 from ..embeddings import Texts, Vectors
 from ..fields import integer
-from ..losses import MAX_LOST
-from ..shapes import EMPTY
+from ..ir import UNREAD
+from ..shapes import shape, unread
 
-READ = frozenset({"model", "input", "dimensions", "encoding_format"})  # of a request
+REQUEST = shape("model", "input", "dimensions", "encoding_format")
 
 
 def pack(numbers: list[float]) -> str:
@@ -52,8 +52,8 @@ def read_texts(fields: Mapping[str, Any], action: str) -> Texts:
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise BadRequest("input is not a text or a list of texts", details={"path": "input"})
-    lost = [name for name, value in fields.items() if name not in READ and value not in EMPTY]
-    return Texts(tuple(texts), integer(fields.get("dimensions"), "dimensions"), tuple(lost[:MAX_LOST]))
+    lost = unread(fields, REQUEST).get(UNREAD, ())
+    return Texts(tuple(texts), integer(fields.get("dimensions"), "dimensions"), tuple(lost))
 
 
 def write_texts(texts: Texts, model: str) -> tuple[str, dict[str, Any]]:

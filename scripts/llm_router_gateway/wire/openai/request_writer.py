@@ -282,7 +282,7 @@ def search_of(to: Writing, tool: ir.Tool) -> ir.JSON | None:
     if tool.search is None or not SEARCH_MODELS.search(to.model.lower()):
         return None
     lose_unread(tool.extras, to.lost)
-    lose_settings(tool.search, ("allowed_domains", "blocked_domains", "max_uses"), to.lose)
+    lose_settings(tool.search, ("allowed_domains", "blocked_domains", "max_uses"), to.lost)
     place = tool.search.location
     return {"user_location": {"type": "approximate", "approximate": dict(place)}} if place else {}
 
@@ -323,7 +323,7 @@ def cannot_send(to: Writing, part: ir.Media, why: str) -> list[dict[str, Any]]:
 def write_image(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     if part.file_id or not (part.data or part.url.startswith(("http:", "https:"))):
         return cannot_send(to, part, "file_id" if part.file_id else "url")
-    lose_name(part, to.lose)
+    lose_name(part, to.lost)
     made = {"url": data_url(part, "image/png") if part.data else part.url}
     return [{"type": "image_url", "image_url": made | ({"detail": part.detail} if part.detail else {})}]
 
@@ -332,13 +332,13 @@ def write_audio(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     kind = AUDIO_FORMATS.get(part.media_type.partition(";")[0])
     if not part.data or kind is None:
         return cannot_send(to, part, "url" if part.url else part.media_type or "file_id")
-    lose_name(part, to.lose)
+    lose_name(part, to.lost)
     return [{"type": "input_audio", "input_audio": {"data": part.data, "format": kind}}]
 
 
 def write_video(to: Writing, part: ir.Media) -> list[dict[str, Any]]:
     if to.quirks.get("video") is True and (part.data or part.url):
-        lose_name(part, to.lose)
+        lose_name(part, to.lost)
         return [{"type": "video_url", "video_url": {"url": part.url or data_url(part, "video/mp4")}}]
     return cannot_send(to, part, "video")
 
@@ -392,24 +392,31 @@ def write_system(to: Writing) -> Any:
     parts = [part for part in to.request.system if not is_billing_line(part)]
     if len(parts) < len(to.request.system):
         to.lose(BILLING_LOSS)
-    if any(isinstance(part, ir.Text) and part.cache_control for part in parts) and to.keeps_cache_control:
-        return [made for part in parts for made in write_part(to, part)]
     made = [each for part in parts for each in write_part(to, part)]
-    for each in made:
-        if each["type"] != "text":
-            to.lose(f"system.{each['type']}")
-    return "\n\n".join(each["text"] for each in made if each["type"] == "text")
+    if any(isinstance(part, ir.Text) and part.cache_control for part in parts) and to.keeps_cache_control:
+        return made
+    stated, others = texts_apart(made)
+    lose_others(to, others)
+    return stated
+
+
+def texts_apart(made: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """The texts of a system message as one, and its other parts."""
+    texts = [each["text"] for each in made if each["type"] == "text"]
+    return "\n\n".join(texts), [each for each in made if each["type"] != "text"]
+
+
+def lose_others(to: Writing, others: list[dict[str, Any]]) -> None:
+    for each in others:
+        to.lose(f"system.{each['type']}")
 
 
 def write_late_system(to: Writing, message: ir.Message) -> list[dict[str, Any]]:
     """A system message inside the conversation stays in place: moving it to the front would spoil the cached prefix."""
-    made = [each for part in message.parts for each in write_part(to, part)]
-    stated = "\n\n".join(each["text"] for each in made if each["type"] == "text")
-    others = [each for each in made if each["type"] != "text"]
+    stated, others = texts_apart([each for part in message.parts for each in write_part(to, part)])
     role = str(to.quirks.get("late_system", "user"))
     if role != "user":  # only users may send pictures
-        for each in others:
-            to.lose(f"system.{each['type']}")
+        lose_others(to, others)
         others = []
     if not (stated.strip() or others):
         return []

@@ -127,9 +127,9 @@ class Turn:
         given = "" if given is None else given if isinstance(given, str) else compact(given)
         if len(call) > 2 or len(inner) > 1:  # more than index and arguments
             self.extras = both(self.extras, unread(call, CALL, "tool_calls."))
-        slot = self._slot_of(call, inner, given)
+        slot = self._slot_of(call, inner)
         if slot is None:
-            slot = self._begin(call, inner, given)
+            slot = self._begin(call, inner)
             self._put(slot, out)
         if given:
             if slot.ended and given.strip():
@@ -137,7 +137,7 @@ class Turn:
             slot.texts.append(given)
             self._add(slot, given, "", out)
 
-    def _slot_of(self, call: Mapping[str, Any], inner: Mapping[str, Any], given: str) -> Slot | None:
+    def _slot_of(self, call: Mapping[str, Any], inner: Mapping[str, Any]) -> Slot | None:
         """The call that a delta goes on with; None when it begins one.
 
         By index, unless a new id and a name come under it, or without any id a new name; without an index by id, else by
@@ -156,7 +156,7 @@ class Turn:
             return None
         return slot
 
-    def _begin(self, call: Mapping[str, Any], inner: Mapping[str, Any], given: str) -> Slot:
+    def _begin(self, call: Mapping[str, Any], inner: Mapping[str, Any]) -> Slot:
         came, name = call.get("id"), inner.get("name")
         if not isinstance(name, str) or not name:
             raise UpstreamFailed("the upstream began a call without a name")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir, verdict
-from ..error_bodies import error_in, error_of
+from ..error_bodies import error_in, error_of, is_visible
 from ..sse import Event
 from .common import ERROR_MARK, chunk_usage
 
@@ -105,9 +105,9 @@ class Scanner:
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
         if not choices or ERROR_MARK in data:
             error = error_in(chunk)
-            if error:  # clients of the protocol read only the field `error`: any other form is converted to it
+            if error:
                 self.usage = (chunk_usage(chunk) if isinstance(chunk, dict) else None) or self.usage
-                self.error, self.flawed = error_of(error, 0), not (isinstance(chunk, dict) and chunk.get("error"))
+                self.error, self.flawed = error_of(error, 0), not is_visible(chunk)
                 return
         if isinstance(choices, list):
             for choice in choices:

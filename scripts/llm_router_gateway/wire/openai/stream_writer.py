@@ -8,12 +8,13 @@ from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from .. import ir
+from ..chat_parts import refusal_text
 from ..citations import ANNOTATIONS, Quoted, write_annotations
 from ..fields import compact
 from ..losses import lose_counts, lose_extras, lose_part, name_lost
 from ..names import mint_id
 from ..tools import free_text
-from .answer import Callers, image_of, native_reason, outgoing_call, refusal_text, write_tier
+from .answer import Callers, image_of, native_reason, outgoing_call, write_tier
 from .common import DONE, OWN, REASON, own_fields, write_usage
 from .request_writer import details_of
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import ir
 from ..citations import CITATIONS, of_grounding, unread_of
-from ..losses import explanation_in, with_value
+from ..losses import with_value
 from ..shapes import both
 
 # Why an answer is incomplete; every other reason is a completed one.
@@ -19,12 +19,6 @@ REASON: Mapping[str, str] = {
     **dict.fromkeys(("end", "stop_sequence", "tool_calls", "pause", "other"), "completed"), **INCOMPLETE,
 }  # fmt: skip
 TOLD: frozenset[ir.Reason] = frozenset({"end", "tool_calls", "length", "refusal"})  # the others have no word of their own
-REFUSED = "The upstream ended the answer: "  # where it gives no reason of its own
-
-
-def refusal_text(stop: ir.Stop) -> str:
-    """Stop("refusal", "SAFETY") -> "The upstream ended the answer: SAFETY"; Anthropic's own explanation where there is one."""
-    return explanation_in(stop) or REFUSED + (stop.native or "refusal")
 
 
 def seal_thought(seal: ir.Seal, part: ir.Thinking, said: str, signature: str) -> str:
@@ -106,10 +100,9 @@ def citations_in(extras: ir.Extras) -> tuple[list[dict[str, Any]], ir.Extras]:
     own = dict(extras.get("anthropic", {}))
     found = own.pop("citations", None)
     cited = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-    notes = [{"type": "url_citation", "url": each["url"], "title": str(each.get("title") or "")}
-             for each in cited if isinstance(each.get("url"), str)]  # fmt: skip
     pages = [each for each in cited if isinstance(each.get("url"), str)]
-    if len(notes) < len(cited):
+    notes = [{"type": "url_citation", "url": each["url"], "title": str(each.get("title") or "")} for each in pages]
+    if len(pages) < len(cited):
         own["citations"] = cited
     left = {vendor: fields for vendor, fields in extras.items() if vendor != "anthropic"}
     return notes, both(left | ({"anthropic": own} if own else {}), unread_of(CITATIONS, pages))

@@ -50,7 +50,7 @@ class Writing:
     """One request on its way to an upstream: for which model, with which quirks, and what was lost."""
 
     def __init__(self, request: ir.Request, model: str, quirks: Mapping[str, Any], lost: list[str]) -> None:
-        self.request, self.model, self.quirks, self._lost = request, model, quirks, lost
+        self.request, self.model, self.quirks, self.lost = request, model, quirks, lost
         self.name = model.lower()
         self.thinks = bool(THINKING_MODELS.search(self.name))
         self.customs: set[str] = set()  # ids of custom calls, whose results have a type of their own
@@ -66,17 +66,17 @@ class Writing:
         return made
 
     def lose(self, name: str) -> None:
-        name_lost(self._lost, name)
+        name_lost(self.lost, name)
 
     def lose_extras(self, extras: ir.Extras, where: str = "", shared: Collection[str] = ()) -> None:
         """The fields that this wire does not have. `shared`: those of chat completions that it has, too."""
         chat = extras.get(OPENAI)
         if chat and shared:
             extras = {**extras, OPENAI: {name: value for name, value in chat.items() if name not in shared}}
-        lose_extras(extras, OWN, self._lost, where)
+        lose_extras(extras, OWN, self.lost, where)
 
     def lose_unread(self, part: ir.Refusal | ir.Thinking | ir.Opaque) -> None:
-        lose_unread(part.extras, self._lost)
+        lose_unread(part.extras, self.lost)
 
     def lose_cache_control(self, part: ir.Text | ir.Media | ir.ToolCall | ir.ToolResult) -> None:
         if part.cache_control is not None:
@@ -97,7 +97,7 @@ def write_image(to: Writing, part: ir.Media) -> list[Item]:
     is_ours = bool(part.file_id) and part.vendor == OPENAI
     if not is_ours and (part.file_id or not (part.data or part.url.startswith(("http:", "https:")))):
         return cannot_send(to, part, "file_id" if part.file_id else "url")
-    lose_name(part, to.lose)
+    lose_name(part, to.lost)
     source = {"file_id": part.file_id} if is_ours else {"image_url": data_url(part, "image/png") if part.data else part.url}
     return [{"type": "input_image", **source, "detail": part.detail or "auto"}]
 
@@ -110,7 +110,7 @@ def write_document(to: Writing, part: ir.Media) -> list[Item]:
     if part.file_id and part.vendor == OPENAI:
         return [{"type": "input_file", "file_id": part.file_id}]
     if part.url.startswith(("http:", "https:")):
-        lose_name(part, to.lose)
+        lose_name(part, to.lost)
         return [{"type": "input_file", "file_url": part.url}]
     if not part.data:
         return cannot_send(to, part, "url" if part.url else "file_id")
@@ -124,7 +124,7 @@ def write_audio(to: Writing, part: ir.Media) -> list[Item]:
     kind = AUDIO_FORMATS.get(part.media_type.partition(";")[0])
     if not part.data or kind is None:
         return cannot_send(to, part, "url" if part.url else part.media_type or "file_id")
-    lose_name(part, to.lose)
+    lose_name(part, to.lost)
     return [{"type": "input_audio", "input_audio": {"data": part.data, "format": kind}}]
 
 
@@ -329,7 +329,7 @@ def assistant_content(to: Writing, part: ir.Part) -> list[Item]:
 
 def write_input(to: Writing) -> list[Item]:
     out: list[Item] = []
-    for message in pair_results(to.request.messages, to._lost):
+    for message in pair_results(to.request.messages, to.lost):
         to.lose_extras(message.extras)
         if message.role == "assistant":
             out += write_assistant(to, message)
@@ -356,11 +356,11 @@ def write_reasoning(to: Writing) -> Item:
             to.lose("reasoning")
         return body
     if wanted.effort:
-        lose_budget(wanted, to._lost)
+        lose_budget(wanted, to.lost)
     made: Item = {}
     effort = effort_of(wanted)
     if effort:
-        made["effort"] = nearest_effort(effort, efforts_of(to.name) or LOW_TO_HIGH, to._lost)
+        made["effort"] = nearest_effort(effort, efforts_of(to.name) or LOW_TO_HIGH, to.lost)
     shown = wanted.shown if wanted.shown is not None else wanted.mode in ("on", "adaptive")
     word = to.quirks.get("summary", "auto")
     if shown and word and made.get("effort") != "none":
@@ -394,7 +394,7 @@ def write_format(to: Writing, given: list[Item]) -> Item:
 
 
 def write_tools(to: Writing) -> Item:
-    sent = [(tool, made) for tool in visible_tools(to.request) for made in write_tool(tool, to._lost, to.lose_extras)]
+    sent = [(tool, made) for tool in visible_tools(to.request) for made in write_tool(tool, to.lost, to.lose_extras)]
     tools = [made for _, made in sent]
     choice = to.request.tool_choice
     if not tools:
@@ -402,7 +402,7 @@ def write_tools(to: Writing) -> Item:
             to.lose("tool_choice")
         return {}
     body: Item = {"tools": tools}
-    choice = choice_among(choice, {tool.name for tool, _ in sent}, to._lost)
+    choice = choice_among(choice, {tool.name for tool, _ in sent}, to.lost)
     if choice is not None:
         body["tool_choice"] = write_choice(choice, sent)
     if to.request.parallel_tool_calls is not None:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from ...errors import GatewayError, UpstreamFailed
 from .. import ir
+from ..chat_parts import refusal_text
 from ..citations import GROUNDING, unread_of
 from ..fields import compact
 from ..losses import lose_counts, lose_extras, lose_part, lose_stop, name_lost, with_value
@@ -48,7 +49,6 @@ from .outputs import (
     annotations_in,
     citations_in,
     grounding_annotations,
-    refusal_text,
     seal_signature,
     seal_thought,
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 from .. import ir
@@ -55,7 +54,7 @@ def write_search(search: ir.WebSearch, lost: list[str]) -> dict[str, Any]:
         made["filters"] = {"allowed_domains": list(search.allowed_domains)}
     if search.location:
         made["user_location"] = {"type": "approximate", **search.location}
-    lose_settings(search, ("blocked_domains", "max_uses"), partial(name_lost, lost))
+    lose_settings(search, ("blocked_domains", "max_uses"), lost)
     return made
 
 

@@ -487,7 +487,7 @@ FULL = """\
 import resource, sys, time
 sys.path.insert(0, sys.argv[1])
 sys.path.insert(0, sys.argv[2])
-from llm_router_gateway.store import queries, recorder
+from llm_router_gateway.store import recorder
 from llm_router_gateway.store.sqlite.database import Store
 from storing import call
 recorder.RETRY_S = recorder.GATHER_S = 0.02
