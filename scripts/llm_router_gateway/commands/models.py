@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config.config import Config, ConfigError, Provider
+from ..config.config import ConfigError, Provider
 from ..config.imported import toml_text
 from ..config.numbers import MAX_WHOLE
 from ..config.price_list import per_million, price_config
@@ -139,7 +139,7 @@ def proposals(
 # ---------------------------------------------------------------------------------------------------------- the command
 
 
-async def lists(config: Config, chosen: Sequence[Provider]) -> dict[str, Any]:
+async def lists(chosen: Sequence[Provider]) -> dict[str, Any]:
     """Provider -> its list, or the GatewayError that came instead; all are queried at once."""
     pool, keys = Pool(), KeyCommands()
 
@@ -179,7 +179,7 @@ def run(arguments: Sequence[str]) -> int:
         wrong = wrong or f"there is no active provider{name}; {step}"
         sys.stderr.write(f"{wrong}\n")
         return 2
-    answers = asyncio.run(lists(config, chosen))
+    answers = asyncio.run(lists(chosen))
     found: list[Any] = []
     for provider in chosen:
         answer = answers[provider.name]

@@ -51,10 +51,10 @@ class Parser(argparse.ArgumentParser):
                 yield from command.flags()
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        from difflib import get_close_matches
-
         found, rest = self.parse_known_args(args, namespace)
         if rest:
+            from difflib import get_close_matches  # 8 ms, only when something is wrong
+
             word = rest[0].partition("=")[0][:40]
             near = get_close_matches(word, list(self.flags()), n=1)
             self.error(f"unknown argument {word!r}{f'; did you mean {near[0]}?' if near else ''}")

@@ -210,12 +210,14 @@ class Backends:
 
     async def follow_spending(self) -> None:
         """Reads what keys spend at other gateways on the same database. Runs until it is cancelled, where there may be any."""
-        read, every_s = (self._elsewhere.news, SPENDING_S) if self._elsewhere is not None else (None, SHOWN_S)
-        if read is not None:
+        if self._elsewhere is not None:
             self._log.info(UNSHARED)
+            read, every_s = self._elsewhere.news, SPENDING_S
         elif self.replica is not None and self.keys is not None:
-            read = self.keys.spent
-        while read is not None:
+            read, every_s = self.keys.spent, SHOWN_S
+        else:
+            return
+        while True:
             now = time.time()
             try:
                 found = await read(now)
@@ -401,12 +403,7 @@ class GatewayProcess:
         """What a configuration says otherwise than the one at the start, and nothing but a start changes."""
         old, new = self._at_start, config
         yield from (name for name in AT_START if getattr(old.server, name) != getattr(new.server, name))
-        if old.telemetry != new.telemetry:
-            yield "[telemetry]"
-        if old.alerts != new.alerts:
-            yield "[alerts]"
-        if old.state != new.state:
-            yield "[state]"
+        yield from (f"[{name}]" for name in ("telemetry", "alerts", "state") if getattr(old, name) != getattr(new, name))
 
     async def look_after(self) -> None:
         """The periodic work: changed files, buffered log lines, the backends. Runs until it is cancelled."""

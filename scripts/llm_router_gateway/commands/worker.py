@@ -20,8 +20,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
-from inspect import isawaitable
 from typing import Any
 
 from .. import __version__
@@ -50,7 +48,6 @@ REPORT_S = 0.2  # how often members and open requests are reported to the home
 ALIVE_S = 0.5  # how often it shows the home that its event loop goes on, whatever its calls to the home do
 REFUSED, LOST = 4, 5  # exit codes: the home does not take this worker, or the address is taken; the home is gone
 FLUSH_LIMIT_S = 10.0  # for the last batch
-FROM_HOME = ("config", "keys", "sessions", "routing", "notes", "drain", "report")  # messages: see `cluster/messages`
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +111,10 @@ class WorkerProcess:
         self._sent_open = 0
         self._sent_leased: Mapping[str, float] = {}
         self.take_routing(welcome["routing"])
-        handlers = (self.take_config, self.take_keys, self.take_sessions, self.take_routing, self.take_notes, self.stop.set)
-        link.handlers = dict(zip(FROM_HOME, (*handlers, self.report), strict=True))
+        link.handle({
+            "config": self.take_config, "keys": self.take_keys, "sessions": self.take_sessions, "routing": self.take_routing,
+            "notes": self.take_notes, "drain": self.stop.set, "report": self.report,
+        })  # fmt: skip
 
     # -- what the home says
 
@@ -269,15 +268,7 @@ async def serve(start: Start) -> int:
             each.stop.set()
 
     on_signals(loop, {"SIGTERM": end})
-    made: asyncio.Future[None] = loop.create_future()
-
-    async def wait(name: str, *arguments: object) -> Any:
-        """For what comes together with the welcome, before there is anything that could take it over; in order."""
-        await asyncio.shield(made)
-        result = link.handlers[name](*arguments)
-        return await result if isawaitable(result) else result
-
-    link = Link({name: partial(wait, name) for name in FROM_HOME}, on_lost=end)
+    link = Link(on_lost=end)  # what comes together with the welcome waits for the process that it makes
     try:
         await loop.create_unix_connection(lambda: link, start.link)
         welcome = await link.call("hello", start.name, os.getpid(), __version__)
@@ -285,7 +276,6 @@ async def serve(start: Start) -> int:
         say(f"{start.name}: the gateway's main process does not take it: {error}")
         return REFUSED
     process.append(WorkerProcess(start, link, welcome))
-    made.set_result(None)
     if stop.is_set():
         end()
     return await process[0].run()

@@ -17,7 +17,7 @@ from .reader import Reading
 
 def base_url_of(values: Mapping[str, Any], preset: Preset, api: str, path: str, reading: Reading) -> str:
     """The address with a scheme and, when it is only a host, the root of its protocol."""
-    is_given = values["base_url"] or any(problem.path == f"{path}.base_url" for problem in reading.problems)
+    is_given = values["base_url"] or reading.has(f"{path}.base_url")
     own = preset_url(values, preset, path, reading) if api == preset.api and not is_given else ""
     url: str = values["base_url"] or own
     given = [name for name in PARTS if values[name] and (values["base_url"] or name not in preset.parts)]
@@ -28,10 +28,7 @@ def base_url_of(values: Mapping[str, Any], preset: Preset, api: str, path: str, 
             else f"the address of {values['type'] or values['name']} has none"
         )
         reading.bad(f"{path}.{name}", f"is not used: {why}")
-    is_reported = any(
-        problem.path in (f"{path}.base_url", *(f"{path}.{name}" for name in PARTS)) for problem in reading.problems
-    )
-    if not url and not is_reported:
+    if not url and not reading.has(f"{path}.base_url", *(f"{path}.{name}" for name in PARTS)):
         reading.bad(f"{path}.base_url", "is missing, and its type has no default")
     return url + UPSTREAMS[api].root if url.count("/") == 2 else url
 
@@ -49,9 +46,9 @@ def preset_url(values: Mapping[str, Any], preset: Preset, path: str, reading: Re
                 found[name] = read_label(value)
             except ValueError as wrong:
                 reading.bad(f"{path}.{name}", f"{where} {wrong}")
-        elif not any(problem.path == f"{path}.{name}" for problem in reading.problems):
+        else:
             variables = " or ".join(preset.parts[name])
-            reading.bad(f"{path}.{name}", f"is missing: {PARTS[name]}; or set {variables}, or give base_url")
+            reading.bad_once(f"{path}.{name}", f"is missing: {PARTS[name]}; or set {variables}, or give base_url")
     if len(found) < len(preset.parts):
         return ""
     url = preset.base_url
@@ -64,18 +61,23 @@ HERE = ("localhost", "127.0.0.1")  # the same to every caller; what listens on :
 EVERYWHERE = ("0.0.0.0", "::", "")  # nosec B104  # compared, not bound
 
 
+def host_and_port(url: str) -> tuple[str, int]:
+    """host_and_port("https://api.openai.com/v1") -> ("api.openai.com", 443); ValueError if its port is not valid."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def is_address_of(url: str, host: str, port: int) -> bool:
     """Whether a request to this address would reach a server that listens on this host and port.
 
     is_address_of("http://localhost:8000/v1", "127.0.0.1", 8000) -> True
     """
     try:
-        parts = urlsplit(url)
-        there = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:  # not a valid port
+        its_host, its_port = host_and_port(url)
+    except ValueError:
         return False
-    same = there[0] == host or (there[0] in HERE and host in (*HERE, *EVERYWHERE))
-    return same and there[1] == port
+    same = its_host == host or (its_host in HERE and host in (*HERE, *EVERYWHERE))
+    return same and its_port == port
 
 
 def has_parts(preset: Preset, env: Mapping[str, str]) -> bool:

@@ -25,9 +25,9 @@ from .keys import Key, read_keys_of_file, unmatched_patterns
 from .numbers import plain_value
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .quirks import read_quirks
-from .reader import VERY_NEAR, Reading, check, closest, list_of, read_settings, sub_table
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
+from .reader import Reading, check, closest, list_of, misspelt, read_settings, sub_table
 from .settings import (  # fmt: skip
     LONG_CONTEXT,
     LOOPBACK,
@@ -42,18 +42,8 @@ from .settings import (  # fmt: skip
     Secret,
 )
 from .telemetry import Telemetry, read_telemetry
-from .tokens import (  # fmt: skip
-    SERVICE_LINK_NOTE,
-    check_names,
-    check_networks,
-    check_secrets,
-    from_outside,
-    is_service_link,
-    misspelt_variables,
-    read_admin_tokens,
-    read_secret,
-    read_tokens,
-)
+from .tokens import check_names, check_networks, check_secrets, read_admin_tokens, read_secret, read_tokens
+from .variables import SERVICE_LINK_NOTE, from_outside, is_service_link, misspelt_variables
 
 # ------------------------------------------------------------------------------------------------------- the result
 
@@ -374,7 +364,7 @@ def read_preset(values: Mapping[str, Any], path: str, reading: Reading) -> Prese
     preset = preset_of(values["type"] or values["name"])
     if preset is None and not values["type"] and values["api"]:
         return PRESETS[CUSTOM]
-    if preset is None and not values["type"] and any(problem.path == f"{path}.api" for problem in reading.problems):
+    if preset is None and not values["type"] and reading.has(f"{path}.api"):
         return PRESETS[CUSTOM]  # a protocol that is misspelt is one problem
     if preset is None:
         wrong = values["type"] or values["name"]
@@ -447,8 +437,7 @@ def read_model(table: Mapping[str, Any], path: str, reading: Reading, provider: 
     known = {setting.name for setting in MODEL_CONFIG}
     raw = sub_table(table, "config", path, reading)
     info = read_settings(raw, MODEL_CONFIG, f"{path}.config", reading, closed=False)
-    reading.notes += [f"{path}.config.{name} is only shown{closest(name, known, VERY_NEAR)}" for name in raw
-                      if name not in known and closest(name, known, VERY_NEAR)]  # fmt: skip
+    reading.notes += [f"{path}.config.{name} is only shown{near}" for name, near in misspelt(raw, known)]
     reading.notes += [f"{path}.config.{name} is {info[name]:g} US dollars per million tokens: is it the price of one token?"
                       for name in PER_MTOK if info[name] is not None and 0 < info[name] < LEAST_USD_PER_MTOK]  # fmt: skip
     name, owner = values["name"], values["provider"] or provider
@@ -676,20 +665,3 @@ def implied_document(env: Mapping[str, str], *, local_server: bool = False) -> d
     if local_server and LOCAL_SERVER not in names:
         names.append(LOCAL_SERVER)
     return {"providers": [{"name": name, "type": name} for name in names]}
-
-
-ENV_LINE = re.compile(r"""\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*('[^']*'|"(?:[^"\\]|\\.)*"|.*?)\s*(?:\s#.*)?""")
-
-
-def read_dotenv(text: str) -> dict[str, str]:
-    """.env: NAME=value lines, with or without `export`, quotes, `# comments`, CRLF and a byte order mark.
-
-    read_dotenv('export A="x y" # note')  -> {"A": "x y"}
-    """
-    values: dict[str, str] = {}
-    for line in text.removeprefix("\ufeff").splitlines():
-        match = ENV_LINE.fullmatch(line)
-        if match:
-            value = match[2]
-            values[match[1]] = value[1:-1] if value[:1] in ("'", '"') and value[-1:] == value[:1] else value
-    return values

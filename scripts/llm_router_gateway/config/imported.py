@@ -77,7 +77,9 @@ def host_name(address: str) -> str:
 class Builder:
     """Collects providers (one for each address and key), their models, and the names that they answer to."""
 
-    def __init__(self) -> None:
+    def __init__(self, advice: Mapping[str, str] | None = None) -> None:
+        """`advice`: a setting of the other router that has no place here -> what to do instead."""
+        self.advice = advice or {}
         self.providers: dict[tuple[Any, ...], Table] = {}
         self.models: dict[tuple[str, str], Table] = {}
         self.answers: dict[str, list[Table]] = {}  # what callers ask for -> members of a group
@@ -122,7 +124,9 @@ class Builder:
     def drop(self, where: str, given: Mapping[str, Any], known: set[str]) -> None:
         """Name the keys that have no place here, when they say something."""
         nothing: tuple[Any, ...] = (None, "", [], {}, False)
-        self.lost += [f"{where}: {name}" for name in given if name not in known and given[name] not in nothing]
+        for name, value in given.items():
+            if name not in known and value not in nothing:
+                self.lost.append(f"{where}: {name}" + (f"; {self.advice[name]}" if name in self.advice else ""))
 
 
 # ----------------------------------------------------------------------------------------------- the jq server's YAML
@@ -225,14 +229,14 @@ LITELLM_INFO = {"id", "mode", "base_model"}  # what says nothing that a configur
 
 def secret(value: Any, name: str = "api_key") -> Table:
     """{"api_key_env": "X"} for os.environ/X, {"api_key": ...} for a key, {} for none."""
-    if isinstance(value, str) and value.startswith("os.environ/"):
-        return {f"{name}_env": value.removeprefix("os.environ/")}
+    if isinstance(value, str) and value.startswith(litellm.VARIABLE):
+        return {f"{name}_env": value.removeprefix(litellm.VARIABLE)}
     return {name: value} if value else {}
 
 
 def from_litellm(given: Any) -> Imported:
     """Deployments of one model_name are the members of a group of that name."""
-    given, made = table(given, "the file"), Builder()
+    given, made = table(given, "the file"), Builder(litellm.ADVICE)
     for place, entry in enumerate(tables(given.get("model_list"), "model_list")):
         litellm_model(f"model_list[{place}]", entry, made)
     parts = {part: table(given.get(part), part) for part in litellm.PARTS}
@@ -242,11 +246,11 @@ def from_litellm(given: Any) -> Imported:
     groups = groups_of(made.answers, litellm_strategy(router, made), fallbacks)
     groups += [group_of_alias(alias, target, groups) for alias, target in aliases.items()]
     own = litellm.carry(parts, made.lost, made.notes)
-    server = {**(secret(master_key, "token") if master_key else {}), **own.pop("server", {})}
+    server = {**secret(master_key, "token"), **own.pop("server", {})}
     document = {**({"server": server} if server else {}), **made.document(groups), **own}
     for part, settings in parts.items():
-        made.lost += litellm.leftovers(part, settings, litellm.known_of(part))
-    made.lost += litellm.leftovers("the file", given, {"model_list", *parts})
+        made.drop(part, settings, litellm.known_of(part))
+    made.drop("the file", given, {"model_list", *parts})
     return Imported(document, made.lost, made.notes)
 
 
@@ -287,7 +291,7 @@ def litellm_cloud(where: str, word: str, params: Table, base: Any, made: Builder
         made.notes.append(note)
     parts = {ours: params.get(theirs) for ours, theirs in names.items()}
     for name, value in parts.items():
-        if isinstance(value, str) and value.startswith("os.environ/"):
+        if isinstance(value, str) and value.startswith(litellm.VARIABLE):
             made.lost.append(f"{where}: {names[name]}, which comes from {value}; set {' or '.join(PRESETS[kind].parts[name])}")
             parts[name] = None
     own = azure_address(str(base)) if base else {}
@@ -325,8 +329,8 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
             made.lost.append(f"{where}: {asked}, a pattern; only PROVIDER/* with the provider's own name can be imported")
             return
         made.take_any_model(litellm_provider(word, {"base_url": base, **kind}, params, made), word)
-        made.lost += litellm.leftovers(where, entry, {"model_name", "litellm_params", "model_info"})
-        made.lost += litellm.leftovers(f"{where} {asked}", params, LITELLM_PROVIDER_PARAMS)
+        made.drop(where, entry, {"model_name", "litellm_params", "model_info"})
+        made.drop(f"{where} {asked}", params, LITELLM_PROVIDER_PARAMS)
         return
     if cloud is not None:
         names = [found.expand(to) for pattern, to in cloud[2] if (found := re.fullmatch(pattern, remote))]
@@ -346,10 +350,10 @@ def litellm_model(where: str, entry: Table, made: Builder) -> None:
     order = litellm.number_at(f"{where} {asked}: order", params.get("order"), made.lost) or 0
     member = {key: value for key, value in {"weight": weight, "priority": -order}.items() if value}
     made.model(provider, asked, remote or said, member, default_params=defaults, limits=limits, config=price_config(info))
-    made.lost += litellm.leftovers(where, entry, {"model_name", "litellm_params", "model_info"})
+    made.drop(where, entry, {"model_name", "litellm_params", "model_info"})
     of_cloud = {*cloud[1].values(), "api_version"} if cloud is not None else set()
-    made.lost += litellm.leftovers(f"{where} {asked}", params, LITELLM_PARAMS | SENT_PARAMS | of_cloud)
-    made.lost += litellm.leftovers(f"{where} {asked}", info, LITELLM_INFO | set(filter(is_carried, info)))
+    made.drop(f"{where} {asked}", params, LITELLM_PARAMS | SENT_PARAMS | of_cloud)
+    made.drop(f"{where} {asked}", info, LITELLM_INFO | set(filter(is_carried, info)))
 
 
 def litellm_fallbacks(parts: Mapping[str, Table], aliases: set[str], made: Builder) -> dict[str, list[str]]:

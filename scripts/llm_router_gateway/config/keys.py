@@ -23,7 +23,7 @@ from ..policy.budgets import Budget, Reset, since_reset, utc_text
 from ..policy.parameter_limits import DEFAULTS, Bound, ParameterLimits, parameter_limits_json, read_limits
 from ..policy.rate_limits import Limit
 from .groups import read_limit
-from .reader import VERY_NEAR, Problem, Reading, advice, closest, list_of, read_settings, sub_table, value_text
+from .reader import Problem, Reading, advice, list_of, misspelt, read_settings, sub_table, value_text
 from .settings import BUDGET, CALLER_KEY, KEY_SECRET, RESET, Secret
 
 PREFIX = "llmr_"  # how keys that this gateway makes begin
@@ -242,10 +242,8 @@ def unmatched_patterns(
             for pattern in patterns or ():
                 if not found(pattern):
                     yield f'the key "{key.name}": {setting} has "{pattern}", which matches nothing in the configuration'
-        for name in key.parameter_limits:
-            near = "" if name in DEFAULTS else closest(name, DEFAULTS, VERY_NEAR)
-            if near:
-                yield f'the key "{key.name}": parameter_limits has "{name}"{near}'
+        for name, near in misspelt(key.parameter_limits, DEFAULTS):
+            yield f'the key "{key.name}": parameter_limits has "{name}"{near}'
 
 
 def past_expiry(key: Key, now: float, before: Key | None = None) -> str:

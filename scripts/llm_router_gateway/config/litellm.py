@@ -2,7 +2,7 @@
 
     carry({"router_settings": {"timeout": 30, "allowed_fails": 2}}, lost, notes)
         -> {"server": {"timeout_s": 30}, "health": {"failures_to_open": 3}}
-    leftovers("router_settings", {"num_retries": 2}, set())  -> ["router_settings: num_retries; a failed request is tried ..."]
+    ADVICE["num_retries"]  -> "a failed request is tried once at each other member ...", for a setting that has no place here
 
 Its own pages: https://docs.litellm.ai/docs/proxy/config_settings, .../proxy/timeout, .../router/learn/reliability.
 """
@@ -10,7 +10,7 @@ Its own pages: https://docs.litellm.ai/docs/proxy/config_settings, .../proxy/tim
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 Table = dict[str, Any]
@@ -77,14 +77,6 @@ ADVICE: Mapping[str, str] = {
     "environment_variables": "write them into .env beside router.toml, as NAME=value",
     "include": "import each of these files and merge the results",
 }  # fmt: skip
-
-
-def leftovers(where: str, given: Mapping[str, Any], known: Iterable[str]) -> Iterator[str]:
-    """The settings that have no place here and say something, each with what to do instead where that is known."""
-    nothing: tuple[Any, ...] = (None, "", [], {}, False)
-    for name, value in given.items():
-        if name not in known and value not in nothing:
-            yield f"{where}: {name}{'; ' if name in ADVICE else ''}{ADVICE.get(name, '')}"
 
 
 def number(value: Any) -> float | None:

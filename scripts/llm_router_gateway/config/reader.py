@@ -8,7 +8,7 @@ reading.problems  -> [Problem("server.prot", 'unknown key; did you mean "port"?'
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,8 +51,12 @@ class Reading:
 
     def bad_once(self, path: str, text: str) -> None:
         """The same for a rule beyond a setting's kind: of a value that is not even of its kind, nothing more is said."""
-        if all(problem.path != path for problem in self.problems):
+        if not self.has(path):
             self.bad(path, text)
+
+    def has(self, *paths: str) -> bool:
+        """Whether a problem of one of these settings is noted already."""
+        return any(problem.path in paths for problem in self.problems)
 
 
 def value_text(value: object) -> str:
@@ -102,6 +106,14 @@ def closest(name: str, names: Iterable[str], near_from: float = NEAR) -> str:
 
     near = get_close_matches(name, names, n=1, cutoff=near_from)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def misspelt(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Of names that may be any: each that is nearly a known one, and "; did you mean ...?"."""
+    for name in names:
+        near = "" if name in known else closest(name, known, VERY_NEAR)
+        if near:
+            yield name, near
 
 
 # Kinds whose values are not repeated: they are secrets, or a secret may stand there by mistake.

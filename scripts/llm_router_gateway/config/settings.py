@@ -146,10 +146,11 @@ def check_place(url: str) -> None:
 
 
 def read_proxy(value: object) -> str:
-    if value != "" and not PROXY.fullmatch(read_text(value)):
+    if value == "":
+        return ""
+    if not PROXY.fullmatch(read_text(value)):
         raise ValueError("is not http://host:port, https://host:port or socks5://host:port")
-    if value != "":
-        check_place(str(value))
+    check_place(str(value))
     return str(value)
 
 

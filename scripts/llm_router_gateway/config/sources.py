@@ -32,15 +32,16 @@ from secrets import token_hex
 from stat import S_IROTH
 from typing import Any, NoReturn
 
-from .config import ENV_LINE, Config, ConfigError, Problem, implied_document, parse, read_dotenv
+from .config import Config, ConfigError, Problem, implied_document, parse
+from .dotenv import read_dotenv, unread_lines
 from .imported import Wrong, from_jq_server
 from .overlay import NOTHING, Merged, Overlay, merge, overlay_json, read_overlay, without
 from .presets import LOCAL_ADDRESS
 from .settings import CALLER_KEY, KEY_SECRET, PROVIDER, SERVER
+from .variables import FILE_VARIABLE as FILE_VARIABLE
+from .variables import OVERLAY_VARIABLE as OVERLAY_VARIABLE
 
 DEFAULT_FILE = "router.toml"
-FILE_VARIABLE = "LLM_ROUTER_MODEL_CONFIG"
-OVERLAY_VARIABLE = "LLM_ROUTER_OVERLAY"  # where the folder of the file cannot be written
 PROBE_S = 0.05  # for an Ollama on loopback: it answers at once or is not there
 YAML_SUFFIXES = (".yaml", ".yml")  # the jq server's configuration, read unchanged
 MERGE_TAG = "tag:yaml.org,2002:merge"  # <<, which takes keys over from another table
@@ -130,10 +131,15 @@ def loader_of(yaml: Any) -> Any:
 
 def with_text_keys(value: Any, made: dict[int, Any]) -> Any:
     """Tables with texts for keys, which YAML takes for numbers, dates or truth too; `made` is what was converted, by its id."""
-    if isinstance(value, (dict, list)) and id(value) not in made:
-        pairs = ((str(key), with_text_keys(item, made)) for key, item in value.items()) if isinstance(value, dict) else ()
-        made[id(value)] = dict(pairs) if isinstance(value, dict) else [with_text_keys(item, made) for item in value]
-    return made.get(id(value), value) if isinstance(value, (dict, list)) else value
+    if not isinstance(value, (dict, list)):
+        return value
+    if id(value) not in made:
+        made[id(value)] = (
+            {str(key): with_text_keys(item, made) for key, item in value.items()}
+            if isinstance(value, dict)
+            else [with_text_keys(item, made) for item in value]
+        )
+    return made[id(value)]
 
 
 def yaml_fault(wrong: Exception) -> str:
@@ -142,13 +148,6 @@ def yaml_fault(wrong: Exception) -> str:
     if mark is None:
         return type(wrong).__name__
     return f"{getattr(wrong, 'problem', None) or 'it cannot be parsed'} at line {mark.line + 1}, column {mark.column + 1}"
-
-
-def unread_lines(text: str) -> Iterator[int]:
-    """The numbers of the lines of a .env that have content but set no variable."""
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#") and not ENV_LINE.fullmatch(line):
-            yield number
 
 
 def no_constant(name: str) -> NoReturn:

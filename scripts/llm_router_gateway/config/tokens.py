@@ -3,69 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from .misplaced import check_path
 from .reader import Reading
-from .settings import TABLES, Secret, Setting, read_keys
+from .settings import Secret, read_keys
 
 if TYPE_CHECKING:
     from .config import Server
     from .keys import Key
 
 
-# What Kubernetes puts into every pod's environment for a Service named llm-router: LLM_ROUTER_PORT=tcp://10.0.0.1:8000.
-SERVICE_LINK_NOTE = (
-    "Kubernetes sets it for a Service of this name; it is not used. enableServiceLinks: false in the pod avoids it"
-)
-SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://\S+")
-
-
-def is_service_link(name: str, text: str) -> bool:
-    return name.endswith("_PORT") and SERVICE_LINK.fullmatch(text.strip()) is not None
-
-
-OURS = "LLM_ROUTER_"
-NEAR_VARIABLE = 0.75  # similarity of the rest of the name: PROT is as near to PORT
-VARIABLES = frozenset(
-    {name for table in TABLES.values() for setting in table for name in setting.env if name.startswith(OURS)}
-    | {f"{OURS}MODEL_CONFIG", f"{OURS}OVERLAY"}
-)
-# Variables of the client, which may be set for both.
-OF_CLIENT = frozenset(OURS + name for name in ("API_KEY", "BASE_URL", "CACHE", "CONFIG", "MODEL", "SESSION", "USAGE_LOG"))
-
-
-def misspelt_variables(env: Mapping[str, str]) -> Iterator[str]:
-    """A note for each variable that is nearly one of ours."""
-    odd = sorted(name for name in env if name.startswith(OURS) and name not in VARIABLES | OF_CLIENT)
-    for name in odd:
-        from difflib import get_close_matches  # 8 ms, only when something is wrong
-
-        words = [known.removeprefix(OURS) for known in VARIABLES]
-        for near in get_close_matches(name.removeprefix(OURS), sorted(words), n=1, cutoff=NEAR_VARIABLE):
-            yield f"{name} is not a variable of the gateway; did you mean {OURS}{near}?"
-
-
-def from_outside(setting: Setting, flags: Mapping[str, str], env: Mapping[str, str]) -> tuple[str, object] | None:
-    """Where a flag or an environment variable sets it, and to what; None if neither does."""
-    if setting.name in flags:
-        return setting.flag.rsplit("/", 1)[-1], setting.from_text(flags[setting.name])
-    for name in setting.env:
-        if env.get(name, "").strip() and not is_service_link(name, env[name]):
-            return name, setting.from_text(env[name])
-    return None
-
-
 def read_tokens(table: Mapping[str, Any], flags: Mapping[str, str], reading: Reading) -> tuple[Secret, ...]:
     """The tokens of the first place that names any: flags, environment, file."""
     if "token" in flags:
         reading.notes.append("--token is visible in the list of processes: use LLM_ROUTER_TOKEN or --token-file instead")
-    of_env = next((name for name in ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS") if reading.env.get(name)), "LLM_ROUTER_TOKEN")
+    names = ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS")
+    of_env = next(filter(reading.env.get, names), names[0])
     places: tuple[tuple[str, Mapping[str, Any]], ...] = (
         ("--token", flags),
-        (of_env, {"token": ",".join(filter(None, map(reading.env.get, ("LLM_ROUTER_TOKEN", "LLM_ROUTER_API_KEYS")))),
+        (of_env, {"token": ",".join(filter(None, map(reading.env.get, names))),
                   "token_file": reading.env.get("LLM_ROUTER_TOKEN_FILE", "")}),
         ("server.token", table),
     )  # fmt: skip

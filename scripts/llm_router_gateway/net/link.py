@@ -1,6 +1,6 @@
 """A connection between two processes of one gateway: messages, and calls that are answered. Both sides are equal.
 
-    link = Link({"open": count_open, "acquire": acquire}, on_lost=ended)      handlers by name
+    link = Link({"open": count_open, "acquire": acquire}, on_lost=ended)      handlers by name; or later: link.handle({...})
     await loop.create_unix_connection(lambda: link, path)
     link.send("open", 3)                          one way, in order; what is sent in one turn of the loop leaves together
     permit = await link.call("acquire", scopes)   its handler's result, or the GatewayError that it raised
@@ -81,11 +81,15 @@ class Link(asyncio.Protocol):
     """One side of a connection."""
 
     def __init__(
-        self, handlers: Mapping[str, Handler], *, on_lost: Callable[[Link], None] | None = None,
+        self, handlers: Mapping[str, Handler] | None = None, *, on_lost: Callable[[Link], None] | None = None,
         on_made: Callable[[Link], None] | None = None, report: Callable[[str, Exception], None] | None = None,
     ) -> None:  # fmt: skip
-        """`report(name, error)` gets the faults of handlers; without it they go to the loop's exception handler."""
-        self.handlers = dict(handlers)
+        """Without `handlers`, what comes waits for `handle`.
+
+        `report(name, error)` gets the faults of handlers; without it they go to the loop's exception handler.
+        """
+        self.handlers = dict(handlers or {})
+        self._waiting: list[list[Any]] | None = [] if handlers is None else None  # what came before there were handlers
         self._on_lost, self._on_made, self._report = on_lost, on_made, report
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader()
@@ -139,9 +143,18 @@ class Link(asyncio.Protocol):
 
     # -- what comes in
 
+    def handle(self, handlers: Mapping[str, Handler]) -> None:
+        """Sets the handlers; what came before them is taken now, in order."""
+        self.handlers = dict(handlers)
+        waiting, self._waiting = self._waiting or (), None
+        for value in waiting:
+            self._take(value)
+
     def _take(self, value: list[Any]) -> None:
         kind, number = value[0], value[1]
-        if kind == SEND:
+        if self._waiting is not None and kind in (SEND, CALL, CANCEL):
+            self._waiting.append(value)
+        elif kind == SEND:
             self._one_way(number, value[2])
         elif kind == CALL:
             self._answer(number, value[2], value[3])

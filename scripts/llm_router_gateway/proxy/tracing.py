@@ -17,8 +17,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
 
+from ..config.base_urls import host_and_port
 from ..config.presets import vendor_of
 from ..config.telemetry import Telemetry
 from ..store import pricing
@@ -55,11 +55,7 @@ class Sink(Protocol):
     def add(self, spans: Sequence[Span]) -> None: ...
 
 
-@lru_cache(maxsize=KNOWN_ADDRESSES)
-def address_of(base_url: str) -> tuple[str, int]:
-    """address_of("https://api.openai.com/v1") -> ("api.openai.com", 443)"""
-    parts = urlsplit(base_url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+address_of = lru_cache(maxsize=KNOWN_ADDRESSES)(host_and_port)  # of an attempt's base_url
 
 
 def session_of(context: RequestContext, names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from lines import Lines
 
 from llm_router_gateway.commands import worker as module
-from llm_router_gateway.commands.worker import FROM_HOME, Start, WorkerProcess
+from llm_router_gateway.commands.worker import Start, WorkerProcess
 from llm_router_gateway.net.link import Link
 
 LIMIT_S = 30.0
@@ -23,7 +23,7 @@ class Quiet:
 
     def __init__(self, start: Start, link: Link, welcome: Any) -> None:
         self.stop, self.taken = asyncio.Event(), list[Any]()
-        link.handlers = dict.fromkeys(FROM_HOME, self.taken.append) | {"keys": self.take, "report": self.report}
+        link.handle({"routing": self.taken.append, "keys": self.take, "report": self.report})
 
     async def take(self, keys: Any) -> bool:
         self.taken.append(keys)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from configs import ABC, in_group, member, parse, problems, provider
 
-from llm_router_gateway.config import config, presets, settings
+from llm_router_gateway.config import config, dotenv, presets, settings
 from llm_router_gateway.policy import rate_limits
 from llm_router_gateway.wire import registry
 
@@ -262,7 +262,7 @@ def test_without_a_file_the_providers_with_a_key_in_the_environment_are_there() 
 
 def test_dotenv_lines() -> None:
     text = "\ufeff# top\r\nexport A=1\r\nB = \"x y\" # note\nC='#'\nD=v#w # n\nE=\nnot a line\nF=a=b\n"
-    assert config.read_dotenv(text) == {"A": "1", "B": "x y", "C": "#", "D": "v#w", "E": "", "F": "a=b"}
+    assert dotenv.read_dotenv(text) == {"A": "1", "B": "x y", "C": "#", "D": "v#w", "E": "", "F": "a=b"}
 
 
 # -- the table

@@ -16,7 +16,7 @@ LIMIT_S = 30.0
 
 
 def over_a_link(
-    body: Callable[[Link, Link], Awaitable[None]], handlers: dict[str, Any],
+    body: Callable[[Link, Link], Awaitable[None]], handlers: dict[str, Any] | None,
     report: Callable[[str, Exception], None] | None = None,
 ) -> None:  # fmt: skip
     """Runs a test over two connected sides: the caller's and that of the handlers."""
@@ -46,6 +46,28 @@ def test_a_call_gets_its_handlers_result_plain_or_awaited() -> None:
         assert await asyncio.gather(*(caller.call("slow", number) for number in range(50))) == [[n] for n in range(50)]
 
     over_a_link(body, {"double": lambda value: value * 2, "slow": slow})
+
+
+def test_what_comes_before_there_are_handlers_is_taken_in_order_once_there_are() -> None:
+    taken: list[int] = []
+
+    def double(value: int) -> int:
+        taken.append(value)
+        return value * 2
+
+    async def body(caller: Link, home: Link) -> None:
+        caller.handlers["is_there"] = lambda: True
+        caller.send("note", 1)
+        doubled = asyncio.ensure_future(caller.call("double", 2))
+        await asyncio.sleep(0)  # its message is behind the first
+        caller.send("note", 3)
+        assert await home.call("is_there")  # comes behind these messages
+        assert taken == []
+        home.handle({"note": taken.append, "double": double})
+        assert taken == [1, 2, 3]
+        assert await doubled == 4
+
+    over_a_link(body, None)
 
 
 def test_an_error_keeps_its_class_status_code_and_facts() -> None:

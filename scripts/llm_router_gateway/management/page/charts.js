@@ -7,9 +7,7 @@ const LEFT = 58,
   RIGHT = 12,
   TOP = 12,
   BOTTOM = 26; // px around the plot
-const MINUTE_S = 60,
-  HOUR_S = 3600,
-  DAY_S = 86400;
+const DAY_S = 86400;
 const STEPS_S = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 432000, 604800, 1209600];
 const TOOLTIP_ROWS = 9;
 export const COLOURS = 8; // .c0 to .c7 in style.css; .c-other for the rest
@@ -391,5 +389,3 @@ export class Chart {
     );
   }
 }
-
-export const STEP_WORDS = { [MINUTE_S]: "minute", [HOUR_S]: "hour", [DAY_S]: "day" };
