@@ -440,7 +440,7 @@ class PartStart:
 
 @value
 class PartDelta:
-    """More of a part. `extras` are citations and the like, in their vendor's shape."""
+    """More of a part. `extras` are citations and the like, in their vendor's shape: all of them so far."""
 
     index: int
     text: str = ""
@@ -570,6 +570,14 @@ def merge_extras(old: Extras, new: Extras) -> Extras:
     return made
 
 
+def update_extras(old: Extras, new: Extras) -> Extras:
+    """Both; of one field what came last counts.
+
+    update_extras({"v": {"a": [1], "b": 1}}, {"v": {"a": [1, 2]}}) -> {"v": {"a": [1, 2], "b": 1}}
+    """
+    return {**old, **{vendor: {**old.get(vendor, NOTHING), **fields} for vendor, fields in new.items()}}
+
+
 def longer(part: Part, *deltas: PartDelta) -> Part:
     """The part with what deltas add to it."""
     if not deltas or not isinstance(part, ToolCall | Text | Thinking):
@@ -579,7 +587,7 @@ def longer(part: Part, *deltas: PartDelta) -> Part:
         return replace(part, arguments_text=part.arguments_text + said, signature=part.signature + signature)
     extras = part.extras
     for delta in deltas:
-        extras = merge_extras(extras, delta.extras) if delta.extras else extras
+        extras = update_extras(extras, delta.extras) if delta.extras else extras
     return replace(part, text=part.text + said, signature=part.signature + signature, extras=extras)
 
 

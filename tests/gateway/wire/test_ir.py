@@ -115,9 +115,14 @@ def test_nothing_is_an_empty_object() -> None:
     assert ir.Text("a") == ir.Text("a", extras={})
 
 
-def test_extras_of_two_deltas_are_put_together() -> None:
+def test_extras_of_two_objects_are_put_together() -> None:
     merged = ir.merge_extras({"v": {"a": [1], "b": 1}}, {"v": {"a": [2], "b": 2}, "w": {}})
     assert merged == {"v": {"a": [1, 2], "b": 2}, "w": {}}
+
+
+def test_extras_of_a_delta_hold_all_so_far() -> None:
+    deltas = [ir.PartDelta(0, "hi", extras={"v": {"a": pages}}) for pages in ([1], [1, 2])]
+    assert ir.longer(ir.Text("", extras={"v": {"b": 1}}), *deltas) == ir.Text("hihi", extras={"v": {"a": [1, 2], "b": 1}})
 
 
 def test_the_door_to_the_client_file_has_two_things_behind_it() -> None:

@@ -706,6 +706,19 @@ def test_the_last_reason_counts_where_every_chunk_has_one() -> None:
     assert got.candidates[0].parts == (ir.Text("ab"),) and got.candidates[0].stop.reason == "end"
 
 
+def test_unknown_lists_of_a_choice_are_read_once_from_each_chunk() -> None:
+    pieces = [json.loads(each) for each in (chunk({"content": "a"}), chunk({}, "stop"))]
+    for number, piece in enumerate(pieces):
+        piece["choices"][0] |= {"notes": [number], "content_filter_results": {"hate": number}}
+    candidate = collected(*map(json.dumps, pieces), DONE).candidates[0]
+    assert candidate.extras == {"openai": {"notes": [0, 1], "content_filter_results": {"hate": 1}}}
+
+
+def test_of_a_list_that_every_chunk_repeats_the_last_one_counts() -> None:
+    pieces = chunk({"content": "a"}, citations=["u"], other=1), chunk({}, "stop", citations=["u", "v"])
+    assert collected(*pieces, DONE).extras == {"openai": {"citations": ["u", "v"], "other": 1}}
+
+
 def test_chunks_before_the_first_choice_begin_nothing() -> None:
     events = streamed(chunk(id="", prompt_filter_results=[{}]), chunk({"content": "a"}), chunk({}, "stop"), DONE)
     assert events[0] == ir.Started("c1", "gpt", 5)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from collected import answer_of
 from rich_answers import ANSWERS, STREAMS, sse
 from rich_requests import objects_in, steps, with_field
 
@@ -36,12 +37,17 @@ def write_whole(protocol: str, body: dict[str, Any], caller: str, lost: list[str
     return json.dumps(wire(caller).write_answer(wire(protocol).read_answer(body), REQUEST, lost))
 
 
-def write_stream(protocol: str, body: dict[str, Any], caller: str, lost: list[str]) -> str:
-    reader, writer = wire(protocol).StreamReader(), wire(caller).StreamWriter(REQUEST, lost=lost)
-    events = [event for each in SSEParser().feed(sse(protocol, body["events"])) for event in reader.feed(each)]
+def read_stream(protocol: str, said: list[dict[str, Any]]) -> list[ir.StreamEvent]:
+    reader = wire(protocol).StreamReader()
+    events = [event for each in SSEParser().feed(sse(protocol, said)) for event in reader.feed(each)]
     events += reader.close()
     assert isinstance(events[-1], ir.Finished), events[-1]
-    return b"".join(writer.feed(event) for event in events).decode()
+    return events
+
+
+def write_stream(protocol: str, body: dict[str, Any], caller: str, lost: list[str]) -> str:
+    writer = wire(caller).StreamWriter(REQUEST, lost=lost)
+    return b"".join(map(writer.feed, read_stream(protocol, body["events"]))).decode()
 
 
 def wholes_along(body: dict[str, Any], path: str) -> set[str]:
@@ -155,6 +161,15 @@ def test_citations_in_the_beginning_of_a_text_reach_the_caller() -> None:
     bare = [event for event in events if "citations" not in event.get("content_block", {})]
     out = write_stream("anthropic", {"events": [bare[0], begun, *bare[-2:]]}, "openai", [])
     assert '"url":"https://h.example","title":"T","start_index":0,"end_index":2' in out
+
+
+def test_a_stream_that_becomes_a_whole_answer_has_each_citation_once() -> None:
+    pages = [{"type": "web_search_result_location", "url": f"https://h.example/{at}"} for at in range(3)]
+    begun = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "Hi"}}
+    deltas = [{"type": "citations_delta", "citation": page} for page in pages]
+    cited = [{"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas]
+    said = read_stream("anthropic", [STREAMS["anthropic"][0], begun, *cited, *STREAMS["anthropic"][-2:]])
+    assert answer_of(said).candidates[0].parts == (ir.Text("Hi", extras={"anthropic": {"citations": pages}}),)
 
 
 def test_a_quotation_of_a_file_which_chat_completions_do_not_have_is_named() -> None:

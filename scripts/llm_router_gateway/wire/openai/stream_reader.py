@@ -292,7 +292,7 @@ class StreamReader:
             except UpstreamFailed as error:
                 return [*out, *self._on_failure(error)]
         if not ANSWER.fields.issuperset(chunk):
-            self._extras = both(self._extras, own(chunk, ANSWER))
+            self._extras = ir.update_extras(self._extras, own(chunk, ANSWER))  # some repeat them in every chunk
         self._count(chunk, out)
         return out
 
@@ -318,17 +318,17 @@ class StreamReader:
             if turn.native and says(delta):
                 turn.native, turn.early, self.done = None, True, False
             turn.delta(delta, out)
+        known = LAST_CHOICE if choice.get("finish_reason") else STREAMED_CHOICE
+        if not known.fields.issuperset(choice):
+            turn.extras = both(turn.extras, own(choice, known))
         if choice.get("finish_reason"):
             self._finish(turn, choice)
-            turn.extras = both(turn.extras, own(choice, LAST_CHOICE))
             self._tier = str(chunk.get("service_tier") or "") or self._tier
             flaw = verdict.finish_failure(choice["finish_reason"], choice.get("native_finish_reason"), said=turn.says)
             if flaw is not None:
                 raise flaw
         if choice.get("logprobs"):
             turn.add_logprobs(choice["logprobs"])
-        if not STREAMED_CHOICE.fields.issuperset(choice):
-            turn.extras = both(turn.extras, own(choice, STREAMED_CHOICE))
 
     def _finish(self, turn: Turn, choice: Mapping[str, Any]) -> None:
         if turn.native and not turn.early:
