@@ -68,7 +68,7 @@ def usd(value: Any) -> float | None:
     """Dollars a token, as a number or a text, -> dollars a million tokens; None for what can be no price."""
     try:
         price = per_million(float(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # a whole number of 400 digits
         return None
     return price if price is not None and 0 <= price <= MAX_USD else None
 

@@ -9,8 +9,8 @@ Its own pages: https://docs.litellm.ai/docs/proxy/config_settings, .../proxy/tim
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from sys import float_info
 from typing import Any
 
 Table = dict[str, Any]
@@ -88,7 +88,8 @@ def number(value: Any) -> float | None:
             return None
         if value.is_integer():
             return int(value)
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number and abs(value) <= float_info.max else None  # NaN is not
 
 
 def number_at(where: str, value: Any, lost: list[str]) -> float | None:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from sys import float_info
 from typing import Any
 
 from ..errors import BadRequest
@@ -22,7 +23,7 @@ from ..json_body import Body, members_of
 from ..wire.registry import TURNS, UPSTREAMS
 
 Path = tuple[str, ...]
-INF = float("inf")
+INF, LARGEST = float("inf"), float_info.max
 MAX_NUMBER = 10**15  # of a parameter; what is larger is an attack or an accident
 OUTPUT, CHOICES = "max_tokens", ("n", "best_of")
 
@@ -95,7 +96,7 @@ def read_bound(name: str, value: object) -> Bound:
 def bound_end(name: str, value: object) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
         raise ValueError(f"{name} is not a number")
     return value
 

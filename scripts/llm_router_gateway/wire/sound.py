@@ -7,7 +7,6 @@ cost_in({"cost": 0.1, "is_byok": True, "cost_details": {"upstream_inference_cost
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeGuard
@@ -20,8 +19,11 @@ MAX_USD = 10_000.0  # of one answer: the longest ones cost some hundred
 
 
 def is_number(value: object, most: float) -> TypeGuard[float]:
-    """Whether it is a number from 0 to `most`; true, NaN and text are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= most
+    """Whether it is a number from 0 to `most`; true, NaN and text are none.
+
+    Only compared: a whole number of 400 digits, which JSON may hold, is too large to become a float.
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
 
 
 def is_count(value: object) -> bool:

@@ -31,6 +31,8 @@ SHAPES = {
     "OpenAI": ({"id": "m", "object": "model", "created": 1, "owned_by": "x"}, {}),
     "more than any number": ({"id": "m", "context_length": float("inf"), "max_tokens": 1e300, "max_model_len": 7},
                              {"context_window": 7}),
+    "more than a float holds": ({"id": "m", "context_length": 10**400, "pricing": {"prompt": 10**400}, "n_ctx": 7},
+                                {}),
     "nonsense": ({"id": "m", "context_length": "many", "pricing": [], "meta": None, "supported_parameters": {}}, {}),
 }  # fmt: skip
 

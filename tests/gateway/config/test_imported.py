@@ -176,7 +176,9 @@ def test_a_deployments_timeouts_are_its_providers() -> None:
     assert found.document["providers"][0]["settings"] == {"timeout": 30, "first_output_timeout_s": 5} and not found.lost
 
 
-@pytest.mark.parametrize("value", [from_env("T"), "soon", [1], True, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "value", [from_env("T"), "soon", [1], True, float("nan"), float("inf"), pytest.param(10**400, id="400 digits")]
+)
 def test_a_number_of_litellms_that_is_none_is_named(value: Any) -> None:
     params = {**ONE["litellm_params"], "timeout": value, "order": value}  # type: ignore[dict-item]
     lost = from_litellm(litellm_file({"model_name": "one", "litellm_params": params}, router_settings={"timeout": value})).lost

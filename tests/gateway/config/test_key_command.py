@@ -109,6 +109,7 @@ PRINTED: dict[str, tuple[Any, float | None]] = {
     "an ExecCredential": ({"apiVersion": EXEC, "status": {"token": TOKEN, "expirationTimestamp": zoned(840)}}, 840),
     "milliseconds, as text": ({"token": TOKEN, "expiresAt": str(int(WALL + 60) * 1000)}, 60),
     "an expiry that is none": ({"token": TOKEN, "expires_in": "soon", "expiry": "never", "exp": True}, None),
+    "an expiry that no clock reaches": ({"token": TOKEN, "expires_in": 10**400, "expiry": zoned(840)}, 840),
 }
 
 

@@ -43,6 +43,7 @@ def test_what_is_written_is_what_was_read() -> None:
         ("budget", {"usd_per_day": -1}, "below"), ("budget", {"usd_per_year": 1}, "usd_per_day"),
         ("limits", {"max_requests": 5}, "per_seconds"), ("limits", {"burst": 5}, "burst_size"),
         ("parameter_limits", {"max_tokens": "many"}, "number"), ("parameter_limits", {"max_tokens": 0}, "below 1"),
+        ("parameter_limits", {"max_tokens": 10**400}, "number"), ("parameter_limits", {"top_k": {"min": 10**400}}, "number"),
         ("parameter_limits", {"top_p": {"min": 2, "max": 1}}, "above max"), ("parameter_limits", {"top_p": {}}, "no limit"),
         ("parameter_limits", {"model": 1}, "cannot be limited"), ("is_admin", "yes", "true or false"),
     ],

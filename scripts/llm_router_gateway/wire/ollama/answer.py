@@ -28,12 +28,13 @@ REASON: Mapping[str, str] = {
 TOLD: frozenset[ir.Reason] = frozenset({"end", "tool_calls", "length"})  # all others look like one of these
 UNCOUNTED = ("cache_read", "cache_write", "cache_write_1h", "reasoning", "cost")
 SOME_TIME_NS = 1  # a duration that was not measured: strands divides by it
+LAST_TIME = 253_402_300_799  # the end of the year 9999
 OVERLOADED = 529  # Anthropic's own
 
 
 def date_of(created: int) -> str:
-    """Unix seconds as text: date_of(1_700_000_000) -> "2023-11-14T22:13:20Z"."""
-    return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Unix seconds as text: date_of(1_700_000_000) -> "2023-11-14T22:13:20Z"; what no calendar has is no time."""
+    return datetime.fromtimestamp(created if 0 <= created <= LAST_TIME else 0, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def call_of(call: ir.ToolCall, names: Mapping[str, str], lost: list[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ..error_bodies import error_body
 from ..fields import compact
 from ..names import mint_id, short_hash
 from ..shapes import EMPTY, Shape, both, knows_below, unread_details, with_unread
+from ..sound import cost_in
 from .shapes import COUNTED, USAGE
 
 OWN = "responses"
@@ -97,10 +98,8 @@ def read_usage(usage: Any) -> ir.Usage | None:
     read = min(prompt, count(before, "cached_tokens"))
     written = min(prompt - read, count(before, "cache_write_tokens"))
     reasoning = min(output, count(after, "reasoning_tokens"))
-    cost = usage.get("cost")
     return ir.Usage(
-        prompt - read - written, read, written, 0, output - reasoning, reasoning,
-        float(cost) if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None,
+        prompt - read - written, read, written, 0, output - reasoning, reasoning, cost_in(usage),
         both(own(usage, USAGE), unread_details(usage, COUNTED)),
     )  # fmt: skip
 

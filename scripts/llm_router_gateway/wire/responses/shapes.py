@@ -103,7 +103,9 @@ ANSWER = shape(
     "prompt_cache_retention", "prompt_cache_options", "reasoning", "safety_identifier", "text", "top_logprobs", "truncation",
     "user", "store", "billing", "frequency_penalty", "presence_penalty", "output_text", "moderation", "access_programs",
 )  # fmt: skip
-USAGE = shape("input_tokens", "input_tokens_details", "output_tokens", "output_tokens_details", "total_tokens", "cost")
+USAGE = shape(
+    "input_tokens", "input_tokens_details", "output_tokens", "output_tokens_details", "total_tokens", "cost", "is_byok"
+)
 COUNTED: Mapping[str, frozenset[str]] = {  # of its details
     "input_tokens_details": frozenset({"cached_tokens", "cache_write_tokens", "text_tokens"}),
     "output_tokens_details": frozenset({"reasoning_tokens", "text_tokens"}),
