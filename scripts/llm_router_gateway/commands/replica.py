@@ -159,7 +159,7 @@ class Replica:
         self._logouts.clear()
         keys = keys_by_mark(self._config())
         for age_s, text in await self.engine.notes(round(self.membership.engine_time(time.time()) * 1_000)):
-            with suppress(ValueError, KeyError, TypeError):  # of another version
+            with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):  # of another version
                 self._absorb(json.loads(text), age_s, keys, now)
 
     def _absorb(self, note: dict[str, Any], age_s: float, keys: Any, now: float) -> None:

@@ -30,7 +30,7 @@ def row_of(values: tuple[Any, ...]) -> Row:
     key_id, name, digest, hint, created, terms, last_used = values
     try:
         key = read_json(json.loads(terms))
-    except (ValueError, BadRequest):
+    except (ValueError, BadRequest, RecursionError):
         key = Key(key_id, name, note="its row in the store cannot be read", is_active=False)
     if isinstance(digest, str):  # no digest, but a text that somebody put there: no secret leads to it
         digest = digest.encode()

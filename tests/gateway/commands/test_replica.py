@@ -28,6 +28,7 @@ class Engine:
 
     def __init__(self, *_: object, **__: object) -> None:
         self.takes, self.taken = True, list[dict[str, Any]]()
+        self.others: list[str] = []  # what other gateways wrote
 
     async def publish(self, notes: list[str]) -> None:
         for note in notes:
@@ -36,7 +37,7 @@ class Engine:
             self.taken.append(json.loads(note))
 
     async def notes(self, now_ms: int) -> list[tuple[float, str]]:
-        return []
+        return [(0.0, text) for text in self.others]
 
     def reread_notes(self) -> None:
         """There are none."""
@@ -113,6 +114,19 @@ def test_a_breaker_and_a_logout_that_were_not_taken_are_sent_again(monkeypatch: 
             call()
         await made._exchange_notes()
         assert sorted(engine.kinds()) == ["logout", "logout", "member", "member"]
+
+    with_replica(body, monkeypatch)
+
+
+def test_notes_of_other_gateways_that_cannot_be_read_keep_none_from_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    member = {"from": "gw-2", "kind": "member", "name": "p/m", "open_s": 5.0, "cool_s": 0.0, "opens": 1, "why": "down"}
+    huge, other = json.dumps({**member, "open_s": 10**400}), json.dumps({"kind": "logout", "login": 5})
+    worse = ["no json", "[1]", "null", "[" * 100_000, "{}", huge, other]
+
+    async def body(made: Any, engine: Engine, log: Lines) -> None:
+        engine.others = [*worse, json.dumps(member)]
+        await made._exchange_notes()
+        assert made._routing_state.health("p/m").last_error == "down"
 
     with_replica(body, monkeypatch)
 

@@ -13,6 +13,7 @@ from llm_router_gateway.config.addresses import is_postgres
 from llm_router_gateway.config.keys import Key, digest_of, read_json, reset_now
 from llm_router_gateway.errors import BadRequest, Conflict, NotFound
 from llm_router_gateway.policy.budgets import Reset
+from llm_router_gateway.store.key_rows import row_of
 from llm_router_gateway.store.sql_keys import SqlKeys
 from llm_router_gateway.store.sqlite.database import Store
 
@@ -45,6 +46,12 @@ def with_keys(place: str, work: Work) -> Any:
 def key(name: str, **terms: Any) -> Key:
     made = read_json({"name": name, **terms})
     return Key(**{**{field: getattr(made, field) for field in made.__dataclass_fields__}, "id": f"key_{name}", "created": 5.0})
+
+
+@pytest.mark.parametrize("terms", ["no json", "[1]", "[" * 100_000, '{"parameter_limits": {"n": ' + "9" * 400 + "}}"])
+def test_a_row_that_cannot_be_read_is_a_key_that_is_refused(terms: str) -> None:
+    row = row_of(("key_1", "ann", digest_of("one"), "llmr_...1", 5.0, terms, None))
+    assert (row.key.name, row.key.is_active, row.key.note) == ("ann", False, "its row in the store cannot be read")
 
 
 def test_a_key_is_inserted_found_changed_rotated_and_deleted(place: str) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from ...policy.budgets import Budgets
 from .. import key_rows
 from ..keys import KeyHolder
-from ..replicas import Replica, differences
+from ..replicas import Replica, differences, read_report
 from . import ledgers
 from .driver import Guard, Session, connect, is_away, reason
 from .migrations import CHANNEL
@@ -70,6 +70,7 @@ class ReplicaWatch:
         self._report: Mapping[str, Any] = {}
         self._session: Session | None = None
         self._refused = ""  # the reason that the log has
+        self._unreadable = set[str]()  # gateways whose report cannot be read, as the log has it
         self._known = Known()
         self._began, self._beat_at = clock(), float("-inf")
         self._standing = ("", "")  # the last (unknown, expired) that the authenticator was given
@@ -211,12 +212,26 @@ class ReplicaWatch:
         except Exception as wrong:
             self._cannot(wrong)
             return False
-        self._refused = ""
-        found = [Replica(each, max(0.0, age), each == self._id, json.loads(report)) for each, age, report in rows]
+        found = [Replica(each, max(0.0, age), each == self._id, self._read(each, report)) for each, age, report in rows]
+        self._unreadable &= {each.id for each in found}
         self._found = tuple(sorted(found, key=lambda replica: (not replica.is_self, replica.id)))
         self._beat_at = self._clock()
         self._report_differences()
+        self._refused = ""
         return True
+
+    def _read(self, replica_id: str, text: str) -> Mapping[str, Any]:
+        """A gateway's report; nothing, and one line in the log, where it cannot be read: the gateway is alive all the same."""
+        try:
+            report = read_report(text)
+        except ValueError:
+            if replica_id not in self._unreadable:
+                self._unreadable.add(replica_id)
+                self._deliver(self._warn, f"the row of gateway {replica_id!r} in the table replicas cannot be read: "
+                              "check that all gateways on this database have the same version")  # fmt: skip
+            return {}
+        self._unreadable.discard(replica_id)
+        return report
 
     def _report_differences(self) -> None:
         """Once each, when they have lasted from one heartbeat to the next: in a roll-out they pass."""
