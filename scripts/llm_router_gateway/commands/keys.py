@@ -232,8 +232,13 @@ class Opened(NamedTuple):
     config: Config | None  # where the store was named itself, nothing is known of models
 
 
+async def read_books(opened: Opened, now: float) -> LocalBudgets:
+    """What each key has spent, by the call log. Read before anything is changed: a command that fails changes nothing."""
+    return logged_budgets(await opened.keys.spent(now), now)
+
+
 def item_of(row: Row, books: LocalBudgets, now: float) -> dict[str, Any]:
-    """`books`: by the call log; empty ones where that was not read."""
+    """`books`: empty ones for a key that is new."""
     return key_json(row.key, books.spent(row.key.id, now), row.last_used, now)
 
 
@@ -276,7 +281,7 @@ def created_text(options: argparse.Namespace, created: Mapping[str, Any]) -> Non
 
 
 async def run_list(options: argparse.Namespace, opened: Opened, now: float) -> int:
-    books = logged_budgets(await opened.keys.spent(now), now)
+    books = await read_books(opened, now)
     found = [item_of(row, books, now) for row in (await opened.keys.all()).rows if not row.key.is_of_file]
     if options.json:
         sys.stdout.write(json.dumps({"items": found}, indent=2) + "\n")
@@ -292,7 +297,7 @@ async def run_list(options: argparse.Namespace, opened: Opened, now: float) -> i
 
 async def run_show(options: argparse.Namespace, opened: Opened, now: float) -> int:
     row = await opened.keys.find(options.key)
-    item = item_of(row, logged_budgets(await opened.keys.spent(now), now), now)
+    item = item_of(row, await read_books(opened, now), now)
     if options.json:
         sys.stdout.write(json.dumps(item, indent=2) + "\n")
         return DONE
@@ -303,9 +308,10 @@ async def run_show(options: argparse.Namespace, opened: Opened, now: float) -> i
 
 async def run_switch(options: argparse.Namespace, opened: Opened, now: float) -> int:
     """disable and enable."""
+    books = await read_books(opened, now) if options.json else LocalBudgets()
     row = (await opened.keys.change(options.key, {"is_active": options.command == "enable"})).row
     if options.json:
-        sys.stdout.write(json.dumps(item_of(row, LocalBudgets(), now), indent=2) + "\n")
+        sys.stdout.write(json.dumps(item_of(row, books, now), indent=2) + "\n")
     say(f"{options.command}d {row.key.name} ({row.key.id})")
     return DONE
 
@@ -319,16 +325,16 @@ async def run_delete(options: argparse.Namespace, opened: Opened, now: float) ->
 
 
 async def run_rotate(options: argparse.Namespace, opened: Opened, now: float) -> int:
-    secret = new_secret()
+    secret, books = new_secret(), await read_books(opened, now) if options.json else LocalBudgets()
     row = (await opened.keys.rotate(options.key, digest_of(secret), hint_of(secret))).row
-    created_text(options, {"key": secret, "item": item_of(row, LocalBudgets(), now)})
+    created_text(options, {"key": secret, "item": item_of(row, books, now)})
     say(f"rotated {row.key.name} ({row.key.id}); the key is shown only this once")
     return DONE
 
 
 async def run_reset(options: argparse.Namespace, opened: Opened, now: float) -> int:
     """By the sums of the call log, to which the last half second of a running gateway may be missing."""
-    books = logged_budgets(await opened.keys.spent(now), now)
+    books = await read_books(opened, now)
     fixed = key_of_file(options.key, opened.config)
     if fixed is None:
         key = await key_of_store(options.key, opened)

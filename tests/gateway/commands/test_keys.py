@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 from running import command
+from storing import call
 
 from llm_router_gateway.commands import keys as keycli
 from llm_router_gateway.config.numbers import LAST_TIME
 from llm_router_gateway.errors import GatewayError
+from llm_router_gateway.store.sqlite.database import Store
 
 CONFIG = '[[providers]]\nname = "ollama"\n'
 
@@ -46,6 +48,27 @@ def test_a_key_is_printed_once_and_alone(folder: Path) -> None:
     stored = (folder / "router.db").read_bytes()
     assert key.strip().encode() not in stored and stat.S_IMODE((folder / "router.db").stat().st_mode) == 0o600
     assert key.strip().encode() not in keys(folder, "list", "--json").stdout
+
+
+def test_every_command_that_describes_a_key_says_what_it_has_spent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, now = str(tmp_path / "router.db"), time.time()
+    monkeypatch.setattr(time, "time", lambda: now)  # else a day may end between two commands
+
+    def described(*words: str) -> Any:
+        assert keycli.run([*words, "--store", place, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        return found.get("item", found)
+
+    key_id = described("create", "--name", "a")["id"]
+    store = Store.open(place, wall=lambda: now)
+    store.add(call(key_id=key_id, started_ms=int(now * 1_000), cost_usd=0.25, input_tokens=5, output_tokens=7))
+    store.close()
+    spent = described("show", "a")["spent"]
+    assert (spent["usd_month"], spent["tokens_month"]) == (0.25, 12)
+    for command_name in ("disable", "enable", "rotate"):
+        assert described(command_name, "a")["spent"] == spent, command_name
 
 
 @pytest.mark.slow
