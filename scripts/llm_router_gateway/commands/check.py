@@ -27,6 +27,7 @@ from ..proxy import model_list
 from ..proxy.answers import check_key, parse_answer
 from ..proxy.headers import mask_secrets, upstream_headers
 from ..proxy.key_commands import KeyCommands
+from ..proxy.log import escape
 from ..proxy.outgoing import quote_id
 from ..proxy.request import dump_json
 from ..proxy.upstream import MAX_ANSWER_BYTES
@@ -36,6 +37,7 @@ from ..telemetry.exporter import Exporter
 from ..telemetry.otlp import CLIENT, Span
 from ..wire import ir
 from ..wire.registry import wire
+from .program import say
 from .stores import UNSHARED
 
 AT_ONCE = 20  # questions on their way
@@ -149,12 +151,12 @@ async def check_state(state: State, store: str, clock: Callable[[], float]) -> O
         text = f"answers after {seconds * 1_000:.0f} ms: more than [state] timeout_s, {state.timeout_s * 1_000:.0f} ms"
         return Outcome(engine.where, seconds, error=Unavailable(f"{text}; move it nearer, or raise timeout_s"))
     if warning:
-        sys.stderr.write(f"note: {engine.where}: {warning}\n")
+        say(f"note: {engine.where}: {warning}")
     if not is_postgres(store):
-        sys.stderr.write(
+        say(
             "note: each gateway keeps a call log of its own. Limits, health and budgets are shared, but when the engine of "
             "[state] loses its memory, the spending of gateways that no longer run is forgotten. Budgets across several "
-            'gateways need a common log: [server] store = "postgresql://..."\n'
+            'gateways need a common log: [server] store = "postgresql://..."'
         )
     return Outcome(engine.where, seconds, version)
 
@@ -211,12 +213,12 @@ async def run(config: Config, clock: Callable[[], float]) -> int:
     if is_postgres(config.server.store):
         outcomes.append(await asyncio.to_thread(check_store, config.server.store, clock))
         if config.state is None:
-            sys.stderr.write(f"note: {UNSHARED}\n")
+            say(f"note: {UNSHARED}")
     if config.telemetry is not None and config.telemetry.traces:
         outcomes.append(await probe_collector(config.telemetry, clock))
     width = max((len(outcome.name) for outcome in outcomes), default=0)
     for outcome in outcomes:
-        sys.stdout.write(outcome.line(width) + "\n")
+        sys.stdout.write(escape(outcome.line(width)) + "\n")  # a provider's words are in it
     failed = sum(outcome.error is not None for outcome in outcomes)
-    sys.stderr.write(f"{len(outcomes) - failed} of {len(outcomes)} answered\n")
+    say(f"{len(outcomes) - failed} of {len(outcomes)} answered")
     return 1 if failed else 0

@@ -28,7 +28,7 @@ from ..proxy.request import Exchange, Record, RequestContext
 from ..routing.resolve import Candidate, candidates
 from ..routing.snapshot import snapshot_of
 from ..wire.registry import SPECS, UPSTREAMS
-from .program import Parser, as_typed, program_name, read_request, report_unusable
+from .program import Parser, as_typed, program_name, read_request, report_unusable, say
 
 MASK = "***"
 # Whose address a bare protocol stands for: its first preset's.
@@ -130,7 +130,7 @@ def run(argv: Sequence[str]) -> int:
         report_unusable(error)
         return 2
     except GatewayError as error:
-        sys.stderr.write(f"{error.status} {error.code}: {error.message}\n")
+        say(f"{error.status} {error.code}: {error.message}")
         return 1
     result: Mapping[str, Any] = {"request": result_json(out), "lost": record.lost}
     sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=True) + "\n")

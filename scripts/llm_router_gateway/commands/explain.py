@@ -29,7 +29,7 @@ from ..routing.plan import RoutingRequest, RoutingState, plan
 from ..routing.snapshot import snapshot_of
 from ..wire.registry import DEFAULT, SPECS
 from ..wire.token_estimate import input_tokens
-from .program import Parser, as_typed, program_name, read_request, report_unusable
+from .program import Parser, as_typed, program_name, read_request, report_unusable, say
 
 
 def header(text: str) -> str:
@@ -115,7 +115,7 @@ def run(argv: Sequence[str]) -> int:
         report_unusable(error)
         return 2
     except GatewayError as error:
-        sys.stderr.write(escape(f"{error.status} {error.code}: {error.message}") + "\n")
+        say(f"{error.status} {error.code}: {error.message}")
         return 1
     sys.stdout.write(json.dumps(decision, indent=2) + "\n" if options.json else text_of(decision))
     return 0 if decision.get("chosen") else 1

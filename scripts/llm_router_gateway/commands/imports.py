@@ -19,7 +19,7 @@ from typing import Any
 from ..config.config import ConfigError, parse
 from ..config.imported import READERS, Imported, Wrong, toml_text
 from ..config.sources import read_data_file
-from .program import Parser, as_typed, program_name
+from .program import Parser, as_typed, program_name, say
 
 NEEDED = {
     "litellm": "LiteLLM's config.yaml has models in model_list",
@@ -64,7 +64,8 @@ def write(path: str, text: str) -> None:
 
 def print_report(found: Imported, problems: Sequence[str]) -> None:
     for title, lines in (("not carried", found.lost), ("otherwise here", found.notes), ("to be corrected", problems)):
-        sys.stderr.write("".join(f"{title}: {line}\n" for line in lines))
+        for line in lines:
+            say(f"{title}: {line}")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -78,10 +79,11 @@ def run(arguments: Sequence[str]) -> int:
         if options.output:
             write(options.output, text)
     except (ConfigError, Wrong) as error:
-        sys.stderr.write(f"{error}\n" if isinstance(error, ConfigError) else f"{options.file}: {error}\n")
+        for problem in error.problems if isinstance(error, ConfigError) else [f"{options.file}: {error}"]:
+            say(str(problem))
         return 2
     except OSError as error:
-        sys.stderr.write(f"{options.output} cannot be written: {error.strerror}; name a new file in a folder of yours\n")
+        say(f"{options.output} cannot be written: {error.strerror}; name a new file in a folder of yours")
         return 2
     if not options.output:
         sys.stdout.write(text)

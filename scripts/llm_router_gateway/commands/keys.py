@@ -37,7 +37,7 @@ from ..store.recorder import StoreUnusable
 from ..store.sql_keys import SqlKeys
 from ..store.sqlite.file import StoreBroken, store_path
 from ..store.sqlite.keys import KeyFile
-from .program import Parser, as_typed, program_name, report_unusable
+from .program import Parser, as_typed, program_name, report_unusable, say
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -258,10 +258,6 @@ def line(item: Mapping[str, Any], now: float) -> list[str]:
     return [item["name"], item["id"], item["hint"], state_of(item, now_text) + role_of(item),
             f"{spent['usd_month']:.2f} USD and {spent['tokens_month']} tokens this month",
             f"last used {item['last_used_at'] or 'never'}"]  # fmt: skip
-
-
-def say(text: str) -> None:
-    sys.stderr.write(escape(text) + "\n")
 
 
 async def run_create(options: argparse.Namespace, opened: Opened, now: float) -> int:

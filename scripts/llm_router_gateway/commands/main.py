@@ -23,7 +23,7 @@ from ..config.presets import USUAL_MODELS
 from ..config.settings import SERVER
 from ..config.sources import Source
 from ..proxy.log import event_line
-from .program import Parser, as_typed, program_name, write_utf8
+from .program import Parser, as_typed, program_name, say, write_utf8
 
 EXIT_CODES = {
     0: "served and stopped, or success",
@@ -50,10 +50,6 @@ METAVARS = {
     "host": "ADDRESS", "port": "PORT", "workers": "N", "log_level": "LEVEL", "log_file": "FILE", "proxy": "URL",
     "token": "TOKEN", "token_file": "FILE",  # nosec B105  # words of the help
 }  # fmt: skip
-
-
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
 
 
 # --------------------------------------------------------------------------------------------------------- arguments
@@ -120,7 +116,10 @@ def load(source: Source, *, serves: bool = False, is_printed: bool = False) -> C
         return None
     is_json = serves and config.server.log_format == "json"
     for note in () if is_printed else config.notes:
-        sys.stderr.write(event_line("warn", "note", note) if is_json else f"note: {note}\n")
+        if is_json:
+            sys.stderr.write(event_line("warn", "note", note))
+        else:
+            say(f"note: {note}")
     return config
 
 
@@ -192,8 +191,10 @@ def run_config(options: argparse.Namespace, source: Source) -> int:
     if not any(provider.is_active for provider in config.providers):
         wrong = (f"{source.name}: no provider. Write a router.toml (references/gateway-start.md), set a key such as "
                  "OPENAI_API_KEY or ANTHROPIC_API_KEY, or try --demo")  # fmt: skip
-        is_json = not options.check and config.server.log_format == "json"
-        sys.stderr.write(event_line("error", "problem", wrong) if is_json else wrong + "\n")
+        if not options.check and config.server.log_format == "json":
+            sys.stderr.write(event_line("error", "problem", wrong))
+        else:
+            say(wrong)
         return 2
     if config.state is not None:
         from ..limiter.redis import NotInstalled, load_driver

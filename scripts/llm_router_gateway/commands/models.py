@@ -27,7 +27,7 @@ from ..proxy.answers import parse_answer
 from ..proxy.key_commands import KeyCommands
 from ..routing.resolve import Candidate
 from .check import LIMIT_S, fetch
-from .program import Parser, as_typed, program_name, report_unusable
+from .program import Parser, as_typed, program_name, report_unusable, say
 
 NO_CHAT = ("embed", "rerank", "moderation", "whisper", "tts", "dall-e", "image-1", "realtime", "transcribe", "sora")
 MAX_USD = 10_000.0  # a million tokens; OpenRouter writes -1 where a price is not fixed
@@ -177,21 +177,21 @@ def run(arguments: Sequence[str]) -> int:
         name = f" {options.provider!r}" if options.provider else ""
         step = f"active providers: {names}" if names else "add [[providers]] to the file, or set a key such as OPENAI_API_KEY"
         wrong = wrong or f"there is no active provider{name}; {step}"
-        sys.stderr.write(f"{wrong}\n")
+        say(wrong)
         return 2
     answers = asyncio.run(lists(chosen))
     found: list[Any] = []
     for provider in chosen:
         answer = answers[provider.name]
         if isinstance(answer, Exception):
-            sys.stderr.write(f"{provider.name}: {getattr(answer, 'message', '') or 'no answer in time'}\n")
+            say(f"{provider.name}: {getattr(answer, 'message', '') or 'no answer in time'}")
             continue
         known = {name for model in config.models if model.provider == provider.name for name in (model.name, model.remote_id)}
         new = proposals(provider, answer, known, prices, options)
         count = len(entries_of(answer))
         unpriced = sum("input_usd_per_mtok" not in each.get("config", {}) for each in new)
         more = f", {unpriced} of them without a price" if unpriced else ""
-        sys.stderr.write(f"{provider.name}: lists {count}, {len(new)} proposed{more}\n")
+        say(f"{provider.name}: lists {count}, {len(new)} proposed{more}")
         found += new
     sys.stdout.write(toml_text({"models": found}) if found else "")
     return 1 if any(isinstance(answer, Exception) for answer in answers.values()) else 0

@@ -7,7 +7,6 @@ import math
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,11 +14,6 @@ from pathlib import Path
 from ..cluster.silence import Doing
 
 FIRST_INHERITED = 3  # the first descriptor that systemd passes; sd_listen_fds(3)
-
-
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
 
 
 def new_id() -> str:

@@ -64,11 +64,18 @@ class Parser(argparse.ArgumentParser):
         super().error(f"{message}{' See' if message.endswith('?') else '; see'} {self.prog} --help.")
 
 
+def say(text: str) -> None:
+    """One line on standard error; escaped, for names from a file and words of a provider could steer a terminal."""
+    sys.stderr.write(escape(text) + "\n")
+    sys.stderr.flush()
+
+
 def report_unusable(error: ConfigError) -> None:
     """Says on standard error that a configuration cannot be used: every problem has a line of its own."""
     head = "the configuration cannot be used:"
     lines = [f"{head} {error}"] if len(error.problems) == 1 else [head, *(f"  {problem}" for problem in error.problems)]
-    sys.stderr.write("".join(f"{escape(line)}\n" for line in lines))
+    for line in lines:
+        say(line)
 
 
 def read_request() -> bytes:

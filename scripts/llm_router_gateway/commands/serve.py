@@ -13,6 +13,7 @@ import errno
 import gc
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -47,7 +48,8 @@ from ..store.recorder import StoreUnusable
 from ..store.redaction import Bodies
 from ..store.replicas import Replica
 from ..store.sqlite.file import MEMORY
-from .process import Watchdog, inherited_sockets, new_id, notify, on_signals, raise_file_limit, say
+from .process import Watchdog, inherited_sockets, new_id, notify, on_signals, raise_file_limit
+from .program import say
 from .stores import UNSHARED, Replicas, Stores, keep_of, open_stores
 from .telemetry import Sending
 
@@ -450,8 +452,10 @@ class GatewayProcess:
 
 def say_unusable(config: Config, wrong: Exception) -> None:
     """What is wrong with the log file or the store, as the log would say it."""
-    is_json = config.server.log_format == "json"
-    say(event_line("error", "problem", str(wrong)).rstrip() if is_json else str(wrong))
+    if config.server.log_format == "json":
+        sys.stderr.write(event_line("error", "problem", str(wrong)))
+    else:
+        say(str(wrong))
 
 
 async def sockets_of(config: Config) -> list[socket.socket]:

@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from ..config.addresses import is_postgres
 from ..config.config import ConfigError
 from ..config.sources import Source
-from ..proxy.log import escape
 from ..store.sqlite.backup import Facts, back_up, restore
 from ..store.sqlite.file import MEMORY, StoreBroken, store_path
-from .program import Parser, as_typed, program_name, report_unusable
+from .program import Parser, as_typed, program_name, report_unusable, say
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 EPILOG = """\
@@ -34,10 +33,6 @@ exit codes: 0 done, 1 there is no such store or copy, it cannot be used, or the 
 """
 POSTGRES = "calls and keys are in PostgreSQL: use its own tools (pg_dump, pg_restore)"
 NO_FILE = "there is no store in a file: write a router.toml or name one with -c FILE, or name the store with --store FILE"
-
-
-def say(text: str) -> None:
-    sys.stderr.write(escape(text) + "\n")
 
 
 def parser() -> argparse.ArgumentParser:

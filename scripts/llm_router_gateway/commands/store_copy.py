@@ -21,7 +21,7 @@ from ..config.sources import Source
 from ..store.recorder import StoreUnusable
 from ..store.sqlite.file import StoreBroken
 from ..store.sqlite.source import StoreSource
-from .program import Parser, as_typed, program_name, report_unusable
+from .program import Parser, as_typed, program_name, report_unusable, say
 
 DONE, NOT_DONE, USAGE = 0, 1, 2
 SUMS_AT_ONCE, TURNS_AT_ONCE = 2_000, 50
@@ -53,10 +53,6 @@ def parser() -> argparse.ArgumentParser:
     copy.add_argument("--to", default="", metavar="ADDRESS", help="postgresql://USER:PASSWORD@HOST/NAME")
     copy.add_argument("-c", "--config", default="", metavar="FILE", help="router.toml whose [server] store it goes to")
     return made
-
-
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
 
 
 def target_of(options: argparse.Namespace) -> str:

@@ -41,7 +41,8 @@ from ..proxy.attempts import AttemptRecord
 from ..proxy.faults import fault_line, to_log
 from ..proxy.gateway import Gateway, prepare
 from ..routing.notes import Notes, keys_by_mark
-from .process import new_id, on_signals, raise_file_limit, say
+from .process import new_id, on_signals, raise_file_limit
+from .program import say
 from .telemetry import Sending
 
 REPORT_S = 0.2  # how often members and open requests are reported to the home

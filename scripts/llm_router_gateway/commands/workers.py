@@ -58,7 +58,8 @@ from ..policy.budgets import Budgets, Spent
 from ..proxy.faults import fault_line, to_log
 from ..store.call import Call
 from ..store.redaction import Bodies
-from .process import doing_of, inherited_sockets, notify, on_signals, raise_file_limit, say
+from .process import doing_of, inherited_sockets, notify, on_signals, raise_file_limit
+from .program import say
 from .replica import COMMON
 from .serve import UNUSABLE, GatewayProcess, cannot_listen, count_text, ready_lines, say_unusable
 from .worker import Start

@@ -1,17 +1,21 @@
 """main: flags from the table, exit codes, and what is said before anything is served."""
 
 import io
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from llm_router_gateway.commands import check, models, serve
 from llm_router_gateway.commands import main as cli
-from llm_router_gateway.commands import serve
 from llm_router_gateway.config import settings
-from llm_router_gateway.config.config import parse
+from llm_router_gateway.config.config import Config, parse
+from llm_router_gateway.config.sources import Source
+from llm_router_gateway.errors import GatewayError
 
 ROOT = Path(__file__).parents[3]
 KEY = "k" + "ey-" * 4
@@ -84,6 +88,54 @@ def test_every_command_lists_each_problem_on_a_line_of_its_own(
     first, *problems = capsys.readouterr().err.splitlines()
     assert first == "the configuration cannot be used:"
     assert problems[0] == "  server.port: 70000 is above 65535" and problems[1].startswith("  providers[0].type: ")
+
+
+STEERING = "\x1b[31m\nforged line"  # a colour, and a line of its own
+
+
+def told(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command says on both streams: one line for each thing, and nothing that steers a terminal."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"model": "x"}')))
+    cli.main(words)
+    said = "".join(capsys.readouterr())
+    assert "\x1b" not in said and not any(line.startswith("forged") for line in said.splitlines()), said
+    assert "\\x1b[31m\\x0aforged line" in said
+    return said
+
+
+@pytest.mark.parametrize("words", [
+    [], ["--check"], ["--print-config"], ["keys", "list"], ["explain", "-m", "x"], ["convert", "--from", "openai", "--to", "x"],
+    ["models", "refresh"],
+])  # fmt: skip
+def test_a_name_from_the_file_cannot_steer_a_terminal(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "router.toml").write_text(f"{json.dumps(STEERING)} = 1\n")
+    told(words, monkeypatch, capsys)
+
+
+def test_a_note_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    class Noted(Source):
+        def load(self) -> Config:
+            return replace(parse({}), notes=(STEERING,))
+
+    assert cli.load(Noted("r.toml", flags={}, env={})) is not None
+    assert capsys.readouterr().err == "note: \\x1b[31m\\x0aforged line\n"
+
+
+@pytest.mark.parametrize("words", [["--check"], ["models", "refresh"]])
+def test_the_words_of_a_provider_cannot_steer_a_terminal(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def refuse(*_: object) -> bytes:
+        raise GatewayError(f"no {STEERING}", status=401)
+
+    for module in (check, models):
+        monkeypatch.setattr(module, "fetch", refuse)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "router.toml").write_text('[[providers]]\nname = "up"\napi = "openai"\nbase_url = "http://127.0.0.1:1/v1"\n')
+    assert "up" in told(words, monkeypatch, capsys)
 
 
 def test_a_configuration_that_is_not_there_says_where_its_path_starts(
