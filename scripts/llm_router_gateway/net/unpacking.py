@@ -67,13 +67,19 @@ class DecompressedResponse(Response):
 
 
 class Unpacking:
-    """zlib, or gzip in one or several members. Bytes after the end are dropped, as other clients do."""
+    """zlib, or gzip in one or several members.
 
-    __slots__ = ("_behind", "_stream")
+    What is directly behind a member and begins like one is one, and has to be whole: it may be half of the answer. Anything
+    else is the end, and all bytes from there on are dropped, as gzip and other clients do.
+    """
+
+    __slots__ = ("_behind", "_first", "_is_over", "_stream")
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(GZIP_OR_ZLIB)
         self._behind = b""  # the first byte behind a member, while the second is not here
+        self._first = b""  # the first byte of all, which says whether it is gzip: zlib has no members
+        self._is_over = False
 
     @property
     def is_whole(self) -> bool:
@@ -83,10 +89,14 @@ class Unpacking:
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """What a piece holds, in parts of PIECE_BYTES at the most."""
         piece, self._behind = self._behind + piece, b""
-        while piece:
+        self._first = self._first or piece[:1]
+        while piece and not self._is_over:
             if self._stream.eof:
-                if not piece.startswith(GZIP):
-                    self._behind = piece if piece == GZIP[:1] else b""
+                if self._first == piece == GZIP[:1]:
+                    self._behind = piece
+                    return
+                self._is_over = self._first != GZIP[:1] or not piece.startswith(GZIP)
+                if self._is_over:
                     return
                 self._stream = zlib.decompressobj(GZIP_OR_ZLIB)
             part = self._stream.decompress(piece, PIECE_BYTES)

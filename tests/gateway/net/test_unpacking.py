@@ -30,11 +30,25 @@ def unpacked(data: bytes, cut: int) -> tuple[bytes, bool]:
         gzip.compress(TEXT) + bytes(3),
         zlib.compress(TEXT) + b"\r\n",
         gzip.compress(TEXT) + b"\x1f",
+        gzip.compress(TEXT) + b"\r\n" + gzip.compress(b"later"),
+        gzip.compress(TEXT) + bytes(3) + b"\x1f\x8bjunk",
+        gzip.compress(TEXT) + b"\x1f\r\n\x1f\x8bjunk",
+        gzip.compress(TEXT[:9]) + gzip.compress(TEXT[9:]) + b"junk\x1f\x8b" * 3,
+        zlib.compress(TEXT) + b"\x1f\x8bjunk",
     ],
 )
 def test_an_answer_in_one_member_or_several_is_whole_wherever_it_is_cut(data: bytes) -> None:
     for cut in range(len(data)):
         assert unpacked(data, cut) == (TEXT, True), cut
+    made = Unpacking()
+    assert b"".join(part for at in range(len(data)) for part in made.feed(data[at : at + 1])) == TEXT and made.is_whole
+
+
+def test_a_member_that_is_damaged_fails_the_answer_wherever_it_is_cut() -> None:
+    data = gzip.compress(TEXT[:9]) + b"\x1f\x8bjunk"
+    for cut in range(len(data)):
+        with pytest.raises(zlib.error):
+            unpacked(data, cut)
 
 
 def test_a_member_without_its_end_is_not_whole() -> None:
