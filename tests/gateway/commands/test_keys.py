@@ -56,19 +56,19 @@ def test_every_command_that_describes_a_key_says_what_it_has_spent(
     place, now = str(tmp_path / "router.db"), time.time()
     monkeypatch.setattr(time, "time", lambda: now)  # else a day may end between two commands
 
-    def described(*words: str) -> Any:
+    def describe(*words: str) -> Any:
         assert keycli.run([*words, "--store", place, "--json"]) == 0
         found = json.loads(capsys.readouterr().out)
         return found.get("item", found)
 
-    key_id = described("create", "--name", "a")["id"]
+    key_id = describe("create", "--name", "a")["id"]
     store = Store.open(place, wall=lambda: now)
     store.add(call(key_id=key_id, started_ms=int(now * 1_000), cost_usd=0.25, input_tokens=5, output_tokens=7))
     store.close()
-    spent = described("show", "a")["spent"]
+    spent = describe("show", "a")["spent"]
     assert (spent["usd_month"], spent["tokens_month"]) == (0.25, 12)
     for command_name in ("disable", "enable", "rotate"):
-        assert described(command_name, "a")["spent"] == spent, command_name
+        assert describe(command_name, "a")["spent"] == spent, command_name
 
 
 @pytest.mark.slow

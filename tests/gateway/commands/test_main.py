@@ -93,7 +93,7 @@ def test_every_command_lists_each_problem_on_a_line_of_its_own(
 STEERING = "\x1b[31m\nforged line"  # a colour, and a line of its own
 
 
-def told(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+def output_of(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """What a command says on both streams: one line for each thing, and nothing that steers a terminal."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"model": "x"}')))
     cli.main(words)
@@ -112,15 +112,15 @@ def test_a_name_from_the_file_cannot_steer_a_terminal(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "router.toml").write_text(f"{json.dumps(STEERING)} = 1\n")
-    told(words, monkeypatch, capsys)
+    output_of(words, monkeypatch, capsys)
 
 
 def test_a_note_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    class Noted(Source):
+    class SourceWithNote(Source):
         def load(self) -> Config:
             return replace(parse({}), notes=(STEERING,))
 
-    assert cli.load(Noted("r.toml", flags={}, env={})) is not None
+    assert cli.load(SourceWithNote("r.toml", flags={}, env={})) is not None
     assert capsys.readouterr().err == "note: \\x1b[31m\\x0aforged line\n"
 
 
@@ -135,7 +135,7 @@ def test_the_words_of_a_provider_cannot_steer_a_terminal(
         monkeypatch.setattr(module, "fetch", refuse)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "router.toml").write_text('[[providers]]\nname = "up"\napi = "openai"\nbase_url = "http://127.0.0.1:1/v1"\n')
-    assert "up" in told(words, monkeypatch, capsys)
+    assert "up" in output_of(words, monkeypatch, capsys)
 
 
 def test_a_configuration_that_is_not_there_says_where_its_path_starts(

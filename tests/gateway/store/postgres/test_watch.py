@@ -76,7 +76,7 @@ class Database:
         """Nothing is open."""
 
 
-def beating(database: Database, said: list[str], now: list[float]) -> ReplicaWatch:
+def make_watch(database: Database, said: list[str], now: list[float]) -> ReplicaWatch:
     """The watch of the gateway gw-1, connected to the database."""
     made = ReplicaWatch(
         "postgresql://h/n", None, None, LocalBudgets(), replica_id="gw-1", valid_s=60.0,  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def beating(database: Database, said: list[str], now: list[float]) -> ReplicaWat
 def test_the_row_of_another_gateway_that_cannot_be_read_is_in_the_log_once_and_ends_no_heartbeat(text: str) -> None:
     database, said, now = Database(), list[str](), [0.0]
     database.rows["gw-2"] = (0.5, text)
-    made = beating(database, said, now)
+    made = make_watch(database, said, now)
     for _ in range(3):
         now[0] += module.HEARTBEAT_S
         assert made._beat() and made._session is not None
@@ -107,7 +107,7 @@ def test_the_row_of_another_gateway_that_cannot_be_read_is_in_the_log_once_and_e
 
 def test_a_row_that_becomes_unreadable_again_is_in_the_log_again() -> None:
     database, said, now = Database(), list[str](), [0.0]
-    made = beating(database, said, now)
+    made = make_watch(database, said, now)
     for text in ("no json", "no json", json.dumps({"version": "1", "config": ""}), "no json"):
         database.rows["gw-2"] = (0.5, text)
         now[0] += module.HEARTBEAT_S
@@ -124,7 +124,7 @@ def test_a_heartbeat_that_always_fails_after_reading_is_in_the_log_once(monkeypa
     monkeypatch.setattr(module, "reason", lambda wrong, address: type(wrong).__name__)
     database, said, looks, done = Database(), list[str](), list[float](), threading.Event()
     database.rows["gw-2"] = (None, "{}")  # no age: nothing that a gateway of this version can compute with
-    made = beating(database, said, [10.0])
+    made = make_watch(database, said, [10.0])
 
     def look(deliver: Any) -> bool:
         made._session = database  # type: ignore[assignment]
