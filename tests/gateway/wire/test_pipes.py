@@ -36,7 +36,9 @@ def told(pipe: RelayPipe, events: list[bytes]) -> tuple[Any, ...]:
 
 
 def agree(events: list[bytes]) -> None:
-    assert told(RelayPipe(openai.Scanner()), events) == told(RelayPipe(Blind()), events)
+    """Each event as it comes, and all of them in one piece."""
+    for pieces in (events, [b"".join(events)]):
+        assert told(RelayPipe(openai.Scanner()), pieces) == told(RelayPipe(Blind()), pieces)
 
 
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
@@ -58,11 +60,28 @@ def test_what_only_looks_like_text_is_parsed() -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 2}
     for event in (
         chunk({"content": "b"}, "stop"), chunk({"content": ""}), chunk({"content": "b"}, usage=usage),
-        chunk({"role": "assistant"}), chunk({"content": "b"}, usage=None),
+        chunk({"role": "assistant"}), chunk({"content": "b"}, usage=None), chunk({"content": "b", "usage": usage}, usage=None),
         b'data: {"error":{"message":"no"},"content":"x"}\n\n',
         b"data: [DONE]\n\n",
     ):  # fmt: skip
         agree([chunk({"content": "a"}), event])
+
+
+class Parsing(openai.Scanner):
+    """A scanner that counts what it parses."""
+
+    parsed = 0
+
+    def _chunk(self, data: str) -> None:
+        self.parsed += 1
+        super()._chunk(data)
+
+
+def test_events_that_come_together_are_not_parsed_either() -> None:
+    scanner = Parsing()
+    pipe = RelayPipe(scanner)
+    pipe.feed(chunk({"content": "a"}) * 8)
+    assert (pipe.outputs, scanner.parsed) == (8, 1)  # the first one is
 
 
 class Told:

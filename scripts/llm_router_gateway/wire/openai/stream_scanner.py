@@ -67,7 +67,7 @@ class Scanner:
             and b'"content":"' in event
             and b'"content":""' not in event
             and b'"error"' not in event
-            and (b'"usage"' not in event or b'"usage":null' in event)
+            and event.count(b'"usage"') == event.count(b'"usage":null')
             and event.count(b'"index"') == 1
             and b'"index":0' in event
         ):
@@ -88,10 +88,11 @@ class Scanner:
 
     def feed(self, events: Iterable[Event]) -> None:
         for number, event in enumerate(events):
-            if event.data.startswith("[DONE]"):
+            data = event.data
+            if data.startswith("[DONE]"):
                 self._end()
-            elif len(event.data) > 8 or not verdict.carries_nothing(event.data):
-                self._chunk(event.data)
+            elif not (self.glance(data.encode("utf-8", "replace")) or verdict.carries_nothing(data)):
+                self._chunk(data)
             if self.error is not None:
                 self.fed = number
                 return
