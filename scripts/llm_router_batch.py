@@ -1186,7 +1186,7 @@ def add_run(parser: c.Parser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="report each failed line at once")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the first request; send nothing")
     add_pace(parser)
-    parser.take("model", "context", "API parameters", "cost", "endpoint", but=["--task", "--prefer", "--detail"])
+    parser.take("model", "context", "API parameters", "calls", "endpoint", but=["--task", "--prefer"])
     parser.set_defaults(**dict.fromkeys(FROM_LINES), repeat=None)
 
 
@@ -1199,7 +1199,7 @@ def add_evaluate(parser: c.Parser) -> None:
     parser.add_argument("--markdown", action="store_true", help="figures as a table")
     parser.add_argument("--dry-run", action="store_true", help="print the number of requests and the first; send nothing")
     add_pace(parser)
-    parser.take("context", "API parameters", "cost", "endpoint", but=["--detail", "--cache"])
+    parser.take("context", "API parameters", "calls", "endpoint", but=["--cache"])
     parser.set_defaults(**dict.fromkeys(FROM_LINES), fallback=None, keep_going=False, strict=False, verbose=False)
 
 

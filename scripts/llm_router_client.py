@@ -1873,6 +1873,7 @@ class ListCall(Call):
         self.attempts.append(attempt.record)
         response = self.client.send("GET", attempt.path, b"", deadline=self.deadline)
         try:
+            response.arm("the rest of the list", self.client.progress_s)
             self.listed: Any = parse_answer(read_all(response.pieces()))
         finally:
             response.close()
@@ -2200,6 +2201,7 @@ OPTIONS: dict[str, dict[str, JSON]] = {
     "images": {
         "-i --image": {"metavar": "URL", **REPEATED, "help": "URL, data URL or file (repeatable)"},
         "-p --prompt": {"metavar": "TEXT", "action": Once, "dest": "message", "help": "the same as --message"},
+        "--detail": {"metavar": "LEVEL", "help": "of images: low, high or auto"},
     },
     "model": {
         "-m --model": {**WORD, "help": "model to ask; else LLM_ROUTER_MODEL, else one is chosen"},
@@ -2220,25 +2222,22 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--allow-path": {"metavar": "DIR", **REPEATED, "help": "also allow files in DIR (repeatable)"},
     },
     "API parameters": {
-        "-t --temperature": NUMBER,
         "--max-tokens": WHOLE,
-        "--top-p": NUMBER,
-        "--frequency-penalty": NUMBER,
-        "--presence-penalty": NUMBER,
+        **dict.fromkeys(("-t --temperature", "--top-p", "--frequency-penalty", "--presence-penalty"), NUMBER),
         "--functions": FILE,
         "--function-call": WORD,
-        "--detail": {"metavar": "LEVEL"},
         "--stop": {"metavar": "TEXT", **REPEATED, "help": "stop at TEXT (repeatable)"},
         "--tools": {**FILE, "help": "JSON list; calls are printed, never executed"},
         "--tool-choice": {**WORD, "help": "auto, none, required, a function, or JSON"},
         "--response-format": {**WORD, "help": "json, or a JSON object"},
         "--schema": {**FILE, "help": "JSON schema of the answer: checked, corrected once, else exit 9"},
     },
-    "cost": {
+    "calls": {
         "--cache": {"metavar": "AGE", "help": "reuse an answer not older than 30m, 24h, 7d"},
         "--max-cost": {**NUMBER, "help": "USD, all attempts together; needs prices"},
         "--usage-log": {**SWITCH, "help": "record the call without its text; see `usage`"},
         "--session": {**WORD, "help": "name in the usage log, else LLM_ROUTER_SESSION"},
+        "--lenient-end": {**SWITCH, "help": "accept a stream without an end mark"},
     },
     "list": {
         "--search": {"metavar": "TEXT", "help": "names with TEXT in them, or a family"},
@@ -2254,16 +2253,15 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--progress-timeout": {**NUMBER, "help": "between events (60 s)"},
         "--retries": {**WHOLE, "help": "after the first request, per model (2)"},
         "--retry-timeouts": {**SWITCH, "help": "retry timeouts, too; may bill twice"},
-        "--lenient-end": {**SWITCH, "help": "accept a stream without an end mark"},
         "--ca-file": {**FILE, "help": "trust these certificates, too"},
         "--header": {"metavar": "LINE", **REPEATED, "help": "'Name: value' (repeatable)"},
     },
     "output": {
         "--json": {**SWITCH, "help": "one JSON object, on failure too; streamed: one a line"},
-        "-v --verbose": {**SWITCH, "help": "time, tokens and cost on stderr"},
         "--dry-run": {**SWITCH, "help": "print the request, key masked; send nothing"},
     },
     "answer": {
+        "-v --verbose": {**SWITCH, "help": "time, tokens and cost on stderr"},
         "--stream": {**SWITCH, "help": "print the answer as it comes"},
         "--raw": {**SWITCH, "help": "the API's body, untouched"},
         "--output": {**FILE, "help": "write the text there; print path and size"},
@@ -2587,6 +2585,7 @@ def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
         extra("usage", "--session")
     client = LLMRouterClient(
         None, args.base_url, headers=extra("fields", "--header").headers_of(args.header) if args.header else None,
+        allow_paths=args.allow_path or (),
         retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end, ca_file=args.ca_file, max_cost_usd=args.max_cost,
         first_event_timeout_s=args.first_event_timeout, progress_timeout_s=args.progress_timeout, session=args.session,
         cache_ttl_s=None if args.cache is None else extra("cache", "--cache").seconds_in(args.cache, "--cache"),
@@ -2811,7 +2810,7 @@ class Command:
         self.summary, self.sections, self.run, self.examples = summary, sections, run, examples
 
 
-ASKING = ("question", "context", "API parameters", "cost", "endpoint", "output")
+ASKING = ("question", "context", "API parameters", "calls", "endpoint", "output")
 COMMANDS = {
     "chat": Command("ask a model", ("model", *ASKING, "answer"), run_chat,
                     '--demo --message "Hello, world!"', "-m gpt-5.4 --fallback qwen-max --message-file question.txt --stream"),

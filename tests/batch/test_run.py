@@ -511,7 +511,7 @@ def test_options_have_the_client_s_names_and_meaning() -> None:
             )  # fmt: skip
     groups = c.Parser("groups")
     groups.take("API parameters", "endpoint", "output", "model")
-    assert set(groups.options) - {"--detail", "--task", "--prefer"} <= set(b.parser_of("run").options)
+    assert set(groups.options) - {"--task", "--prefer"} <= set(b.parser_of("run").options)
 
 
 @posix_only
