@@ -16,12 +16,12 @@ from llm_router_client import (
     check_model,
     clean,
     dump_json,
-    envelope,
     image_part,
     near,
     open_client,
     own_file,
     request_of,
+    show_answer,
     stream_answer,
     usual_model,
     with_system,
@@ -96,22 +96,13 @@ class Talk:
             return
         finally:
             self.console.end_wait()
-        self.show(answer)
+        show_answer(answer, self.args, self.console, "")
         self.keep(question, answer)
 
-    def show(self, answer: Answer) -> None:
-        if self.args.json:
-            self.console.result(envelope(answer))
-        for warning in answer.warnings:
-            self.console.note(warning)
-        if answer.finish_reason == "length":
-            self.console.note("the answer was cut at the token limit; it is not part of the conversation")
-        if self.args.verbose:
-            self.console.note(f"{answer.model_used}: {answer.latency_s:.2f} s, {answer.tokens} tokens, cost {answer.cost}")
-
     def keep(self, question: JSON, answer: Answer) -> None:
-        """Add the turn; with --continue to the user's file, too."""
+        """Add the turn; with --continue to the user's file, too. A cut answer is not added, as chat --append does."""
         if answer.finish_reason == "length":
+            self.console.note("question and answer are not part of the conversation")
             return
         before, self.images = self.turns, []
         self.turns = [*before, question, {"role": "assistant", "content": answer.text or None}]
