@@ -708,7 +708,7 @@ def check_numbers(args: Namespace) -> None:
         if given is not None and not 1 <= given <= most:
             raise c.UsageError(f"--{name} is a number from 1 to {most}")
     if args.patience is not None and not 0 <= args.patience < 1e7:
-        raise c.UsageError("--patience is a number of seconds")
+        raise c.UsageError("--patience is a number of seconds from 0 to less than 10,000,000")
 
 
 def check_budget(client: c.LLMRouterClient, models: List[str], spent: float) -> None:

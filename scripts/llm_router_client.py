@@ -4,9 +4,6 @@
 One file, standard library only, Python 3.9 or newer: a library (LLMRouterClient) and a command line.
 
   python3 llm_router_client.py chat --demo --message "Hello, world!"
-  python3 llm_router_client.py chat -m gpt-5.4 --fallback claude-sonnet-5-5,qwen-max --message-file question.txt
-  python3 llm_router_client.py vision -m gpt-5.4 --image cat.png --prompt "What is this?"
-  python3 llm_router_client.py compare --models gpt-5.4,qwen-max --message "What is 2+2?"
 
 Environment: SETTINGS below, and by convention SSL_CERT_FILE, HTTPS_PROXY, NO_PROXY. Exit codes: EXIT_CODES below.
 
@@ -1549,9 +1546,11 @@ def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequ
     remote = scheme in ("http", "https")
     if scheme == "data":
         try:
-            data = binascii.a2b_base64(rest.partition(";base64,")[2])
+            if not re.fullmatch(r"(?ai)[^,]*;base64,[a-z\d+/\s]+=*\s*", rest):
+                raise ValueError  # a2b_base64() would pass over other characters
+            data = binascii.a2b_base64(rest.partition(",")[2])
         except ValueError:
-            raise UsageError("the data URL is not base64") from None
+            raise UsageError("the data URL is not base64", next_step="Encode the image, or name its file.") from None
     elif colon and scheme.isalpha() and len(scheme) > 1 and not remote:
         raise SafetyError(f"images come from https and data URLs or from files, not from {scheme}:")
     elif isinstance(source, (str, os.PathLike)) and not remote and os.fspath(source):
@@ -1939,7 +1938,7 @@ class LLMRouterClient:
     ) -> None:  # fmt: skip
         clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s)
         if not all(s is None or (isinstance(s, (int, float)) and 0 < s < 1e7) for s in clocks):
-            raise UsageError("timeouts are positive numbers of seconds", next_step="Give each --...timeout more than 0.")
+            raise UsageError("timeouts are numbers of seconds between 0 and 10,000,000", next_step="Correct each --...timeout.")
         if not isinstance(max_retries, int) or not 0 <= max_retries <= 10:
             raise UsageError("--retries (max_retries) is a whole number from 0 to 10")
         self.endpoint = Endpoint(base_url or setting("LLM_ROUTER_BASE_URL") or DEFAULT_BASE_URL)
@@ -2013,7 +2012,8 @@ class LLMRouterClient:
         names = model_names(models)
         if not names or len(set(names)) < len(names):
             raise UsageError("name the models to compare, each once")
-        messages = with_system(system, *(message if isinstance(message, list) else [{"role": "user", "content": message}]))
+        turns = [{"role": "user", "content": message}] if isinstance(message, str) and message.strip() else message
+        messages = with_system(system, *check_messages(turns))
         parameters["stream"] = stream
         self.chat(names[0], messages, **{**parameters, "stream": True})  # not sent; what is wrong with all is raised here
         return dict(zip(names, at_once(lambda name: self._compared(name, messages, parameters), names, max_workers)))
@@ -2057,9 +2057,12 @@ class LLMRouterClient:
 
         POST {base_url without /v1}/{api_version}/models/{model}:generateContent; api_version "v1" is the older path.
         """
-        turns = [{"role": "user", "parts": [{"text": contents}]}] if isinstance(contents, str) else list(contents)
-        if api_version not in ("v1beta", "v1") or not turns:
-            raise UsageError("contents must not be empty, and api_version is v1beta or v1")
+        text = contents if isinstance(contents, str) else ""
+        turns = [{"role": "user", "parts": [{"text": text}]}] if text.strip() else contents
+        if not isinstance(turns, (list, tuple)) or not turns or dicts(list(turns)) != list(turns):
+            raise UsageError('contents must be a text, or a list like [{"role": "user", "parts": [...]}], not empty')
+        if api_version not in ("v1beta", "v1"):
+            raise UsageError("api_version is v1beta or v1")
         request = {"contents": turns, **({"generationConfig": generation_config} if generation_config else {}), **body}
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         path = f"{self.endpoint.path.removesuffix('/v1')}/{api_version}/models/{{model}}:{method}"
@@ -2152,13 +2155,12 @@ class LLMRouterClient:
         return {**head, **self.headers}
 
     def _chat_call(
-        self, model: str | None, messages: Sequence[JSON], body: JSON, fallback: Names, stream: bool,
-        deadline_s: float | None,
-    ) -> Call:  # fmt: skip
+        self, model: str | None, messages: Sequence[JSON], body: JSON, fallback: Names, stream: bool, deadline_s: float | None
+    ) -> Call:
         choice: JSON | None = {name: body.pop(name) for name in ("task", "prefer") if name in body}
         named, model = model, check_model(model if model is not None else AUTO if choice else usual_model())
         if model == AUTO:
-            extra("routing", "--task and --prefer" if choice else f"the model {AUTO}")
+            extra("routing", "--task or --prefer" if choice else f"the model {AUTO}")
         elif choice:
             raise UsageError("task and prefer choose a model", next_step=f'Name no model, or "{AUTO}".')
         else:
@@ -2834,6 +2836,7 @@ COMMANDS = {
     "completion": Command("print a completion script for a shell", (), "completion", "bash", "fish"),
     "man": Command("print a manual page", (), "manual", ""),
 }  # fmt: skip
+EXIT_TEXT = "exit codes:\n" + "".join(f"  {code:<4} {text}\n" for code, text in EXIT_CODES.items())
 
 
 def typed_name(script: str) -> str:
@@ -2849,13 +2852,9 @@ def examples_of(command: str, most: int) -> str:
     return "".join(f"{name} {e}".rstrip() + "\n" for e in COMMANDS[command].examples[:most])
 
 
-def exit_codes() -> str:
-    return "exit codes:\n" + "".join(f"  {code:<4} {text}\n" for code, text in EXIT_CODES.items())
-
-
 def parser_of(command: str) -> Parser:
     """The argparse parser of one command; only that of the called command is built."""
-    entry, epilog = COMMANDS[command], f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
+    entry, epilog = COMMANDS[command], f"examples:\n{examples_of(command, 2)}\n{EXIT_TEXT}"
     parser = Parser(f"{typed_name('llm_router_client.py')} {command}", entry.summary, epilog)
     parser.take(*entry.sections)
     action: Any = entry.run
@@ -2883,7 +2882,7 @@ examples:
 {shown}
 environment:
 {names}
-{exit_codes()}"""
+{EXIT_TEXT}"""
 
 
 def run(words: list[str], console: Console) -> int:

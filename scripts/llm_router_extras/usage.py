@@ -51,7 +51,7 @@ class Budget:
 
     def __init__(self, most: float) -> None:
         if not is_amount(most) or most >= 1e9:
-            raise UsageError("--max-cost (max_cost_usd) is a number of US dollars, 0 or more")
+            raise UsageError("--max-cost (max_cost_usd) is a number of US dollars from 0 to less than 1,000,000,000")
         self.most, self.spent, self.reserved = most, 0.0, 0.0
         self._changed = threading.Condition()
 

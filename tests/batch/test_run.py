@@ -224,6 +224,7 @@ USAGE = {
     "run --input in.jsonl --output out.jsonl --concurrency 0": "--concurrency is a number from 1",
     "run --input in.jsonl --output out.jsonl --concurrency many": "--concurrency takes a whole number",
     "run --input in.jsonl --output out.jsonl --patience -1": "--patience is",
+    "run --input in.jsonl --output out.jsonl --patience 1e9": "less than 10,000,000",
     "run --input in.jsonl --output out.jsonl --retries 11": "max_retries",
     "run --input in.jsonl --output out.jsonl --outputt x": "unknown argument '--outputt'",
     "run --input in.jsonl --output": "--output needs a value",
