@@ -1128,6 +1128,8 @@ def finish_evaluate(
     error = c.LLMRouterError("interrupted") if job.interrupted else job.error
     silent = [each.model for each in figures if not len(each.latencies)]
     error = error or (first if silent else None)
+    if error:
+        error.next_step = console.advice(error.next_step)
     show_figures([each.row() for each in figures], args, console, error is None, error.to_dict() if error else None)
     if error is None:
         return 2 if bad else 0
@@ -1252,7 +1254,9 @@ def run(words: List[str], console: c.Console) -> int:
         console.out(parser_of(command).format_help())
     else:
         c.stop_on_sigterm()
-        return COMMANDS[command][2](parser_of(command).parse(words[1:]), console)
+        parser = parser_of(command)
+        console.advice = parser.advice
+        return COMMANDS[command][2](parser.parse(words[1:]), console)
     return 0
 
 

@@ -122,17 +122,17 @@ ERRORS = {
     "key_malformed": (3, "Set the key again: printable ASCII without spaces."),
     "key_refused": (3, "Check that the key belongs to this endpoint and may use this model; see `doctor`."),
     "no_credit": (4, "Add credit, or have quota or budget raised; waiting helps only if the message says until when."),
-    "model_not_found": (5, "See `models --search` for the names that this endpoint lists; check --base-url."),
+    "model_not_found": (5, "Check --base-url; `models --search` finds the names that this endpoint lists."),
     "rate_limited": (6, "Wait for retry_after_s, or add --fallback with other models."),
     "overloaded": (6, "Try again later, or add --fallback with other models."),
     "server_error": (6, "Try again later, or add --fallback with other models."),
     "network": (7, "Check address and connection with `doctor`, then try again."),
-    "timeout": (7, "Try again with a longer timeout or with --stream; the first request may have been billed."),
+    "timeout": (7, "Try again with a longer timeout, or add --stream; the first request may have been billed."),
     "refused_locally": (8, "Nothing was sent. Change the command as the message says."),
     "over_budget": (8, "Raise --max-cost, lower --max-tokens, or name a cheaper model."),
     "not_written": (1, "The answer is whole: take it from here, and make room for the next."),
     "bad_upstream": (9, "Check --base-url with `doctor`: this is not how a model API answers."),
-    "empty_answer": (9, "Ask again, raise --max-tokens, or add --fallback with other models."),
+    "empty_answer": (9, "Raise --max-tokens and ask again, or add --fallback with other models."),
     "stream_cut": (10, "The text so far is not the answer: ask again, or add --fallback with other models."),
     "length": (10, "Raise --max-tokens."),
     "content_filter": (11, "Rephrase the input, or add --fallback with other models."),
@@ -2201,7 +2201,7 @@ class Once(argparse.Action):
 # Section of --help -> flags -> what argparse makes of them. An option means the same in every command that has it.
 OPTIONS: dict[str, dict[str, JSON]] = {
     "images": {
-        "-i --image": {"metavar": "URL", **REPEATED, "help": "URL, data URL or file (repeatable)"},
+        "-i --image": {"metavar": "URL", **REPEATED, "default": [], "help": "URL, data URL or file (repeatable)"},
         "-p --prompt": {"metavar": "TEXT", "action": Once, "dest": "message", "help": "the same as --message"},
         "--detail": {"metavar": "LEVEL", "help": "of images: low, high or auto"},
     },
@@ -2318,6 +2318,11 @@ class Parser(argparse.ArgumentParser):
         choice = " or ".join(f"`{self.command} {each}`" for each in self.words)
         hint = near(word, list(self.options)) if word[:1] == "-" else choice and f"Write {choice}. "
         return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
+
+    def advice(self, step: str) -> str:
+        """advice("Wait, or add --x.") -> "Wait.": no clause names an option that the command lacks, or the command itself."""
+        known = "|".join(re.escape(flag) for flag in self.options)
+        return re.sub(rf"(,? or add|;| with)[a-z ]*((?!({known})\b)--|`{self.command}\b)[^.,;:]*", "", step)
 
     def join_values(self, words: Sequence[str]) -> Iterator[str]:
         """Each value joined to its option, as argparse would take one that begins with a dash for an option of its own.
@@ -2448,6 +2453,7 @@ class Console:
         self.printed = False  # answer text has gone to stdout
         self.model = ""  # the requested model, once it is known
         self.hide: Callable[[str], str] = lambda text: text
+        self.advice = self.hide  # of the command
         self.closers: list[Callable[[], None]] = [self.end_wait]
         self.waiting: Any = None  # shown on a terminal while waiting for an answer
 
@@ -2491,7 +2497,7 @@ class Console:
 
     def fail(self, error: LLMRouterError) -> int:
         """Print an error in the requested form, and the incomplete answer with it; the exit code."""
-        partial = error.response
+        partial, error.next_step = error.response, self.advice(error.next_step)
         if self.as_json:
             self.result(envelope(partial, error, self.model))
         elif partial and not self.printed:
@@ -2680,6 +2686,8 @@ def show_answer(answer: Answer, args: argparse.Namespace, console: Console, outp
 def run_chat(args: argparse.Namespace, console: Console) -> int:
     if args.raw and (args.stream or args.json or args.output):
         raise UsageError("--raw cannot be combined with --stream, --json or --output")
+    if args.image == []:  # of vision; chat has None
+        raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
     output = extra("output", "--output").check_output(args) if args.output else ""
     if args.go_on or args.append or args.new:
         extra("conversation", "--append" if args.append else "--continue").open_for(args, console)
@@ -2696,12 +2704,6 @@ def run_chat(args: argparse.Namespace, console: Console) -> int:
     answer = stream_answer(client, request, args, console) if args.stream else client.chat(**request)
     before = len(args.talk.messages) + (args.system is not None) if args.talk else 0
     return show_answer(answer, args, console, output, request["messages"][before:])
-
-
-def run_vision(args: argparse.Namespace, console: Console) -> int:
-    if not args.image:
-        raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
-    return run_chat(args, console)
 
 
 def compare_text(results: dict[str, JSON]) -> str:
@@ -2733,6 +2735,8 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     console.show_wait(args.models)
     results = client.compare_models(names, turns, stream=args.stream, **request)
     errors = {name: result["error"] for name, result in results.items() if result["error"]}
+    for error in errors.values():
+        error["next_step"] = console.advice(error["next_step"])
     failed = len(errors) == len(results) or (args.require_all and bool(errors))
     first = next(iter(errors.values())) if failed else None
     rows = [{"model": name, **result} for name, result in results.items()]
@@ -2757,8 +2761,9 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
     if listed.source != "live":
         console.note(f"built-in list, not the endpoint's own: {listed.reason}")
     if len(shown) < len(found) or not found:
-        match = f" match {args.search!r}" if args.search else ""
-        console.note(f"{len(found)} of {len(listed)} models{match}, {len(shown)} shown; --limit 0 shows all, --search narrows")
+        match, step = f" match {args.search!r}" if args.search else "", "--limit 0 shows all, --search narrows"
+        step = step if found else "without --search all are listed" if listed else "the endpoint lists none"
+        console.note(f"{len(found)} of {len(listed)} models{match}, {len(shown)} shown; {step}")
     return 0
 
 
@@ -2793,7 +2798,7 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
         for name, detail in zip(LOOKS, looks(client, args)):
             checks.append({"name": name, "ok": True, "detail": detail, "next_step": None})
     except LLMRouterError as error:
-        failed = error
+        failed, error.next_step = error, console.advice(error.next_step)
         checks.append({"name": LOOKS[len(checks)], "ok": False, "detail": error.message, "next_step": error.next_step})
     text = "".join(f"{'ok  ' if c['ok'] else 'FAIL'} {c['name']}: {c['detail']}\n" for c in checks)
     console.show({"checks": checks}, clean(text), failed.to_dict() if failed else None)
@@ -2803,10 +2808,7 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
 
 
 class Command:
-    """What one word of the command line does: its line in --help, its sections of OPTIONS, what runs it, and two examples.
-
-    Of a command of llm_router_extras `run` names its module there, which has add_arguments(parser) and run(args, console).
-    """
+    """A command's line in --help, its sections of OPTIONS, what runs it (or its module of llm_router_extras), two examples."""
 
     def __init__(self, summary: str, sections: Sequence[str], run: Callable[..., int] | str, *examples: str) -> None:
         self.summary, self.sections, self.run, self.examples = summary, sections, run, examples
@@ -2816,14 +2818,13 @@ ASKING = ("question", "context", "API parameters", "calls", "endpoint", "output"
 COMMANDS = {
     "chat": Command("ask a model", ("model", *ASKING, "answer"), run_chat,
                     '--demo --message "Hello, world!"', "-m gpt-5.4 --fallback qwen-max --message-file question.txt --stream"),
-    "vision": Command("ask about images", ("images", "model", *ASKING, "answer"), run_vision,
+    "vision": Command("ask about images", ("images", "model", *ASKING, "answer"), run_chat,
                       '-m gpt-5.4 --image cat.png --prompt "What is this?"', "--demo --image https://example.com/a.png --json"),
     "talk": Command("a conversation in the terminal", (), "talk", "--demo", "-m gpt-5.4 --continue"),
     "models": Command("list the endpoint's models", ("list", "endpoint", "output"), run_models,
                       "--search qwen", "--offline --json"),
     "compare": Command("ask several models at once", ("comparison", *ASKING), run_compare,
-                       '--models gpt-5.4,qwen-max --message "What is 2+2?"',
-                       '--demo --models demo,demo-reasoning --message "Hi"'),
+                       '--models gpt-5.4,qwen-max --message "What is 2+2?"', "--demo --models demo,demo-reasoning Hi"),
     "route": Command("show which model would be chosen, and why; sends nothing", (), "routing",
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
     "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
@@ -2842,8 +2843,7 @@ EXIT_TEXT = "exit codes:\n" + "".join(f"  {code:<4} {text}\n" for code, text in 
 def typed_name(script: str) -> str:
     """The command as it was typed, for --help: "llm-router" (also as .exe), else "python3 scripts/llm_router_client.py"."""
     typed = sys.argv[0] if sys.argv else ""
-    name = os.path.basename(typed)
-    name = name[:-4] if name.lower().endswith(".exe") else name
+    name = re.sub(r"(?i)\.exe$", "", os.path.basename(typed))
     return name if name.startswith("llm-router") else f"python3 {typed if name == script else script}"
 
 
@@ -2863,7 +2863,7 @@ def parser_of(command: str) -> Parser:
         module.add_arguments(parser)
         action = module.run
     parser.free = parser.free or next((flag for flag in ("--message", "--search") if flag in parser.options), "")
-    parser.set_defaults(run=action)
+    parser.set_defaults(run=action, advice=parser.advice)
     return parser
 
 
@@ -2905,6 +2905,7 @@ def run(words: list[str], console: Console) -> int:
         console.out(parser_of(command).format_help())
     else:
         args = parser_of(command).parse(words[1:])
+        console.advice = args.advice
         names = extra("aliases") if config_file() else None
         return int(args.run(names.resolve(args) if names else args, console))
     return 0

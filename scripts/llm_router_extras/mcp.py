@@ -275,9 +275,8 @@ class Server:
             return TOOL_RUNS[name](self, arguments, running)
         except LLMRouterError as error:
             partial = error.response.text if error.response else ""
-            step = (
-                "Correct the arguments." if error.next_step == ERRORS["usage"][1] else error.next_step
-            )  # there is no --help here
+            own = self._console.advice(error.next_step)
+            step = "Correct the arguments." if own == ERRORS["usage"][1] else own  # there is no --help here
             return failed_result(f"{error} [{error.code}]\nnext: {step}", partial)
 
     def chat(self, arguments: JSON, running: Running) -> JSON:
@@ -315,9 +314,8 @@ class Server:
         shown = names[: arguments.get("limit", 50)]
         notes = [] if listed.source == "live" else [f"this is a built-in list, not the endpoint's own: {listed.reason}"]
         if len(shown) < len(names) or not names:
-            notes.append(
-                f"{len(names)} of {len(listed)} models match, {len(shown)} are shown; `search` and `limit` change that"
-            )
+            step = "`limit` and `search` change that" if names else "without `search` all are listed"
+            notes.append(f"{len(names)} of {len(listed)} models match, {len(shown)} are shown; {step}")
         return tool_result("\n".join(clean(name) for name in shown), *notes)
 
     def _request(self, arguments: JSON) -> JSON:

@@ -162,5 +162,6 @@ def run(args: Any, console: Console) -> int:
         return 0
     show_table(rows, by, args.csv, console)
     if not rows:
-        console.note(f"{path} holds no calls; LLM_ROUTER_USAGE_LOG=1 or --usage-log records them")
+        what = f"no calls of the last {args.since}" if args.since else "no calls"
+        console.note(f"{path} holds {what}; LLM_ROUTER_USAGE_LOG=1, or --usage-log in a command that asks, records them")
     return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import sqlite3
 import sys
@@ -266,3 +267,40 @@ def test_a_model_that_is_named_later_takes_the_place_of_the_choice(
     shown = "\n".join(printed)
     assert codes == [0, 0] and '"model":"other"' in str(sent) and "error" not in shown.replace('"isError": false', ""), shown
     assert bench.seen(command, ["--task", "code", "-m", "other"], "answer")[0] == [2, 2]
+
+
+STEPS = [*(step for _, step in c.ERRORS.values()), "Wait 3 s, or add --fallback with other models."]
+
+
+def is_usable(step: str, command: str) -> bool:
+    """Whether a next step names no option that the command lacks, and not the command itself."""
+    named = set(re.findall(r"--[a-z][\w-]*", re.sub("`.*?`", "", step))) - {"--help"}
+    return bool(step) and named <= set(c.parser_of(command).options) and f"`{command}" not in step
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_advice_names_no_option_that_the_command_lacks(command: str) -> None:
+    parser = c.parser_of(command)
+    asks_a_model = "--max-cost" in parser.options
+    for step in (step for step in STEPS if asks_a_model or "--max-" not in step):
+        said = parser.advice(step)
+        assert is_usable(said, command), (step, said)
+        assert said[:1].isupper() and said.endswith(".") and (said == step or not is_usable(step, command))
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("command", ["compare", "models", "doctor", "route"])
+def test_an_error_advises_what_its_command_can_do(bench: Bench, command: str, as_json: bool) -> None:
+    words = words_of(command, Probe(()))
+    codes, printed, *_ = bench.seen(command, [*words, "--retries", "0", *(["--json"] if as_json else [])], "busy")
+    steps = re.findall(r'next: (.+)|"next_step": "([^"]+)"', "".join(printed))
+    assert codes == [6, 6] and steps and all(is_usable("".join(step), command) for step in steps), printed
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--search", "nothing"], "0 of 24 models match 'nothing', 0 shown; without --search all are listed"),
+    (["--search", "gpt", "--limit", "1"], "7 of 24 models match 'gpt', 1 shown; --limit 0 shows all, --search narrows"),
+    (["--search", "gpt"], ""),
+])  # fmt: skip
+def test_models_says_how_to_see_more(bench: Bench, words: List[str], said: str) -> None:
+    assert bench.seen("models", words, "answer")[1][1] == (f"llm-router: {said}\n" if said else "")
