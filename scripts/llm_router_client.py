@@ -2040,6 +2040,7 @@ class LLMRouterClient:
         try:
             call.answer()
         except LLMRouterError as error:
+            error.next_step = re.sub("; `models[^.]*", "", error.next_step)  # that is what failed
             if self.endpoint.host != DEFAULT_HOST or error.code in ("key_refused", "key_malformed", "refused_locally"):
                 raise
             return builtin_models(error.message)

@@ -153,6 +153,8 @@ def sender(log: List[Any], reply: str) -> Callable[..., Reply]:
         sent = json.loads(body) if body else {}
         if reply == "timeout":
             raise c.RequestTimeout("timed out waiting for the answer", maybe_billed=True)
+        if reply == "no list" and method == "GET":
+            return Reply(404, [b"not found"], log)
         if reply == "busy" or (reply == "busy unless other" and sent.get("model") != "other"):
             return Reply(500, [], log)
         listed = {"data": [{"id": name} for name in c.BUILTIN_MODELS]}
@@ -295,6 +297,12 @@ def test_an_error_advises_what_its_command_can_do(bench: Bench, command: str, as
     codes, printed, *_ = bench.seen(command, [*words, "--retries", "0", *(["--json"] if as_json else [])], "busy")
     steps = re.findall(r'next: (.+)|"next_step": "([^"]+)"', "".join(printed))
     assert codes == [6, 6] and steps and all(is_usable("".join(step), command) for step in steps), printed
+
+
+@pytest.mark.parametrize("command", ["models", "doctor"])
+def test_an_endpoint_without_a_list_is_no_reason_to_search_it(bench: Bench, command: str) -> None:
+    codes, printed, *_ = bench.seen(command, [], "no list")
+    assert codes == [5, 5] and printed[1].endswith("next: Check --base-url.\n"), printed
 
 
 @pytest.mark.parametrize(("words", "said"), [
