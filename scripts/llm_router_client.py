@@ -2454,7 +2454,7 @@ class Console:
         self.printed = False  # answer text has gone to stdout
         self.model = ""  # the requested model, once it is known
         self.hide: Callable[[str], str] = lambda text: text
-        self.advice = self.hide  # of the command
+        self.advice: Callable[[str], str] = self.hide  # of the command
         self.closers: list[Callable[[], None]] = [self.end_wait]
         self.waiting: Any = None  # shown on a terminal while waiting for an answer
 
