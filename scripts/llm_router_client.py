@@ -2711,10 +2711,10 @@ def compare_text(results: dict[str, JSON]) -> str:
     """What `compare` prints: a block for each model."""
     text = ""
     for name, result in results.items():
-        cost, error = usd(result["cost"]) or None, result["error"]
-        facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
+        failed = result["error"] and f"failed: {result['error']['code']}"
+        facts = ((result["latency"], "s"), (result["ttft"], "s to the first text"), (result["tokens"], "tokens"),
+                 (usd(result["cost"]) or None, "USD"), (result["finish_reason"], ""), (failed, ""))  # fmt: skip
         line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
-        line += f", failed: {error['code']}" if error else ""
         text += f"== {name} ({line})\n{clean(result['response']).rstrip()}\n\n"
     return text
 

@@ -299,6 +299,15 @@ def test_an_error_advises_what_its_command_can_do(bench: Bench, command: str, as
     assert codes == [6, 6] and steps and all(is_usable("".join(step), command) for step in steps), printed
 
 
+def test_a_streamed_comparison_shows_the_time_to_the_first_text(bench: Bench) -> None:
+    words = words_of("compare", Probe(()))
+    text, table = (bench.seen("compare", [*words, *more], "answer")[1][0] for more in ([], ["--markdown"]))
+    assert "== m (0.0 s, 2 tokens, stop)\n1\n" in text and "first text" not in table
+    text, table = (bench.seen("compare", [*words, "--stream", *more], "answer")[1][0] for more in ([], ["--markdown"]))
+    assert "== m (0.0 s, 0.0 s to the first text, 2 tokens, stop)\n1\n" in text
+    assert table.startswith("| model | latency s | first text s | tokens |") and "| m | 0.0 | 0.0 | 2 |  | stop | 1 |" in table
+
+
 @pytest.mark.parametrize("command", ["models", "doctor"])
 def test_an_endpoint_without_a_list_is_no_reason_to_search_it(bench: Bench, command: str) -> None:
     codes, printed, *_ = bench.seen(command, [], "no list")

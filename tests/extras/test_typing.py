@@ -141,6 +141,7 @@ def test_what_verbose_shows_of_an_answer_is_the_same_in_talk_as_in_chat(
     demo: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfdbinary: Any
 ) -> None:
     monkeypatch.setenv("LLM_ROUTER_BASE_URL", demo.base_url)
+    monkeypatch.setattr(c, "stop_on_sigterm", lambda: None)
     shown = []
     for model in ("demo", "demo-usage-text"):
         asked = talker(demo, monkeypatch, tmp_path / model)
