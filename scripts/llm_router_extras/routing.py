@@ -62,10 +62,6 @@ SIGNS = (  # points, name, pattern in the last turn; each is linear in the text,
     (-2, "said to be easy",
      r"(?i)\b(?:easy|simple|trivial|briefly|in short|yes or no|(?:one|a single) (?:word|sentence))\b"),
 )  # fmt: skip
-WITHOUT_POINTS = (  # options of a question that change nothing about the choice
-    "-m --model", "--fallback", "-s --system", "-t --temperature", "--top-p", "--frequency-penalty", "--presence-penalty",
-    "--function-call", "--stop", "--tool-choice",
-)  # fmt: skip
 CHAIN = 4  # models in one choice: the first, and those after it
 FEW_MODELS = 8  # an endpoint with so few has no costly surprise: without a table for them they are used in its order
 LIST_FRESH_S = 300.0  # how long a client relies on the endpoint's list of models
@@ -200,7 +196,7 @@ class Router:
 
 def add_arguments(parser: Parser) -> None:
     """Options of the command `route`."""
-    parser.take("model", "question", "context", "API parameters", "endpoint", "output", but=WITHOUT_POINTS)
+    parser.take("model", "question", "context", "API parameters", "endpoint", "output", but=["-m --model", "--fallback"])
 
 
 def run(args: Any, console: Console) -> int:
