@@ -708,7 +708,7 @@ def check_numbers(args: Namespace) -> None:
         if given is not None and not 1 <= given <= most:
             raise c.UsageError(f"--{name} is a number from 1 to {most}")
     if args.patience is not None and not 0 <= args.patience < 1e7:
-        raise c.UsageError("--patience is a number of seconds")
+        raise c.UsageError("--patience is a number of seconds from 0 to less than 10,000,000")
 
 
 def check_budget(client: c.LLMRouterClient, models: List[str], spent: float) -> None:
@@ -1128,6 +1128,8 @@ def finish_evaluate(
     error = c.LLMRouterError("interrupted") if job.interrupted else job.error
     silent = [each.model for each in figures if not len(each.latencies)]
     error = error or (first if silent else None)
+    if error:
+        error.next_step = console.advice(error.next_step)
     show_figures([each.row() for each in figures], args, console, error is None, error.to_dict() if error else None)
     if error is None:
         return 2 if bad else 0
@@ -1186,7 +1188,7 @@ def add_run(parser: c.Parser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="report each failed line at once")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and the first request; send nothing")
     add_pace(parser)
-    parser.take("model", "context", "API parameters", "cost", "endpoint", but=["--task", "--prefer", "--detail"])
+    parser.take("model", "context", "API parameters", "calls", "endpoint", but=["--task", "--prefer"])
     parser.set_defaults(**dict.fromkeys(FROM_LINES), repeat=None)
 
 
@@ -1199,7 +1201,7 @@ def add_evaluate(parser: c.Parser) -> None:
     parser.add_argument("--markdown", action="store_true", help="figures as a table")
     parser.add_argument("--dry-run", action="store_true", help="print the number of requests and the first; send nothing")
     add_pace(parser)
-    parser.take("context", "API parameters", "cost", "endpoint", but=["--detail", "--cache"])
+    parser.take("context", "API parameters", "calls", "endpoint", but=["--cache"])
     parser.set_defaults(**dict.fromkeys(FROM_LINES), fallback=None, keep_going=False, strict=False, verbose=False)
 
 
@@ -1252,7 +1254,9 @@ def run(words: List[str], console: c.Console) -> int:
         console.out(parser_of(command).format_help())
     else:
         c.stop_on_sigterm()
-        return COMMANDS[command][2](parser_of(command).parse(words[1:]), console)
+        parser = parser_of(command)
+        console.advice = parser.advice
+        return COMMANDS[command][2](parser.parse(words[1:]), console)
     return 0
 
 

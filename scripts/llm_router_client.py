@@ -4,9 +4,6 @@
 One file, standard library only, Python 3.9 or newer: a library (LLMRouterClient) and a command line.
 
   python3 llm_router_client.py chat --demo --message "Hello, world!"
-  python3 llm_router_client.py chat -m gpt-5.4 --fallback claude-sonnet-5-5,qwen-max --message-file question.txt
-  python3 llm_router_client.py vision -m gpt-5.4 --image cat.png --prompt "What is this?"
-  python3 llm_router_client.py compare --models gpt-5.4,qwen-max --message "What is 2+2?"
 
 Environment: SETTINGS below, and by convention SSL_CERT_FILE, HTTPS_PROXY, NO_PROXY. Exit codes: EXIT_CODES below.
 
@@ -125,17 +122,17 @@ ERRORS = {
     "key_malformed": (3, "Set the key again: printable ASCII without spaces."),
     "key_refused": (3, "Check that the key belongs to this endpoint and may use this model; see `doctor`."),
     "no_credit": (4, "Add credit, or have quota or budget raised; waiting helps only if the message says until when."),
-    "model_not_found": (5, "See `models --search` for the names that this endpoint lists; check --base-url."),
+    "model_not_found": (5, "Check --base-url; `models --search` finds the names that this endpoint lists."),
     "rate_limited": (6, "Wait for retry_after_s, or add --fallback with other models."),
     "overloaded": (6, "Try again later, or add --fallback with other models."),
     "server_error": (6, "Try again later, or add --fallback with other models."),
     "network": (7, "Check address and connection with `doctor`, then try again."),
-    "timeout": (7, "Try again with a longer timeout or with --stream; the first request may have been billed."),
+    "timeout": (7, "Try again with a longer timeout, or add --stream; the first request may have been billed."),
     "refused_locally": (8, "Nothing was sent. Change the command as the message says."),
     "over_budget": (8, "Raise --max-cost, lower --max-tokens, or name a cheaper model."),
     "not_written": (1, "The answer is whole: take it from here, and make room for the next."),
     "bad_upstream": (9, "Check --base-url with `doctor`: this is not how a model API answers."),
-    "empty_answer": (9, "Ask again, raise --max-tokens, or add --fallback with other models."),
+    "empty_answer": (9, "Raise --max-tokens and ask again, or add --fallback with other models."),
     "stream_cut": (10, "The text so far is not the answer: ask again, or add --fallback with other models."),
     "length": (10, "Raise --max-tokens."),
     "content_filter": (11, "Rephrase the input, or add --fallback with other models."),
@@ -1549,9 +1546,11 @@ def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequ
     remote = scheme in ("http", "https")
     if scheme == "data":
         try:
-            data = binascii.a2b_base64(rest.partition(";base64,")[2])
+            if not re.fullmatch(r"(?ai)[^,]*;base64,[a-z\d+/\s]+=*\s*", rest):
+                raise ValueError  # a2b_base64() would pass over other characters
+            data = binascii.a2b_base64(rest.partition(",")[2])
         except ValueError:
-            raise UsageError("the data URL is not base64") from None
+            raise UsageError("the data URL is not base64", next_step="Encode the image, or name its file.") from None
     elif colon and scheme.isalpha() and len(scheme) > 1 and not remote:
         raise SafetyError(f"images come from https and data URLs or from files, not from {scheme}:")
     elif isinstance(source, (str, os.PathLike)) and not remote and os.fspath(source):
@@ -1873,6 +1872,7 @@ class ListCall(Call):
         self.attempts.append(attempt.record)
         response = self.client.send("GET", attempt.path, b"", deadline=self.deadline)
         try:
+            response.arm("the rest of the list", self.client.progress_s)
             self.listed: Any = parse_answer(read_all(response.pieces()))
         finally:
             response.close()
@@ -1938,7 +1938,7 @@ class LLMRouterClient:
     ) -> None:  # fmt: skip
         clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s)
         if not all(s is None or (isinstance(s, (int, float)) and 0 < s < 1e7) for s in clocks):
-            raise UsageError("timeouts are positive numbers of seconds", next_step="Give each --...timeout more than 0.")
+            raise UsageError("timeouts are numbers of seconds between 0 and 10,000,000", next_step="Correct each --...timeout.")
         if not isinstance(max_retries, int) or not 0 <= max_retries <= 10:
             raise UsageError("--retries (max_retries) is a whole number from 0 to 10")
         self.endpoint = Endpoint(base_url or setting("LLM_ROUTER_BASE_URL") or DEFAULT_BASE_URL)
@@ -2012,7 +2012,8 @@ class LLMRouterClient:
         names = model_names(models)
         if not names or len(set(names)) < len(names):
             raise UsageError("name the models to compare, each once")
-        messages = with_system(system, *(message if isinstance(message, list) else [{"role": "user", "content": message}]))
+        turns = [{"role": "user", "content": message}] if isinstance(message, str) and message.strip() else message
+        messages = with_system(system, *check_messages(turns))
         parameters["stream"] = stream
         self.chat(names[0], messages, **{**parameters, "stream": True})  # not sent; what is wrong with all is raised here
         return dict(zip(names, at_once(lambda name: self._compared(name, messages, parameters), names, max_workers)))
@@ -2039,6 +2040,7 @@ class LLMRouterClient:
         try:
             call.answer()
         except LLMRouterError as error:
+            error.next_step = re.sub("; `models[^.]*", "", error.next_step)  # that is what failed
             if self.endpoint.host != DEFAULT_HOST or error.code in ("key_refused", "key_malformed", "refused_locally"):
                 raise
             return builtin_models(error.message)
@@ -2056,9 +2058,12 @@ class LLMRouterClient:
 
         POST {base_url without /v1}/{api_version}/models/{model}:generateContent; api_version "v1" is the older path.
         """
-        turns = [{"role": "user", "parts": [{"text": contents}]}] if isinstance(contents, str) else list(contents)
-        if api_version not in ("v1beta", "v1") or not turns:
-            raise UsageError("contents must not be empty, and api_version is v1beta or v1")
+        text = contents if isinstance(contents, str) else ""
+        turns = [{"role": "user", "parts": [{"text": text}]}] if text.strip() else contents
+        if not isinstance(turns, (list, tuple)) or not turns or dicts(list(turns)) != list(turns):
+            raise UsageError('contents must be a text, or a list like [{"role": "user", "parts": [...]}], not empty')
+        if api_version not in ("v1beta", "v1"):
+            raise UsageError("api_version is v1beta or v1")
         request = {"contents": turns, **({"generationConfig": generation_config} if generation_config else {}), **body}
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         path = f"{self.endpoint.path.removesuffix('/v1')}/{api_version}/models/{{model}}:{method}"
@@ -2151,13 +2156,12 @@ class LLMRouterClient:
         return {**head, **self.headers}
 
     def _chat_call(
-        self, model: str | None, messages: Sequence[JSON], body: JSON, fallback: Names, stream: bool,
-        deadline_s: float | None,
-    ) -> Call:  # fmt: skip
+        self, model: str | None, messages: Sequence[JSON], body: JSON, fallback: Names, stream: bool, deadline_s: float | None
+    ) -> Call:
         choice: JSON | None = {name: body.pop(name) for name in ("task", "prefer") if name in body}
         named, model = model, check_model(model if model is not None else AUTO if choice else usual_model())
         if model == AUTO:
-            extra("routing", "--task and --prefer" if choice else f"the model {AUTO}")
+            extra("routing", "--task or --prefer" if choice else f"the model {AUTO}")
         elif choice:
             raise UsageError("task and prefer choose a model", next_step=f'Name no model, or "{AUTO}".')
         else:
@@ -2198,8 +2202,9 @@ class Once(argparse.Action):
 # Section of --help -> flags -> what argparse makes of them. An option means the same in every command that has it.
 OPTIONS: dict[str, dict[str, JSON]] = {
     "images": {
-        "-i --image": {"metavar": "URL", **REPEATED, "help": "URL, data URL or file (repeatable)"},
+        "-i --image": {"metavar": "URL", **REPEATED, "default": [], "help": "URL, data URL or file (repeatable)"},
         "-p --prompt": {"metavar": "TEXT", "action": Once, "dest": "message", "help": "the same as --message"},
+        "--detail": {"metavar": "LEVEL", "help": "of images: low, high or auto"},
     },
     "model": {
         "-m --model": {**WORD, "help": "model to ask; else LLM_ROUTER_MODEL, else one is chosen"},
@@ -2220,25 +2225,22 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--allow-path": {"metavar": "DIR", **REPEATED, "help": "also allow files in DIR (repeatable)"},
     },
     "API parameters": {
-        "-t --temperature": NUMBER,
         "--max-tokens": WHOLE,
-        "--top-p": NUMBER,
-        "--frequency-penalty": NUMBER,
-        "--presence-penalty": NUMBER,
+        **dict.fromkeys(("-t --temperature", "--top-p", "--frequency-penalty", "--presence-penalty"), NUMBER),
         "--functions": FILE,
         "--function-call": WORD,
-        "--detail": {"metavar": "LEVEL"},
         "--stop": {"metavar": "TEXT", **REPEATED, "help": "stop at TEXT (repeatable)"},
         "--tools": {**FILE, "help": "JSON list; calls are printed, never executed"},
         "--tool-choice": {**WORD, "help": "auto, none, required, a function, or JSON"},
         "--response-format": {**WORD, "help": "json, or a JSON object"},
         "--schema": {**FILE, "help": "JSON schema of the answer: checked, corrected once, else exit 9"},
     },
-    "cost": {
+    "calls": {
         "--cache": {"metavar": "AGE", "help": "reuse an answer not older than 30m, 24h, 7d"},
         "--max-cost": {**NUMBER, "help": "USD, all attempts together; needs prices"},
         "--usage-log": {**SWITCH, "help": "record the call without its text; see `usage`"},
         "--session": {**WORD, "help": "name in the usage log, else LLM_ROUTER_SESSION"},
+        "--lenient-end": {**SWITCH, "help": "accept a stream without an end mark"},
     },
     "list": {
         "--search": {"metavar": "TEXT", "help": "names with TEXT in them, or a family"},
@@ -2254,16 +2256,15 @@ OPTIONS: dict[str, dict[str, JSON]] = {
         "--progress-timeout": {**NUMBER, "help": "between events (60 s)"},
         "--retries": {**WHOLE, "help": "after the first request, per model (2)"},
         "--retry-timeouts": {**SWITCH, "help": "retry timeouts, too; may bill twice"},
-        "--lenient-end": {**SWITCH, "help": "accept a stream without an end mark"},
         "--ca-file": {**FILE, "help": "trust these certificates, too"},
         "--header": {"metavar": "LINE", **REPEATED, "help": "'Name: value' (repeatable)"},
     },
     "output": {
         "--json": {**SWITCH, "help": "one JSON object, on failure too; streamed: one a line"},
-        "-v --verbose": {**SWITCH, "help": "time, tokens and cost on stderr"},
         "--dry-run": {**SWITCH, "help": "print the request, key masked; send nothing"},
     },
     "answer": {
+        "-v --verbose": {**SWITCH, "help": "time, tokens and cost on stderr"},
         "--stream": {**SWITCH, "help": "print the answer as it comes"},
         "--raw": {**SWITCH, "help": "the API's body, untouched"},
         "--output": {**FILE, "help": "write the text there; print path and size"},
@@ -2318,6 +2319,11 @@ class Parser(argparse.ArgumentParser):
         choice = " or ".join(f"`{self.command} {each}`" for each in self.words)
         hint = near(word, list(self.options)) if word[:1] == "-" else choice and f"Write {choice}. "
         return UsageError(f"unknown argument {word[:60]!r}", next_step=f"{hint}See {self.command} --help.")
+
+    def advice(self, step: str) -> str:
+        """advice("Wait, or add --x.") -> "Wait.": no clause names an option that the command lacks, or the command itself."""
+        known = "|".join(re.escape(flag) for flag in self.options)
+        return re.sub(rf"(,? or add|;| with)[a-z ]*((?!({known})\b)--|`{self.command}\b)[^.,;:]*", "", step)
 
     def join_values(self, words: Sequence[str]) -> Iterator[str]:
         """Each value joined to its option, as argparse would take one that begins with a dash for an option of its own.
@@ -2448,6 +2454,7 @@ class Console:
         self.printed = False  # answer text has gone to stdout
         self.model = ""  # the requested model, once it is known
         self.hide: Callable[[str], str] = lambda text: text
+        self.advice: Callable[[str], str] = self.hide  # of the command
         self.closers: list[Callable[[], None]] = [self.end_wait]
         self.waiting: Any = None  # shown on a terminal while waiting for an answer
 
@@ -2491,7 +2498,7 @@ class Console:
 
     def fail(self, error: LLMRouterError) -> int:
         """Print an error in the requested form, and the incomplete answer with it; the exit code."""
-        partial = error.response
+        partial, error.next_step = error.response, self.advice(error.next_step)
         if self.as_json:
             self.result(envelope(partial, error, self.model))
         elif partial and not self.printed:
@@ -2587,6 +2594,7 @@ def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
         extra("usage", "--session")
     client = LLMRouterClient(
         None, args.base_url, headers=extra("fields", "--header").headers_of(args.header) if args.header else None,
+        allow_paths=args.allow_path or (),
         retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end, ca_file=args.ca_file, max_cost_usd=args.max_cost,
         first_event_timeout_s=args.first_event_timeout, progress_timeout_s=args.progress_timeout, session=args.session,
         cache_ttl_s=None if args.cache is None else extra("cache", "--cache").seconds_in(args.cache, "--cache"),
@@ -2679,6 +2687,8 @@ def show_answer(answer: Answer, args: argparse.Namespace, console: Console, outp
 def run_chat(args: argparse.Namespace, console: Console) -> int:
     if args.raw and (args.stream or args.json or args.output):
         raise UsageError("--raw cannot be combined with --stream, --json or --output")
+    if args.image == []:  # of vision; chat has None
+        raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
     output = extra("output", "--output").check_output(args) if args.output else ""
     if args.go_on or args.append or args.new:
         extra("conversation", "--append" if args.append else "--continue").open_for(args, console)
@@ -2697,20 +2707,14 @@ def run_chat(args: argparse.Namespace, console: Console) -> int:
     return show_answer(answer, args, console, output, request["messages"][before:])
 
 
-def run_vision(args: argparse.Namespace, console: Console) -> int:
-    if not args.image:
-        raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
-    return run_chat(args, console)
-
-
 def compare_text(results: dict[str, JSON]) -> str:
     """What `compare` prints: a block for each model."""
     text = ""
     for name, result in results.items():
-        cost, error = usd(result["cost"]) or None, result["error"]
-        facts = ((result["latency"], "s"), (result["tokens"], "tokens"), (cost, "USD"), (result["finish_reason"], ""))
+        failed = result["error"] and f"failed: {result['error']['code']}"
+        facts = ((result["latency"], "s"), (result["ttft"], "s to the first text"), (result["tokens"], "tokens"),
+                 (usd(result["cost"]) or None, "USD"), (result["finish_reason"], ""), (failed, ""))  # fmt: skip
         line = ", ".join(f"{on_one_line(value)} {unit}".strip() for value, unit in facts if value is not None)
-        line += f", failed: {error['code']}" if error else ""
         text += f"== {name} ({line})\n{clean(result['response']).rstrip()}\n\n"
     return text
 
@@ -2732,6 +2736,8 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     console.show_wait(args.models)
     results = client.compare_models(names, turns, stream=args.stream, **request)
     errors = {name: result["error"] for name, result in results.items() if result["error"]}
+    for error in errors.values():
+        error["next_step"] = console.advice(error["next_step"])
     failed = len(errors) == len(results) or (args.require_all and bool(errors))
     first = next(iter(errors.values())) if failed else None
     rows = [{"model": name, **result} for name, result in results.items()]
@@ -2756,8 +2762,9 @@ def run_models(args: argparse.Namespace, console: Console) -> int:
     if listed.source != "live":
         console.note(f"built-in list, not the endpoint's own: {listed.reason}")
     if len(shown) < len(found) or not found:
-        match = f" match {args.search!r}" if args.search else ""
-        console.note(f"{len(found)} of {len(listed)} models{match}, {len(shown)} shown; --limit 0 shows all, --search narrows")
+        match, step = f" match {args.search!r}" if args.search else "", "--limit 0 shows all, --search narrows"
+        step = step if found else "without --search all are listed" if listed else "the endpoint lists none"
+        console.note(f"{len(found)} of {len(listed)} models{match}, {len(shown)} shown; {step}")
     return 0
 
 
@@ -2792,7 +2799,7 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
         for name, detail in zip(LOOKS, looks(client, args)):
             checks.append({"name": name, "ok": True, "detail": detail, "next_step": None})
     except LLMRouterError as error:
-        failed = error
+        failed, error.next_step = error, console.advice(error.next_step)
         checks.append({"name": LOOKS[len(checks)], "ok": False, "detail": error.message, "next_step": error.next_step})
     text = "".join(f"{'ok  ' if c['ok'] else 'FAIL'} {c['name']}: {c['detail']}\n" for c in checks)
     console.show({"checks": checks}, clean(text), failed.to_dict() if failed else None)
@@ -2802,27 +2809,23 @@ def run_doctor(args: argparse.Namespace, console: Console) -> int:
 
 
 class Command:
-    """What one word of the command line does: its line in --help, its sections of OPTIONS, what runs it, and two examples.
-
-    Of a command of llm_router_extras `run` names its module there, which has add_arguments(parser) and run(args, console).
-    """
+    """A command's line in --help, its sections of OPTIONS, what runs it (or its module of llm_router_extras), two examples."""
 
     def __init__(self, summary: str, sections: Sequence[str], run: Callable[..., int] | str, *examples: str) -> None:
         self.summary, self.sections, self.run, self.examples = summary, sections, run, examples
 
 
-ASKING = ("question", "context", "API parameters", "cost", "endpoint", "output")
+ASKING = ("question", "context", "API parameters", "calls", "endpoint", "output")
 COMMANDS = {
     "chat": Command("ask a model", ("model", *ASKING, "answer"), run_chat,
                     '--demo --message "Hello, world!"', "-m gpt-5.4 --fallback qwen-max --message-file question.txt --stream"),
-    "vision": Command("ask about images", ("images", "model", *ASKING, "answer"), run_vision,
+    "vision": Command("ask about images", ("images", "model", *ASKING, "answer"), run_chat,
                       '-m gpt-5.4 --image cat.png --prompt "What is this?"', "--demo --image https://example.com/a.png --json"),
     "talk": Command("a conversation in the terminal", (), "talk", "--demo", "-m gpt-5.4 --continue"),
     "models": Command("list the endpoint's models", ("list", "endpoint", "output"), run_models,
                       "--search qwen", "--offline --json"),
     "compare": Command("ask several models at once", ("comparison", *ASKING), run_compare,
-                       '--models gpt-5.4,qwen-max --message "What is 2+2?"',
-                       '--demo --models demo,demo-reasoning --message "Hi"'),
+                       '--models gpt-5.4,qwen-max --message "What is 2+2?"', "--demo --models demo,demo-reasoning Hi"),
     "route": Command("show which model would be chosen, and why; sends nothing", (), "routing",
                      '--message "Refactor this class."', "--task code --prefer cost --message-file question.txt --json"),
     "doctor": Command("show what is set, and whether the endpoint answers", ("endpoint", "output"), run_doctor, "", "--json"),
@@ -2835,13 +2838,13 @@ COMMANDS = {
     "completion": Command("print a completion script for a shell", (), "completion", "bash", "fish"),
     "man": Command("print a manual page", (), "manual", ""),
 }  # fmt: skip
+EXIT_TEXT = "exit codes:\n" + "".join(f"  {code:<4} {text}\n" for code, text in EXIT_CODES.items())
 
 
 def typed_name(script: str) -> str:
     """The command as it was typed, for --help: "llm-router" (also as .exe), else "python3 scripts/llm_router_client.py"."""
     typed = sys.argv[0] if sys.argv else ""
-    name = os.path.basename(typed)
-    name = name[:-4] if name.lower().endswith(".exe") else name
+    name = re.sub(r"(?i)\.exe$", "", os.path.basename(typed))
     return name if name.startswith("llm-router") else f"python3 {typed if name == script else script}"
 
 
@@ -2850,13 +2853,9 @@ def examples_of(command: str, most: int) -> str:
     return "".join(f"{name} {e}".rstrip() + "\n" for e in COMMANDS[command].examples[:most])
 
 
-def exit_codes() -> str:
-    return "exit codes:\n" + "".join(f"  {code:<4} {text}\n" for code, text in EXIT_CODES.items())
-
-
 def parser_of(command: str) -> Parser:
     """The argparse parser of one command; only that of the called command is built."""
-    entry, epilog = COMMANDS[command], f"examples:\n{examples_of(command, 2)}\n{exit_codes()}"
+    entry, epilog = COMMANDS[command], f"examples:\n{examples_of(command, 2)}\n{EXIT_TEXT}"
     parser = Parser(f"{typed_name('llm_router_client.py')} {command}", entry.summary, epilog)
     parser.take(*entry.sections)
     action: Any = entry.run
@@ -2865,7 +2864,7 @@ def parser_of(command: str) -> Parser:
         module.add_arguments(parser)
         action = module.run
     parser.free = parser.free or next((flag for flag in ("--message", "--search") if flag in parser.options), "")
-    parser.set_defaults(run=action)
+    parser.set_defaults(run=action, advice=parser.advice)
     return parser
 
 
@@ -2884,7 +2883,7 @@ examples:
 {shown}
 environment:
 {names}
-{exit_codes()}"""
+{EXIT_TEXT}"""
 
 
 def run(words: list[str], console: Console) -> int:
@@ -2907,6 +2906,7 @@ def run(words: list[str], console: Console) -> int:
         console.out(parser_of(command).format_help())
     else:
         args = parser_of(command).parse(words[1:])
+        console.advice = args.advice
         names = extra("aliases") if config_file() else None
         return int(args.run(names.resolve(args) if names else args, console))
     return 0

@@ -40,7 +40,7 @@ def seconds_in(text: str, flag: str) -> float:
     """seconds_in("24h", "--cache") -> 86400.0"""
     number, unit = text[:-1], UNIT_S.get(text[-1:])
     if unit is None or not (number.isascii() and number.isdigit() and len(number) < 7 and int(number)):
-        raise UsageError(f"{flag} takes a time like 30m, 24h or 7d, not {text[:40]!r}")
+        raise UsageError(f"{flag} takes a time like 30m, 24h or 7d, 1 to 999999 and a unit, not {text[:40]!r}")
     return float(int(number) * unit)
 
 

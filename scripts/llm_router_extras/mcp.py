@@ -35,7 +35,7 @@ from llm_router_client import (
 
 from .fields import schema_format
 from .schema import first_fault
-from .talk import request_without_question
+from .talk import CHOICE, request_without_question, take_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,8 +153,8 @@ class Running:
 class Server:
     """Answers messages. handle() takes one line, and works on calls in threads of their own."""
 
-    def __init__(self, console: Console, client: Any, usual: JSON) -> None:
-        self._console, self._client, self._usual = console, client, usual
+    def __init__(self, console: Console, client: Any, usual: JSON, detail: str | None) -> None:
+        self._console, self._client, self._usual, self._detail = console, client, usual, detail
         self._writing, self._places = threading.Lock(), threading.Semaphore(MOST_CALLS)
         self._running: dict[Any, Running] = {}
         self._threads: list[threading.Thread] = []
@@ -275,9 +275,8 @@ class Server:
             return TOOL_RUNS[name](self, arguments, running)
         except LLMRouterError as error:
             partial = error.response.text if error.response else ""
-            step = (
-                "Correct the arguments." if error.next_step == ERRORS["usage"][1] else error.next_step
-            )  # there is no --help here
+            own = self._console.advice(error.next_step)
+            step = "Correct the arguments." if own == ERRORS["usage"][1] else own  # there is no --help here
             return failed_result(f"{error} [{error.code}]\nnext: {step}", partial)
 
     def chat(self, arguments: JSON, running: Running) -> JSON:
@@ -291,7 +290,8 @@ class Server:
     def vision(self, arguments: JSON, running: Running) -> JSON:
         request = without(self._request(arguments), "messages")
         model, images, system = request.pop("model", None), request.pop("images"), arguments.get("system")
-        call = self._client.vision(model, images, system=system, stream=True, **request)  # it has read and checked the files
+        request.update(system=system, detail=self._detail, stream=True)
+        call = self._client.vision(model, images, **request)  # it has read and checked the files
         for image in images:
             if not image.lower().startswith(("http:", "https:", "data:")):
                 self._console.note(f"sending {image} to {self._client.endpoint.host}")
@@ -314,14 +314,14 @@ class Server:
         shown = names[: arguments.get("limit", 50)]
         notes = [] if listed.source == "live" else [f"this is a built-in list, not the endpoint's own: {listed.reason}"]
         if len(shown) < len(names) or not names:
-            notes.append(
-                f"{len(names)} of {len(listed)} models match, {len(shown)} are shown; `search` and `limit` change that"
-            )
+            step = "`limit` and `search` change that" if names else "without `search` all are listed"
+            notes.append(f"{len(names)} of {len(listed)} models match, {len(shown)} are shown; {step}")
         return tool_result("\n".join(clean(name) for name in shown), *notes)
 
     def _request(self, arguments: JSON) -> JSON:
         """What the command line said, under what the call says; `message` and `system` as the turns."""
-        return {**self._usual, **without(arguments, "message", "system"), "messages": with_system(arguments.get("system"))}
+        usual = without(self._usual, *CHOICE) if {"model", "models"} & arguments.keys() else self._usual
+        return {**usual, **without(arguments, "message", "system"), "messages": with_system(arguments.get("system"))}
 
     def _send(self, message: JSON) -> None:
         with self._writing:
@@ -364,8 +364,7 @@ def answer_result(answer: Answer) -> JSON:
 
 def add_arguments(parser: Parser) -> None:
     """Options of the command `mcp`."""
-    parser.take("model", "API parameters", "cost", "endpoint", but=["--schema", "--tools", "--functions", "--response-format"])
-    parser.add_argument("--allow-path", metavar="DIR", action="append", help="also allow images in DIR (repeatable)")
+    take_options(parser)
 
 
 def run(args: Any, console: Console) -> int:
@@ -376,7 +375,7 @@ def run(args: Any, console: Console) -> int:
     usual = request_without_question(args)
     if args.fallback:
         usual["fallback"] = args.fallback
-    server = Server(console, open_client(args, console), usual)
+    server = Server(console, open_client(args, console), usual, args.detail)
     while server.failure is None and (line := sys.stdin.buffer.readline(MAX_LINE_BYTES)):
         if not line.endswith(b"\n") and len(line) >= MAX_LINE_BYTES:
             raise UsageError(f"a message is longer than {MAX_LINE_BYTES} bytes", next_step="Send images by their URL or path.")

@@ -46,11 +46,15 @@ def write_output(path: str, text: str, force: bool, console: Console) -> int:
 
 def results_table(results: dict[str, JSON]) -> str:
     """What compare_models() found, as the rows of a Markdown table."""
-    text = "| model | latency s | tokens | cost USD | finish | answer |\n| --- | ---: | ---: | ---: | --- | --- |\n"
+    streamed = any(result["ttft"] is not None for result in results.values())
+    first, line = (" first text s |", " ---: |") if streamed else ("", "")
+    text = f"| model | latency s |{first} tokens | cost USD | finish | answer |\n"
+    text += f"| --- | ---: |{line} ---: | ---: | --- | --- |\n"
     for name, result in results.items():
         error, cost = result["error"], usd(result["cost"]) or None
         said = f"failed: {error['message']}" if error else " ".join(result["response"].split())
-        cells = (name, result["latency"], result["tokens"], cost, result["finish_reason"], said)
+        times = (result["latency"], result["ttft"]) if streamed else (result["latency"],)
+        cells = (name, *times, result["tokens"], cost, result["finish_reason"], said)
         shown = ("" if cell is None else on_one_line(cell).replace("|", "\\|") for cell in cells)
         text += f"| {' | '.join(shown)} |\n"
     return text

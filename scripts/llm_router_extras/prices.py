@@ -111,7 +111,10 @@ def list_prices(args: Any, console: Console) -> int:
     rows = [f"{name}\t{usd(float(price['input']))}\t{usd(float(price['output']))}\n" for name, price in found.items()]
     console.show({"file": own_config_file(), "prices": found}, clean("".join(rows)))
     if not found:
-        console.note(f"no such prices in {own_config_file()}; prices import FILE puts some there")
+        what, step = "no prices", "prices import FILE puts some there"
+        if prices:
+            what, step = f"none of {len(prices)} prices match {args.search!r}", "without --search all are listed"
+        console.note(f"{own_config_file()} holds {what}; {step}")
     return 0
 
 

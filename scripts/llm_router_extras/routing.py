@@ -115,7 +115,7 @@ def known_here(wanted: Sequence[str], offered: Sequence[str] | None, why: list[s
         why.append(f"not offered here: {missing}")
     if found or 0 < len(offered) <= FEW_MODELS:
         return found or list(offered)
-    step = "Name some of its models in LLM_ROUTER_CONFIG, or one with --model; `models` lists them."
+    step = "Name some of its models in LLM_ROUTER_CONFIG, or add --model NAME; `models` lists them."
     raise UnknownModelError(f"the endpoint offers none of the models to choose from: {missing}", next_step=step)
 
 

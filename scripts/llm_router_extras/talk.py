@@ -9,18 +9,19 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
+    AUTO,
     LLMRouterError,
     SafetyError,
     UsageError,
     check_model,
     clean,
     dump_json,
-    envelope,
     image_part,
     near,
     open_client,
     own_file,
     request_of,
+    show_answer,
     stream_answer,
     usual_model,
     with_system,
@@ -33,6 +34,7 @@ from .files import private_file
 if TYPE_CHECKING:
     from llm_router_client import JSON, Answer, Console, LLMRouterClient, Parser, Turns
 
+CHOICE = ("task", "prefer")  # what is said about a model that is still to be chosen
 MOST_HISTORY = 1_000  # lines that the arrow keys bring back
 HELP = {
     "/model NAME": "use this model from now on; without NAME, show the current one",
@@ -53,7 +55,8 @@ class Talk:
     def __init__(self, client: LLMRouterClient, args: Any, console: Console) -> None:
         self.client, self.args, self.console = client, args, console
         self.request = request_without_question(args)
-        self.model = self.request.pop("model", None) or usual_model()
+        chosen = AUTO if {*CHOICE} & self.request.keys() else usual_model()
+        self.model = self.request.pop("model", None) or chosen
         self.system: str | None = args.system
         self.turns: Turns = []
         self.images: Turns = []
@@ -81,7 +84,8 @@ class Talk:
         messages = with_system(self.system, *self.turns, question)
         self.console.printed = False
         self.console.show_wait(self.model)
-        request = {**self.request, "model": self.model, "messages": messages, "fallback": self.args.fallback}
+        options = self.request if self.model == AUTO else without(self.request, *CHOICE)  # /model may have named one
+        request = {**options, "model": self.model, "messages": messages, "fallback": self.args.fallback}
         try:
             answer = stream_answer(self.client, request, self.args, self.console)
         except KeyboardInterrupt:
@@ -92,22 +96,13 @@ class Talk:
             return
         finally:
             self.console.end_wait()
-        self.show(answer)
+        show_answer(answer, self.args, self.console, "")
         self.keep(question, answer)
 
-    def show(self, answer: Answer) -> None:
-        if self.args.json:
-            self.console.result(envelope(answer))
-        for warning in answer.warnings:
-            self.console.note(warning)
-        if answer.finish_reason == "length":
-            self.console.note("the answer was cut at the token limit; it is not part of the conversation")
-        if self.args.verbose:
-            self.console.note(f"{answer.model_used}: {answer.latency_s:.2f} s, {answer.tokens} tokens, cost {answer.cost}")
-
     def keep(self, question: JSON, answer: Answer) -> None:
-        """Add the turn; with --continue to the user's file, too."""
+        """Add the turn; with --continue to the user's file, too. A cut answer is not added, as chat --append does."""
         if answer.finish_reason == "length":
+            self.console.note("question and answer are not part of the conversation")
             return
         before, self.images = self.turns, []
         self.turns = [*before, question, {"role": "assistant", "content": answer.text or None}]
@@ -161,7 +156,7 @@ class Talk:
             raise UsageError("no image named", next_step="Write /image FILE or /image URL.")
         if len(path) > 1 and path[0] == path[-1] and path[0] in "'\"":  # as a terminal writes a file that is dropped on it
             path = path[1:-1]
-        part, note = image_part(os.path.expanduser(path), None, self.args.allow_path or ())
+        part, note = image_part(os.path.expanduser(path), self.args.detail, self.args.allow_path or ())
         self.images.append(part)
         self.console.note(f"{note or path} goes with the next question")
 
@@ -181,6 +176,8 @@ def request_without_question(args: Any) -> JSON:
     """What the options say about every call: request_of() needs a question, so it gets one, and the messages are removed."""
     from argparse import Namespace
 
+    if args.model not in (None, AUTO) and (args.task or args.prefer):
+        raise UsageError("--task and --prefer choose a model, and --model names one", next_step="Leave one of them out.")
     asking = Namespace(**{**vars(args), "message": "question", "system": None, "talk": None})
     return without(request_of(asking), "messages")
 
@@ -239,13 +236,20 @@ class Lines:
         return line.decode("utf-8", "replace").rstrip("\r\n") if line else None
 
 
+def take_options(parser: Parser) -> None:
+    """What `talk` and `mcp` have in common: the options of every call, without tools and forms of the answer."""
+    left_out = ["--tools", "--tool-choice", "--functions", "--function-call", "--response-format", "--schema"]
+    parser.take("model", "API parameters", "calls", "endpoint", but=left_out)
+    parser.take("images", but=["-i --image", "-p --prompt"])
+    parser.add_argument("--allow-path", metavar="DIR", action="append", help="also allow images in DIR (repeatable)")
+
+
 def add_arguments(parser: Parser) -> None:
     """Options of the command `talk`."""
-    parser.take("model", "API parameters", "cost", "endpoint", but=["--schema", "--tools", "--functions", "--response-format"])
+    take_options(parser)
     parser.add_argument("-s", "--system", metavar="TEXT", help="system prompt, before all turns")
     parser.add_argument("--continue", dest="go_on", action="store_true", help="continue the saved conversation")
     parser.add_argument("--new", action="store_true", help="with --continue: start a new one")
-    parser.add_argument("--allow-path", metavar="DIR", action="append", help="also allow images in DIR (repeatable)")
     parser.add_argument("--json", action="store_true", help="one JSON event a line, and a result for each answer")
     parser.add_argument("-v", "--verbose", action="store_true", help="time, tokens and cost on stderr")
 

@@ -51,7 +51,7 @@ class Budget:
 
     def __init__(self, most: float) -> None:
         if not is_amount(most) or most >= 1e9:
-            raise UsageError("--max-cost (max_cost_usd) is a number of US dollars, 0 or more")
+            raise UsageError("--max-cost (max_cost_usd) is a number of US dollars from 0 to less than 1,000,000,000")
         self.most, self.spent, self.reserved = most, 0.0, 0.0
         self._changed = threading.Condition()
 
@@ -162,5 +162,6 @@ def run(args: Any, console: Console) -> int:
         return 0
     show_table(rows, by, args.csv, console)
     if not rows:
-        console.note(f"{path} holds no calls; LLM_ROUTER_USAGE_LOG=1 or --usage-log records them")
+        what = f"no calls of the last {args.since}" if args.since else "no calls"
+        console.note(f"{path} holds {what}; LLM_ROUTER_USAGE_LOG=1, or --usage-log in a command that asks, records them")
     return 0

@@ -224,6 +224,7 @@ USAGE = {
     "run --input in.jsonl --output out.jsonl --concurrency 0": "--concurrency is a number from 1",
     "run --input in.jsonl --output out.jsonl --concurrency many": "--concurrency takes a whole number",
     "run --input in.jsonl --output out.jsonl --patience -1": "--patience is",
+    "run --input in.jsonl --output out.jsonl --patience 1e9": "less than 10,000,000",
     "run --input in.jsonl --output out.jsonl --retries 11": "max_retries",
     "run --input in.jsonl --output out.jsonl --outputt x": "unknown argument '--outputt'",
     "run --input in.jsonl --output": "--output needs a value",
@@ -511,7 +512,7 @@ def test_options_have_the_client_s_names_and_meaning() -> None:
             )  # fmt: skip
     groups = c.Parser("groups")
     groups.take("API parameters", "endpoint", "output", "model")
-    assert set(groups.options) - {"--detail", "--task", "--prefer"} <= set(b.parser_of("run").options)
+    assert set(groups.options) - {"--task", "--prefer"} <= set(b.parser_of("run").options)
 
 
 @posix_only

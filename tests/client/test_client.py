@@ -349,6 +349,8 @@ def test_images_as_bytes_paths_data_urls_and_urls(
 
 @pytest.mark.parametrize("source,kind", [
     (b"no image", c.SafetyError), ("data:image/png;base64,AAAA", c.SafetyError), ("data:image/png;base64,A", c.UsageError),
+    ("data:image/png;base64,!!!", c.UsageError), ("data:image/png,iVBORw0KGgo", c.UsageError), ("data:", c.UsageError),
+    ("data:image/png;base64,iVBORw0K-_8=", c.UsageError), ("data:image/png;base64,", c.UsageError),
     ("ftp://example.com/x.png", c.SafetyError), ("file:///etc/hosts", c.SafetyError), ("missing.png", c.UsageError),
     ("", c.UsageError), (7, c.UsageError), ([], c.UsageError), ("a\0b.png", c.UsageError), ("\ud800.png", c.UsageError),
 ])  # fmt: skip
@@ -401,6 +403,13 @@ def test_compare_falls_back_for_every_model(demo: Any) -> None:
 def test_models_to_compare_are_named_each_once(demo: Any, models: Any) -> None:
     with pytest.raises(c.UsageError):
         client(demo).compare_models(models, "Hello")
+    assert demo.requests == []
+
+
+@pytest.mark.parametrize("message", [None, 5, "", " \n", [], {"role": "user", "content": "Hello"}])
+def test_what_is_no_question_is_compared_by_no_model(demo: Any, message: Any) -> None:
+    with pytest.raises(c.UsageError, match="messages must be a list"):
+        client(demo).compare_models(["demo", "demo-reasoning"], message)
     assert demo.requests == []
 
 

@@ -83,6 +83,17 @@ def test_gemini_s_failures_and_fallback(demo: Any) -> None:
         client(demo).generate_content("fail-402", [{"role": "user", "parts": [{"text": "Hi"}]}], fallback="demo").model_used
         == "demo"
     )
-    for wrong in ({"contents": []}, {"contents": "Hi", "api_version": "v2"}, {"contents": "Hi", "model": "a/../b"}):
-        with pytest.raises(c.UsageError):
-            client(demo).generate_content(**{"model": "demo", **wrong})
+
+
+@pytest.mark.parametrize("contents", [None, 5, "", " \n", [], (), {"role": "user"}, ["Hi"], [{"parts": []}, None], iter(())])
+def test_what_gemini_s_format_cannot_contain_is_refused_before_it_is_sent(demo: Any, contents: Any) -> None:
+    with pytest.raises(c.UsageError, match="contents must be a text, or a list like"):
+        client(demo).generate_content("demo", contents)
+    assert not demo.requests
+
+
+def test_an_unknown_version_or_name_is_refused_before_it_is_sent(demo: Any) -> None:
+    for wrong, said in (({"api_version": "v2"}, "api_version is"), ({"model": "a/../b"}, "not a model name")):
+        with pytest.raises(c.UsageError, match=said):
+            client(demo).generate_content(**{"model": "demo", "contents": "Hi", **wrong})
+    assert not demo.requests

@@ -89,7 +89,7 @@ def test_alone_errors_retries_and_exit_codes_are_the_same(alone: Any, demo: Any,
 
 
 @pytest.mark.parametrize("words,what", every(4, [
-    (["chat", "-m", "auto", *HI], "the model auto"), (["chat", "--task", "code", *HI], "--task"),
+    (["chat", "-m", "auto", *HI], "the model auto"), (["chat", "--task", "code", *HI], "--task or --prefer needs the folder"),
     (["chat", "--prefer", "cost", *HI], "--prefer"), (["chat", "-m", "demo", "--cache", "1h", *HI], "--cache"),
     (["chat", "-m", "demo", "--max-cost", "1", *HI], "--max-cost"), (["chat", "-m", "demo", "--usage-log", *HI], "--usage-log"),
     (["chat", "-m", "demo", "--append", "--messages-file", "talk.json", *HI], "--append"),

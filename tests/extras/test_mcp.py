@@ -72,11 +72,13 @@ def test_each_tool_answers(cli: Any, tmp_path: Any) -> None:
         call(2, "vision", images=["a.png"], prompt="What?"),
         call(3, "compare", models=["demo", "demo-reasoning"], message="Hi"),
         call(4, "models", search="demo-r", limit=1),
+        call(5, "models", search="nothing"),
     )
     assert "You said: Hi" in texts(found[1])[0] and found[1]["result"]["_meta"]["llm-router/model"] == "demo"
     assert "What?" in texts(found[2])[0]
     assert "== demo (" in texts(found[3])[0] and "== demo-reasoning (" in texts(found[3])[0]
-    assert texts(found[4])[0] == "demo-reasoning" and "1 are shown" in texts(found[4])[1]
+    assert texts(found[4])[0] == "demo-reasoning" and "1 are shown; `limit` and `search` change that" in texts(found[4])[1]
+    assert "0 are shown; without `search` all are listed" in texts(found[5])[0]
     assert not any(found[number]["result"]["isError"] for number in found)
 
 

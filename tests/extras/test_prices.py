@@ -73,6 +73,8 @@ def test_the_list_is_imported_and_shown(setup: Any) -> None:
     assert done.code == 0 and b"3 prices imported" in done.out, done.err
     assert set(config(setup)["prices"]) == {"gpt-x", "gemini-x", "free"}
     assert setup("prices", "list", "--search", "gpt").out == b"gpt-x\t2.5\t10\n"
+    none = setup("prices", "list", "--search", "nothing")
+    assert none.out == b"" and b"none of 3 prices match 'nothing'; without --search all are listed" in none.err
 
 
 def test_a_configuration_is_made_where_none_was(setup: Any, tmp_path: Path) -> None:

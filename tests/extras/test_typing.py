@@ -137,6 +137,22 @@ def test_talk_replaces_no_turn_of_another_process(
     assert [turn["content"] for turn in talker(demo, monkeypatch, tmp_path).turns][::2] == ["four"]
 
 
+def test_what_verbose_shows_of_an_answer_is_the_same_in_talk_as_in_chat(
+    demo: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfdbinary: Any
+) -> None:
+    monkeypatch.setenv("LLM_ROUTER_BASE_URL", demo.base_url)
+    monkeypatch.setattr(c, "stop_on_sigterm", lambda: None)
+    shown = []
+    for model in ("demo", "demo-usage-text"):
+        asked = talker(demo, monkeypatch, tmp_path / model)
+        asked.model, asked.args.verbose, asked.args.stream = model, True, True
+        asked.ask("Hello")
+        shown.append(re.sub(rb"[\d.]+ s,", b"", capfdbinary.readouterr().err))
+        c.main(["chat", "-m", model, "--message", "Hello", "-v", "--stream"])
+        assert re.sub(rb"[\d.]+ s,", b"", capfdbinary.readouterr().err) == shown[-1]
+    assert b"tokens, cost $0.0" in shown[0] and b"credits left" in shown[0] and b"cost unknown" in shown[1]
+
+
 def test_a_line_that_is_no_text_does_not_end_the_talk(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
     lines = Lines()
     lines.prompt = "> "

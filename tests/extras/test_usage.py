@@ -253,6 +253,11 @@ def fill(log: Path) -> None:
         in_file(str(log), USAGE_PUT, *values)
 
 
+def test_usage_says_which_calls_there_are_none_of(at_demo: Any, log: Path) -> None:
+    assert b"holds no calls; " in at_demo("usage").err
+    assert b"holds no calls of the last 24h; " in at_demo("usage", "--since", "24h").err
+
+
 @pytest.mark.slow
 def test_usage_sums_up_by_model_day_and_session(at_demo: Any, log: Path) -> None:
     fill(log)
