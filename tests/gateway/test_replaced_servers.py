@@ -28,7 +28,7 @@ from routed import group as group_table
 
 from llm_router_gateway.access.authenticate import Authenticator
 from llm_router_gateway.config import config
-from llm_router_gateway.config.settings import Secret
+from llm_router_gateway.config.kinds import Secret
 from llm_router_gateway.config.sources import Source
 from llm_router_gateway.errors import GatewayError, RateLimited, Unauthorized, UnknownModel
 from llm_router_gateway.jq import compiler as jq
