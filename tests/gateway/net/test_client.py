@@ -13,8 +13,9 @@ from loops import run
 
 from llm_router_gateway.errors import BadRequest, GatewayError, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
 from llm_router_gateway.net import client
-from llm_router_gateway.net.client import Origin, Pool, Response, Timeouts
+from llm_router_gateway.net.client import Pool, Response, Timeouts
 from llm_router_gateway.net.http1 import END, RequestHead, RequestReader, ResponseHead
+from llm_router_gateway.net.origin import Origin
 
 PATIENT = Timeouts(20, 20, 20)
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
