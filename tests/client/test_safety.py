@@ -67,7 +67,7 @@ def test_only_real_images_inside_the_working_directory_are_sent(at: Any, demo: A
         "large.png": "over the limit",
     }
     for name, why in names.items():
-        ran = at(demo, "vision", "-m", "demo", "--image", name, timeout_s=10)
+        ran = at(demo, "vision", "-m", "demo", "--image", name)
         assert ran.code == 8 and why in ran.err.decode(), (name, ran)
     assert demo.requests == []
     assert at(demo, "vision", "-m", "demo", "--image", str(outside / "private"), "--allow-path", str(outside)).code == 0
@@ -81,7 +81,7 @@ def test_only_text_files_inside_the_working_directory_are_read(at: Any, demo: An
     names = {**hostile_files(at.cwd, outside, b"text"), "large": "over the limit"}
     for flag in ("--message-file", "--messages-file", "--body-file", "--tools"):
         for name, why in names.items():
-            ran = at(demo, "chat", "-m", "demo", flag, name, timeout_s=10)
+            ran = at(demo, "chat", "-m", "demo", flag, name)
             assert ran.code == 8 and why in ran.err.decode(), (flag, name, ran)
     assert demo.requests == []
     ran = at(demo, "chat", "-m", "demo", "--message-file", str(outside / "private"), "--allow-path", str(outside))
@@ -244,12 +244,20 @@ def test_each_kind_of_event_and_each_call_is_a_text_of_its_own() -> None:
     assert mask.close() == [] and c.EventMask(None).feed(events[0]) == [events[0]]
 
 
-def test_the_time_to_hide_a_key_is_linear_in_the_text() -> None:
-    key = c.Secret("s" * 200 + "k", "x")
-    began, mask = time.process_time(), c.EventMask(key)
-    for _ in range(20_000):
+def test_the_work_to_hide_a_key_is_linear_in_the_text() -> None:
+    """Of a text that may always be the beginning of the key, no event is searched with more than one key before it."""
+    searched: List[int] = []
+
+    class Counting(c.Secret):
+        def hide(self, text: str) -> str:
+            searched.append(len(text))
+            return super().hide(text)
+
+    key = Counting("s" * 200 + "k", "x")
+    mask, longest = c.EventMask(key), max(map(len, key.forms))
+    for _ in range(1_000):
         mask.feed({"type": "text", "text": "s" * 20})
-    assert time.process_time() - began < 3.0
+    assert len(searched) == 1_000 and max(searched) < longest + 20
 
 
 @pytest.mark.slow
@@ -336,12 +344,12 @@ HOSTILE = ("\x90", "\x90a", "\x1b]", "\x90\x1b", "\x1b", "\x9b", "\x9b1", "\x1b[
 
 @pytest.mark.parametrize("part", HOSTILE)
 def test_the_time_to_make_a_text_harmless_is_linear_in_it(part: str) -> None:
-    began = time.process_time()
+    began = time.thread_time()  # of this thread alone: most of the work is done in `re`, where nothing can be counted
     c.clean(part * (300_000 // len(part)))
     sanitizer = c.Sanitizer()
     for _ in range(10_000):
         sanitizer.feed(part)
-    assert time.process_time() - began < 3.0  # a step for each of the next thousand took six
+    assert time.thread_time() - began < 3.0  # it takes 0.06; a step for each of the next thousand took six
 
 
 def test_a_sequence_longer_than_any_real_one_is_text_behind_its_opening() -> None:
@@ -378,32 +386,31 @@ def test_an_answer_is_data_and_never_advice(at: Any, serve: Serve) -> None:
 # ---------------------------------------------------------------------------------------------- 13, 14, 15: size, time
 
 
-def peak_mib(cli: Any, server: Any, *words: str) -> Any:
-    """(exit code, peak memory in MiB) of one command."""
+def costs(cli: Any, server: Any, *words: str) -> Any:
+    """(exit code, peak memory in MiB, seconds of processor time) of one command."""
     script = "import os, resource, subprocess, sys; code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=2); "
-    script += "print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
+    script += "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+    script += "print(code, used.ru_maxrss // 1024, round(used.ru_utime + used.ru_stime))"
     command = [sys.executable, "-c", script, *cli.words("chat", "-m", "m", "--message", "Hi", *words)]
     env = {**cli.env, "LLM_ROUTER_BASE_URL": server.base_url}
-    ran = subprocess.run(command, capture_output=True, env=env, timeout=60)
+    ran = subprocess.run(command, capture_output=True, env=env, timeout=120)
     return tuple(map(int, ran.stdout.split()))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in KiB here only")
-def test_bombs_end_in_a_bad_upstream_within_bounded_memory(cli: Any, serve: Serve) -> None:
+def test_bombs_end_in_a_bad_upstream_within_bounded_memory_and_work(cli: Any, serve: Serve) -> None:
     import zlib
 
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     bomb = b"".join(packer.compress(b" " * 1_000_000) for _ in range(300)) + packer.flush()
-    began = time.monotonic()
     endless = b"HTTP/1.1 200 OK\r\n\r\n"
     for reply in (
         http(bomb, Content_Encoding="gzip"), endless + b'{"a":"' + b"x" * 60_000_000, endless + b"data: " + b"x" * 30_000_000,
         endless + b"data: x\n" * 3_000_000, b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000,
     ):  # fmt: skip
-        code, peak = peak_mib(cli, serve(reply), "--stream")
-        assert code == 9 and peak < 150, (reply[:60], code, peak)
-    assert time.monotonic() - began < 30
+        code, peak, cpu_s = costs(cli, serve(reply), "--stream")
+        assert code == 9 and peak < 150 and cpu_s < 15, (reply[:60], code, peak, cpu_s)
 
 
 @pytest.mark.slow

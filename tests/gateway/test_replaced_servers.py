@@ -28,7 +28,7 @@ from routed import group as group_table
 
 from llm_router_gateway.access.authenticate import Authenticator
 from llm_router_gateway.config import config
-from llm_router_gateway.config.settings import Secret
+from llm_router_gateway.config.kinds import Secret
 from llm_router_gateway.config.sources import Source
 from llm_router_gateway.errors import GatewayError, RateLimited, Unauthorized, UnknownModel
 from llm_router_gateway.jq import compiler as jq
@@ -50,7 +50,7 @@ ELSEWHERE = {
     "the log level was read and not applied": "process.every_flag_in_its_short_form",
     "host and port alone could be set in the file": "config.every_problem_is_reported_with_its_path",
     "a path segment doubled (GLM)": "config.addresses_are_joined_without_doubling_a_segment",
-    "settings.proxy broke every call": "client.a_plain_request_goes_to_an_http_proxy_with_its_whole_address",
+    "settings.proxy broke every call": "tunnels.a_plain_request_goes_to_an_http_proxy_with_its_whole_address",
     "settings.headers": "headers.configured_headers_replace_and_never_double",
     "name unique per provider": "config.a_model_twice_is_a_problem",
     "remote_identifier, else config.model, else name": (

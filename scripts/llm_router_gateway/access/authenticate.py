@@ -18,7 +18,7 @@ from typing import Any
 
 from ..config.config import Config
 from ..config.keys import PREFIX, Key, address_of, client_of, digest_of, is_inside, networks_of
-from ..config.settings import LOOPBACK, Secret
+from ..config.kinds import LOOPBACK, Secret
 from ..errors import Forbidden, Unauthorized, Unavailable
 from ..net.caller import Caller
 from ..policy.budgets import utc_text

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from ..config.settings import LOOPBACK
+from ..config.kinds import LOOPBACK
 from ..errors import Forbidden
 from .credentials import host_name
 

@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from ..errors import GatewayError, Unavailable
-from ..net.client import Connection, Origin, Pool, Response, Timeouts
+from ..net.client import Connection, Pool, Response, Timeouts
+from ..net.origin import Origin
 from ..proxy import paths
 from ..proxy.own_api import MAX_BODY_BYTES
 from ..proxy.request import Exchange, dump_json

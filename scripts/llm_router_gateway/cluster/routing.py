@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..errors import GatewayError
 from ..policy.circuit_breaker import HEALTHY, Health
 from ..routing.notes import mark_of

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from ..config.config import Config, ConfigError, parse
+from ..config.kinds import Secret
 from ..config.presets import PRESETS, preset_of
-from ..config.settings import Secret
 from ..config.sources import Source
 from ..errors import BadRequest, GatewayError
 from ..json_body import read_body

@@ -19,7 +19,7 @@ from random import Random
 from typing import Any
 
 from ..config.config import ConfigError
-from ..config.settings import HEADER_NAME
+from ..config.kinds import HEADER_NAME
 from ..config.sources import Source
 from ..errors import BadRequest, GatewayError
 from ..json_body import read_body

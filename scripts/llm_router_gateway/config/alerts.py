@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .kinds import Secret
 from .reader import Reading, check, read_settings
-from .settings import ALERTS, Secret
+from .settings import ALERTS
 
 DEFAULT_AT = (0.8, 1.0)
 

@@ -22,25 +22,14 @@ from .base_urls import base_url_of, has_parts, is_address_of
 from .groups import PLAIN, Group, Routing, read_groups, read_limit, read_model_limit, read_overrides, read_routing
 from .key_command import KeyCommand
 from .keys import Key, read_keys_of_file, unmatched_patterns
+from .kinds import LOOPBACK, MODEL_NAME, NAME, Secret
 from .numbers import plain_value
 from .presets import CUSTOM, LOCAL_SERVER, PRESETS, Preset, join_url, preset_of
 from .quirks import read_quirks
 from .reader import ConfigError as ConfigError
 from .reader import Problem as Problem
 from .reader import Reading, check, closest, list_of, misspelt, read_settings, sub_table
-from .settings import (  # fmt: skip
-    LONG_CONTEXT,
-    LOOPBACK,
-    MODEL,
-    MODEL_CONFIG,
-    MODEL_NAME,
-    NAME,
-    PROVIDER,
-    PROVIDER_SETTINGS,
-    SERVER,
-    STATE,
-    Secret,
-)
+from .settings import LONG_CONTEXT, MODEL, MODEL_CONFIG, PROVIDER, PROVIDER_SETTINGS, SERVER, STATE
 from .telemetry import Telemetry, read_telemetry
 from .tokens import check_names, check_networks, check_secrets, read_admin_tokens, read_secret, read_tokens
 from .variables import SERVICE_LINK_NOTE, from_outside, is_service_link, misspelt_variables

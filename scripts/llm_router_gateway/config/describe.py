@@ -20,9 +20,10 @@ from .addresses import is_postgres, without_password
 from .config import Config, Model, Provider
 from .groups import Group, Routing, Selector
 from .keys import Key, terms_json
+from .kinds import KINDS, LOOPBACK
 from .presets import ALIASES, PRESETS, Preset
 from .quirks import quirks_reference
-from .settings import KINDS, LOOPBACK, MODEL_CONFIG, TABLES, Setting
+from .settings import MODEL_CONFIG, TABLES, Setting
 from .telemetry import Telemetry
 
 MASK = "***"

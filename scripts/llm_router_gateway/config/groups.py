@@ -18,8 +18,9 @@ from ..policy.circuit_breaker import RULES, Rules
 from ..policy.overrides import Overrides
 from ..policy.rate_limits import MINUTE_S, Limit
 from ..policy.tag_query import TAG, TASK, Query, parse_tags
+from .kinds import MODEL_NAME, NAME
 from .reader import Reading, list_of, read_settings, sub_table, value_text
-from .settings import GROUP, HEALTH, LIMITS, MEMBER, MODEL_NAME, NAME, ROUTING
+from .settings import GROUP, HEALTH, LIMITS, MEMBER, ROUTING
 
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # an affinity of this form is a header, any other an expression
 VARIABLES = ("model", "protocol", "stream", "headers", "key")  # variables of an expression, without the $

@@ -23,8 +23,9 @@ from ..policy.budgets import Budget, Reset, since_reset, utc_text
 from ..policy.parameter_limits import DEFAULTS, Bound, ParameterLimits, parameter_limits_json, read_limits
 from ..policy.rate_limits import Limit
 from .groups import read_limit
+from .kinds import Secret
 from .reader import Problem, Reading, advice, list_of, misspelt, read_settings, sub_table, value_text
-from .settings import BUDGET, CALLER_KEY, KEY_SECRET, RESET, Secret
+from .settings import BUDGET, CALLER_KEY, KEY_SECRET, RESET
 
 PREFIX = "llmr_"  # how keys that this gateway makes begin
 SECRET_BYTES = 32

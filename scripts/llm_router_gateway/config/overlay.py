@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .config import listed_providers
+from .kinds import MODEL_NAME, NAME
 from .presets import PARTS
 from .reader import ConfigError, Problem
-from .settings import MODEL_NAME, NAME
 
 FORMAT = 1
 ADDED, CHANGED, REMOVED = "added", "changed", "removed"

@@ -13,8 +13,8 @@ from typing import Any
 
 from ..wire.registry import UPSTREAMS
 from ..wire.spec import Quirk
+from .kinds import KINDS
 from .reader import Reading, closest, value_text
-from .settings import KINDS
 
 ALL = frozenset(name for upstream in UPSTREAMS.values() for name in upstream.quirks)
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .settings import BUDGET, LIMITS, MODEL_CONFIG, PROVIDER_SETTINGS, Setting, read_tables
+from .kinds import read_tables
+from .settings import BUDGET, LIMITS, MODEL_CONFIG, PROVIDER_SETTINGS, Setting
 
 
 @dataclass(frozen=True, slots=True)

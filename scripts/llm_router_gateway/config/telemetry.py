@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from .kinds import Secret
 from .reader import Reading, read_settings
-from .settings import TELEMETRY, Secret, Setting
+from .settings import TELEMETRY, Setting
 
 TRACES_PATH, METRICS_PATH = "/v1/traces", "/v1/metrics"
 CONTENT_WORDS = {"span_only": True, "span_and_event": True, "no_content": False, "event_only": False}

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
+from .kinds import Secret, read_keys
 from .misplaced import check_path
 from .reader import Reading
-from .settings import Secret, read_keys
 
 if TYPE_CHECKING:
     from .config import Server

@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 from ..config.config import Config, ConfigError, Model, Problem, Provider
 from ..config.describe import MASK, mask_proxy
 from ..config.groups import Group
+from ..config.kinds import MODEL_NAME, NAME
 from ..config.numbers import plain_value
 from ..config.overlay import ADDED, MERGED, Entry, Overlay, add_entry, change_entry, forget_entry, kind_of, remove_entry
 from ..config.presets import ALIASES, PRESETS, preset_of
-from ..config.settings import MODEL_NAME, NAME
 from ..config.sources import Source
 from ..errors import BadRequest, Conflict, GatewayError, NotFound, NotSaved
 from ..net.router import CALLER, Handler, ManagementRequest, ManagementResponse, Route

@@ -16,21 +16,21 @@ fetched, reading pauses: a slow caller slows the upstream.
 from __future__ import annotations
 
 import asyncio
-import base64
 import errno
-import ipaddress
 import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
 from typing import NamedTuple, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from ..errors import BadRequest, GatewayError, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
 from . import http1
 from .deadline import Deadline
 from .http1 import END, CutShort, Headers, Malformed, ResponseHead
+from .origin import DEFAULT_PORTS, Origin, address_of, is_loopback
+from .tunnels import open_through_proxy, proxy_credentials
 
 READ_BYTES = 65_536  # one read; also roughly what is buffered for a slow caller, beside READ_AHEAD
 READ_AHEAD = 65_536  # unread bytes of an answer; above this, reading pauses
@@ -40,13 +40,7 @@ STALE_S = 5.0  # an end that comes later is none that crossed the request: the u
 MAX_IDLE = 256  # unused connections to one address
 NEXT_ADDRESS_S = 0.25  # then the name's next address is tried as well; RFC 8305 5
 KNOWN_URLS = 256  # cached origins
-MAX_PROXY_ANSWER = 65_536  # bytes a proxy may send before the tunnel is open
 SHORT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
-DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
-SOCKS_REFUSALS = {  # RFC 1928 6
-    1: "general failure", 2: "not allowed", 3: "network unreachable", 4: "host unreachable", 5: "connection refused",
-    6: "too slow", 7: "command not supported", 8: "kind of address not supported",
-}  # fmt: skip
 
 
 class Timeouts(NamedTuple):
@@ -57,40 +51,11 @@ class Timeouts(NamedTuple):
     between_bytes_s: float
 
 
-class Origin(NamedTuple):
-    """The address to connect to. Also the key under which idle connections are kept."""
-
-    scheme: str
-    host: str
-    port: int
-    proxy: str = ""
-
-    @property
-    def name(self) -> str:
-        """For messages: example.com, or example.com:8443."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
-
-
 class StaleConnection(Exception):
     """An idle connection was closed as the request was sent: it may use another one."""
 
 
 # ------------------------------------------------------------------------------------------------------------------ pure
-
-
-def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """address_of("10.0.0.1") -> IPv4Address; None for a name."""
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def is_loopback(host: str) -> bool:
-    """is_loopback("localhost") -> True; is_loopback("127.0.0.9") -> True; is_loopback("10.0.0.1") -> False."""
-    address = address_of(host)
-    return host == "localhost" or host.endswith(".localhost") or (address is not None and address.is_loopback)
 
 
 @lru_cache(maxsize=KNOWN_URLS)
@@ -140,20 +105,6 @@ def head_start(method: str, origin: Origin, target: str) -> str:
 cached_head_start = lru_cache(maxsize=KNOWN_URLS)(head_start)  # only for targets without a query, which may hold a caller's key
 
 
-def proxy_credentials(proxy: str) -> Headers:
-    """[("proxy-authorization", "Basic ...")] for a proxy address with a name in it."""
-    user, password = proxy_user(proxy)
-    if not user:
-        return []
-    return [("proxy-authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())]
-
-
-def proxy_user(proxy: str) -> tuple[str, str]:
-    """User name and password in a proxy's URL, unescaped: "me:p%40ss" before the host -> ("me", "p@ss")."""
-    parts = urlsplit(proxy)
-    return unquote(parts.username or ""), unquote(parts.password or "")
-
-
 def reason(error: BaseException) -> str:
     """Why a connection failed, for error messages."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -165,15 +116,6 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return "no address answered" if isinstance(error, OSError) else type(error).__name__
-
-
-def socks_address(host: str, port: int) -> bytes:
-    """An address as SOCKS5 writes it; names go as names, so that the proxy looks them up. RFC 1928 5."""
-    address = address_of(host)
-    if address is None:
-        name = host.encode("idna")
-        return b"\x03" + bytes([len(name)]) + name + port.to_bytes(2, "big")
-    return (b"\x01" if address.version == 4 else b"\x04") + address.packed + port.to_bytes(2, "big")
 
 
 # -------------------------------------------------------------------------------------------------------------- answers
@@ -467,90 +409,6 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.abort()
 
 
-class Handshake(asyncio.Protocol):
-    """A connection to a proxy until its tunnel is open: a buffer with awaited reads."""
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-        self._over = False
-        self._news = asyncio.Event()
-
-    def data_received(self, data: bytes) -> None:
-        self._data += data
-        self._over = self._over or len(self._data) > MAX_PROXY_ANSWER
-        self._news.set()
-
-    def eof_received(self) -> bool:
-        self._over = True
-        self._news.set()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.eof_received()
-
-    async def some(self) -> bytes:
-        """All buffered bytes, at least one."""
-        await self._wait_for(1)
-        return self._taken(len(self._data))
-
-    async def exactly(self, count: int) -> bytes:
-        await self._wait_for(count)
-        return self._taken(count)
-
-    def _taken(self, count: int) -> bytes:
-        data = bytes(self._data[:count])
-        del self._data[:count]
-        return data
-
-    async def _wait_for(self, count: int) -> None:
-        while len(self._data) < count:
-            if self._over:
-                raise ConnectionResetError(errno.ECONNRESET, "the proxy closed the connection")
-            self._news.clear()
-            await self._news.wait()
-
-    @property
-    def rest(self) -> bytes:
-        return bytes(self._data)
-
-
-async def open_tunnel(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
-    """CONNECT host:port. RFC 9110 9.3.6."""
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    address = f"{host}:{origin.port}"
-    head = [("host", address), *proxy_credentials(origin.proxy)]
-    transport.write(http1.request_head("CONNECT", address, head))
-    reader = http1.ResponseReader()
-    reader.expect("CONNECT")
-    while (item := reader.next()) is None:
-        reader.feed(await handshake.some())
-    status = cast(ResponseHead, item).status
-    if not 200 <= status < 300:
-        raise UpstreamFailed(f"{origin.name}: the proxy refused the connection with status {status}")
-    if reader.buffered:
-        raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before it was sent anything")
-
-
-async def open_socks_tunnel(handshake: Handshake, transport: asyncio.Transport, origin: Origin) -> None:
-    """SOCKS5, with name and password when the proxy's address has them. RFC 1928, RFC 1929."""
-    user, password = proxy_user(origin.proxy)
-    transport.write(b"\x05\x02\x00\x02" if user else b"\x05\x01\x00")
-    version, method = await handshake.exactly(2)
-    if version != 5 or method not in ((0, 2) if user else (0,)):
-        raise UpstreamFailed(f"{origin.name}: the SOCKS5 proxy accepts none of the available authentication methods")
-    if method == 2:
-        name, word = user.encode()[:255], password.encode()[:255]
-        transport.write(b"\x01" + bytes([len(name)]) + name + bytes([len(word)]) + word)
-        if (await handshake.exactly(2))[1] != 0:
-            raise UpstreamFailed(f"{origin.name}: the SOCKS5 proxy rejected the user name or password")
-    transport.write(b"\x05\x01\x00" + socks_address(origin.host, origin.port))
-    _, code, _, kind = await handshake.exactly(4)
-    if code != 0:
-        raise UpstreamFailed(f"{origin.name}: the SOCKS5 proxy refused: {SOCKS_REFUSALS.get(code, code)}")
-    length = {1: 4, 4: 16}.get(kind) or (await handshake.exactly(1))[0]
-    await handshake.exactly(length + 2)
-
-
 # -------------------------------------------------------------------------------------------------------------- the pool
 
 
@@ -625,40 +483,13 @@ class Pool:
         loop = asyncio.get_running_loop()
         connection = Connection(self, origin, loop)
         if origin.proxy:
-            await self._open_through_proxy(origin, connection)
+            await open_through_proxy(origin, connection, self._tls_for)
         else:
             race = None if is_loopback(origin.host) or address_of(origin.host) else NEXT_ADDRESS_S
             await loop.create_connection(
                 lambda: connection, origin.host, origin.port, ssl=self._tls_for(origin.scheme), happy_eyeballs_delay=race
             )
         return connection
-
-    async def _open_through_proxy(self, origin: Origin, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        proxy = urlsplit(origin.proxy)
-        transport, handshake = await loop.create_connection(
-            Handshake, proxy.hostname or "", proxy.port or DEFAULT_PORTS[proxy.scheme], ssl=self._tls_for(proxy.scheme)
-        )
-        try:
-            if proxy.scheme.startswith("socks"):
-                await open_socks_tunnel(handshake, transport, origin)
-            elif origin.scheme == "https":
-                await open_tunnel(handshake, transport, origin)
-            if handshake.rest:
-                raise UpstreamFailed(f"{origin.name}: the proxy sent bytes before it was sent anything")
-            transport.set_protocol(connection)
-            tls = self._tls_for(origin.scheme)
-            if tls is not None:
-                upgraded = await loop.start_tls(transport, connection, tls, server_hostname=origin.host)
-                if upgraded is None:
-                    raise UpstreamFailed(f"{origin.name}: the connection was lost before TLS began")
-                transport = upgraded
-        except BaseException:
-            transport.abort()
-            raise
-        if transport.is_closing():
-            raise ConnectionResetError(errno.ECONNRESET, "gone before it was used")
-        connection.connection_made(transport)
 
     def _tls_for(self, scheme: str) -> ssl.SSLContext | None:
         """The TLS context, created at first use: loading the certificates takes 30 ms."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..errors import BadRequest, GatewayError
 from ..json_body import Body, read_body
 from ..routing.resolve import Candidate, candidates

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import TypeVar
 
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..errors import CONTEXT, GatewayError, RateLimited, Unavailable
 from ..limiter.local import FREE
 from ..policy.budgets import Amount

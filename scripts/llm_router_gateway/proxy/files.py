@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..config.config import Provider
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..errors import BadRequest, Forbidden, GatewayError, NotFound, Unsupported, UpstreamFailed
 from ..json_body import Body, read_body
 from ..net.client import Response

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from ..config.config import Provider
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..errors import GatewayError
 from ..json_body import Body
 from ..policy import overrides

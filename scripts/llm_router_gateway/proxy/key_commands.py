@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..config.key_command import KeyCommand, PrintedKey, printed_key
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..errors import Unavailable
 from ..routing.resolve import Candidate
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..json_body import read_body
 from ..store.conversations import Turn, text_of
 from ..wire import ir

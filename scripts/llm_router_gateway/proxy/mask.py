@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..store.redaction import MIN_SECRET
 
 STARS = "***"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..errors import BadRequest
 from ..routing.resolve import Candidate
 from .conversations import mark_of

@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..errors import GatewayError, NoCredit, Unsupported
 from ..json_body import Body, dump
 from ..policy import overrides

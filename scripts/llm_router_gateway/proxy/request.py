@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import json_body
 from ..access import browser
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..errors import GatewayError
 from ..json_body import Body
 from ..net.caller import ANONYMOUS, Caller

@@ -14,7 +14,7 @@ from dataclasses import replace
 from time import time as unix_s
 from typing import Any, NamedTuple
 
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..errors import GatewayError
 from ..wire import ir
 from ..wire.demands import Demands

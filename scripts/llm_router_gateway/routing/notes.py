@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config.config import Config
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from .state import SESSION_S, RoutingState
 
 SESSION_AGAIN_S = 600.0  # a conversation that goes on is sent again after this

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ..config.config import Config, Model, Provider, accepting_providers
-from ..config.settings import MODEL_NAME
+from ..config.kinds import MODEL_NAME
 from ..errors import UnknownModel
 from ..policy.overrides import Overrides, compose
 from ..wire.registry import UPSTREAMS

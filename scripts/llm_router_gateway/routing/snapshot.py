@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..config.config import Config
-from ..config.settings import LOOPBACK
+from ..config.kinds import LOOPBACK
 from .plan import Table, Target, table_of
 from .resolve import Routes, routes_of
 

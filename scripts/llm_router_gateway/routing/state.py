@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..config.groups import Member
-from ..config.settings import Secret
+from ..config.kinds import Secret
 from ..errors import GatewayError, RateLimited
 from ..policy import circuit_breaker
 from ..policy.circuit_breaker import HEALTHY, Health, Rules

@@ -6,7 +6,7 @@ import pytest
 from configs import parse, problems
 
 from llm_router_gateway.config.describe import config_text
-from llm_router_gateway.config.settings import Secret
+from llm_router_gateway.config.kinds import Secret
 from llm_router_gateway.config.telemetry import pairs
 
 COLLECTOR = "http://127.0.0.1:4318"

@@ -19,7 +19,7 @@ from storing import call
 from llm_router_gateway.config.alerts import Alerts
 from llm_router_gateway.config.describe import config_text
 from llm_router_gateway.config.keys import Key, read_json, terms_json
-from llm_router_gateway.config.settings import Secret
+from llm_router_gateway.config.kinds import Secret
 from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.limiter.budgets import LocalBudgets
 from llm_router_gateway.management.alerts import SpendAlerts, body_of

@@ -1,147 +1,35 @@
-"""client: scripted servers and proxies on loopback sockets; every way an answer can fail to come."""
+"""client: scripted servers on loopback sockets; every way an answer can fail to come."""
 
 import asyncio
-import ssl
-import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from loops import run
+from scripted import (
+    CHUNKED,
+    CLOSING,
+    OK,
+    PATIENT,
+    Peer,
+    always_ok,
+    gone,
+    mute,
+    pool_of,
+    post,
+    saying,
+    server_tls,
+    trusting,
+    upstream_of,
+    whole,
+)
 
-from llm_router_gateway.errors import BadRequest, GatewayError, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
+from llm_router_gateway.errors import BadRequest, StreamCut, Unavailable, UpstreamFailed, UpstreamTimeout
 from llm_router_gateway.net import client
-from llm_router_gateway.net.client import Origin, Pool, Response, Timeouts
-from llm_router_gateway.net.http1 import END, RequestHead, RequestReader, ResponseHead
-
-PATIENT = Timeouts(20, 20, 20)
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-CLOSING = OK.replace(b"content", b"connection: close\r\ncontent")
-CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-Script = Callable[["Peer"], Awaitable[None]]
-
-
-class Peer:
-    """One connection to a scripted server."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer, self.parser = reader, writer, RequestReader()
-        self.seen: list[tuple[RequestHead, bytes]] = []
-        self.asked = b""  # of a proxy
-
-    async def _next(self) -> Any:
-        while (item := self.parser.next()) is None:
-            data = await self.reader.read(65_536)
-            if not data:
-                raise ConnectionResetError
-            self.parser.feed(data)
-        return item
-
-    async def request(self) -> tuple[RequestHead, bytes]:
-        head, body = await self._next(), b""
-        while (item := await self._next()) is not END:
-            body += item
-        self.seen.append((head, body))
-        return head, body
-
-    async def say(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def until_gone(self) -> None:
-        """Until the other side has closed."""
-        try:
-            while await self.reader.read(65_536):
-                pass
-        except ConnectionError:
-            pass
-
-    def reset(self) -> None:
-        self.writer.transport.abort()
-
-
-class Upstream:
-    """A scripted server: what each connection does, and what was seen."""
-
-    def __init__(self, script: Script) -> None:
-        self.script, self.peers, self.port = script, [], 0  # type: Script, list[Peer], int
-        self.running: set[asyncio.Task[None]] = set()
-
-    def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.running.add(asyncio.create_task(self.serve(reader, writer)))
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = Peer(reader, writer)
-        self.peers.append(peer)
-        try:
-            await self.script(peer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-@asynccontextmanager
-async def upstream_of(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
-    made = Upstream(script)
-    server = await asyncio.start_server(made.begin, "127.0.0.1", 0, ssl=tls)
-    made.port = server.sockets[0].getsockname()[1]
-    try:
-        yield made
-    finally:
-        server.close()
-        for peer in made.peers:
-            peer.writer.close()
-        await asyncio.gather(*made.running)
-
-
-@asynccontextmanager
-async def pool_of(**options: Any) -> AsyncIterator[Pool]:
-    pool = Pool(**options)
-    try:
-        yield pool
-    finally:
-        await pool.close()
-        assert pool.open == 0
-
-
-async def post(pool: Pool, url: str, body: bytes = b"{}", *, timeouts: Timeouts = PATIENT, proxy: str = "") -> Response:
-    return await pool.request("POST", url, [("x-a", "b")], body, timeouts=timeouts, proxy=proxy)
-
-
-async def whole(pool: Pool, url: str, **how: Any) -> bytes:
-    response = await post(pool, url, **how)
-    try:
-        return await response.read(100_000_000)
-    finally:
-        response.close()
-
-
-async def always_ok(peer: Peer) -> None:
-    while True:
-        await peer.request()
-        await peer.say(OK)
-
-
-def saying(data: bytes, *, then: str = "wait") -> Script:
-    """A server that answers everything so, then waits, closes, or resets."""
-
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.say(data)
-        if then == "wait":
-            await peer.until_gone()
-        elif then == "reset":
-            peer.reset()
-
-    return script
-
+from llm_router_gateway.net.client import Pool, Response, Timeouts
+from llm_router_gateway.net.http1 import ResponseHead
+from llm_router_gateway.net.origin import Origin
 
 # ---------------------------------------------------------------------------------------------------- requests, answers
 
@@ -222,11 +110,6 @@ def test_a_body_without_a_length_ends_with_the_connection() -> None:
             await gone(pool)
 
     run(story())
-
-
-async def gone(pool: Pool, left: int = 0) -> None:
-    while pool.open > left:
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 204 No\r\n\r\n", b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 304 N\r\n\r\n"])
@@ -467,10 +350,6 @@ def test_what_cannot_be_sent_is_not(path: str, headers: list[tuple[str, str]]) -
 # ----------------------------------------------------------------------------------------------------------------- time
 
 
-async def mute(peer: Peer) -> None:
-    await peer.until_gone()
-
-
 def test_the_first_byte_has_its_own_time() -> None:
     async def story() -> None:
         for script in (mute, saying(b"HTTP/1.1 200 OK\r\n")):
@@ -488,12 +367,14 @@ class ByHand:
     def __init__(self, call_at: Any, clock: Any, on_timeout: Callable[[], None]) -> None:
         self.on_timeout = on_timeout
         self.seconds: list[float] = []
+        self.runs = False
 
     def set(self, seconds: float) -> None:
         self.seconds.append(seconds)
+        self.runs = True
 
     def clear(self) -> None:
-        pass
+        self.runs = False
 
     stop = clear
 
@@ -552,7 +433,7 @@ def test_a_connection_has_its_own_time() -> None:
     run(story())
 
 
-def test_a_slow_caller_is_not_a_silent_upstream_and_slows_it() -> None:
+def test_a_slow_caller_is_not_a_silent_upstream_and_slows_it(deadlines: list[ByHand]) -> None:
     sent = 0
 
     async def script(peer: Peer) -> None:
@@ -565,9 +446,9 @@ def test_a_slow_caller_is_not_a_silent_upstream_and_slows_it() -> None:
 
     async def story() -> None:
         async with upstream_of(script) as server, pool_of() as pool:
-            response = await post(pool, server.url, timeouts=Timeouts(20, 20, 0.05))
+            response = await post(pool, server.url)
             before = -1
-            while sent != before or not sent:  # until the server is held back
+            while deadlines[0].runs or sent != before:  # until reading is paused, and the server held back
                 before = sent
                 await asyncio.sleep(0.1)
             assert sent < 20_000_000
@@ -671,80 +552,7 @@ def test_an_unread_answer_closes_its_connection_and_a_read_one_keeps_it() -> Non
     run(story())
 
 
-# -------------------------------------------------------------------------------------------------------------- proxies
-
-
-async def shovel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    writer.close()
-
-
-async def tunnel(peer: Peer, port: int) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    await asyncio.gather(shovel(peer.reader, writer), shovel(reader, peer.writer))
-
-
-def proxy_to(port: Callable[[], int], answer: bytes = b"HTTP/1.1 200 Fine\r\n\r\n") -> Script:
-    """An HTTP proxy which takes every name for one port of this machine."""
-
-    async def script(peer: Peer) -> None:
-        peer.asked = await peer.reader.readuntil(b"\r\n\r\n")
-        await peer.say(answer)
-        if b" 200 " in answer:
-            await tunnel(peer, port())
-
-    return script
-
-
-def socks_to(port: Callable[[], int], *, code: int = 0, user: bytes = b"", kind: bytes = b"\x01\0\0\0\0\0\0") -> Script:
-    async def script(peer: Peer) -> None:
-        read = peer.reader.readexactly
-        await read((await read(2))[1])
-        await peer.say(b"\x05\x02" if user else b"\x05\x00")
-        if user:
-            name = await read((await read(2))[1])
-            word = await read((await read(1))[0])
-            await peer.say(b"\x01\x00" if name + b":" + word == user else b"\x01\x01")
-        assert await read(3) == b"\x05\x01\x00"
-        address = await read(1)
-        address += await read(4) if address == b"\x01" else bytes([length := (await read(1))[0]]) + await read(length)
-        peer.asked = address + await read(2)
-        await peer.say(bytes([5, code, 0]) + kind)
-        if code == 0:
-            await tunnel(peer, port())
-
-    return script
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate and its key for upstream.test, made for this run."""
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    key = path.with_name("key.pem")
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-subj", "/CN=upstream.test", "-addext", "subjectAltName=DNS:upstream.test,DNS:proxy.test,DNS:localhost",
-            "-keyout", str(key), "-out", str(path)]  # fmt: skip
-    try:
-        subprocess.run(made, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as wrong:
-        pytest.skip(f"openssl makes no certificate: {wrong}")
-    path.write_bytes(path.read_bytes() + key.read_bytes())
-    return path
-
-
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
-def trusting(certificate: Path) -> Callable[[], ssl.SSLContext]:
-    return lambda: ssl.create_default_context(cafile=str(certificate))
+# ----------------------------------------------------------------------------------------------------------------- TLS, origins
 
 
 def test_tls_is_verified(certificate: Path) -> None:
@@ -762,112 +570,6 @@ def test_tls_is_verified(certificate: Path) -> None:
                     await post(pool, url.replace("localhost", "127.0.0.1"))
                 with pytest.raises(UpstreamFailed):
                     await post(pool, url.replace("https", "http"))
-
-    run(story())
-
-
-def test_tls_through_an_http_proxy(certificate: Path) -> None:
-    async def story() -> None:
-        async with (
-            upstream_of(always_ok, server_tls(certificate)) as server,
-            upstream_of(proxy_to(lambda: server.port)) as proxy,
-            pool_of(tls=trusting(certificate)) as pool,
-        ):
-            address = "http://{}@127.0.0.1:{}".format("me:p%40ss", proxy.port)
-            for _ in range(3):
-                assert await whole(pool, "https://upstream.test/x?key=1", proxy=address) == b"ok"
-            assert len(proxy.peers) == 1
-            assert proxy.peers[0].asked == (
-                b"CONNECT upstream.test:443 HTTP/1.1\r\nhost: upstream.test:443\r\n"
-                b"proxy-authorization: Basic bWU6cEBzcw==\r\n\r\n"
-            )
-            seen = dict(server.peers[0].seen[0][0].headers)
-            assert seen["host"] == "upstream.test"
-            assert "proxy-authorization" not in seen
-
-    run(story())
-
-
-def test_tls_in_tls_through_an_https_proxy(certificate: Path) -> None:
-    async def story() -> None:
-        async with (
-            upstream_of(always_ok, server_tls(certificate)) as server,
-            upstream_of(proxy_to(lambda: server.port), server_tls(certificate)) as proxy,
-            pool_of(tls=trusting(certificate)) as pool,
-        ):
-            for _ in range(2):
-                address = f"https://localhost:{proxy.port}"
-                assert await whole(pool, "https://upstream.test/", proxy=address) == b"ok"
-
-    run(story())
-
-
-def test_a_plain_request_goes_to_an_http_proxy_with_its_whole_address() -> None:
-    async def story() -> None:
-        async with upstream_of(always_ok) as proxy, pool_of() as pool:
-            address = "http://{}@127.0.0.1:{}".format("me:pw", proxy.port)
-            assert await whole(pool, "http://upstream.test:81/x?a", proxy=address) == b"ok"
-            [(head, _)] = proxy.peers[0].seen
-            assert (head.path, head.query) == ("/x", "a")
-            assert dict(head.headers)["host"] == "upstream.test:81"
-            assert dict(head.headers)["proxy-authorization"] == "Basic bWU6cHc="
-
-    run(story())
-
-
-@pytest.mark.parametrize("user", [b"", b"me:pw"])
-@pytest.mark.parametrize("kind", [b"\x01" + bytes(6), b"\x04" + bytes(18), b"\x03\x02ab" + bytes(2)])
-def test_socks5_with_and_without_a_password(user: bytes, kind: bytes, certificate: Path) -> None:
-    async def story() -> None:
-        async with (
-            upstream_of(always_ok, server_tls(certificate)) as server,
-            upstream_of(socks_to(lambda: server.port, user=user, kind=kind)) as proxy,
-            pool_of(tls=trusting(certificate)) as pool,
-        ):
-            sign_in = user.decode() + "@" if user else ""
-            for _ in range(2):
-                address = f"socks5://{sign_in}127.0.0.1:{proxy.port}"
-                assert await whole(pool, "https://upstream.test/", proxy=address) == b"ok"
-            assert proxy.peers[0].asked == b"\x03\x0dupstream.test\x01\xbb"
-
-    run(story())
-
-
-def test_a_plain_request_through_socks5() -> None:
-    async def story() -> None:
-        async with (
-            upstream_of(always_ok) as server,
-            upstream_of(socks_to(lambda: server.port)) as proxy,
-            pool_of() as pool,
-        ):
-            assert await whole(pool, "http://10.9.8.7:88/", proxy=f"socks5h://127.0.0.1:{proxy.port}") == b"ok"
-            assert proxy.peers[0].asked == b"\x01\x0a\x09\x08\x07\x00\x58"
-            assert server.peers[0].seen[0][0].path == "/"
-
-    run(story())
-
-
-@pytest.mark.parametrize(
-    ("script", "scheme", "told"),
-    [
-        (proxy_to(lambda: 0, b"HTTP/1.1 407 Who\r\n\r\n"), "http", "status 407"),
-        (proxy_to(lambda: 0, b"garbage\r\n\r\n"), "http", "no HTTP|cannot connect"),
-        (proxy_to(lambda: 0, b""), "http", "connection reset"),
-        (proxy_to(lambda: 0, b"HTTP/1.1 299 Fine\r\n\r\nearly"), "http", "before it was sent anything"),
-        (socks_to(lambda: 0, code=5), "socks5", "connection refused"),
-        (socks_to(lambda: 0, user=b"x:y"), "socks5", "none of the available"),
-        (mute, "socks5", "no connection within"),
-        (mute, "http", "no connection within"),
-    ],
-)
-def test_a_proxy_that_refuses_is_reported(script: Script, scheme: str, told: str) -> None:
-    async def story() -> None:
-        async with upstream_of(script) as proxy, pool_of() as pool:
-            with pytest.raises(GatewayError, match=told) as caught:
-                address = f"{scheme}://127.0.0.1:{proxy.port}"
-                await post(pool, "https://upstream.test/", proxy=address, timeouts=Timeouts(0.2, 5, 5))
-            assert isinstance(caught.value, UpstreamFailed | UpstreamTimeout)
-            await gone(pool)
 
     run(story())
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from llm_router_gateway.errors import UpstreamFailed
-from llm_router_gateway.net.client import Origin, Response
+from llm_router_gateway.net.client import Response
 from llm_router_gateway.net.http1 import ResponseHead
+from llm_router_gateway.net.origin import Origin
 from llm_router_gateway.net.unpacking import Unpacking, decompress
 
 TEXT = b'{"answer": "' + bytes(range(32, 34)) * 50 + b'"}'

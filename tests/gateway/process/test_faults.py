@@ -50,10 +50,11 @@ pytestmark = pytest.mark.slow
 
 Start = Callable[..., Process]
 
-SHORT_S = 0.6  # the timeouts of the providers called quick-...: twelve at once begin within it, on a busy machine too
+LONG_S = 30.0  # the timeouts of the providers called to-..., which only a failure reaches
+SHORT_S = 0.6  # those that run out: nothing has to happen within it
 BODY_LIMIT = 1_000_000
 GIGABYTE = 1_000_000_000
-SOON_S = 15.0  # for what must happen at once, on a very busy machine: half of what the upstreams have
+SOON_S = LONG_S / 2  # for what must happen at once, on a very busy machine
 SERVER = ("[server]\nretry_alone_s = 0\nkeepalive_s = 60\nconnect_timeout_s = 15\ndrain_s = 0.1\n"
           f"max_body_bytes = {BODY_LIMIT}\n")  # fmt: skip
 SPOKEN = [(caller, target, stream) for caller, target in PAIRS for stream in (False, True)]
@@ -61,17 +62,18 @@ PLAIN_DATA = {protocol: http(json.dumps(value).encode()) for protocol, value in 
 STREAM_DATA = {protocol: whole_stream(protocol) for protocol in PROTOCOLS}
 
 
-def provider(name: str, api: str, url: str, limit_s: float) -> str:
+def provider(name: str, api: str, url: str, first_s: float, gap_s: float) -> str:
+    limits = f"timeout = {first_s}\nfirst_output_timeout_s = {first_s}\noutput_gap_timeout_s = {gap_s}\n"
     root = url + ROOTS[api]
-    limits = "".join(f"{each} = {limit_s}\n" for each in ("timeout", "first_output_timeout_s", "output_gap_timeout_s"))
     return f'[[providers]]\nname = "{name}"\napi = "{api}"\nbase_url = "{root}"\napi_key = "k"\n[providers.settings]\n{limits}'
 
 
+# Time until the first output, and between two: to-X has enough of both, late-X too little of the first, gap-X of the second.
+TIMES = {"to": (LONG_S, LONG_S), "late": (SHORT_S, LONG_S), "gap": (LONG_S, SHORT_S)}
+
+
 def config(url: str, server: str = SERVER) -> str:
-    """to-X has time, quick-X has not."""
-    return server + "".join(
-        provider(f"to-{api}", api, url, 30) + provider(f"quick-{api}", api, url, SHORT_S) for api in PROTOCOLS
-    )
+    return server + "".join(provider(f"{name}-{api}", api, url, *times) for name, times in TIMES.items() for api in PROTOCOLS)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +167,7 @@ EVENTS_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-e
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 200 OK\r\ncontent-", EVENTS_HEAD, EVENTS_HEAD + b"9\r\ndata"])
 def test_an_upstream_that_falls_silent_before_it_said_anything(data: bytes, gateway: Process, upstream: Upstream) -> None:
     upstream.does(sends(data, hold))
-    answers = at_once(lambda kind: gateway.chat(kind[0], f"quick-{kind[1]}/m", stream=kind[2]), SPOKEN)
+    answers = at_once(lambda kind: gateway.chat(kind[0], f"late-{kind[1]}/m", stream=kind[2]), SPOKEN)
     for (caller, *_), answer in answers.items():
         assert answer.status == 504 and is_error(caller, answer.json), answer
 
@@ -183,10 +185,12 @@ def begins(sock: socket.socket, asked: Any) -> None:
     hold(sock)
 
 
+STREAMED = [(caller, target, array) for caller, target in PAIRS for array in (False, True) if caller == "gemini" or not array]
+
+
 def test_an_upstream_that_falls_silent_in_mid_stream(gateway: Process, upstream: Upstream) -> None:
     upstream.does(begins)
-    kinds = [(caller, target, array) for caller, target in PAIRS for array in (False, True) if caller == "gemini" or not array]
-    answers = at_once(lambda kind: gateway.chat(kind[0], f"quick-{kind[1]}/m", stream=True, array=kind[2]), kinds)
+    answers = at_once(lambda kind: gateway.chat(kind[0], f"gap-{kind[1]}/m", stream=True, array=kind[2]), STREAMED)
     for (caller, *_), answer in answers.items():
         assert (answer.status, verdict(caller, answer.data)) == (200, "error"), answer
 
@@ -204,21 +208,41 @@ def test_signs_of_life_are_no_output(gateway: Process, upstream: Upstream) -> No
 
         return act
 
-    for begun, status in ((False, 504), (True, 200)):
+    for begun, name, status in ((False, "late", 504), (True, "gap", 200)):
         upstream.does(lives(begun))
-        answers = at_once(lambda pair: gateway.chat(pair[0], f"quick-{pair[1]}/m", stream=True), PAIRS)
+        answers = at_once(lambda pair, name=name: gateway.chat(pair[0], f"{name}-{pair[1]}/m", stream=True), PAIRS)
         for (caller, _), answer in answers.items():
             assert (answer.status, outcome(caller, answer, True)) == (status, "error"), answer
 
 
-def test_a_caller_that_waits_gets_signs_of_life_and_then_the_error(start: Start, upstream: Upstream) -> None:
+@pytest.mark.parametrize("name", ["to", "late"])
+def test_a_caller_that_waits_gets_signs_of_life_and_then_the_error(name: str, start: Start, upstream: Upstream) -> None:
+    """The upstream is silent until every caller has had two signs, and breaks off then; or until the gateway gives it up."""
     gateway = start(config(upstream.url, SERVER.replace("keepalive_s = 60", "keepalive_s = 0.03")))
-    upstream.does(sends(b"", hold))
-    kinds = [(caller, target, array) for caller, target in PAIRS for array in (False, True) if caller == "gemini" or not array]
-    answers = at_once(lambda kind: gateway.chat(kind[0], f"quick-{kind[1]}/m", stream=True, array=kind[2]), kinds)
-    for (caller, _, array), answer in answers.items():
+    had_two, over = threading.Semaphore(0), threading.Event()
+    upstream.does(sends(b"", (lambda sock: over.wait(WAIT_S)) if name == "to" else hold))
+
+    def listen(kind: tuple[str, str, bool]) -> Answer:
+        caller, target, array = kind
+        sign, data = {"anthropic": b"event: ping"}.get(caller, b"\n"), b""
+        with gateway.streaming(caller, f"{name}-{target}/m", array=array) as response:
+            while data.count(sign) < 2 and (piece := response.read1()):
+                data += piece
+            had_two.release()
+            if name == "to":
+                assert data.count(sign) > 1, data
+            return Answer(response.status, {}, data + response.read())
+
+    def break_off() -> None:
+        if all(had_two.acquire(timeout=WAIT_S) for _ in STREAMED):
+            over.set()
+
+    threading.Thread(target=break_off, daemon=True).start()
+    for (caller, _, array), answer in at_once(listen, STREAMED).items():
+        if name == "late" and answer.status == 504:  # the gateway had no turn for a sign before the time was up
+            assert is_error(caller, answer.json), answer
+            continue
         assert (answer.status, verdict(caller, answer.data)) == (200, "error"), answer
-        assert answer.data.count({"anthropic": b"event: ping"}.get(caller, b"\n")) > 1
         assert not array or json.loads(answer.data)
 
 
@@ -332,11 +356,11 @@ GARBAGE: dict[str, bytes] = {
 def test_an_upstream_that_answers_garbage(name: str, gateway: Process, upstream: Upstream) -> None:
     upstream.does(sends(GARBAGE[name]))
     for caller, target, stream in SPOKEN:
-        answer = gateway.chat(caller, f"quick-{target}/m", stream=stream)
+        answer = gateway.chat(caller, f"to-{target}/m", stream=stream)
         if answer.status == 200 and caller == target and (not stream or name == "stream that only ends"):
             continue  # a JSON object, or an end, in the caller's own protocol is the upstream's word
         assert outcome(caller, answer, stream) == "error", (caller, target, stream, answer)
-        assert answer.status < 600
+        assert answer.status < 600 and answer.status != 504  # it was over, and nothing waited for more
 
 
 def test_an_event_without_end_is_not_kept(gateway: Process, upstream: Upstream) -> None:
@@ -524,7 +548,7 @@ def received(sock: socket.socket) -> bytes:
 
 def test_what_comes_too_slowly_is_answered_408_and_closed(start: Start, upstream: Upstream) -> None:
     upstream.does(sends(PLAIN_DATA["openai"]))
-    gateway = start(config(upstream.url), timeouts="0.3,0.3,0.3,0.3,0.3")
+    gateway = start(config(upstream.url), timeouts=f"1,1,1,{WAIT_S},{WAIT_S}")
     before = gateway.open_files()
     head, _, body = request_bytes("anthropic", "to-openai/m", length=5_000).partition(b"\r\n\r\n")
     dripping = {"head": (b"", head), "body": (head + b"\r\n\r\n", body * 9), "nothing": (b"", b"")}
@@ -548,7 +572,9 @@ def test_what_comes_too_slowly_is_answered_408_and_closed(start: Start, upstream
     threads = [threading.Thread(target=drip, args=(name,)) for name in dripping]
     for thread in threads:
         thread.start()
-    assert gateway.chat("openai", "to-openai/m").status == 200  # the others do not wait
+    with gateway.connect() as sock:
+        sock.sendall(request_bytes("openai", "to-openai/m"))  # whole at once: this caller has a second, too
+        assert received(sock).startswith(b"HTTP/1.1 200 ")  # the others do not wait
     for thread in threads:
         thread.join(WAIT_S)
     assert found["head"].startswith(b"HTTP/1.1 408 ")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from choices import World, parse
 
-from llm_router_gateway.config.settings import Secret
+from llm_router_gateway.config.kinds import Secret
 from llm_router_gateway.errors import of_status
 from llm_router_gateway.policy import circuit_breaker
 from llm_router_gateway.policy.circuit_breaker import Rules

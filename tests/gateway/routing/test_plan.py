@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from choices import PROVIDER, World, group, listed
 
-from llm_router_gateway.config.settings import Secret
+from llm_router_gateway.config.kinds import Secret
 from llm_router_gateway.errors import GatewayError, RateLimited, UnknownModel, of_status
 from llm_router_gateway.policy import circuit_breaker
 from llm_router_gateway.policy.rate_limits import NoSlot

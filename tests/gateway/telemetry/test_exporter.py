@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fakes import Pool, Upstream
 
-from llm_router_gateway.config.settings import Secret
+from llm_router_gateway.config.kinds import Secret
 from llm_router_gateway.config.telemetry import Telemetry
 from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.telemetry.exporter import Exporter
