@@ -399,9 +399,7 @@ def one_line(value: object, limit: int = 300) -> str:
 
 def family_of(model: str) -> str:
     """family_of("openai/gpt-4.1") -> "gpt"; a name of no known family gives "other"."""
-    name = model.lower().rsplit("/", 1)[-1]
-    if name[:1] == "o" and name[1:2].isdigit():
-        return "gpt"
+    name = re.sub(r"^o(?=\d)", "gpt-o", model.lower().rsplit("/", 1)[-1])
     return next((family for family in FAMILIES if name.startswith(family)), "other")
 
 
@@ -1076,6 +1074,33 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
     return int(found[1]), headers
 
 
+def unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Plain bytes of gzip, zlib or bare deflate ("deflate" may be either: RFC 9110 8.4.1.2).
+
+    What is directly behind a gzip member and begins like one is one (RFC 1952 2.2), and must be whole; the rest is ignored.
+    """
+    import zlib
+
+    data = next(pieces, b"")
+    kind = {b"\x1f": 31, b"\x78": 15}.get(data[:1], -15)
+    member = zlib.decompressobj(kind)
+    while data:
+        try:
+            part = member.decompress(data, 16 * READ_BYTES)
+        except zlib.error:
+            raise BadUpstreamError("the answer's compressed data is broken") from None
+        if part:  # an empty piece would end a stream
+            yield part
+        data = member.unconsumed_tail or member.unused_data
+        while len(data) < 1 + member.eof and (more := next(pieces, b"")):
+            data += more
+        if not (member.eof or data):
+            raise IncompleteError("the answer's compressed data ends too early")
+        if member.eof and not (kind == 31 and data.startswith(b"\x1f\x8b")):
+            return  # nothing follows, or junk
+        member = zlib.decompressobj(kind) if member.eof else member
+
+
 class Response:
     """A response of http.client's HTTPConnection: status, headers (names in lower case), body by pieces().
 
@@ -1087,7 +1112,7 @@ class Response:
     connection: Any = None  # with `idle`, the list that it is kept in; set once the head is there
 
     def __init__(self, sock: Any, method: str = "") -> None:
-        self._sock, self._file, self._whole = sock, sock.makefile("rb"), False
+        self.arm, self._file, self._whole = sock.arm, sock.makefile("rb"), False  # arm(): see ClockedSocket
 
     def begin(self) -> None:
         """Read the head; 1xx are passed over. NetworkError where the connection ends before."""
@@ -1103,10 +1128,6 @@ class Response:
         asked = self.headers.get("connection", "").lower()
         self.will_close = not framed or "close" in asked or (lines[0].startswith(b"HTTP/1.0") and "keep-alive" not in asked)
 
-    def arm(self, waiting: str, seconds: float | None) -> None:
-        """Restart the clock, see ClockedSocket.arm()."""
-        self._sock.arm(waiting, seconds)
-
     def isclosed(self) -> bool:
         return bool(self._file.closed)
 
@@ -1120,25 +1141,12 @@ class Response:
 
     def pieces(self) -> Iterator[bytes]:
         """The body as it arrives, transfer and content coding removed. IncompleteError if it ends early."""
-        coding, decoder = self.headers.get("content-encoding", "identity").strip().lower(), None
-        if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-            raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which was not requested")
+        coding = self.headers.get("content-encoding", "identity").strip().lower()
         if coding in ("identity", ""):
-            yield from self._framed()
-            return
-        import zlib
-
-        for data in self._framed():
-            # "deflate" comes with and without the zlib header (RFC 9110 8.4.1.2)
-            decoder = decoder or zlib.decompressobj(47 if data[:1] in (b"\x1f", b"\x78") else -15)
-            while data:
-                try:
-                    yield decoder.decompress(data, 16 * READ_BYTES)
-                except zlib.error:
-                    raise BadUpstreamError("the answer's compressed data is broken") from None
-                data = decoder.unconsumed_tail
-        if decoder and not decoder.eof:
-            raise IncompleteError("the answer's compressed data ends too early")
+            return self._framed()
+        if coding not in ("gzip", "x-gzip", "deflate"):
+            raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which was not requested")
+        return unpacked(self._framed())
 
     def _framed(self) -> Iterator[bytes]:
         """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
@@ -1784,9 +1792,7 @@ class Call:
             self.attempts.append(attempt.record)
             body, data = self._encoded
             data = data if attempt.body == body else encode_body(attempt.body)
-            response = self.client.send(
-                "POST", attempt.path, data, deadline=self.deadline, stream=self.stream, token=attempt.token
-            )
+            response = self.client.send("POST", attempt.path, data, self.deadline, stream=self.stream, token=attempt.token)
             attempt.response = attempt.opened(response)
         held: Turns = []
         events: Any = self._events(attempt)
@@ -1870,7 +1876,7 @@ class ListCall(Call):
 
     def _response(self, attempt: Attempt) -> Iterator[JSON]:
         self.attempts.append(attempt.record)
-        response = self.client.send("GET", attempt.path, b"", deadline=self.deadline)
+        response = self.client.send("GET", attempt.path, b"", self.deadline)
         try:
             response.arm("the rest of the list", self.client.progress_s)
             self.listed: Any = parse_answer(read_all(response.pieces()))
@@ -2126,7 +2132,7 @@ class LLMRouterClient:
             call.warnings.append("the answer is not checked against its schema: the folder llm_router_extras is not there")
         return extras.collaborators(call, cache_ttl_s) if extras else []
 
-    def send(self, method: str, path: str, body: bytes, *, deadline: float, stream: bool = False, token: str = "") -> Any:
+    def send(self, method: str, path: str, body: bytes, deadline: float, *, stream: bool = False, token: str = "") -> Any:
         """A 2xx response; every other status is raised."""
         key, headers = self.key(), self._head(stream, token)
         headers.update({"Authorization": f"Bearer {key.value}"} if key else {})
@@ -2155,23 +2161,19 @@ class LLMRouterClient:
         head.update({"Content-Type": "application/json", "Idempotency-Key": token} if token else {})
         return {**head, **self.headers}
 
-    def _chat_call(
-        self, model: str | None, messages: Sequence[JSON], body: JSON, fallback: Names, stream: bool, deadline_s: float | None
-    ) -> Call:
-        choice: JSON | None = {name: body.pop(name) for name in ("task", "prefer") if name in body}
+    def _chat_call(self, model: Any, messages: Any, body: JSON, fallback: Names, stream: bool, deadline_s: Any) -> Call:
+        choice = {name: body.pop(name) for name in ("task", "prefer") if name in body}
         named, model = model, check_model(model if model is not None else AUTO if choice else usual_model())
+        if choice and model != AUTO:
+            raise UsageError("task and prefer choose a model", next_step=f'Name no model, or "{AUTO}".')
         if model == AUTO:
             extra("routing", "--task or --prefer" if choice else f"the model {AUTO}")
-        elif choice:
-            raise UsageError("task and prefer choose a model", next_step=f'Name no model, or "{AUTO}".')
-        else:
-            choice = None
         request = {"model": model, "messages": check_messages(messages), "stream": stream, **body}
         added = ("stream_options",) if stream and "stream_options" not in body else ()
         request.update({"stream_options": {"include_usage": True}} if added else {})
         call = Call(
             self, [model, *model_names(fallback)], request, f"{self.endpoint.path}/chat/completions",
-            deadline_s=deadline_s, stream=stream, added=added, choice=choice,
+            deadline_s=deadline_s, stream=stream, added=added, choice=choice if model == AUTO else None,
         )  # fmt: skip
         if named is None and model == DEFAULT_MODEL != setting("LLM_ROUTER_MODEL"):
             call.warnings.append(f"no model was named, so {model} was used; name another with --model or LLM_ROUTER_MODEL")
@@ -2551,11 +2553,9 @@ def messages_of(args: argparse.Namespace, before: Any) -> Turns:
         raise UsageError("the message is empty", next_step="Write what to ask.")
     images = [image_part(image, args.detail, args.allow_path or ()) for image in args.image or ()]
     args.uploads = [note for _, note in images if note]  # what is sent of files
-    if images:
-        content = [{"type": "text", "text": text or "Describe this image."}, *(part for part, _ in images)]
+    if images or text is not None:
+        content = [{"type": "text", "text": text or "Describe this image."}, *(part for part, _ in images)] if images else text
         turns.append({"role": "user", "content": content})
-    elif text is not None:
-        turns.append({"role": "user", "content": text})
     if all(turn["role"] == "system" for turn in turns):
         raise UsageError("nothing to ask", next_step="Give --message TEXT, --message -, --message-file or --messages-file.")
     return with_system(args.system, *turns)

@@ -89,6 +89,7 @@ class Loopback:
         http(zlib.compress(ANSWER), Content_Encoding="deflate"),
         http(zlib.compress(ANSWER)[2:-4], Content_Encoding="deflate"),
         chunked(gzip.compress(ANSWER), head="Content-Encoding: x-gzip\r\n"),
+        http(gzip.compress(ANSWER[:9]) + gzip.compress(ANSWER[9:]) + b"\0", Content_Encoding="gzip"),
         http(b"  \n " + ANSWER + b"\n"),
         http(b"\xef\xbb\xbf" + ANSWER),
         http(ANSWER, **{f"X-Header-{number}": "x" for number in range(150)}),  # http.client stops at 100
@@ -98,6 +99,42 @@ class Loopback:
 )
 def test_every_framing_and_coding_gives_the_answer(serve: Serve, reply: bytes) -> None:
     assert client(serve(reply)).chat("m", ASK) == completion("hello")
+
+
+MEMBERS = (gzip.compress(ANSWER[:9]), gzip.compress(b""), gzip.compress(ANSWER[9:]))  # one behind the other: RFC 1952 2.2
+
+
+def test_compressed_data_in_any_pieces_is_unpacked_whole_and_what_is_junk_behind_it_is_ignored() -> None:
+    plain = zlib.compressobj(wbits=-15)
+    forms = (b"".join(MEMBERS), gzip.compress(ANSWER), zlib.compress(ANSWER), plain.compress(ANSWER) + plain.flush())
+    for packed in forms:
+        for behind in (b"", b"\0\0", b"\x1f", b"\x1fx", gzip.compress(b"x") if packed[:1] != b"\x1f" else b"junk"):
+            body = packed + behind
+            for at in range(1, len(body)):
+                parts = list(c.unpacked(iter([body[:at], body[at:]])))
+                assert b"".join(parts) == ANSWER and all(parts)
+        assert b"".join(c.unpacked(iter([packed[at : at + 1] for at in range(len(packed))]))) == ANSWER
+    assert list(c.unpacked(iter([]))) == []
+
+
+def test_compressed_data_that_is_cut_inside_a_member_is_incomplete() -> None:
+    ends = [sum(map(len, MEMBERS[: number + 1])) for number in range(len(MEMBERS))]
+    whole = {end + more for end in ends for more in (0, 1)}  # of two bytes the first alone does not begin a member
+    packed = b"".join(MEMBERS)
+    for at in range(1, len(packed)):
+        if at not in whole:
+            with pytest.raises(c.IncompleteError, match="ends too early"):
+                list(c.unpacked(iter([packed[:at]])))
+    for broken in (MEMBERS[0] + b"\x1f\x8bjunk that is no member", MEMBERS[0][:-8] + b"wrong sum"):
+        with pytest.raises(c.BadUpstreamError, match="broken"):
+            list(c.unpacked(iter([broken])))
+
+
+def test_a_compressed_stream_arrives_piece_by_piece(serve: Serve) -> None:
+    packed = gzip.compress(delta("a")) + gzip.compress(delta("b", "stop") + DONE)
+    head = "Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
+    server = serve(chunked(*(packed[at : at + 1] for at in range(len(packed))), head=head))
+    assert "".join(client(server).chat_stream("m", ASK)) == "ab"
 
 
 BROKEN = [
