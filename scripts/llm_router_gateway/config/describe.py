@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -27,7 +28,16 @@ from .settings import MODEL_CONFIG, TABLES, Setting
 from .telemetry import Telemetry
 
 MASK = "***"
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # line ends, terminal codes, bidi
 DERIVED = ("needs_key", "key_hint", "families", "also", "only")  # of a provider, from its type
+
+
+def printable(line: str) -> str:
+    """One line of the text, with what could steer a terminal escaped the way TOML's strings have it.
+
+    Names and notes come from files and variables: a line end in one would begin a line of its own.
+    """
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def toml(value: object) -> str:
@@ -121,7 +131,8 @@ def config_text(config: Config, stored: int | None = 0) -> str:
         }
         lines += ["", "[state]", *(f"{name} = {toml(value)}" for name, value in shown.items())]
     lines += [f"# {path}: {source}" for path, source in sources.items() if source == "overlay: removed"]
-    return "\n".join([*lines, *(f"# note: {note}" for note in config.notes), ""])
+    lines += [f"# note: {note}" for note in config.notes]
+    return "\n".join([*map(printable, lines), ""])
 
 
 def mark_overlaid(lines: Iterable[str], path: str, sources: Mapping[str, str]) -> Iterator[str]:

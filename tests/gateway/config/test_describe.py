@@ -36,6 +36,25 @@ def test_the_effective_config_is_shown_without_secrets_and_with_its_sources() ->
     assert "https://api.openai.com/v1/chat/completions" in text
 
 
+ODD = "a\x1b[2J\n[server]\x7f\x9b\u202e"
+
+
+def test_names_from_a_file_or_variable_neither_steer_a_terminal_nor_begin_a_line() -> None:
+    document = {
+        "providers": [{"name": "up", "type": "openai", "base_url": "http://127.0.0.1:1/v1"}],
+        "models": [{"name": "m", "provider": "up", "config": {ODD: ODD, "input_usd_per_mtok\x1b\n": 1.0}}],
+    }
+    made = config.parse(document, env={"LLM_ROUTER_PORT\x1b\n": "1"})
+    removed = dataclasses.replace(made, sources=((f"models.up/{ODD}", "overlay: removed"),))
+    assert sum("\x1b\n" in note for note in made.notes) == 2
+    text = describe.config_text(removed)
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert text.count("\n[server]") == 0 and text.count("# note: ") == len(made.notes)
+    assert "# note: LLM_ROUTER_PORT\\u001b\\u000a is not a variable" in text and "# models.up/a\\u001b[2J\\u000a" in text
+    [model] = tomllib.loads(text)["models"]
+    assert model["config"][ODD] == ODD
+
+
 def test_numbers_that_json_lacks_are_printed_as_toml_has_them() -> None:
     text = TEXT.replace('tags = ["a", "b"]', "config = {score = nan, most = inf, at = 10:30:00, dated = 2026-05-01}")
     printed = describe.config_text(config.parse(tomllib.loads(text)))
