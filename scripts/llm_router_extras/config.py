@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llm_router_client import JSON
 
 MAX_CONFIG_BYTES = 4_194_304  # a price list of all models that there are takes 400 KB
+MAX_PRICE_USD = 1_000_000_000  # for a million tokens; above it a sum could not be counted
 PRICES: JSON = {  # USD for a million tokens; see pricing.cost_usd() for what counts where one is missing
     name: {"$ref": "#/$defs/usd"} for name in ("input", "output", "cached_input", "cache_write", "cache_write_1h")
 }
@@ -41,7 +42,7 @@ CONFIG_RULES: JSON = {  # a JSON schema
             "minItems": 1,
             "items": {"type": "string", "pattern": "^[A-Za-z0-9_:@+~./][A-Za-z0-9_.:/@+~-]*$"},
         },
-        "usd": {"type": "number", "minimum": 0},
+        "usd": {"type": "number", "minimum": 0, "maximum": MAX_PRICE_USD},
         "price": {
             "type": "object",
             "additionalProperties": False,

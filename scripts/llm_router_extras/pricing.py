@@ -77,7 +77,7 @@ def cost_usd(price: JSON, counts: TokenCounts) -> float:
     Without a price of its own, a token read from a cache costs what input does, one written to it 1.25 times that (for an
     hour twice). Of `long_context` the price with the highest `above` that the input is over counts, for all tokens.
     """
-    for tier in sorted(price.get("long_context", ()), key=lambda tier: float(tier["above"])):
+    for tier in sorted(price.get("long_context", ()), key=lambda tier: tier["above"]):
         price = tier if counts.total_input > tier["above"] else price
     base = price["input"]
     rates = {"cached_input": base, "cache_write": base * CACHE_WRITE, "cache_write_1h": base * CACHE_WRITE_1H, **price}

@@ -77,6 +77,15 @@ def test_the_list_is_imported_and_shown(setup: Any) -> None:
     assert none.out == b"" and b"none of 3 prices match 'nothing'; without --search all are listed" in none.err
 
 
+def test_a_range_beyond_all_numbers_is_imported_and_still_priced(setup: Any, tmp_path: Path) -> None:
+    rate = {"input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06}
+    table = [{**rate, "range": [0, 10**400]}, {**rate, "range": [10**400, 10**401]}]
+    (tmp_path / "list.json").write_text(json.dumps({"far": {"tiered_pricing": table}}), encoding="utf-8")
+    assert setup("prices", "import", "list.json").code == 0
+    done = setup("chat", "--demo", "-m", "far", "--message", "Hi", "--max-cost", "1")
+    assert done.code == 0 and b"Traceback" not in done.err, done.err
+
+
 def test_a_configuration_is_made_where_none_was(setup: Any, tmp_path: Path) -> None:
     del setup.env["LLM_ROUTER_CONFIG"]
     setup.env["XDG_CONFIG_HOME"] = str(tmp_path / "xdg")

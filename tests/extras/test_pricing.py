@@ -70,6 +70,13 @@ def test_a_cost_is_tokens_times_prices_per_million() -> None:
     assert cost_usd({"input": 0, "output": 0}, TokenCounts(9, 9, 9, 9, 9)) == 0.0
 
 
+def test_the_tier_with_the_highest_bound_that_the_input_is_over_counts_however_large_a_bound_is() -> None:
+    tiers = [{"above": above, "input": usd, "output": 0.0} for above, usd in ((10**400, 9.0), (200_000.0, 3.0), (100_000, 2.0))]
+    price = {"input": 1.0, "output": 0.0, "long_context": tiers}
+    costs = [cost_usd(price, TokenCounts(tokens)) * 1e6 / tokens for tokens in (100_000, 100_001, 200_001, 10**9)]
+    assert costs == pytest.approx([1.0, 2.0, 3.0, 3.0])
+
+
 def test_a_request_that_writes_to_a_cache_may_cost_what_writing_does() -> None:
     price = {"input": 1e6, "output": 0.0}
     plain = attempt_usd({"messages": [{"content": [{"type": "text", "text": "x" * 3000}]}]}, price)

@@ -36,6 +36,7 @@ NOT_CONFIGURATIONS: Tuple[Tuple[Any, str], ...] = (
     ({"prices": {"a": {"input": 1}}}, "prices.a.output is missing"),
     ({"prices": {"a": {"input": True, "output": 1}}}, "prices.a.input must be number"),
     ({"prices": {"a": {"input": -1, "output": 1}}}, "prices.a.input must have minimum 0"),
+    ({"prices": {"a": {"input": 10**400, "output": 1}}}, "prices.a.input must have maximum 1000000000"),
     ({"prices": {"a": {"input": 1, "output": 1, "cached_input": "free"}}}, "prices.a.cached_input must be number"),
     ({"prices": {"a": {"input": 1, "output": 1, "cached": 1}}}, "prices.a.cached is not allowed"),
     ({"prices": {"a": {"input": 1, "output": 1, "cache_write": -1}}}, "prices.a.cache_write must have minimum 0"),
