@@ -2669,7 +2669,7 @@ def show_answer(answer: Answer, args: argparse.Namespace, console: Console, outp
     elif output:
         console.out(f"{output} {size} bytes\n")
     elif args.raw:
-        console.out(answer.raw)
+        console.out(answer.raw or dump_json(answer))  # a stream, though none was requested
     else:
         console.text("" if console.printed else answer.text)
         console.out("".join(map(dump_json, answer.tool_calls)))
@@ -2685,14 +2685,14 @@ def show_answer(answer: Answer, args: argparse.Namespace, console: Console, outp
 
 
 def run_chat(args: argparse.Namespace, console: Console) -> int:
-    if args.raw and (args.stream or args.json or args.output):
-        raise UsageError("--raw cannot be combined with --stream, --json or --output")
     if args.image == []:  # of vision; chat has None
         raise UsageError("no image named", next_step="Give --image with a URL or a file; it may be repeated.")
-    output = extra("output", "--output").check_output(args) if args.output else ""
+    output = extra("output", "--output").check_output(args) if args.output or args.force else ""
     if args.go_on or args.append or args.new:
         extra("conversation", "--append" if args.append else "--continue").open_for(args, console)
     request = request_of(args)
+    if args.raw and (args.stream or args.json or args.output):
+        raise UsageError("--raw cannot be combined with --stream, --json or --output")
     console.model = request.get("model") or usual_model()
     client = open_client(args, console)
     if is_dry(args, console, client, {"stream": args.stream, **request}):
@@ -2727,7 +2727,7 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     names, turns = model_names(request.pop("model")), request.pop("messages")
     if len(names) > MAX_COMPARE_MODELS:
         raise UsageError(f"compare takes at most {MAX_COMPARE_MODELS} models at once")
-    text_of_results = extra("output", "--markdown").results_table if args.markdown else compare_text
+    text_of_results = extra("output", "--markdown").table_for(args) if args.markdown else compare_text
     client = open_client(args, console)
     common = {"messages": turns, "stream": args.stream, **request}
     if is_dry(args, console, client, *({"model": name, **common} for name in names)):

@@ -10,11 +10,15 @@ from llm_router_client import SafetyError, UsageError, check_inside, on_one_line
 from .files import move_new
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llm_router_client import JSON, Console
 
 
 def check_output(args: Any) -> str:
     """The resolved --output path, checked before anything is sent (and billed)."""
+    if not args.output:
+        raise UsageError("--force goes with --output", next_step="Add --output FILE, or leave out --force.")
     folder, name = os.path.split(os.path.abspath(args.output))
     path = os.path.join(os.path.realpath(folder), name)
     check_inside(args.output, path, args.allow_path or ())
@@ -42,6 +46,13 @@ def write_output(path: str, text: str, force: bool, console: Console) -> int:
         if os.path.lexists(part):
             os.unlink(part)
     return len(data)
+
+
+def table_for(args: Any) -> Callable[[dict[str, JSON]], str]:
+    """What shows the results of a comparison under --markdown."""
+    if args.json:
+        raise UsageError("--json and --markdown cannot be combined", next_step="Leave one of them out.")
+    return results_table
 
 
 def results_table(results: dict[str, JSON]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 from failures import BAD_ANSWERS, OUTCOMES
-from raw_server import http
+from raw_server import DONE, delta, http, stream
 
 import llm_router_client as c
 
@@ -335,6 +336,74 @@ def test_a_usage_error_comes_before_anything_is_sent(at_demo: Any, demo: Any, ty
     ran = at_demo(*typed.split())
     assert ran.code == 2 and ran.out == b"" and USAGE[typed] in ran.err.decode() and b"\nllm-router: next: " in ran.err, ran
     assert demo.requests == []
+
+
+FORMS = ("--json", "--raw", "--stream", "--output=a.txt", "--force", "--strict", "--verbose", "--dry-run")
+
+
+@pytest.fixture
+def here(demo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any) -> Callable[..., Any]:
+    """here("chat", ...): main() in this process with the mock server as its endpoint -> (exit code, stdout, stderr)."""
+    monkeypatch.setenv("LLM_ROUTER_BASE_URL", demo.base_url)
+    monkeypatch.chdir(tmp_path)
+
+    def called(*words: str) -> Any:
+        code = c.main(words)
+        return (code, *capfdbinary.readouterr())
+
+    return called
+
+
+@pytest.mark.parametrize("first,second", [*itertools.combinations(FORMS, 2), ("--raw", "--body-file=stream.json")])
+def test_each_pair_of_output_options_is_honoured_or_refused(
+    here: Callable[..., Any], demo: Any, tmp_path: Path, first: str, second: str
+) -> None:
+    (tmp_path / "stream.json").write_text('{"stream": true}')
+    code, out, err = here("chat", "-m", "demo", "--message", "Hello", first, second)
+    given, file = {first, second}, tmp_path / "a.txt"
+    text = file.read_bytes() if file.exists() else b""
+    if "--raw" in given and given & {"--json", "--stream", "--output=a.txt", "--body-file=stream.json"}:
+        assert code == 2 and b"--raw cannot be combined with" in out + err
+    elif "--force" in given and "--output=a.txt" not in given:
+        assert code == 2 and b"--force goes with --output" in out + err
+    elif "--dry-run" in given:
+        assert code == 0 and json.loads(out)["body"]["stream"] == ("--stream" in given)
+    elif "--json" in given:
+        result = json.loads(out.splitlines()[-1])
+        assert code == 0 and result["ok"] and (out.count(b"\n") > 1) == ("--stream" in given)
+        assert (result["text"] or text.decode()).endswith("You said: Hello") and bool(text) == ("output" in result)
+    elif "--output=a.txt" in given:
+        assert code == 0 and text.endswith(b"You said: Hello") and out.endswith(b"a.txt %d bytes\n" % len(text))
+    elif "--raw" in given:
+        assert code == 0 and json.loads(out)["choices"]
+    else:
+        assert code == 0 and out.endswith(b"You said: Hello\n")
+    assert (b" tokens, cost " in err) == ("--verbose" in given and code == 0 and "--dry-run" not in given)
+    assert len(demo.requests) == (code == 0 and "--dry-run" not in given)
+
+
+@pytest.mark.parametrize("first,second", list(itertools.combinations(("--json", "--markdown", "--stream", "--dry-run"), 2)))
+def test_each_pair_of_output_options_of_compare_is_honoured_or_refused(
+    here: Callable[..., Any], demo: Any, first: str, second: str
+) -> None:
+    code, out, err = here("compare", "--models", "demo,demo-reasoning", "--message", "Hello", first, second)
+    given = {first, second}
+    if given == {"--json", "--markdown"}:
+        assert code == 2 and b"--json and --markdown cannot be combined" in out + err and demo.requests == []
+    elif "--dry-run" in given:
+        assert code == 0 and out.count(b'"method": "POST"') == 2 and demo.requests == []
+    elif "--json" in given:
+        assert code == 0 and [row["ttft"] is not None for row in json.loads(out)["results"]] == [True, True]
+    else:
+        assert code == 0 and out.startswith(b"| model | latency s | first text s |")
+
+
+def test_raw_shows_what_a_server_streams_though_nothing_was_to_be_streamed(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    monkeypatch.setenv("LLM_ROUTER_BASE_URL", serve(stream(delta("Hi", "stop"), DONE)).base_url)
+    assert c.main(["chat", "-m", "a", "--message", "x", "--raw"]) == 0
+    assert json.loads(capfdbinary.readouterr().out)["choices"][0]["message"]["content"] == "Hi"
 
 
 def test_a_directory_in_the_place_of_a_file_is_named_as_that(at_demo: Any, demo: Any) -> None:
