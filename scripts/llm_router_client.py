@@ -62,6 +62,8 @@ MAX_COST_USD = 10_000.0  # one answer; no model costs as much, and a server that
 MIN_HIDDEN_CHARS = 8  # a shorter key ("ollama", "EMPTY") is a word that an answer may contain
 READ_BYTES = 65_536  # one read from a socket
 BLANK = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON: a byte order mark, or a part of one, and white space
+SECONDS: Any = "a number of seconds between 0 and 10,000,000", (int, float), lambda seconds: 0 < seconds < 1e7
+PATHS: Any = "a list of paths", (list, tuple), lambda paths: all(isinstance(path, (str, os.PathLike)) for path in paths)
 
 PARAMETERS = frozenset({  # what chat() and the command line know by name
     "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "tools", "tool_choice", "functions",
@@ -370,6 +372,13 @@ def encode_body(body: JSON) -> bytes:
     return data
 
 
+def check(what: str, kinds: Any, fits: Callable[[Any], bool] = lambda _: True, /, **given: Any) -> None:
+    """UsageError naming the first of the arguments that is not what it has to be; None, the default, always is."""
+    for name, value in given.items():
+        if value is not None and not (isinstance(value, kinds) and fits(value)):
+            raise UsageError(f"{name} is {what}", next_step=f"Give it {what}, or leave it out.")
+
+
 def as_dict(value: Any) -> JSON:
     return value if isinstance(value, dict) else {}
 
@@ -391,8 +400,7 @@ def text_of(content: Any) -> str:
 
 def one_line(value: object, limit: int = 300) -> str:
     """A text or an error fit for a message: one line, printable, nothing that looks like a key, at most limit characters."""
-    words = " ".join(str(value).split())
-    text = re.sub(r"(?i)\b(sk|rk|pk|key|api)-[\w-]{8,}|\bbearer\s+\S+|\bAIza[\w-]{20,}", "[key]", words)
+    text = re.sub(r"(?i)\b(sk|rk|pk|key|api)-[\w-]{8,}|\bbearer\s+\S+|\bAIza[\w-]{20,}", "[key]", " ".join(str(value).split()))
     text = "".join(filter(str.isprintable, text))
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
@@ -411,8 +419,9 @@ def check_model(model: Any) -> str:
     return name
 
 
-def model_names(models: Names) -> list[str]:
+def model_names(models: Names, argument: str = "models") -> list[str]:
     """Names from a list or a comma-separated text, checked; an empty name is refused."""
+    check("a list of model names, or a text with commas between them", (list, tuple, str), **{argument: models})
     return [check_model(name) for name in (models.split(",") if isinstance(models, str) else models or ())]
 
 
@@ -432,6 +441,7 @@ def schema_of(body: JSON) -> Any:
 
 
 def with_system(system: str | None, *messages: JSON) -> Turns:
+    check("a text", str, system=system)
     return [{"role": "system", "content": system}, *messages] if system is not None else list(messages)
 
 
@@ -475,16 +485,15 @@ def add_fragment(calls: Turns, fragment: JSON) -> int:
     function, index, call_id = as_dict(fragment.get(kind)), fragment.get("index"), text_of(fragment.get("id"))
     name, raw = text_of(function.get("name")), function.get(ARGUMENTS[kind])  # a text, though some send an object or null
     arguments = raw if isinstance(raw, str) else "" if raw is None else dump_json(raw).rstrip()
-    for number in reversed(range(len(calls))):
-        call = calls[number]
+    number = len(calls)
+    for place in reversed(range(number)):
+        call = calls[place]
         if (call["index"] == index) if index is not None else (not call_id or call["id"] in ("", call_id)):
             other = (call_id and call["id"] and call_id != call["id"]) or (name and call["name"] and name != call["name"])
             ended = name and arguments and call["pieces"][-1].rstrip().endswith("}")
-            if other or (ended and parsed_arguments("".join(call["pieces"])) is not None):
-                number = len(calls)
+            if not (other or (ended and parsed_arguments("".join(call["pieces"])) is not None)):
+                number = place
             break
-    else:
-        number = len(calls)
     if number == len(calls):
         calls.append({"kind": kind, "index": index, "id": "", "name": "", "pieces": [], "more": {}})
     call = calls[number]
@@ -655,8 +664,7 @@ class Reader:
                 last["text"] += part["text"]
             else:
                 self._parts.append(dict(part))
-        kept = self._head.setdefault("candidates", [{}])[0]
-        kept.update(candidate, content={"role": "model", "parts": self._parts})
+        self._head.setdefault("candidates", [{}])[0].update(candidate, content={"role": "model", "parts": self._parts})
 
     def _take_choice(self, choice: JSON) -> Turns:
         number = choice["index"] if isinstance(choice.get("index"), int) else 0
@@ -876,8 +884,7 @@ def judge(reader: Reader, ended: bool) -> None:
             raise IncompleteError(message, retryable=not (text or calls))
     if reader.refusal or reader.finish == "content_filter":
         raise ContentFilterError(f"refused: {one_line(reader.refusal) or 'content filter'}")
-    begun = (call["arguments"].lstrip().startswith("{") for call in reader.broken_calls())
-    if reader.finish != "length" and any(begun):
+    if reader.finish != "length" and any(call["arguments"].lstrip().startswith("{") for call in reader.broken_calls()):
         raise IncompleteError("the answer ended inside a tool call: its arguments are cut", retryable=not text)
     if not text and not calls:
         why = f" (finish reason {one_line(reader.finish, 40)})" if reader.finish else ""
@@ -954,8 +961,7 @@ class Secret:
 
     def begins_at(self, text: str) -> int:
         """Where the end of a text is the beginning of the key; its length otherwise."""
-        longest = max(map(len, self.forms), default=0)
-        places = range(max(0, len(text) - longest + 1), len(text))
+        places = range(max(0, len(text) - max(map(len, self.forms), default=0) + 1), len(text))
         return next((at for at in places if any(form.startswith(text[at:]) for form in self.forms)), len(text))
 
 
@@ -999,9 +1005,9 @@ def key_in_file(data: bytes) -> str:
 def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """The headers, if they are valid in a request and none of the client's own."""
     for name, value in headers.items():
-        usable = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+        usable = isinstance(name, str) and name.isascii() and name.replace("-", "").replace("_", "").isalnum()
         if not usable or name.lower() in OWN_HEADERS:
-            raise UsageError(f"{name[:40]!r} cannot be set as a header", next_step="The client sets its own.")
+            raise UsageError(f"{str(name)[:40]!r} cannot be set as a header", next_step="The client sets its own.")
         if not isinstance(value, str) or not re.fullmatch(r"[\t -~\x80-\xff]*", value):
             raise UsageError(f"the value of header {name} contains characters that a header cannot have")
     return dict(headers)
@@ -1052,8 +1058,7 @@ class ClockedSocket:
         except OSError as error:
             if isinstance(error, TimeoutError) or "timed out" in str(error):  # Python 3.9 has two kinds of timeouts
                 raise RequestTimeout(f"timed out waiting for {self.waiting}", maybe_billed=True) from None
-            why = error.strerror or type(error).__name__
-            raise NetworkError(f"the connection broke: {why}", maybe_billed=True) from None
+            raise NetworkError(f"the connection broke: {error.strerror or type(error).__name__}", maybe_billed=True) from None
 
 
 def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
@@ -1157,8 +1162,7 @@ class Response:
         if coding:
             size = 1
             while size:
-                size_line = next(self._lines("the answer"), b"").partition(b";")[0]
-                size = self._length(size_line.decode("latin-1").strip(), 16)
+                size = self._length(next(self._lines("the answer"), b"").partition(b";")[0].decode("latin-1").strip(), 16)
                 yield from self._exactly(size)
                 for _ in self._lines("the answer"):  # nothing after a chunk; trailers after the last
                     if size:
@@ -1213,8 +1217,7 @@ def socket_classes() -> Any:
     import socket
     import ssl
 
-    tcp, tls = type("TCPSocket", (ClockedSocket, socket.socket), {}), type("TLSSocket", (ClockedSocket, ssl.SSLSocket), {})
-    return tcp, tls
+    return type("TCPSocket", (ClockedSocket, socket.socket), {}), type("TLSSocket", (ClockedSocket, ssl.SSLSocket), {})
 
 
 def reach(host: str, port: int, until: float) -> Any:
@@ -1270,8 +1273,7 @@ def open_tunnel(sock: Any, address: str, login: str) -> None:
     response.begin()
     response.close()
     if not 200 <= response.status < 300:
-        step = "Check HTTPS_PROXY and NO_PROXY."
-        raise NetworkError(f"the proxy answered {response.status} to CONNECT", next_step=step)
+        raise NetworkError(f"the proxy answered {response.status} to CONNECT", next_step="Check HTTPS_PROXY and NO_PROXY.")
 
 
 def system_error(what: str, error: OSError, retryable: bool = False) -> NetworkError:
@@ -1449,8 +1451,8 @@ class Transport:
                 context.sslsocket_class = socket_classes()[1]
                 if self._ca_file:
                     context.load_verify_locations(self._ca_file)
-            except (OSError, ValueError) as error:
-                raise UsageError(f"the CA file cannot be used: {error}") from None
+            except (OSError, ValueError, TypeError) as error:
+                raise UsageError(f"the CA file (ca_file) cannot be used: {error}") from None
             self._tls = context
         return self._tls
 
@@ -1626,9 +1628,6 @@ class Attempt:
         self.began = call.now()
         self.record: JSON = {"model": model, "cause": "ok", "status": 200, "seconds": 0.0, "maybe_billed": True}
 
-    def stop_clock(self) -> None:
-        self.record["seconds"] = round(self.call.now() - self.began, 3)
-
     def failed(self, error: LLMRouterError) -> None:
         """Record an error; it gets the call's fields, and loses a key that the server echoed."""
         call, self.error, self.answer = self.call, error, None
@@ -1640,8 +1639,7 @@ class Attempt:
             error.retryable = error.retryable or call.stream
         self.record.update(cause=error.code, status=error.status)
         if not call.handed_over:
-            self.record["maybe_billed"] = error.maybe_billed
-            self.stop_clock()
+            self.record.update(maybe_billed=error.maybe_billed, seconds=round(call.now() - self.began, 3))
         error.message = call.client.hide(error.message)
         error.args = (error.message,)
         error.model, error.attempts, error.warnings, error.route = self.model, call.attempts, call.warnings, call.route
@@ -1665,6 +1663,7 @@ class Call:
         self, client: LLMRouterClient, models: Sequence[str], body: JSON, path: str,
         *, deadline_s: float | None, stream: bool = False, gemini: bool = False, added: Sequence[str] = (), choice: Any = None,
     ) -> None:  # fmt: skip
+        check(*SECONDS, deadline_s=deadline_s)
         cache_ttl_s = body.pop("cache_ttl_s", client.cache_ttl_s)
         self._encoded = body, encode_body(body)  # what cannot be sent is refused before anything is
         self.client, self.models, self.body, self.path = client, list(dict.fromkeys(models)), body, path
@@ -1741,7 +1740,7 @@ class Call:
     def _models(self) -> Iterator[JSON]:
         """One model after the other, until one answers or the caller has output of one."""
         if self.choice is not None:
-            route = self.client.route(**{**self.body, **self.choice}, deadline_s=self.left_s())
+            route = self.client.route(**{**self.body, **self.choice}, deadline_s=max(self.left_s(), 0.001))
             self.route, self.models = route, [route["model"], *(self.models[1:] or route["fallback"])]
         for model, following in zip(self.models, [*self.models[1:], ""]):
             self.model_used = model
@@ -1806,7 +1805,7 @@ class Call:
             else:
                 self._whole(attempt)
             self.handed_over = True
-            attempt.stop_clock()
+            attempt.record["seconds"] = round(self.now() - attempt.began, 3)
             yield from held
             yield from events
             if attempt.answer is None:
@@ -1935,24 +1934,26 @@ class LLMRouterClient:
 
     def __init__(
         self, api_key: str | None = None, base_url: str | None = None, *,  # pragma: allowlist secret (a type)
-        timeout_s: float | None = None, deadline_s: float = DEADLINE_S, connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        max_retries: int = MAX_RETRIES, first_event_timeout_s: float | None = None, progress_timeout_s: float | None = None,
+        timeout_s: float | None = None, deadline_s: float | None = None, connect_timeout_s: float | None = None,
+        max_retries: int | None = None, first_event_timeout_s: float | None = None, progress_timeout_s: float | None = None,
         retry_timeouts: bool = False, lenient_end: bool = False, headers: dict[str, str] | None = None,
-        ca_file: str | None = None, allow_paths: Sequence[str] = (), cache_ttl_s: float | None = None,
+        ca_file: str | None = None, allow_paths: Sequence[str] | None = None, cache_ttl_s: float | None = None,
         max_cost_usd: float | None = None, usage_log: bool | None = None, session: str | None = None,
         transport: Transport | None = None,
     ) -> None:  # fmt: skip
-        clocks = (timeout_s, deadline_s, connect_timeout_s, first_event_timeout_s, progress_timeout_s)
-        if not all(s is None or (isinstance(s, (int, float)) and 0 < s < 1e7) for s in clocks):
-            raise UsageError("timeouts are numbers of seconds between 0 and 10,000,000", next_step="Correct each --...timeout.")
-        if not isinstance(max_retries, int) or not 0 <= max_retries <= 10:
-            raise UsageError("--retries (max_retries) is a whole number from 0 to 10")
+        check(*SECONDS, **{"--timeout (deadline_s)": deadline_s, "--connect-timeout (connect_timeout_s)": connect_timeout_s,
+                           "--progress-timeout (progress_timeout_s)": progress_timeout_s, "timeout_s": timeout_s,
+                           "--first-event-timeout (first_event_timeout_s)": first_event_timeout_s})  # fmt: skip
+        check("a whole number from 0 to 10", int, lambda most: 0 <= most <= 10, **{"--retries (max_retries)": max_retries})
+        check("a text", str, api_key=api_key, base_url=base_url, session=session)
+        check(*PATHS, allow_paths=allow_paths)
+        check("a dict of names and values", dict, headers=headers)
         self.endpoint = Endpoint(base_url or setting("LLM_ROUTER_BASE_URL") or DEFAULT_BASE_URL)
         self.base_url = self.endpoint.url
-        self.deadline_s, self.connect_s, self.max_retries = deadline_s, connect_timeout_s, max_retries
-        self.first_s = first_event_timeout_s or timeout_s
+        self.deadline_s, self.max_retries = deadline_s or DEADLINE_S, MAX_RETRIES if max_retries is None else max_retries
+        self.connect_s, self.first_s = connect_timeout_s or CONNECT_TIMEOUT_S, first_event_timeout_s or timeout_s
         self.progress_s = progress_timeout_s or timeout_s or PROGRESS_TIMEOUT_S
-        self.retry_timeouts, self.lenient_end, self.allow_paths = retry_timeouts, lenient_end, tuple(allow_paths)
+        self.retry_timeouts, self.lenient_end, self.allow_paths = retry_timeouts, lenient_end, tuple(allow_paths or ())
         self.headers, self.transport = check_headers(headers or {}), transport or Transport(ca_file)
         self._given = Secret(api_key, "the api_key argument") if api_key and api_key.strip() else None
         self._key: tuple[Secret | None, ...] = ()
@@ -2001,7 +2002,8 @@ class LLMRouterClient:
         *, detail: str | None = None, system: str | None = None, **parameters: Any,
     ) -> Any:  # fmt: skip
         """Ask about one image or several: URL, data URL, path or bytes each (see image_part); the rest as chat()."""
-        sources = image_url if isinstance(image_url, list) else [image_url]
+        check("a text", str, prompt=prompt, detail=detail)
+        sources = image_url or [""] if isinstance(image_url, list) else [image_url]
         content = [{"type": "text", "text": prompt}, *(image_part(source, detail, self.allow_paths)[0] for source in sources)]
         return self.chat(model, with_system(system, {"role": "user", "content": content}), **parameters)
 
@@ -2015,6 +2017,7 @@ class LLMRouterClient:
         stream=True), "tokens", "cost" (USD or None), "cost_source", "cached", "finish_reason", "warnings", "error" (None,
         or as to_dict() of one)}
         """
+        check("a whole number from 1", int, lambda most: most > 0, max_workers=max_workers)
         names = model_names(models)
         if not names or len(set(names)) < len(names):
             raise UsageError("name the models to compare, each once")
@@ -2022,7 +2025,7 @@ class LLMRouterClient:
         messages = with_system(system, *check_messages(turns))
         parameters["stream"] = stream
         self.chat(names[0], messages, **{**parameters, "stream": True})  # not sent; what is wrong with all is raised here
-        return dict(zip(names, at_once(lambda name: self._compared(name, messages, parameters), names, max_workers)))
+        return dict(zip(names, at_once(lambda name: self._compared(name, messages, parameters), names, max_workers or 8)))
 
     def _compared(self, model: str, messages: Turns, parameters: JSON) -> JSON:
         began, error = self.transport.monotonic(), None
@@ -2073,7 +2076,7 @@ class LLMRouterClient:
         request = {"contents": turns, **({"generationConfig": generation_config} if generation_config else {}), **body}
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         path = f"{self.endpoint.path.removesuffix('/v1')}/{api_version}/models/{{model}}:{method}"
-        models = [check_model(model), *model_names(fallback)]
+        models = [check_model(model), *model_names(fallback, "fallback")]
         call = Call(self, models, request, path, deadline_s=deadline_s, stream=stream, gemini=True)
         return call if stream else call.answer()
 
@@ -2168,11 +2171,11 @@ class LLMRouterClient:
             raise UsageError("task and prefer choose a model", next_step=f'Name no model, or "{AUTO}".')
         if model == AUTO:
             extra("routing", "--task or --prefer" if choice else f"the model {AUTO}")
-        request = {"model": model, "messages": check_messages(messages), "stream": stream, **body}
+        request = {"model": model, "messages": check_messages(messages), "stream": bool(stream), **body}
         added = ("stream_options",) if stream and "stream_options" not in body else ()
         request.update({"stream_options": {"include_usage": True}} if added else {})
         call = Call(
-            self, [model, *model_names(fallback)], request, f"{self.endpoint.path}/chat/completions",
+            self, [model, *model_names(fallback, "fallback")], request, f"{self.endpoint.path}/chat/completions",
             deadline_s=deadline_s, stream=stream, added=added, choice=choice if model == AUTO else None,
         )  # fmt: skip
         if named is None and model == DEFAULT_MODEL != setting("LLM_ROUTER_MODEL"):
@@ -2589,16 +2592,15 @@ def open_client(args: argparse.Namespace, console: Console) -> LLMRouterClient:
     stop_on_sigterm()
     if args.demo:
         args.base_url = extra("mock", "--demo").start(console)
-    limits = {"deadline_s": args.timeout, "connect_timeout_s": args.connect_timeout, "max_retries": args.retries}
     if args.session is not None:
         extra("usage", "--session")
     client = LLMRouterClient(
         None, args.base_url, headers=extra("fields", "--header").headers_of(args.header) if args.header else None,
-        allow_paths=args.allow_path or (),
+        allow_paths=args.allow_path, deadline_s=args.timeout, connect_timeout_s=args.connect_timeout, max_retries=args.retries,
         retry_timeouts=args.retry_timeouts, lenient_end=args.lenient_end, ca_file=args.ca_file, max_cost_usd=args.max_cost,
         first_event_timeout_s=args.first_event_timeout, progress_timeout_s=args.progress_timeout, session=args.session,
         cache_ttl_s=None if args.cache is None else extra("cache", "--cache").seconds_in(args.cache, "--cache"),
-        usage_log=args.usage_log or None, **{name: value for name, value in limits.items() if value is not None},
+        usage_log=args.usage_log or None,
     )  # fmt: skip
     console.closers.append(client.close)
     console.hide = client.hide
@@ -2738,10 +2740,8 @@ def run_compare(args: argparse.Namespace, console: Console) -> int:
     errors = {name: result["error"] for name, result in results.items() if result["error"]}
     for error in errors.values():
         error["next_step"] = console.advice(error["next_step"])
-    failed = len(errors) == len(results) or (args.require_all and bool(errors))
-    first = next(iter(errors.values())) if failed else None
-    rows = [{"model": name, **result} for name, result in results.items()]
-    console.show({"results": rows}, text_of_results(results), first)
+    first = next(iter(errors.values())) if len(errors) == len(results) or (args.require_all and errors) else None
+    console.show({"results": [{"model": name, **result} for name, result in results.items()]}, text_of_results(results), first)
     for warning in dict.fromkeys(text for result in results.values() for text in result["warnings"]):
         console.note(warning)
     for name, error in errors.items():

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
+    PATHS,
+    Answer,
     IncompleteError,
     LLMRouterError,
     SafetyError,
     UsageError,
+    check,
     check_inside,
     check_messages,
     dump_json,
@@ -26,7 +29,7 @@ from .message import message_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llm_router_client import JSON, Answer, Console, Turns
+    from llm_router_client import JSON, Console, Turns
 
 MAX_CONVERSATION_BYTES = 8_388_608
 
@@ -49,9 +52,12 @@ class Conversation:
     """
 
     def __init__(self, path: Any, allow_paths: Sequence[str] = ()) -> None:
+        check(*PATHS, allow_paths=allow_paths)
+        if not isinstance(path, (str, os.PathLike)):
+            raise UsageError("the path of a conversation is a text or a pathlib.Path", next_step="Name its file.")
         self.path = os.path.realpath(path)
         if isinstance(path, str):
-            check_inside(path, self.path, allow_paths)
+            check_inside(path, self.path, allow_paths or ())
         if os.path.isdir(self.path):
             raise SafetyError(f"{path} is a directory, not a file", next_step="Name a file in it; it may not exist yet.")
         self._lock = f"{self.path}.part"  # an empty file, locked until close()
@@ -82,11 +88,14 @@ class Conversation:
 
     def add(self, question: Sequence[JSON], answer: Answer) -> None:
         """Add a turn, and close. IncompleteError for half an answer; not_written: the file is as it was."""
+        if not isinstance(answer, Answer):
+            raise UsageError("answer is what chat() returned", next_step="Add a stream's .response once it has ended.")
         if not answer.complete or answer.finish_reason == "length":
             raise IncompleteError("an incomplete answer is not added to a conversation")
         said = message_of(answer)
         calls = {name: said[name] for name in ("tool_calls", "function_call") if said.get(name)}
-        turns = [*self.messages, *question, {"role": "assistant", "content": answer.text or None, **calls}]
+        asked = check_messages(question) if question not in ([], ()) else []
+        turns = [*self.messages, *asked, {"role": "assistant", "content": answer.text or None, **calls}]
         try:
             self._replace(dump_json(turns, indent=1).encode())
             self.messages = turns

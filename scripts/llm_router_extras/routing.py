@@ -16,6 +16,7 @@ from llm_router_client import (
     UnknownModelError,
     UsageError,
     builtin_models,
+    check,
     check_messages,
     clean,
     dicts,
@@ -166,10 +167,12 @@ class Router:
         task: code, creative, fast, vision, chinese, reasoning, or one of the user's configuration; prefer: cost, speed or
         quality; offline: without the list. Under max_cost_usd only models with a price are chosen from.
         """
+        check("a text", str, task=task, prefer=prefer)
+        body["messages"] = check_messages(messages)
         offered = None if offline else self._models_offered(deadline_s)
         if self.client.budget:
             offered = self._with_price(offered)
-        return choose({**body, "messages": check_messages(messages)}, user_config(), offered, task, prefer)
+        return choose(body, user_config(), offered, task, prefer)
 
     def _with_price(self, offered: Sequence[str] | None) -> list[str]:
         """Under max_cost_usd only a model with a price can be used."""

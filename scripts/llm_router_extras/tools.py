@@ -14,6 +14,7 @@ from llm_router_client import (
     Reader,
     UsageError,
     at_once,
+    check,
     check_messages,
     dicts,
     dump_json,
@@ -85,6 +86,16 @@ def tool_spec(function: Any) -> JSON:
     return {"name": name, "description": text.split("\n\n")[0].strip(), "parameters": shape}
 
 
+def tools_by_name(tools: Any) -> dict[str, tuple[Any, JSON]]:
+    """Name -> (function, its tool_spec) of what run_tools() got; UsageError if there is none, or two have one name."""
+    check("a list of functions", (list, tuple), tools=tools)
+    specs = [(function, tool_spec(function)) for function in tools or ()]
+    known_tools = {spec["name"]: (function, spec) for function, spec in specs}
+    if not 0 < len(known_tools) == len(specs):
+        raise UsageError("run_tools() takes one tool or more, each name once")
+    return known_tools
+
+
 def call_tool(call: JSON, known_tools: dict[str, tuple[Any, JSON]]) -> JSON:
     """Carry out one of an Answer's tool_calls -> {"id", "name", "arguments", "result" (text), "error" (None, or why not)}.
 
@@ -137,11 +148,11 @@ def run_tools(
     Schemas come from signatures and docstrings (tool_spec). The calls of an answer run at once, in threads; results and
     exceptions go back to the model. Over max_rounds it is a BadUpstreamError; every error's .calls holds what was called.
     """
-    specs = [(function, tool_spec(function)) for function in tools]
-    known_tools = {spec["name"]: (function, spec) for function, spec in specs}
-    if not 0 < len(known_tools) == len(specs) or max_rounds < 1:
-        raise UsageError("run_tools() takes one tool or more, each name once, and one round or more")
-    request = {**parameters, "tools": [{"type": "function", "function": spec} for _, spec in specs], "stream": stream}
+    check("a whole number from 1", int, lambda most: most > 0, max_rounds=max_rounds)
+    check("a function", object, callable, on_event=on_event)
+    known_tools, max_rounds = tools_by_name(tools), max_rounds or MAX_ROUNDS
+    specs = [{"type": "function", "function": spec} for _, spec in known_tools.values()]
+    request = {**parameters, "tools": specs, "stream": stream}
     turns, calls, past = check_messages(messages), [], Answer(Reader())
     past.cost = 0.0
     try:

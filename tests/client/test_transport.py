@@ -621,7 +621,8 @@ def test_tls_is_verified_and_there_is_no_way_around(tls_port: int, certificate: 
 def test_a_ca_file_that_is_none_is_a_usage_error(tls_port: int, tmp_path: Any) -> None:
     empty = tmp_path / "ca.pem"
     empty.write_text("")
-    for path in (str(empty), os.fspath(tmp_path / "missing")):
+    wrong: List[Any] = [str(empty), os.fspath(tmp_path / "missing"), 5, [5]]
+    for path in wrong:
         with pytest.raises(c.UsageError, match="CA file"):
             c.LLMRouterClient(base_url=f"https://127.0.0.1:{tls_port}/v1", ca_file=path).chat("m", ASK)
 
