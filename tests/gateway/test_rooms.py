@@ -1,6 +1,7 @@
 """The gateway's rooms, read from the imports: one ordered list, no exceptions; pure rooms touch no world; nothing is long."""
 
 import ast
+import gc
 import re
 import sys
 from collections.abc import Iterator
@@ -53,11 +54,20 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
+def nodes_of(name: str) -> tuple[ast.AST, ...]:
+    """Every node of a module's tree."""
+    return tuple(ast.walk(tree_of(path_of(name))))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def trees_for_these_tests_alone() -> Iterator[None]:
-    """Their million objects would slow down every later round of the garbage collector."""
+    """Their million objects would slow down every round of the garbage collector, in these tests and after them."""
+    gc.disable()
     yield
     tree_of.cache_clear()
+    nodes_of.cache_clear()
+    gc.enable()
 
 
 def statements(tree: ast.AST) -> Iterator[ast.AST]:
@@ -126,7 +136,7 @@ def test_pure_rooms_touch_no_world_and_import_no_module_that_does(name: str) -> 
 
 @pytest.mark.parametrize("name", sorted(name for name in modules() if room_of(name) in PURE and name not in AT_THE_RIM))
 def test_pure_rooms_reach_the_world_by_no_builtin_either(name: str) -> None:
-    for node in ast.walk(tree_of(path_of(name))):
+    for node in nodes_of(name):
         if isinstance(node, ast.Call):
             called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
             bare = isinstance(node.func, ast.Name)
@@ -148,8 +158,8 @@ RESERVING = {"acquire", "hold", "settle", "release", "spend"}
 def test_what_reserves_or_books_is_awaited_and_pure_rooms_do_neither() -> None:
     seen = 0
     for name in sorted(name for name in modules() if room_of(name) not in ("limiter", "store", "net")):
-        awaited = {id(node.value) for node in ast.walk(tree_of(path_of(name))) if isinstance(node, ast.Await)}
-        for node in ast.walk(tree_of(path_of(name))):
+        awaited = {id(node.value) for node in nodes_of(name) if isinstance(node, ast.Await)}
+        for node in nodes_of(name):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in RESERVING:
                 assert id(node) in awaited, f"{name}:{node.lineno}: {node.func.attr} is not awaited"
                 assert room_of(name) not in PURE, f"{name}:{node.lineno}: {node.func.attr} in a pure room"
@@ -177,9 +187,8 @@ def test_only_wire_and_the_presets_name_a_protocol() -> None:
         if room_of(module) == "wire" or module == "config/presets":
             continue
         assert not [each for each in imports(module) if each.startswith(folders)], module
-        tree = tree_of(path_of(module))
-        told = {id(node) for node in ast.walk(tree) for node in texts_for_people(node, module)}
-        for node in ast.walk(tree):
+        told = {id(text) for node in nodes_of(module) for text in texts_for_people(node, module)}
+        for node in nodes_of(module):
             if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and id(node) not in told:
                 text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
                 assert not mentions(text), f"{module}:{node.lineno}: {text!r}"
