@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 from failures import BAD_ANSWERS, OUTCOMES
+from quick import every
 from raw_server import http
 
 import llm_router_client as c
@@ -111,7 +112,9 @@ def test_the_bytes_are_the_same_streamed_or_not_on_a_terminal_or_not(at_demo: An
     os.close(ours)
 
 
-@pytest.mark.parametrize("env", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "cp1252"}, {"PYTHONUTF8": "0", "LC_ALL": "POSIX"}])
+@pytest.mark.parametrize(
+    "env", every(2, [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "cp1252"}, {"PYTHONUTF8": "0", "LC_ALL": "POSIX"}])
+)
 def test_utf8_whatever_the_locale(at_demo: Any, env: Dict[str, str]) -> None:
     (at_demo.cwd / "q.txt").write_text("\U0001f600 \u4e2d", encoding="utf-8")
     ran = at_demo("chat", "-m", "demo", "--message-file", "q.txt", env=env)

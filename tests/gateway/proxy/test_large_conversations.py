@@ -126,7 +126,7 @@ def both_ways(story: Any, hosts: Any, folder: Path) -> list[tuple[list[str], Any
 
 
 @pytest.mark.parametrize("stream", [False, *slow(True)])
-@pytest.mark.parametrize(("first", "second"), every(7, [(one, two) for one in "roag" for two in "ogars"]))
+@pytest.mark.parametrize(("first", "second"), every(14, [(one, two) for one in "roag" for two in "ogars"]))
 def test_a_large_conversation_is_kept_and_built_on_as_a_small_one_is(
     first: str, second: str, stream: bool, tmp_path: Path
 ) -> None:
