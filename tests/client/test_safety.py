@@ -343,7 +343,7 @@ def test_model_text_cannot_steer_the_terminal_however_it_is_cut(at: Any, serve: 
 HOSTILE = ("\x90", "\x90a", "\x1b]", "\x90\x1b", "\x1b", "\x9b", "\x9b1", "\x1b[1", "\x1b ", "\x1b[31mred\x1b[0m ", "\x1b]0;")
 
 
-@pytest.mark.parametrize("part", HOSTILE)
+@pytest.mark.parametrize("part", every(4, HOSTILE))
 def test_the_time_to_make_a_text_harmless_is_linear_in_it(part: str) -> None:
     began = time.thread_time()  # of this thread alone: most of the work is done in `re`, where nothing can be counted
     c.clean(part * (300_000 // len(part)))
