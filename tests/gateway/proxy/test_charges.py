@@ -80,6 +80,12 @@ def test_a_whole_answer_costs_what_it_says(paid: Callable[..., Outcome]) -> None
     assert (call.input_tokens, call.output_tokens, call.cost_usd, call.cost_source) == (3, 4, 0.1, "upstream")
 
 
+def test_a_compaction_is_a_row_like_every_call_that_costs(paid: Callable[..., Outcome]) -> None:
+    exchange = Exchange("POST", "/v1/responses/compact", b'{"model":"a/m","input":"one"}')
+    call = agrees(paid(exchange, a=ok()))
+    assert (call.kind, call.input_tokens, call.output_tokens, call.cost_usd) == ("compact", 3, 4, 0.1)
+
+
 def test_a_fault_in_counting_leaves_nothing_on_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def faulty(*_: object) -> None:
         raise KeyError("a fault")
