@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 from failures import BAD_ANSWERS, OUTCOMES
+from quick import every
 from raw_server import DONE, delta, http, stream
 
 import llm_router_client as c
@@ -112,7 +113,9 @@ def test_the_bytes_are_the_same_streamed_or_not_on_a_terminal_or_not(at_demo: An
     os.close(ours)
 
 
-@pytest.mark.parametrize("env", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "cp1252"}, {"PYTHONUTF8": "0", "LC_ALL": "POSIX"}])
+@pytest.mark.parametrize(
+    "env", every(2, [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "cp1252"}, {"PYTHONUTF8": "0", "LC_ALL": "POSIX"}])
+)
 def test_utf8_whatever_the_locale(at_demo: Any, env: Dict[str, str]) -> None:
     (at_demo.cwd / "q.txt").write_text("\U0001f600 \u4e2d", encoding="utf-8")
     ran = at_demo("chat", "-m", "demo", "--message-file", "q.txt", env=env)
@@ -355,7 +358,7 @@ def here(demo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary
     return called
 
 
-@pytest.mark.parametrize("first,second", [*itertools.combinations(FORMS, 2), ("--raw", "--body-file=stream.json")])
+@pytest.mark.parametrize("first,second", every(3, [*itertools.combinations(FORMS, 2), ("--raw", "--body-file=stream.json")]))
 def test_each_pair_of_output_options_is_honoured_or_refused(
     here: Callable[..., Any], demo: Any, tmp_path: Path, first: str, second: str
 ) -> None:
@@ -383,7 +386,7 @@ def test_each_pair_of_output_options_is_honoured_or_refused(
     assert len(demo.requests) == (code == 0 and "--dry-run" not in given)
 
 
-@pytest.mark.parametrize("first,second", list(itertools.combinations(("--json", "--markdown", "--stream", "--dry-run"), 2)))
+@pytest.mark.parametrize("first,second", every(3, itertools.combinations(("--json", "--markdown", "--stream", "--dry-run"), 2)))
 def test_each_pair_of_output_options_of_compare_is_honoured_or_refused(
     here: Callable[..., Any], demo: Any, first: str, second: str
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 import pytest
+from quick import every
 from raw_server import DONE, RawServer, StillTransport, completion, delta, http, stream
 
 import llm_router_client as c
@@ -65,7 +66,7 @@ def test_a_plain_answer_that_says_it_is_unfinished_keeps_its_text_and_exits_with
             assert not result["finish"]["complete"] and result["error"]["next_step"] == c.ERRORS["stream_cut"][1]
 
 
-@pytest.mark.parametrize("model", ["fail-finish-abort", "fail-finish-error", "fail-native-MALFORMED_FUNCTION_CALL"])
+@pytest.mark.parametrize("model", every(3, ["fail-finish-abort", "fail-finish-error", "fail-native-MALFORMED_FUNCTION_CALL"]))
 def test_unfinished_and_empty_is_retried_and_then_exits_with_10(demo: Any, cli: Any, still: Any, model: str) -> None:
     client = c.LLMRouterClient(base_url=demo.base_url, max_retries=1, transport=still)
     for streamed in (False, True):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import pytest
+from quick import every
 
 import llm_router_demo
 from llm_router_demo import BEHAVIOURS, NOTICE, WORD, WORDS, DemoServer, schema_value
@@ -929,7 +930,7 @@ def started(*words: str) -> Any:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", every(2, [signal.SIGINT, signal.SIGTERM]))
 def test_the_command_serves_until_it_is_stopped(number: int) -> None:
     process = started("--port", "0")
     with process, contextlib.ExitStack() as stack:

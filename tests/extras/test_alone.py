@@ -128,11 +128,11 @@ def python(code: str, folder: Path, **env: str) -> str:
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 
 
-@pytest.mark.parametrize("call", [
+@pytest.mark.parametrize("call", every(4, [
     "from llm_router_client import Conversation", "client.run_tools('demo', HI, [len])", "client.route(HI)",
     "client.chat('demo', HI, cache_ttl_s=9)", "client.chat(messages=HI, task='code')", "LLMRouterClient(max_cost_usd=1)",
     "LLMRouterClient(usage_log=True)",
-])  # fmt: skip
+]))  # fmt: skip
 def test_alone_in_python_too(alone: Any, demo: Any, tmp_path: Path, call: str) -> None:
     code = f"""from llm_router_client import LLMRouterClient, UsageError
 client, HI = LLMRouterClient(base_url={demo.base_url!r}), [{{"role": "user", "content": "Hi"}}]
@@ -143,7 +143,7 @@ except UsageError as error:
     assert MISSING in python(code, tmp_path)
 
 
-@pytest.mark.parametrize("call,said", every(4, [
+@pytest.mark.parametrize("call,said", every(8, [
     ("client.chat('demo', HI).text", "You said: Hi"), ("''.join(client.chat_stream('demo', HI))", "You said: Hi"),
     ("client.vision('demo', 'https://example.com/a.png').text", "image"), ("client.list_models().source", "live"),
     ("client.fallback(['fail-404', 'demo'], HI).model_used", "demo"),

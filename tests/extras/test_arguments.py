@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 import pytest
+from quick import every
 from raw_server import StillTransport, completion, http
 
 import llm_router_client as c
@@ -96,7 +97,7 @@ def replies(request: Any) -> bytes:
     return LIST if request["line"].startswith("GET") else http(completion("hello"))
 
 
-@pytest.mark.parametrize("method,argument", [(method, argument) for method in CALLS for argument in CALLS[method]])
+@pytest.mark.parametrize("method,argument", every(3, [(method, argument) for method in CALLS for argument in CALLS[method]]))
 def test_an_argument_of_the_wrong_type_works_or_is_named_before_anything_is_sent(
     serve: Any, method: str, argument: str
 ) -> None:
@@ -119,7 +120,7 @@ def test_an_argument_of_the_wrong_type_works_or_is_named_before_anything_is_sent
         assert works or lists or len(server.requests) == before, what
 
 
-@pytest.mark.parametrize("argument", OF_CLIENT)
+@pytest.mark.parametrize("argument", every(3, OF_CLIENT))
 def test_an_argument_of_the_client_that_is_of_the_wrong_type_works_or_is_named(serve: Any, argument: str) -> None:
     server = serve(http(completion("hello")))
     for wrong in WRONG:

@@ -8,6 +8,7 @@ import sys
 from typing import Any, Dict, Iterator, List
 
 import pytest
+from quick import every
 
 import llm_router_client as c
 from llm_router_extras import mcp
@@ -37,7 +38,7 @@ def texts(response: Any) -> List[str]:
 
 @pytest.mark.parametrize(
     ("wanted", "spoken"),
-    [("2025-06-18", "2025-06-18"), ("2024-11-05", "2024-11-05"), ("1999-01-01", "2025-11-25"), (None, "2025-11-25")],
+    every(2, [("2025-06-18", "2025-06-18"), ("2024-11-05", "2024-11-05"), ("1999-01-01", "2025-11-25"), (None, "2025-11-25")]),
 )
 def test_the_handshake_settles_on_a_revision_that_is_spoken(cli: Any, wanted: Any, spoken: str) -> None:
     found = exchange(cli, request(1, "initialize", protocolVersion=wanted), request("two", "tools/list"), request(3, "ping"))
@@ -125,7 +126,7 @@ def test_arguments_may_be_null_and_what_is_no_object_is_named(cli: Any) -> None:
 
 @pytest.mark.parametrize(
     ("line", "number", "code"),
-    [
+    every(3, [
         ("{", None, mcp.PARSE_ERROR),
         ("[1]", None, mcp.INVALID_REQUEST),
         ("null", None, mcp.INVALID_REQUEST),
@@ -134,8 +135,8 @@ def test_arguments_may_be_null_and_what_is_no_object_is_named(cli: Any) -> None:
         (request(1, "resources/list"), 1, mcp.NO_METHOD),
         (request(1, "tools/call", name="rm"), 1, mcp.INVALID_PARAMS),
         (request(1, "tools/call", name={}), 1, mcp.INVALID_PARAMS),
-    ],
-)
+    ]),
+)  # fmt: skip
 def test_what_is_no_call_is_an_error_of_the_protocol_and_ends_nothing(cli: Any, line: str, number: Any, code: int) -> None:
     found = exchange(cli, line, request("after", "ping"), '{"jsonrpc": "2.0", "method": "notifications/initialized"}')
     assert found[number]["error"]["code"] == code and found["after"]["result"] == {} and len(found) == 2
@@ -173,6 +174,7 @@ def peer(cli: Any, demo: Any) -> Iterator[Any]:
         process.stderr.close()
 
 
+@pytest.mark.slow
 def test_a_cancelled_call_hangs_up_and_is_not_answered(peer: Any, demo: Any) -> None:
     parameters = {"name": "chat", "arguments": {"message": "Hi", "model": "demo-slow-500"}, "_meta": {"progressToken": "p"}}
     peer.write(request("long", "tools/call", **parameters))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
+from quick import every
 
 import llm_router_client as c
 from llm_router_extras import aliases, completion, manual, waiting
@@ -28,14 +29,12 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [
-        (["What is this?", "--demo"], "What is this?"),
-        (["two\nlines", "--demo"], "two\nlines"),
-        (["chat", "--demo", "Hello"], "Hello"),
-        (["chat", "Hello", "--demo"], "Hello"),
+    every(2, [
+        (["What is this?", "--demo"], "What is this?"), (["two\nlines", "--demo"], "two\nlines"),
+        (["chat", "--demo", "Hello"], "Hello"), (["chat", "Hello", "--demo"], "Hello"),
         (["vision", "Describe it", "--demo", "-i", "https://example.com/a.png"], "Describe it"),
-    ],
-)
+    ]),
+)  # fmt: skip
 def test_a_question_needs_no_option(cli: Any, words: List[str], said: str) -> None:
     done = cli(*words)
     assert done.code == 0 and f"You said: {said}" in done.out.decode(), done
@@ -53,7 +52,7 @@ def test_a_pipe_is_read_only_when_that_is_said(cli: Any) -> None:
     assert b"You said: piped" in cli("chat", "--stdin", "--demo", stdin=b"piped").out
 
 
-@pytest.mark.parametrize("command", ["chat", "skill", "completion"])
+@pytest.mark.parametrize("command", every(3, ["chat", "skill", "completion"]))
 def test_help_names_a_command(cli: Any, command: str) -> None:
     assert cli("help", command).out == cli(command, "--help").out
     assert cli("help", "caht").code == 2
@@ -163,7 +162,7 @@ def test_a_line_that_is_no_text_does_not_end_the_talk(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("lines", "out", "err"),
-    [
+    every(4, [
         (["/image a\0b.png", "/save a\0b", "hi"], b"You said: hi", b"cannot be written"),
         (["/model demo-reasoning", "hi"], b"You said: hi", b"talking to demo-reasoning"),
         (["/modle x", "hi"], b"You said: hi", b"Did you mean /model?"),
@@ -177,8 +176,8 @@ def test_a_line_that_is_no_text_does_not_end_the_talk(monkeypatch: pytest.Monkey
         (["/quit", "hi"], b"", b""),
         (["/model fail-429", "/model fail-402", "hi", "/model demo", "then"], b"You said: then", b"[no_credit]"),
         (["/model fail-cut", "one", "/model demo", "two"], b"You said: two", b"stream_cut"),
-    ],
-)
+    ]),
+)  # fmt: skip
 def test_talk_takes_commands_and_no_mistake_ends_it(cli: Any, state: Path, lines: List[str], out: bytes, err: bytes) -> None:
     done = talk(cli, *lines)
     assert done.code == 0 and out in done.out and err in done.err, done

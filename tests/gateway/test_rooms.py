@@ -1,6 +1,7 @@
 """The gateway's rooms, read from the imports: one ordered list, no exceptions; pure rooms touch no world; nothing is long."""
 
 import ast
+import gc
 import re
 import sys
 from collections.abc import Iterator
@@ -53,11 +54,20 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
+def nodes_of(name: str) -> tuple[ast.AST, ...]:
+    """Every node of a module's tree."""
+    return tuple(ast.walk(tree_of(path_of(name))))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def trees_for_these_tests_alone() -> Iterator[None]:
-    """Their million objects would slow down every later round of the garbage collector."""
+    """Their million objects would slow down every round of the garbage collector, in these tests and after them."""
+    gc.disable()
     yield
     tree_of.cache_clear()
+    nodes_of.cache_clear()
+    gc.enable()
 
 
 def statements(tree: ast.AST) -> Iterator[ast.AST]:
@@ -110,27 +120,41 @@ def reached(name: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
-def test_a_module_imports_its_own_room_and_lower_ones(name: str) -> None:
-    assert room_of(name) in ROOMS, f"{name} is in no room: see ROOMS"
-    for other in imports(name) & modules():
-        assert ROOMS.index(room_of(other)) <= ROOMS.index(room_of(name)), f"{name} imports {other}"
+PURE_MODULES = sorted(name for name in modules() if room_of(name) in PURE and name not in AT_THE_RIM)
 
 
-@pytest.mark.parametrize("name", sorted(name for name in modules() if room_of(name) in PURE and name not in AT_THE_RIM))
-def test_pure_rooms_touch_no_world_and_import_no_module_that_does(name: str) -> None:
-    for each in reached(name):
-        used = {other for other in imports(each) if other in WORLD or other.split(".")[0] in WORLD}
-        assert not used, f"{name}: {each} imports {sorted(used)}"
+def test_a_module_imports_its_own_room_and_lower_ones() -> None:
+    homeless = [name for name in modules() if room_of(name) not in ROOMS]
+    assert not homeless, "in no room: see ROOMS"
+    found = [(name, other) for name in sorted(modules()) for other in sorted(imports(name) & modules())]
+    upwards = [f"{name} imports {other}" for name, other in found if is_above(room_of(other), room_of(name))]
+    assert found, "nothing is imported at all"
+    assert not upwards
 
 
-@pytest.mark.parametrize("name", sorted(name for name in modules() if room_of(name) in PURE and name not in AT_THE_RIM))
-def test_pure_rooms_reach_the_world_by_no_builtin_either(name: str) -> None:
-    for node in ast.walk(tree_of(path_of(name))):
-        if isinstance(node, ast.Call):
-            called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            bare = isinstance(node.func, ast.Name)
-            assert called not in (BUILTINS if bare else CLOCKS), f"{name}:{node.lineno}: {called}()"
+def is_above(room: str, other: str) -> bool:
+    return ROOMS.index(room) > ROOMS.index(other)
+
+
+def test_pure_rooms_touch_no_world_and_import_no_module_that_does() -> None:
+    used = {each: sorted(other for other in imports(each) if {other, other.split(".")[0]} & WORLD) for each in modules()}
+    found = [f"{name}: {each} imports {used[each]}" for name in PURE_MODULES for each in reached(name) if used[each]]
+    assert PURE_MODULES, "no module is in a pure room"
+    assert not found
+
+
+def test_pure_rooms_reach_the_world_by_no_builtin_either() -> None:
+    calls = [(name, node) for name in PURE_MODULES for node in nodes_of(name) if isinstance(node, ast.Call)]
+    assert calls, "nothing is called at all"
+    assert not [f"{name}:{node.lineno}: {called(node)}()" for name, node in calls if is_of_the_world(node)]
+
+
+def called(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+
+
+def is_of_the_world(call: ast.Call) -> bool:
+    return called(call) in (BUILTINS if isinstance(call.func, ast.Name) else CLOCKS)
 
 
 def test_only_store_sqlite_and_the_commands_that_choose_it_import_sqlite() -> None:
@@ -148,8 +172,8 @@ RESERVING = {"acquire", "hold", "settle", "release", "spend"}
 def test_what_reserves_or_books_is_awaited_and_pure_rooms_do_neither() -> None:
     seen = 0
     for name in sorted(name for name in modules() if room_of(name) not in ("limiter", "store", "net")):
-        awaited = {id(node.value) for node in ast.walk(tree_of(path_of(name))) if isinstance(node, ast.Await)}
-        for node in ast.walk(tree_of(path_of(name))):
+        awaited = {id(node.value) for node in nodes_of(name) if isinstance(node, ast.Await)}
+        for node in nodes_of(name):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in RESERVING:
                 assert id(node) in awaited, f"{name}:{node.lineno}: {node.func.attr} is not awaited"
                 assert room_of(name) not in PURE, f"{name}:{node.lineno}: {node.func.attr} in a pure room"
@@ -177,9 +201,8 @@ def test_only_wire_and_the_presets_name_a_protocol() -> None:
         if room_of(module) == "wire" or module == "config/presets":
             continue
         assert not [each for each in imports(module) if each.startswith(folders)], module
-        tree = tree_of(path_of(module))
-        told = {id(node) for node in ast.walk(tree) for node in texts_for_people(node, module)}
-        for node in ast.walk(tree):
+        told = {id(text) for node in nodes_of(module) for text in texts_for_people(node, module)}
+        for node in nodes_of(module):
             if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and id(node) not in told:
                 text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
                 assert not mentions(text), f"{module}:{node.lineno}: {text!r}"

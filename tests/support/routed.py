@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +16,7 @@ from loops import JumpingLoop
 from llm_router_gateway.config import config
 from llm_router_gateway.proxy.gateway import Gateway
 from llm_router_gateway.proxy.log import Log
-from llm_router_gateway.store.conversations import Conversations
+from llm_router_gateway.store.conversations import Conversations, Turn, Unkept
 
 Headers = list[tuple[str, str]]
 Script = list[Any]  # Upstream, an exception, or a function of the request that gives one
@@ -67,6 +67,31 @@ class Hosts:
     @property
     def keys(self) -> list[str]:
         return [sent["headers"].get("authorization", "").removeprefix("Bearer ") for sent in self.sent]
+
+
+class Shelf(Unkept):
+    """Kept turns, in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns: dict[str, Turn] = {}
+
+    def append(self, turn: Turn) -> None:
+        self.turns[turn.id] = turn
+
+    async def find(self, owner: str, turn_id: str) -> Turn | None:
+        return self.turns.get(turn_id)
+
+    async def chain(self, owner: str, turn_id: str) -> list[Turn]:
+        found = []
+        while turn_id:
+            assert len(found) < len(self.turns)
+            found.append(self.turns[turn_id])
+            turn_id = found[-1].previous
+        return found[::-1]
+
+    async def holding(self, owner: str, items: Collection[str]) -> list[Turn]:
+        return [turn for turn in self.turns.values() if set(items) & set(turn.items)]
 
 
 class Ways:

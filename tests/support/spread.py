@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
@@ -56,6 +57,12 @@ class Kept:
         data = None if body is None else json.dumps(body).encode()
         self._connection.request(method, path, data, given)
         return whole(self._connection.getresponse())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has closed it; the next request would open another, to any worker."""
+        sock = self._connection.sock
+        return sock is not None and not select.select([sock], [], [], 0)[0]
 
     def close(self) -> None:
         self._connection.close()

@@ -514,6 +514,6 @@ class Metrics:
         yield Family(
             "attempt_caller_errors_total",
             "counter",
-            "Requests to upstreams that failed because of what the caller sent.",
+            "Requests to upstreams that failed because of what the caller sent, or the form it was sent in.",
             [("", labels(provider=provider, model=model), count) for (provider, model), count in self._sent_back.items()],
         )

@@ -1,6 +1,6 @@
 """What came of each request to an upstream: counted by provider, model and cause, and a span each where traces are sent.
 
-record_of(context, started_at, now, error)  -> AttemptRecord(candidate, ..., cause="rate_limited")
+record_of(context, now, error, charge)  -> AttemptRecord(candidate, ..., cause="rate_limited")
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class AttemptRecord(NamedTuple):
     charge: Charge | None
     first_output_s: float | None  # after its start; streams
     span_id: str
-    is_caller_error: bool  # it failed for what the caller sent
+    is_caller_error: bool  # it failed for what the caller sent, or for the form that it was sent in
 
 
 def cause_of(error: BaseException) -> tuple[str, str]:
@@ -44,11 +44,9 @@ def cause_of(error: BaseException) -> tuple[str, str]:
     return (CLIENT_GONE, "the caller disconnected") if isinstance(error, asyncio.CancelledError) else (INTERNAL, "")
 
 
-def record_of(
-    context: RequestContext, started_at: float, now: float, error: BaseException | None, charge: Charge | None
-) -> AttemptRecord | None:
+def record_of(context: RequestContext, now: float, error: BaseException | None, charge: Charge | None) -> AttemptRecord | None:
     """Of the attempt that has ended now; None where nothing was sent."""
-    record, candidate = context.record, context.candidate
+    record, candidate, started_at = context.record, context.candidate, context.attempt_started_at
     if candidate is None or not context.sent:
         return None
     failure = None if error is None or record.whole else context.cut or error

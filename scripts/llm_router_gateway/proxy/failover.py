@@ -6,6 +6,10 @@
 `send(attempt)` sends the request to one member and returns its answer, or raises what went wrong. If a member fails before the
 caller was sent anything, the next one is tried; if a key is refused, the provider's next key; as long as the request has time.
 Output that was sent cannot be taken back: after the first output, a failure ends the answer with an error.
+
+    failover.end_form(context, attempt, refusal)
+
+`send` calls this before it sends the same member the request in another form: each of the two is an attempt.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from .streaming import Headers
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # another key of the same provider may succeed
 PASSING = frozenset({502, 503, 529})  # often pass within a moment
 MAX_AGAIN_S = 2.0  # of a Retry-After, for the second attempt at the only member
+LACKS_CALL = frozenset({404, 405, 501})  # the form is refused, which is no failure of the provider
 EXPIRED = re.compile(r"\bexpired\b|^authentication failed", re.I)
 SMALL_ERRORS = frozenset({"no_key", "unsupported"})
 
@@ -237,8 +242,8 @@ class Failover:
         if home_key is not None:
             attempt.prefer_key(home_key, self._clock())
         while True:
-            context.begin_attempt(attempt.candidate)
             started_at = self._clock()
+            context.begin_attempt(attempt.candidate, started_at)
             attempt.mark_sent(started_at)
             failure: BaseException | None = None
             try:
@@ -264,9 +269,21 @@ class Failover:
                         await self._book(context, charge)
                 if charge is not None:
                     context.charges.append(charge)
-                ended = record_of(context, started_at, self._clock(), failure, charge)
+                ended = record_of(context, self._clock(), failure, charge)
                 if ended is not None:
                     context.attempts.append(ended)
+
+    def end_form(self, context: RequestContext, attempt: Attempt, refusal: GatewayError, then: str = "in another form") -> None:
+        """Ends the attempt in a form of the request that a member has refused, which costs nothing; what it is sent next is an
+        attempt of its own. `then`: what follows, for the log."""
+        now = self._clock()
+        ended = record_of(context, now, refusal, None)
+        if ended is None:  # it was never sent
+            return
+        context.attempts.append(ended._replace(is_caller_error=ended.is_caller_error or refusal.status in LACKS_CALL))
+        context.record.failed.append(f"{ended.name} {refusal.code}, {then}")
+        context.begin_attempt(ended.candidate, now)
+        attempt.mark_sent(now)
 
     async def _print_key(self, context: RequestContext, attempt: Attempt, idle: Idle) -> None:
         """The key of a provider that has a command in its place; latency is measured from then on."""

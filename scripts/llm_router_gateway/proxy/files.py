@@ -318,9 +318,8 @@ class OwnedFiles:
     async def _sent(self, context: RequestContext, method: str, outgoing: Outgoing) -> AsyncIterator[Response]:
         """The response of a provider that agreed; else its refusal is raised. What came of it is on the record."""
         clock = self._services.clock
-        started_at = clock()
         failure: BaseException | None = None
-        context.begin_attempt(outgoing.candidate)
+        context.begin_attempt(outgoing.candidate, clock())
         context.mark_sent()
         try:
             response = await self._upstream.send(method, outgoing)
@@ -334,7 +333,7 @@ class OwnedFiles:
             failure = error
             raise
         finally:
-            ended = record_of(context, started_at, clock(), failure, None)
+            ended = record_of(context, clock(), failure, None)
             if ended is not None:
                 context.attempts.append(ended)
 

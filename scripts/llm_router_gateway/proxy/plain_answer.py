@@ -88,6 +88,7 @@ class PlainAnswers:
         """The answer to the same request in another form, after the upstream has refused the first; else the error."""
         if not can_send_again(context, refused, error):
             raise error
+        self._failover.end_form(context, attempt, error)
         outgoing = await outgoing_for(context, attempt)
         headers, data = await self._upstream.fetch(outgoing)
         self._services.learn_converted(context.converts_for)
@@ -108,6 +109,7 @@ class PlainAnswers:
             except GatewayError as error:
                 if error.status not in (404, 405):
                     raise  # compatible servers often lack this call
+                self._failover.end_form(context, attempt, error)
         return await self._summarize(context, attempt)
 
     async def _summarize(self, context: RequestContext, attempt: Attempt) -> tuple[Headers, bytes]:
@@ -151,6 +153,7 @@ class PlainAnswers:
             except GatewayError as error:
                 if is_same and error.status != 404:
                     raise  # compatible servers often lack this call: an estimate serves better than a refusal
+                self._failover.end_form(context, attempt, error, then="estimated")
         attempt.end(self._clock())  # nothing was sent, or nothing was learnt
         context.record.lost.clear()
         return [JSON_TYPE, ESTIMATED], dump_json(own.write_count(context.input_tokens))

@@ -125,6 +125,7 @@ class RequestContext:
     reserved: int = 0  # bytes in flight
     plan: Plan | None = None
     candidate: Candidate | None = None  # the member that was sent to last
+    attempt_started_at: float = 0.0  # when the attempt at it began
     key_name: str = ""  # of the caller's key
     caller: Caller = ANONYMOUS
     rights: Rights | None = None  # what the caller's key may use; None: everything
@@ -150,9 +151,9 @@ class RequestContext:
     answering: bool = False  # something of an answer went out: no other member may give one
     last_sent_at: float | None = None  # a sign of life of a stream that waits
 
-    def begin_attempt(self, candidate: Candidate) -> None:
-        """Resets what is known of the answer for the next member."""
-        self.candidate, self.record.served = candidate, candidate.name
+    def begin_attempt(self, candidate: Candidate, now: float) -> None:
+        """Resets what is known of the answer, for the next member or another form of the request."""
+        self.candidate, self.record.served, self.attempt_started_at = candidate, candidate.name, now
         self.record.usage, self.outputs, self.answer_tokens, self.sent = None, 0, 0.0, False
         if self.trace is not None:
             self.trace.next_attempt()

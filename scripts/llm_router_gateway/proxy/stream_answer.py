@@ -177,6 +177,7 @@ class StreamAnswers:
             if not outgoing.hides_usage or context.answering or error.status not in (400, 422) or USAGE_WISH not in text:
                 raise
             self._wordless.add(attempt.candidate.name)
+            self._failover.end_form(context, attempt, error)
             await self._stream(context, streams, attempt, await outgoing_for(context, attempt))
 
     async def _stream(self, context: RequestContext, streams: list[Stream], attempt: Attempt, outgoing: Outgoing) -> None:
@@ -199,6 +200,7 @@ class StreamAnswers:
                 except GatewayError as error:
                     if answer.released or not can_send_again(context, outgoing, error):
                         raise
+                    self._failover.end_form(context, attempt, error)
                     await self._run(stream, answer, await outgoing_for(context, attempt))
                     self._services.learn_converted(context.converts_for)
         except GatewayError as wrong:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .request import RequestContext
 
 # Kind of call -> gen_ai.operation.name. Receivers take no other words; a count of tokens is none of these.
-OPERATIONS: Mapping[str, str] = {"chat": "chat", "invoke": "chat", "embeddings": "embeddings"}
+OPERATIONS: Mapping[str, str] = {"chat": "chat", "invoke": "chat", "compact": "chat", "embeddings": "embeddings"}
 KNOWN_ADDRESSES = 256
 SERVER_ERROR = 500
 NS = 1_000_000_000

@@ -19,7 +19,7 @@ from ..wire.ir import Usage
 from ..wire.spec import CREATING_KINDS, RELAYED_KINDS
 from .pricing import CACHE
 
-KINDS = frozenset({"chat", "count", "embeddings", "invoke"}) | RELAYED_KINDS | CREATING_KINDS
+KINDS = frozenset({"chat", "compact", "count", "embeddings", "invoke"}) | RELAYED_KINDS | CREATING_KINDS
 # Of a provider these are no fault of the caller: a refused key, an empty account, an unknown model, a limit, its own timeout.
 PROVIDER_4XX = (401, 402, 403, 404, 408, 429)
 COMPLETE, ERROR, CLIENT_GONE, CUT, REFUSED = "complete", "error", "client_gone", "cut", "refused"  # how a call ended

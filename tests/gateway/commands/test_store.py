@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quick import every
 from running import Process, command, until
 from storing import kept
 
@@ -37,13 +38,13 @@ def test_a_backup_beside_a_gateway_that_runs_and_its_restore(start: Callable[...
 
 @pytest.mark.parametrize(
     "text, why",
-    [
+    every(3, [
         ('store = "memory"', b"no store in a file"),
         ('store = "off"', b"no store in a file"),
         ('store = "postgresql://h/d"', b"pg_dump"),
         ("", b"there is no store router.db"),
-    ],
-)
+    ]),
+)  # fmt: skip
 def test_what_has_no_file_says_so(tmp_path: Path, text: str, why: bytes) -> None:
     (tmp_path / "router.toml").write_text(f"[server]\n{text}\n")
     done = command(tmp_path, "store", "backup", "copy.db")

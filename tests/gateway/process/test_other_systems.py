@@ -34,6 +34,7 @@ def run(folder: Path, program: str, *words: str) -> subprocess.CompletedProcess[
     return subprocess.run(argv, cwd=folder, env=environment(folder, {}), capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_everything_is_imported(tmp_path: Path) -> None:
     assert len(MODULES) > 150
     optional = "('redis', 'psycopg')"  # of the extra `cluster`, which may not be there

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from material import files_in, needs
+from quick import every
 from running import GATEWAY, WAIT_S, Process, command, environment, until
 
 pytestmark = needs("LLM_ROUTER_SEEDS")
@@ -74,6 +75,7 @@ def test_every_call_that_it_prints_is_answered(jq_file: Path, start: Callable[..
         assert b"gpt_models" in done.stdout or b"mock server" in done.stdout, (call, done)
 
 
+@pytest.mark.slow
 def test_its_check_asks_every_model(jq_file: Path) -> None:
     assert "llm-router --config config.yaml --check" in PAGES[NAMES[0]]
     done = command(jq_file.parent, "--config", "config.yaml", "--check")
@@ -225,7 +227,7 @@ def any_model() -> Any:
         yield server
 
 
-@pytest.mark.parametrize("page", SKILLS)
+@pytest.mark.parametrize("page", every(2, SKILLS))
 def test_every_call_that_the_skill_prints_is_answered_by_the_gateway(
     page: str, start: Callable[..., Process], any_model: Any, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ TAKEN = http(b"{}")
 
 @pytest.fixture
 def collector() -> Iterator[Upstream]:
+    """Named before `start` by its tests, so that it outlives the gateway, which sends it the rest at its end."""
     with Upstream() as server:
         server.act = sends(TAKEN)
         yield server
@@ -49,7 +50,7 @@ def counters(gateway: Process) -> str:
 
 
 def test_a_call_reaches_the_collector_and_its_trace_the_upstream(
-    start: Callable[..., Process], upstream: Upstream, collector: Upstream
+    collector: Upstream, start: Callable[..., Process], upstream: Upstream
 ) -> None:
     gateway = start(config(upstream, collector))
     gateway.token = TOKEN
@@ -71,7 +72,7 @@ def test_a_call_reaches_the_collector_and_its_trace_the_upstream(
 
 @pytest.mark.slow
 def test_calls_do_not_notice_a_collector_that_is_away(
-    start: Callable[..., Process], upstream: Upstream, collector: Upstream
+    collector: Upstream, start: Callable[..., Process], upstream: Upstream
 ) -> None:
     collector.act = sends(http(b"no", status="415 Unsupported Media Type"))
     gateway = start(config(upstream, collector))
@@ -86,7 +87,7 @@ def test_calls_do_not_notice_a_collector_that_is_away(
 
 
 @pytest.mark.slow
-def test_the_last_spans_go_out_at_the_end(start: Callable[..., Process], upstream: Upstream, collector: Upstream) -> None:
+def test_the_last_spans_go_out_at_the_end(collector: Upstream, start: Callable[..., Process], upstream: Upstream) -> None:
     gateway = start(config(upstream, collector).replace("delay_ms = 20", "delay_ms = 3600000"))
     gateway.token = TOKEN
     upstream.does(sends(http(json.dumps(PLAIN["openai"]).encode())))
@@ -98,7 +99,7 @@ def test_the_last_spans_go_out_at_the_end(start: Callable[..., Process], upstrea
 
 @pytest.mark.slow
 def test_every_worker_sends_its_own_and_the_counters_are_of_all(
-    start: Callable[..., Process], upstream: Upstream, collector: Upstream
+    collector: Upstream, start: Callable[..., Process], upstream: Upstream
 ) -> None:
     gateway = start(config(upstream, collector).replace("[server]", "[server]\nworkers = 2", 1))
     gateway.token = TOKEN

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -106,10 +106,21 @@ def gateway(module_start: Start, upstream: Upstream) -> Iterator[Process]:
     yield module_start(config_of(upstream.url), env=ENV)
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[ExitStack, list[Kept]]]:
+    """The connections of `both`, and what closes them."""
+    with ExitStack() as stack:
+        yield stack, []
+
+
 @pytest.fixture
-def both(gateway: Process) -> Iterator[list[Kept]]:
-    with to_every_worker(gateway) as found:
-        yield found
+def both(gateway: Process, shared: tuple[ExitStack, list[Kept]]) -> list[Kept]:
+    """A connection to each worker: those of the test before while they are open, for it may take dozens until each has one."""
+    stack, ways = shared
+    if not (ways and all(way.is_open for way in ways)):
+        stack.close()
+        ways[:] = stack.enter_context(to_every_worker(gateway))
+    return ways
 
 
 def chat(way: Kept, key: str = TOKEN, model: str = "a/m", **more: Any) -> int:
@@ -283,7 +294,10 @@ def test_a_model_that_is_added_over_http_is_there_before_the_answer_is(both: lis
         assert b"a/added" in way.send("GET", "/v1/models", authorization=f"Bearer {TOKEN}").data
 
 
-def test_connections_are_shared_out(gateway: Process) -> None:
+def test_connections_are_shared_out(gateway: Process, shared: tuple[ExitStack, list[Kept]]) -> None:
+    stack, ways = shared
+    stack.close()  # only these sixteen count
+    ways.clear()
     pids = workers_of(gateway.pid)
     kept = [Kept(gateway) for _ in range(16)]
     counts = until(lambda: sum((now := connections(pids, gateway.port)).values()) >= 16 and now, "all are accepted")

@@ -112,6 +112,7 @@ def test_a_relayed_answer_changes_by_the_name_alone_and_only_if_that_is_wanted(c
         assert exchange.out == (sent.replace(REAL.encode(), f"{caller}/m".encode()) if with_alias else sent)
 
 
+@pytest.mark.slow
 def test_a_large_answer_too(tmp_path: Path) -> None:
     message = {"role": "assistant", "content": "long " * 120_000}
     large = {**PLAIN["openai"], "model": REAL, "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}

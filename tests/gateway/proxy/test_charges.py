@@ -80,6 +80,12 @@ def test_a_whole_answer_costs_what_it_says(paid: Callable[..., Outcome]) -> None
     assert (call.input_tokens, call.output_tokens, call.cost_usd, call.cost_source) == (3, 4, 0.1, "upstream")
 
 
+def test_a_compaction_is_a_row_like_every_call_that_costs(paid: Callable[..., Outcome]) -> None:
+    exchange = Exchange("POST", "/v1/responses/compact", b'{"model":"a/m","input":"one"}')
+    call = agrees(paid(exchange, a=ok()))
+    assert (call.kind, call.input_tokens, call.output_tokens, call.cost_usd) == ("compact", 3, 4, 0.1)
+
+
 def test_a_fault_in_counting_leaves_nothing_on_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def faulty(*_: object) -> None:
         raise KeyError("a fault")
@@ -154,6 +160,24 @@ def test_every_attempt_is_paid_and_the_request_has_one_row(paid: Callable[..., O
     call = agrees(paid(chat("g"), a=UpstreamTimeout("a: no answer"), b=refusal(503), c=ok("c")))
     assert (call.served, call.attempts, call.cost_source) == ("c/m", 3, "estimated")
     assert call.input_tokens and call.input_tokens > 3 and call.cost_usd and call.cost_usd > 0.1
+
+
+TEXTS_REFUSED = Upstream(404, b'{"error":{"message":"This is a chat model and not supported in the v1/completions endpoint"}}')
+
+
+def text(prompt: object) -> Exchange:
+    return Exchange("POST", "/v1/completions", json.dumps({"model": "a/m", "prompt": prompt}).encode())
+
+
+def test_of_two_forms_of_a_request_only_the_answered_one_is_paid(paid: Callable[..., Outcome]) -> None:
+    call = agrees(paid(text("hi"), a=[TEXTS_REFUSED, ok()]))
+    assert (call.attempts, call.input_tokens, call.output_tokens, call.cost_usd) == (2, 3, 4, 0.1)
+    assert call.cost_source == "upstream"
+
+
+def test_a_refused_form_costs_nothing_where_the_next_one_cannot_be_written(paid: Callable[..., Outcome]) -> None:
+    call = agrees(paid(text(["one", "two"]), a=[TEXTS_REFUSED, ok()]))
+    assert (call.status, call.attempts, call.cost_usd, call.cost_source) == (400, 1, None, "")
 
 
 def test_input_that_a_cache_was_meant_to_keep_is_estimated_at_that_price(paid: Callable[..., Outcome]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 from fakes import STREAM, Exchange, Upstream
 from quick import every, slow
-from routed import Hosts, Ways, play, provider
+from routed import Hosts, Shelf, Ways, play, provider
 from running import PLAIN, ROOTS
 from running import STREAM as STREAMS
 
 from llm_router_gateway.errors import GatewayError
 from llm_router_gateway.proxy import offload
-from llm_router_gateway.store.conversations import Turn, Unkept
 from llm_router_gateway.wire.envelope import pack_envelope
 
 Body = dict[str, Any]
@@ -35,31 +34,6 @@ DOCUMENT: Body = {
         for api, name in (*APIS.items(), ("responses", "s"))
     ],
 }  # fmt: skip
-
-
-class Shelf(Unkept):
-    """Kept turns, in memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.turns: dict[str, Turn] = {}
-
-    def append(self, turn: Turn) -> None:
-        self.turns[turn.id] = turn
-
-    async def find(self, owner: str, turn_id: str) -> Turn | None:
-        return self.turns.get(turn_id)
-
-    async def chain(self, owner: str, turn_id: str) -> list[Turn]:
-        found = []
-        while turn_id:
-            assert len(found) < len(self.turns)
-            found.append(self.turns[turn_id])
-            turn_id = found[-1].previous
-        return found[::-1]
-
-    async def holding(self, owner: str, items: Collection[str]) -> list[Turn]:
-        return [turn for turn in self.turns.values() if set(items) & set(turn.items)]
 
 
 def hosts_for(stream: bool = False, **more: Any) -> Hosts:
@@ -126,7 +100,7 @@ def both_ways(story: Any, hosts: Any, folder: Path) -> list[tuple[list[str], Any
 
 
 @pytest.mark.parametrize("stream", [False, *slow(True)])
-@pytest.mark.parametrize(("first", "second"), every(7, [(one, two) for one in "roag" for two in "ogars"]))
+@pytest.mark.parametrize(("first", "second"), every(14, [(one, two) for one in "roag" for two in "ogars"]))
 def test_a_large_conversation_is_kept_and_built_on_as_a_small_one_is(
     first: str, second: str, stream: bool, tmp_path: Path
 ) -> None:
