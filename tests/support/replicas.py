@@ -100,10 +100,16 @@ class Replicas:
         pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#" and "{" not in line)
         return {name: float(value) for name, value in pairs}
 
+    def statistics(self, place: int) -> dict[str, Any]:
+        """Those of the last hour."""
+        found: dict[str, Any] = (
+            self.gateways[place].get("/monitor/statistics?range=1h", authorization=f"Bearer {self.admin}").json
+        )
+        return found
+
     def shared(self, place: int) -> dict[str, Any]:
         """What the page says of the engine."""
-        found = self.gateways[place].get("/monitor/statistics?range=1h", authorization=f"Bearer {self.admin}").json
-        shared: dict[str, Any] = found["shared"]
+        shared: dict[str, Any] = self.statistics(place)["shared"]
         return shared
 
     def is_up(self, place: int) -> bool:
