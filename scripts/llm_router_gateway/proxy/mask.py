@@ -44,7 +44,7 @@ class Mask:
         for secret in self.secrets:
             if secret in data:
                 data = data.replace(secret, STARS.encode())
-        if self._escaped is not None and self.escape.search(data) is not None:
+        if self._escaped is not None and b"\\" in data and self.escape.search(data) is not None:
             data = self._escaped.sub(STARS.encode(), data)
         return data
 

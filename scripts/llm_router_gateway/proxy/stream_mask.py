@@ -63,7 +63,7 @@ class StreamMask:
     def __call__(self, data: bytes) -> bytes:
         if not self._secrets or not data:
             return data
-        is_escaped = self._escape.search(data) is not None
+        is_escaped = b"\\" in data and self._escape.search(data) is not None
         for secret in self._secrets:  # no generator: this is done for every piece
             if is_escaped or secret in data:
                 data = self._mask(data)

@@ -67,7 +67,7 @@ class Scanner:
             and b'"content":"' in event
             and b'"content":""' not in event
             and b'"error"' not in event
-            and event.count(b'"usage"') == event.count(b'"usage":null')
+            and (b'"usage"' not in event or event.count(b'"usage"') == event.count(b'"usage":null'))
             and event.count(b'"index"') == 1
             and b'"index":0' in event
         ):
