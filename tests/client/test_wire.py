@@ -57,6 +57,14 @@ def test_a_request_that_is_no_json_is_a_usage_error(value: Any) -> None:
         c.encode_body({"temperature": value})
 
 
+def test_the_first_argument_that_is_wrong_is_named() -> None:
+    c.check("a text", str, one="x", two=None)
+    with pytest.raises(c.UsageError, match=r"^two is a text"):
+        c.check("a text", str, one="x", two=5, three=6)
+    with pytest.raises(c.UsageError, match=r"^two is a short text"):
+        c.check("a short text", str, lambda text: len(text) < 9, one="x", two="x" * 9)
+
+
 def test_a_request_is_compact_ascii() -> None:
     assert c.encode_body({"a": "\u00e9", "b": [1]}) == b'{"a":"\\u00e9","b":[1]}'
 

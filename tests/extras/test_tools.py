@@ -133,6 +133,19 @@ def answer(calls: Any, **message: Any) -> c.Answer:
     return c.Answer(reader)
 
 
+def test_tools_are_functions_each_with_a_name_of_its_own() -> None:
+    def look(place: str) -> str:
+        """Look there."""
+        return place
+
+    assert list(tools.tools_by_name([look])) == ["look"]
+    for wrong in (None, [], [look, look]):
+        with pytest.raises(c.UsageError, match="one tool or more"):
+            tools.tools_by_name(wrong)
+    with pytest.raises(c.UsageError, match="tools is a list of functions"):
+        tools.tools_by_name(5)
+
+
 def test_what_goes_back_has_ids_types_and_arguments_that_are_json() -> None:
     calls = [{"index": 0, "function": {"name": "add", "arguments": '{"a":'}},
              {"index": 1, "id": "2", "extra": {"sign": "x"}, "function": {"name": "add", "arguments": '{"a": 1}'}}]  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import litellm
-from .describe import toml
+from .describe import printable, toml
 from .presets import (
     AZURE_HOST,
     AZURE_PATH,
@@ -471,7 +471,8 @@ def bare(name: str) -> str:
 
 
 def rows_of(given: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"{bare(name)} = {toml(value)}" for name, value in given.items() if name != "members" and value is not None)
+    lines = (f"{bare(name)} = {toml(value)}" for name, value in given.items() if name != "members" and value is not None)
+    yield from map(printable, lines)
 
 
 def toml_text(document: Mapping[str, Any]) -> str:

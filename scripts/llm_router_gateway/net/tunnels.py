@@ -1,9 +1,10 @@
-"""The way to an origin through a proxy: HTTP with CONNECT, or SOCKS5; either to the proxy or through it with TLS.
+"""The way to an origin through a proxy: HTTP with CONNECT, or SOCKS5; with TLS to the proxy, through it, or both.
 
     await open_through_proxy(origin, protocol, tls_for)   protocol.connection_made: all that it sends goes to the origin
     proxy_credentials(origin.proxy)                       the header for a proxy that passes plain requests on
 
-UpstreamFailed names the origin and what the proxy said; never the proxy's user or password. What a socket fails with passes.
+UpstreamFailed names the origin and what the proxy said; never the proxy's user or password. Errors of the socket are raised as
+they are.
 """
 
 from __future__ import annotations

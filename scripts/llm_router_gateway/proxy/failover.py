@@ -39,7 +39,7 @@ from .streaming import Headers
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # another key of the same provider may succeed
 PASSING = frozenset({502, 503, 529})  # often pass within a moment
 MAX_AGAIN_S = 2.0  # of a Retry-After, for the second attempt at the only member
-LACKS_CALL = frozenset({404, 405, 501})  # the form is refused, which is no failure of the provider
+NO_SUCH_CALL = frozenset({404, 405, 501})  # the form is refused, which is no failure of the provider
 EXPIRED = re.compile(r"\bexpired\b|^authentication failed", re.I)
 SMALL_ERRORS = frozenset({"no_key", "unsupported"})
 
@@ -274,13 +274,13 @@ class Failover:
                     context.attempts.append(ended)
 
     def end_form(self, context: RequestContext, attempt: Attempt, refusal: GatewayError, then: str = "in another form") -> None:
-        """Ends the attempt in a form of the request that a member has refused, which costs nothing; what it is sent next is an
-        attempt of its own. `then`: what follows, for the log."""
+        """Ends the attempt in a form of the request that a member has refused, which costs nothing; the next form is a
+        separate attempt. `then`: what follows, for the log."""
         now = self._clock()
         ended = record_of(context, now, refusal, None)
         if ended is None:  # it was never sent
             return
-        context.attempts.append(ended._replace(is_caller_error=ended.is_caller_error or refusal.status in LACKS_CALL))
+        context.attempts.append(ended._replace(is_caller_error=ended.is_caller_error or refusal.status in NO_SUCH_CALL))
         context.record.failed.append(f"{ended.name} {refusal.code}, {then}")
         context.begin_attempt(ended.candidate, now)
         attempt.mark_sent(now)

@@ -571,11 +571,18 @@ def merge_extras(old: Extras, new: Extras) -> Extras:
 
 
 def update_extras(old: Extras, new: Extras) -> Extras:
-    """Both; of one field what came last counts.
+    """As merge_extras, where a list may hold all that came so far: it takes the place of the one that it begins with.
 
     update_extras({"v": {"a": [1], "b": 1}}, {"v": {"a": [1, 2]}}) -> {"v": {"a": [1, 2], "b": 1}}
     """
-    return {**old, **{vendor: {**old.get(vendor, NOTHING), **fields} for vendor, fields in new.items()}}
+    left = {vendor: {name: value for name, value in fields.items() if not begins_with(new.get(vendor, NOTHING).get(name), value)}
+            for vendor, fields in old.items()}  # fmt: skip
+    return merge_extras(left, new)
+
+
+def begins_with(items: object, first: object) -> bool:
+    """Whether both are lists, and one begins with the other: begins_with([1, 2], [1]) -> True"""
+    return isinstance(items, list) and isinstance(first, list) and items[: len(first)] == first
 
 
 def longer(part: Part, *deltas: PartDelta) -> Part:

@@ -129,7 +129,7 @@ def all_unread(extras: ir.Extras) -> ir.Extras:
     return {ir.UNREAD: {name: True for fields in extras.values() for name in fields}}
 
 
-def both(one: ir.Extras, other: ir.Extras) -> ir.Extras:
+def both(one: ir.Extras, other: ir.Extras, merge: Callable[[ir.Extras, ir.Extras], ir.Extras] = ir.merge_extras) -> ir.Extras:
     """The extras of two objects that became one. Names beyond those that are kept are not added: of ten thousand objects each
     would else be copied for every one behind it."""
     if other is ir.NOTHING:
@@ -138,4 +138,4 @@ def both(one: ir.Extras, other: ir.Extras) -> ir.Extras:
         known = one.get(ir.UNREAD, ir.NOTHING)
         if len(known) >= MAX_LOST or other[ir.UNREAD].keys() <= known.keys():
             return one
-    return other if one is ir.NOTHING else ir.merge_extras(one, other)
+    return other if one is ir.NOTHING else merge(one, other)

@@ -445,3 +445,9 @@ def test_without_pyyaml_the_command_that_installs_it_is_reported(tmp_path: Path,
     path.write_text("model_list: []", encoding="utf-8")
     with pytest.raises(config.ConfigError, match="pip install PyYAML"):
         Source(str(path), flags={}, env={}).load()
+
+
+def test_a_name_in_the_written_file_cannot_steer_a_terminal() -> None:
+    name = "m\x9b2J\u202e\x7f\x1b[2J"
+    text = toml_text({"models": [{"name": name, "groups": [name]}]})
+    assert text.replace("\n", "").isprintable() and tomllib.loads(text) == {"models": [{"name": name, "groups": [name]}]}

@@ -125,6 +125,12 @@ def test_extras_of_a_delta_hold_all_so_far() -> None:
     assert ir.longer(ir.Text("", extras={"v": {"b": 1}}), *deltas) == ir.Text("hihi", extras={"v": {"a": [1, 2], "b": 1}})
 
 
+def test_a_list_that_does_not_begin_with_the_one_before_is_joined_to_it() -> None:
+    assert ir.update_extras({"v": {"a": [1]}}, {"v": {"a": [1, 2]}, "w": {}}) == {"v": {"a": [1, 2]}, "w": {}}
+    assert ir.update_extras({"v": {"a": [1]}}, {"v": {"a": [2]}}) == {"v": {"a": [1, 2]}}
+    assert ir.update_extras({"v": {"a": [1], "b": 1}}, {"v": {"a": 3}}) == {"v": {"a": 3, "b": 1}}
+
+
 def test_the_door_to_the_client_file_has_two_things_behind_it() -> None:
     assert sse.__all__ == ["Event", "SSEParser"]
     (event,) = sse.SSEParser().feed(b'data: {"a":1}\n\n')

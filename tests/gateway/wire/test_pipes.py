@@ -67,6 +67,25 @@ def test_what_only_looks_like_text_is_parsed() -> None:
         agree([chunk({"content": "a"}), event])
 
 
+def called(text: str | None, kind: str = "tool_calls", **function: str) -> bytes:
+    """A chunk with a piece of a call that has no index, as some servers send them."""
+    return chunk({"content": text, kind: [{"id": "c", "function": function}] if kind == "tool_calls" else function})
+
+
+ENDED = {"index": 0, "delta": {"content": "b"}, "finish_reason": "stop", "vendor": {"finish_reason": None}}
+
+
+@pytest.mark.parametrize("events", [
+    [called("b", name="f", arguments='{"a":"b'), called(None, arguments='"}'), chunk({}, "tool_calls"), b"data: [DONE]\n\n"],
+    [called("b", name="f", arguments='{"a":"b'), chunk({}, "tool_calls"), b"data: [DONE]\n\n"],
+    [called("b", "function_call", arguments='{"a":"b'), called(None, "function_call", arguments='"}'), chunk({}, "stop")],
+    [b"data: " + json.dumps({"id": "c", "choices": [ENDED]}, separators=(",", ":")).encode() + b"\n\n"],
+    [b"data: [DONE]\n\n", chunk({"content": "b"})],
+], ids=["a call", "half a call", "the older form", "a vendor's own reason", "text behind the end"])  # fmt: skip
+def test_a_glance_passes_over_no_call_and_no_end(events: list[bytes]) -> None:
+    agree([chunk({"content": "a"}), *events])
+
+
 class Parsing(openai.Scanner):
     """A scanner that counts what it parses."""
 

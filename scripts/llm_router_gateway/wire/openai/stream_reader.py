@@ -292,7 +292,7 @@ class StreamReader:
             except UpstreamFailed as error:
                 return [*out, *self._on_failure(error)]
         if not ANSWER.fields.issuperset(chunk):
-            self._extras = ir.update_extras(self._extras, own(chunk, ANSWER))  # some repeat them in every chunk
+            self._extras = both(self._extras, own(chunk, ANSWER), ir.update_extras)  # some repeat their lists in every chunk
         self._count(chunk, out)
         return out
 

@@ -58,15 +58,19 @@ class Scanner:
     def glance(self, event: bytes) -> bool:
         """Whether one whole event only adds text to a stream that has begun: by its bytes, without parsing it.
 
-        A quote inside a JSON string has a backslash before it, so these marks cannot be part of what the model says.
+        A quote inside a JSON string has a backslash before it, so these marks cannot be part of what the model says. That the
+        rest of such an event is JSON is not checked.
         """
         if (
             self.outputs
             and 0 in self._speaking
+            and not self.done
             and b'"finish_reason":null' in event
+            and event.count(b'"finish_reason"') == 1
             and b'"content":"' in event
             and b'"content":""' not in event
             and b'"error"' not in event
+            and b'"arguments"' not in event
             and (b'"usage"' not in event or event.count(b'"usage"') == event.count(b'"usage":null'))
             and event.count(b'"index"') == 1
             and b'"index":0' in event
