@@ -1255,8 +1255,9 @@ def run(words: List[str], console: c.Console) -> int:
     else:
         c.stop_on_sigterm()
         parser = parser_of(command)
+        args = parser.parse(words[1:])
         console.advice = parser.advice
-        return COMMANDS[command][2](parser.parse(words[1:]), console)
+        return COMMANDS[command][2](args, console)
     return 0
 
 

@@ -22,6 +22,7 @@ import re
 import stat
 import sys
 import time
+from collections.abc import Iterable, Mapping
 
 TYPE_CHECKING = False  # importing typing would take 3 ms at each start; type checkers take this name as true
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ MIN_HIDDEN_CHARS = 8  # a shorter key ("ollama", "EMPTY") is a word that an answ
 READ_BYTES = 65_536  # one read from a socket
 BLANK = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON: a byte order mark, or a part of one, and white space
 SECONDS: Any = "a number of seconds between 0 and 10,000,000", (int, float), lambda seconds: 0 < seconds < 1e7
-PATHS: Any = "a list of paths", (list, tuple), lambda paths: all(isinstance(path, (str, os.PathLike)) for path in paths)
 
 PARAMETERS = frozenset({  # what chat() and the command line know by name
     "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "stop", "tools", "tool_choice", "functions",
@@ -376,7 +376,15 @@ def check(what: str, kinds: Any, fits: Callable[[Any], bool] = lambda _: True, /
     """UsageError naming the first of the arguments that is not what it has to be; None, the default, always is."""
     for name, value in given.items():
         if value is not None and not (isinstance(value, kinds) and fits(value)):
-            raise UsageError(f"{name} is {what}", next_step=f"Give it {what}, or leave it out.")
+            raise UsageError(f"{name} must be {what}")
+
+
+def path_list(allow_paths: Any) -> tuple[Any, ...]:
+    """The paths, checked. A text is no list of them: its first letter, "/", would allow every file."""
+    is_list = isinstance(allow_paths, Iterable) and not isinstance(allow_paths, (str, bytes))
+    paths = tuple(allow_paths) if is_list else allow_paths or ()
+    check("a list of paths", tuple, lambda all_: all(isinstance(each, (str, os.PathLike)) for each in all_), allow_paths=paths)
+    return paths
 
 
 def as_dict(value: Any) -> JSON:
@@ -421,14 +429,14 @@ def check_model(model: Any) -> str:
 
 def model_names(models: Names, argument: str = "models") -> list[str]:
     """Names from a list or a comma-separated text, checked; an empty name is refused."""
-    check("a list of model names, or a text with commas between them", (list, tuple, str), **{argument: models})
+    check("a list of model names, or a text with commas between them", Iterable, **{argument: models})
     return [check_model(name) for name in (models.split(",") if isinstance(models, str) else models or ())]
 
 
-def check_messages(messages: Any) -> Turns:
+def check_messages(messages: Any, must: str = "messages must be") -> Turns:
     """The messages as a list of objects with a role each; UsageError names the wrong one."""
     if not isinstance(messages, (list, tuple)) or not messages:
-        raise UsageError('messages must be a list like [{"role": "user", "content": "..."}], not empty')
+        raise UsageError(must + ' a list like [{"role": "user", "content": "..."}], not empty')
     for place, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise UsageError(f"messages[{place}] must be an object with a role and content")
@@ -440,8 +448,8 @@ def schema_of(body: JSON) -> Any:
     return as_dict(as_dict(body.get("response_format")).get("json_schema")).get("schema")
 
 
-def with_system(system: str | None, *messages: JSON) -> Turns:
-    check("a text", str, system=system)
+def with_system(system: str | Turns | None, *messages: JSON) -> Turns:
+    check("a text or a list of content parts", (str, list), system=system)
     return [{"role": "system", "content": system}, *messages] if system is not None else list(messages)
 
 
@@ -651,9 +659,8 @@ class Reader:
         self.usage = next(filter(None, (as_dict(place.get("usage")) for place in places)), self.usage)
         events = [event for choice in choices for event in self._take_choice(choice)]
         whole = chunk if chunk.get("object") == "error" else None  # vLLM has both forms
-        for error in (whole, *(place.get("error") for place in places)):
-            if error:
-                raise inner_error(error)
+        for error in filter(None, (whole, *(place.get("error") for place in places))):
+            raise inner_error(error)
         return events
 
     def _take_candidate(self, candidate: JSON) -> None:
@@ -1079,7 +1086,7 @@ def parse_head(lines: Sequence[bytes]) -> tuple[int, dict[str, str]]:
     return int(found[1]), headers
 
 
-def unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def unpack(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Plain bytes of gzip, zlib or bare deflate ("deflate" may be either: RFC 9110 8.4.1.2).
 
     What is directly behind a gzip member and begins like one is one (RFC 1952 2.2), and must be whole; the rest is ignored.
@@ -1099,6 +1106,8 @@ def unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
         data = member.unconsumed_tail or member.unused_data
         while len(data) < 1 + member.eof and (more := next(pieces, b"")):
             data += more
+        if not (member.eof or data):
+            yield from filter(None, [member.flush()])  # bare deflate may have read its last byte before its last output
         if not (member.eof or data):
             raise IncompleteError("the answer's compressed data ends too early")
         if member.eof and not (kind == 31 and data.startswith(b"\x1f\x8b")):
@@ -1151,7 +1160,7 @@ class Response:
             return self._framed()
         if coding not in ("gzip", "x-gzip", "deflate"):
             raise BadUpstreamError(f"the answer is encoded as {one_line(coding, 40)}, which was not requested")
-        return unpacked(self._framed())
+        return unpack(self._framed())
 
     def _framed(self) -> Iterator[bytes]:
         """By Content-Length, chunked, or until the connection ends; RFC 9112 6.3."""
@@ -1556,9 +1565,10 @@ def image_part(source: ImageSource, detail: str | None = None, allow_paths: Sequ
     remote = scheme in ("http", "https")
     if scheme == "data":
         try:
-            if not re.fullmatch(r"(?ai)[^,]*;base64,[a-z\d+/\s]+=*\s*", rest):
+            head, _, packed = rest.partition(",")
+            if head[-7:].lower() != ";base64" or not packed.strip() or re.search(r"(?a)[^\w+/\s]|_", packed.rstrip("=\r\n")):
                 raise ValueError  # a2b_base64() would pass over other characters
-            data = binascii.a2b_base64(rest.partition(",")[2])
+            data = binascii.a2b_base64(packed)
         except ValueError:
             raise UsageError("the data URL is not base64", next_step="Encode the image, or name its file.") from None
     elif colon and scheme.isalpha() and len(scheme) > 1 and not remote:
@@ -1623,8 +1633,7 @@ class Attempt:
         self.opened: Callable[[Any], Any] = lambda response: response
         self.answer: Answer | None = None
         self.error: LLMRouterError | None = None
-        self.ended = False  # [DONE] came
-        self.kept = self.again = False
+        self.ended = self.kept = self.again = False  # ended: [DONE] came
         self.began = call.now()
         self.record: JSON = {"model": model, "cause": "ok", "status": 200, "seconds": 0.0, "maybe_billed": True}
 
@@ -1663,7 +1672,7 @@ class Call:
         self, client: LLMRouterClient, models: Sequence[str], body: JSON, path: str,
         *, deadline_s: float | None, stream: bool = False, gemini: bool = False, added: Sequence[str] = (), choice: Any = None,
     ) -> None:  # fmt: skip
-        check(*SECONDS, deadline_s=deadline_s)
+        check("a number of seconds", (int, float), lambda seconds: seconds < 1e7, deadline_s=deadline_s)  # it may be over
         cache_ttl_s = body.pop("cache_ttl_s", client.cache_ttl_s)
         self._encoded = body, encode_body(body)  # what cannot be sent is refused before anything is
         self.client, self.models, self.body, self.path = client, list(dict.fromkeys(models)), body, path
@@ -1682,7 +1691,7 @@ class Call:
         self._costs: list[float] = []  # of the attempts, as far as they are known
         self.now: Callable[[], float] = client.transport.monotonic
         self.started = self.now()
-        self.deadline = self.started + (deadline_s or client.deadline_s)
+        self.deadline = self.started + (client.deadline_s if deadline_s is None else deadline_s)
         self.collaborators: list[Any] = client.collaborators(self, cache_ttl_s) if body else []
         self._source: Any = self._run()
 
@@ -1740,7 +1749,7 @@ class Call:
     def _models(self) -> Iterator[JSON]:
         """One model after the other, until one answers or the caller has output of one."""
         if self.choice is not None:
-            route = self.client.route(**{**self.body, **self.choice}, deadline_s=max(self.left_s(), 0.001))
+            route = self.client.route(**{**self.body, **self.choice}, deadline_s=self.left_s())
             self.route, self.models = route, [route["model"], *(self.models[1:] or route["fallback"])]
         for model, following in zip(self.models, [*self.models[1:], ""]):
             self.model_used = model
@@ -1946,14 +1955,13 @@ class LLMRouterClient:
                            "--first-event-timeout (first_event_timeout_s)": first_event_timeout_s})  # fmt: skip
         check("a whole number from 0 to 10", int, lambda most: 0 <= most <= 10, **{"--retries (max_retries)": max_retries})
         check("a text", str, api_key=api_key, base_url=base_url, session=session)
-        check(*PATHS, allow_paths=allow_paths)
-        check("a dict of names and values", dict, headers=headers)
+        check("a dict of names and values", Mapping, headers=headers)
         self.endpoint = Endpoint(base_url or setting("LLM_ROUTER_BASE_URL") or DEFAULT_BASE_URL)
         self.base_url = self.endpoint.url
         self.deadline_s, self.max_retries = deadline_s or DEADLINE_S, MAX_RETRIES if max_retries is None else max_retries
         self.connect_s, self.first_s = connect_timeout_s or CONNECT_TIMEOUT_S, first_event_timeout_s or timeout_s
         self.progress_s = progress_timeout_s or timeout_s or PROGRESS_TIMEOUT_S
-        self.retry_timeouts, self.lenient_end, self.allow_paths = retry_timeouts, lenient_end, tuple(allow_paths or ())
+        self.retry_timeouts, self.lenient_end, self.allow_paths = retry_timeouts, lenient_end, path_list(allow_paths)
         self.headers, self.transport = check_headers(headers or {}), transport or Transport(ca_file)
         self._given = Secret(api_key, "the api_key argument") if api_key and api_key.strip() else None
         self._key: tuple[Secret | None, ...] = ()
@@ -2022,7 +2030,7 @@ class LLMRouterClient:
         if not names or len(set(names)) < len(names):
             raise UsageError("name the models to compare, each once")
         turns = [{"role": "user", "content": message}] if isinstance(message, str) and message.strip() else message
-        messages = with_system(system, *check_messages(turns))
+        messages = with_system(system, *check_messages(turns, "message must be a text, or"))
         parameters["stream"] = stream
         self.chat(names[0], messages, **{**parameters, "stream": True})  # not sent; what is wrong with all is raised here
         return dict(zip(names, at_once(lambda name: self._compared(name, messages, parameters), names, max_workers or 8)))
@@ -2072,7 +2080,7 @@ class LLMRouterClient:
         if not isinstance(turns, (list, tuple)) or not turns or dicts(list(turns)) != list(turns):
             raise UsageError('contents must be a text, or a list like [{"role": "user", "parts": [...]}], not empty')
         if api_version not in ("v1beta", "v1"):
-            raise UsageError("api_version is v1beta or v1")
+            raise UsageError("api_version must be v1beta or v1")
         request = {"contents": turns, **({"generationConfig": generation_config} if generation_config else {}), **body}
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         path = f"{self.endpoint.path.removesuffix('/v1')}/{api_version}/models/{{model}}:{method}"

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
-    PATHS,
     Answer,
     IncompleteError,
     LLMRouterError,
     SafetyError,
     UsageError,
-    check,
     check_inside,
     check_messages,
     dump_json,
     one_line,
     own_file,
     parse_json,
+    path_list,
     read_upload,
 )
 
@@ -52,12 +51,12 @@ class Conversation:
     """
 
     def __init__(self, path: Any, allow_paths: Sequence[str] = ()) -> None:
-        check(*PATHS, allow_paths=allow_paths)
+        allow_paths = path_list(allow_paths)
         if not isinstance(path, (str, os.PathLike)):
             raise UsageError("the path of a conversation is a text or a pathlib.Path", next_step="Name its file.")
         self.path = os.path.realpath(path)
         if isinstance(path, str):
-            check_inside(path, self.path, allow_paths or ())
+            check_inside(path, self.path, allow_paths)
         if os.path.isdir(self.path):
             raise SafetyError(f"{path} is a directory, not a file", next_step="Name a file in it; it may not exist yet.")
         self._lock = f"{self.path}.part"  # an empty file, locked until close()
@@ -94,8 +93,8 @@ class Conversation:
             raise IncompleteError("an incomplete answer is not added to a conversation")
         said = message_of(answer)
         calls = {name: said[name] for name in ("tool_calls", "function_call") if said.get(name)}
-        asked = check_messages(question) if question not in ([], ()) else []
-        turns = [*self.messages, *asked, {"role": "assistant", "content": answer.text or None, **calls}]
+        turns = check_messages(question, "question must be") if question not in ([], ()) else []
+        turns = [*self.messages, *turns, {"role": "assistant", "content": answer.text or None, **calls}]
         try:
             self._replace(dump_json(turns, indent=1).encode())
             self.messages = turns

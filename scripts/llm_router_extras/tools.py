@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from llm_router_client import (
@@ -88,7 +89,7 @@ def tool_spec(function: Any) -> JSON:
 
 def tools_by_name(tools: Any) -> dict[str, tuple[Any, JSON]]:
     """Name -> (function, its tool_spec) of what run_tools() got; UsageError if there is none, or two have one name."""
-    check("a list of functions", (list, tuple), tools=tools)
+    check("a list of functions", Iterable, tools=tools)
     specs = [(function, tool_spec(function)) for function in tools or ()]
     known_tools = {spec["name"]: (function, spec) for function, spec in specs}
     if not 0 < len(known_tools) == len(specs):

@@ -408,7 +408,7 @@ def test_models_to_compare_are_named_each_once(demo: Any, models: Any) -> None:
 
 @pytest.mark.parametrize("message", [None, 5, "", " \n", [], {"role": "user", "content": "Hello"}])
 def test_what_is_no_question_is_compared_by_no_model(demo: Any, message: Any) -> None:
-    with pytest.raises(c.UsageError, match="messages must be a list"):
+    with pytest.raises(c.UsageError, match="message must be a text, or a list"):
         client(demo).compare_models(["demo", "demo-reasoning"], message)
     assert demo.requests == []
 

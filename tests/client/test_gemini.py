@@ -93,7 +93,7 @@ def test_what_gemini_s_format_cannot_contain_is_refused_before_it_is_sent(demo: 
 
 
 def test_an_unknown_version_or_name_is_refused_before_it_is_sent(demo: Any) -> None:
-    for wrong, said in (({"api_version": "v2"}, "api_version is"), ({"model": "a/../b"}, "not a model name")):
+    for wrong, said in (({"api_version": "v2"}, "api_version must be"), ({"model": "a/../b"}, "not a model name")):
         with pytest.raises(c.UsageError, match=said):
             client(demo).generate_content(**{"model": "demo", "contents": "Hi", **wrong})
     assert not demo.requests

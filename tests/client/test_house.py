@@ -13,7 +13,7 @@ import llm_router_client as c
 SOURCE = Path(c.__file__).read_text(encoding="utf-8")
 TREE = ast.parse(SOURCE)
 Function = Union[ast.FunctionDef, ast.AsyncFunctionDef]
-MOST_LINES = 2_947
+MOST_LINES = 2_955
 
 
 def test_the_sections_come_in_the_order_of_the_plan() -> None:

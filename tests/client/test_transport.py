@@ -104,6 +104,15 @@ def test_every_framing_and_coding_gives_the_answer(serve: Serve, reply: bytes) -
 MEMBERS = (gzip.compress(ANSWER[:9]), gzip.compress(b""), gzip.compress(ANSWER[9:]))  # one behind the other: RFC 1952 2.2
 
 
+def test_bare_deflate_is_whole_whatever_its_length() -> None:
+    for size in range(16 * c.READ_BYTES - 2, 16 * c.READ_BYTES + 60):
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        packed = packer.compress(b" " * size) + packer.flush()
+        assert sum(map(len, c.unpack(iter([packed])))) == size
+        with pytest.raises(c.IncompleteError):
+            list(c.unpack(iter([packed[:-1]])))
+
+
 def test_compressed_data_in_any_pieces_is_unpacked_whole_and_what_is_junk_behind_it_is_ignored() -> None:
     plain = zlib.compressobj(wbits=-15)
     forms = (b"".join(MEMBERS), gzip.compress(ANSWER), zlib.compress(ANSWER), plain.compress(ANSWER) + plain.flush())
@@ -111,10 +120,10 @@ def test_compressed_data_in_any_pieces_is_unpacked_whole_and_what_is_junk_behind
         for behind in (b"", b"\0\0", b"\x1f", b"\x1fx", gzip.compress(b"x") if packed[:1] != b"\x1f" else b"junk"):
             body = packed + behind
             for at in range(1, len(body)):
-                parts = list(c.unpacked(iter([body[:at], body[at:]])))
+                parts = list(c.unpack(iter([body[:at], body[at:]])))
                 assert b"".join(parts) == ANSWER and all(parts)
-        assert b"".join(c.unpacked(iter([packed[at : at + 1] for at in range(len(packed))]))) == ANSWER
-    assert list(c.unpacked(iter([]))) == []
+        assert b"".join(c.unpack(iter([packed[at : at + 1] for at in range(len(packed))]))) == ANSWER
+    assert list(c.unpack(iter([]))) == []
 
 
 def test_compressed_data_that_is_cut_inside_a_member_is_incomplete() -> None:
@@ -124,10 +133,10 @@ def test_compressed_data_that_is_cut_inside_a_member_is_incomplete() -> None:
     for at in range(1, len(packed)):
         if at not in whole:
             with pytest.raises(c.IncompleteError, match="ends too early"):
-                list(c.unpacked(iter([packed[:at]])))
+                list(c.unpack(iter([packed[:at]])))
     for broken in (MEMBERS[0] + b"\x1f\x8bjunk that is no member", MEMBERS[0][:-8] + b"wrong sum"):
         with pytest.raises(c.BadUpstreamError, match="broken"):
-            list(c.unpacked(iter([broken])))
+            list(c.unpack(iter([broken])))
 
 
 def test_a_compressed_stream_arrives_piece_by_piece(serve: Serve) -> None:

@@ -59,9 +59,9 @@ def test_a_request_that_is_no_json_is_a_usage_error(value: Any) -> None:
 
 def test_the_first_argument_that_is_wrong_is_named() -> None:
     c.check("a text", str, one="x", two=None)
-    with pytest.raises(c.UsageError, match=r"^two is a text"):
+    with pytest.raises(c.UsageError, match=r"^two must be a text"):
         c.check("a text", str, one="x", two=5, three=6)
-    with pytest.raises(c.UsageError, match=r"^two is a short text"):
+    with pytest.raises(c.UsageError, match=r"^two must be a short text"):
         c.check("a short text", str, lambda text: len(text) < 9, one="x", two="x" * 9)
 
 
@@ -655,3 +655,8 @@ def test_an_answer_is_judged_by_what_the_server_said() -> None:
     ):
         with pytest.raises(kind):
             c.judge(bad, kind is not c.IncompleteError)
+
+
+def test_a_long_data_url_that_is_not_base64_is_refused_at_once() -> None:
+    with pytest.raises(c.UsageError, match="not base64"):
+        c.image_part("data:image/png;base64,AAAA" + " " * 500_000 + "!")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Callable, Dict
 
 import pytest
@@ -31,7 +33,7 @@ CALLS: Dict[str, Dict[str, str]] = {
         "deadline_s": "deadline_s", "fallback": "model name",
     },
     "compare_models": {
-        "models": "model", "message": "messages", "system": "system", "max_workers": "max_workers", "stream": "",
+        "models": "model", "message": "message", "system": "system", "max_workers": "max_workers", "stream": "",
         "deadline_s": "deadline_s", "fallback": "model name",
     },
     "list_models": {"offline": "", "deadline_s": "deadline_s"},
@@ -87,6 +89,9 @@ def outcome(call: Callable[[], Any], word: str, what: str) -> bool:
         answer = call()
         if isinstance(answer, c.Call):
             answer.answer()
+    except c.RequestTimeout:
+        assert word == "deadline_s", what  # 0 and less: it is over already
+        return False
     except (c.UsageError, c.SafetyError, c.AuthenticationError) as error:
         assert word and (word in str(error) or "is a directory" in str(error)), f"{what}: {error}"
         assert not isinstance(error, c.AuthenticationError) or error.code == "key_malformed", what
@@ -154,14 +159,44 @@ def test_a_conversation_takes_a_path_and_an_answer(wrong: Any, tmp_path: Path) -
     outcome(lambda: c.Conversation(tmp_path / "b.json", wrong).close(), "allow_paths", f"allow_paths={wrong!r}")
 
 
+@pytest.mark.parametrize("many", [list, tuple, iter, dict.fromkeys, lambda items: dict(enumerate(items)).values()])
+def test_names_tools_and_paths_come_in_any_collection(serve: Any, tmp_path: Path, many: Callable[[Any], Any]) -> None:
+    server = serve(replies)
+    headers = MappingProxyType({"x-team": "blue"})
+    with c.LLMRouterClient(
+        "key", server.base_url, headers=headers, allow_paths=many([str(tmp_path)]), usage_log=False
+    ) as asked:
+        assert asked.allow_paths == (str(tmp_path),)
+        assert asked.chat("m", ASK, fallback=many(["n"])).text == "hello"
+        assert list(asked.compare_models(many(["m", "n"]), "Hi")) == ["m", "n"]
+        assert asked.run_tools("m", ASK, many([add])).text == "hello"
+    assert server.requests[0]["headers"]["x-team"] == "blue"
+
+
+def test_a_system_prompt_may_be_a_list_of_parts(serve: Any) -> None:
+    server = serve(replies)
+    parts = [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]
+    with c.LLMRouterClient("key", server.base_url, usage_log=False) as asked:
+        asked.vision("m", "https://example.com/a.png", system=parts)
+    assert json.loads(server.requests[0]["body"])["messages"][0] == {"role": "system", "content": parts}
+
+
+@pytest.mark.parametrize("left_s", [0, -0.1])
+def test_a_deadline_that_is_over_is_a_timeout(serve: Any, left_s: float) -> None:
+    server = serve(replies)
+    with c.LLMRouterClient("key", server.base_url, usage_log=False) as asked, pytest.raises(c.RequestTimeout):
+        asked.chat("m", ASK, deadline_s=left_s)
+    assert server.requests == []
+
+
 def test_a_text_is_no_list_of_paths() -> None:
-    with pytest.raises(c.UsageError, match="allow_paths is a list of paths"):
+    with pytest.raises(c.UsageError, match="allow_paths must be a list of paths"):
         c.LLMRouterClient("key", allow_paths="/tmp")  # whose first letter is the root of all
 
 
 @pytest.mark.parametrize("most", [0, -1, 1.5, "2"])
 def test_models_are_compared_by_one_thread_or_more(serve: Any, most: Any) -> None:
     server = serve(http(completion("hello")))
-    with pytest.raises(c.UsageError, match="max_workers is a whole number from 1"):
+    with pytest.raises(c.UsageError, match="max_workers must be a whole number from 1"):
         c.LLMRouterClient("key", server.base_url).compare_models(["m"], "Hello", max_workers=most)
     assert server.requests == []

@@ -142,7 +142,7 @@ def test_tools_are_functions_each_with_a_name_of_its_own() -> None:
     for wrong in (None, [], [look, look]):
         with pytest.raises(c.UsageError, match="one tool or more"):
             tools.tools_by_name(wrong)
-    with pytest.raises(c.UsageError, match="tools is a list of functions"):
+    with pytest.raises(c.UsageError, match="tools must be a list of functions"):
         tools.tools_by_name(5)
 
 

@@ -575,8 +575,10 @@ def update_extras(old: Extras, new: Extras) -> Extras:
 
     update_extras({"v": {"a": [1], "b": 1}}, {"v": {"a": [1, 2]}}) -> {"v": {"a": [1, 2], "b": 1}}
     """
-    left = {vendor: {name: value for name, value in fields.items() if not begins_with(new.get(vendor, NOTHING).get(name), value)}
-            for vendor, fields in old.items()}  # fmt: skip
+    left = {}
+    for vendor, fields in old.items():
+        later = new.get(vendor, NOTHING)
+        left[vendor] = {name: value for name, value in fields.items() if not begins_with(later.get(name), value)}
     return merge_extras(left, new)
 
 
