@@ -65,6 +65,13 @@ def test_the_first_argument_that_is_wrong_is_named() -> None:
         c.check("a short text", str, lambda text: len(text) < 9, one="x", two="x" * 9)
 
 
+def test_paths_come_in_any_collection_but_a_text() -> None:
+    assert c.path_list(None) == () and c.path_list(iter(["/a"])) == ("/a",)
+    for wrong in ("/tmp", b"/tmp", 5, ["/a", 5]):
+        with pytest.raises(c.UsageError, match=r"^allow_paths must be a list of paths"):
+            c.path_list(wrong)
+
+
 def test_a_request_is_compact_ascii() -> None:
     assert c.encode_body({"a": "\u00e9", "b": [1]}) == b'{"a":"\\u00e9","b":[1]}'
 
