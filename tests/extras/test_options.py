@@ -12,6 +12,7 @@ import re
 import signal
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
@@ -215,8 +216,11 @@ class Bench:
 
 def sessions(home: Path) -> List[Any]:
     """The sessions of the calls in the usage log."""
-    logs = list(home.rglob("usage.sqlite"))
-    return [row for path in logs for row in sqlite3.connect(path).execute("SELECT model, session FROM calls ORDER BY 1, 2")]
+    rows: List[Any] = []
+    for path in home.rglob("usage.sqlite"):
+        with closing(sqlite3.connect(path)) as database:
+            rows += database.execute("SELECT model, session FROM calls ORDER BY 1, 2")
+    return rows
 
 
 @pytest.fixture
