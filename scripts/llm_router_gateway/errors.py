@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 CONTEXT = "context_length_exceeded"  # the code of a prompt that is longer than the model's window
+NO_SUCH_CALL = frozenset({404, 405, 501})  # an upstream's statuses for a call that it does not have
 
 
 class GatewayError(Exception):

@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import TypeVar
 
 from ..config.kinds import Secret
-from ..errors import CONTEXT, GatewayError, RateLimited, Unavailable
+from ..errors import CONTEXT, NO_SUCH_CALL, GatewayError, RateLimited, Unavailable
 from ..limiter.local import FREE
 from ..policy.budgets import Amount
 from ..policy.circuit_breaker import allows_failover
@@ -39,7 +39,6 @@ from .streaming import Headers
 KEY_REFUSALS = frozenset({401, 402, 403, 429})  # another key of the same provider may succeed
 PASSING = frozenset({502, 503, 529})  # often pass within a moment
 MAX_AGAIN_S = 2.0  # of a Retry-After, for the second attempt at the only member
-NO_SUCH_CALL = frozenset({404, 405, 501})  # the form is refused, which is no failure of the provider
 EXPIRED = re.compile(r"\bexpired\b|^authentication failed", re.I)
 SMALL_ERRORS = frozenset({"no_key", "unsupported"})
 
@@ -280,6 +279,7 @@ class Failover:
         ended = record_of(context, now, refusal, None)
         if ended is None:  # it was never sent
             return
+        # A call that it does not have is no failure of the provider.
         context.attempts.append(ended._replace(is_caller_error=ended.is_caller_error or refusal.status in NO_SUCH_CALL))
         context.record.failed.append(f"{ended.name} {refusal.code}, {then}")
         context.begin_attempt(ended.candidate, now)

@@ -13,14 +13,13 @@ from fakes import STREAM, Exchange, Upstream
 from routed import Hosts, Shelf, Ways, group, ok, play, provider, refusal, stream, streamed
 from running import PLAIN, ROOTS
 from running import STREAM as STREAMS
+from spans import Sink
 
 from llm_router_gateway.config.telemetry import Telemetry
 from llm_router_gateway.management.metrics import Gauges, Metrics
 from llm_router_gateway.proxy.attempts import AttemptRecord
 from llm_router_gateway.proxy.tracing import Tracing
 from llm_router_gateway.store.call import Call
-from llm_router_gateway.telemetry.instruments import Instruments
-from llm_router_gateway.telemetry.otlp import Span
 
 Body = dict[str, Any]
 SLOW_S = 5.0
@@ -82,17 +81,6 @@ CASES = {
         "responses",
     ),
 }  # fmt: skip
-
-
-class Sink:
-    """Keeps spans."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self.instruments = Instruments(0)
-
-    def add(self, spans: Any) -> None:
-        self.spans += spans
 
 
 class Seen:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from fakes import DONE, FIRST, LAST, TEXT, Exchange, Headers, Upstream
 from routed import Hosts, Story, Ways, chat, group, model, ok, play, provider, refusal, stream, streamed
+from spans import Sink
 
 from llm_router_gateway.config.telemetry import Telemetry
 from llm_router_gateway.errors import UpstreamFailed
 from llm_router_gateway.proxy.tracing import Tracing
-from llm_router_gateway.telemetry.instruments import Instruments
 from llm_router_gateway.telemetry.otlp import CLIENT, SERVER, Span
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"  # pragma: allowlist secret
@@ -23,23 +23,6 @@ GIVEN: Headers = [("traceparent", f"00-{TRACE}-{PARENT}-01"), ("tracestate", "a=
 CLAUDE = b'{"id":"m1","type":"message","role":"assistant","model":"claude-x-2","content":[{"type":"text","text":"yes"}],\
 "stop_reason":"end_turn","usage":{"input_tokens":100,"cache_read_input_tokens":20,"output_tokens":50}}'
 PRICES = {"input_usd_per_mtok": 1_000, "output_usd_per_mtok": 2_000, "cached_input_usd_per_mtok": 1_000}
-
-
-class Sink:
-    """Keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self.instruments = Instruments(0)
-
-    def add(self, spans: Any) -> None:
-        self.spans += spans
-
-    def metric(self, name: str) -> list[dict[str, Any]]:
-        for each in self.instruments.collect(1):
-            if each["name"] == name:
-                return list((each.get("histogram") or each["sum"])["dataPoints"])
-        return []
 
 
 def pair() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import BadRequest, GatewayError, UnknownModel
+from ...errors import NO_SUCH_CALL, BadRequest, GatewayError, UnknownModel
 from .. import ir
 from ..fields import integer, items, number, obj, refuse, text, truth
 from ..shapes import both, shape, unread
@@ -21,7 +21,6 @@ STREAM_OPTIONS = shape("include_usage", "include_obfuscation")
 UPSTREAMS_OWN = ("suffix", "echo", "logprobs")
 CHAT_WORDS = re.compile(r"chat model|chat[/ ]completions", re.IGNORECASE)
 REFUSED_AS_TEXT = frozenset({400, 403, 404, 405, 422, 501})
-NO_SUCH_PATH = frozenset({404, 405, 501})
 
 
 def only_upstream(fields: Mapping[str, Any]) -> str:
@@ -51,7 +50,7 @@ def lacks_call(error: GatewayError) -> bool:
     """
     if error.status in REFUSED_AS_TEXT and CHAT_WORDS.search(error.message):
         return True
-    return error.status in NO_SUCH_PATH and error.code != UnknownModel.code
+    return error.status in NO_SUCH_CALL and error.code != UnknownModel.code
 
 
 def read_prompt(value: Any) -> str:
